@@ -1,0 +1,3 @@
+//! The `platypush-userd` command.
+
+fn main() {}
