@@ -1,5 +1,13 @@
 //! `platypush-userd`: the `user.*` actions of Platypush as a service of their
 //! own. `ARCHITECTURE.md` shows the rooms and which way a request walks.
 
+pub mod actions;
+pub mod clock;
+pub mod credentials;
+pub mod dispatch;
+pub mod error;
+pub mod model;
+pub mod queue;
+pub mod store;
 pub mod value;
 pub mod wire;

@@ -1,0 +1,39 @@
+//! `user.authenticate_session`
+
+use async_trait::async_trait;
+
+use super::signature::SESSION_TOKEN;
+use super::{Action, Arguments, Output, Signature, World};
+use crate::error::Error;
+
+/// Tells whose session a token is.
+pub(super) struct AuthenticateSession;
+
+static SIGNATURE: Signature = Signature {
+    name: "authenticate_session",
+    parameters: &[SESSION_TOKEN],
+    keywords_of: None,
+    doc: "Tell whose session a token is, if it is valid.",
+    returns: "the user: `{\"user_id\", \"username\", \"created_at\"}`",
+};
+
+#[async_trait]
+impl Action for AuthenticateSession {
+    fn signature(&self) -> &'static Signature {
+        &SIGNATURE
+    }
+
+    fn costs_hash(&self, _: &Arguments) -> bool {
+        false
+    }
+
+    async fn run(&self, world: &World, mut arguments: Arguments) -> Result<Output, Error> {
+        let token = arguments.secret("session_token")?;
+        let (_, user) = world
+            .credentials
+            .session(&token)
+            .await?
+            .ok_or(Error::InvalidSession)?;
+        Ok(Output::User(user.into()))
+    }
+}

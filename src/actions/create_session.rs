@@ -1,0 +1,70 @@
+//! `user.create_session`
+
+use async_trait::async_trait;
+
+use super::signature::{CODE, USERNAME};
+use super::{Action, Arguments, Kind, Output, Parameter, Signature, World, until_settled};
+use crate::credentials::{SessionToken, Verdict};
+use crate::error::Error;
+use crate::store::NewSession;
+
+/// Logs a user in: makes a session.
+pub(super) struct CreateSession;
+
+static SIGNATURE: Signature = Signature {
+    name: "create_session",
+    parameters: &[
+        USERNAME,
+        Parameter::required("password", Kind::Secret, "Password of the user."),
+        CODE,
+        Parameter::optional(
+            "expires_at",
+            Kind::Time,
+            "When the session ends: seconds since the epoch or ISO 8601, UTC unless it has an \
+             offset. Without it the session does not expire.",
+        ),
+    ],
+    keywords_of: None,
+    doc: "Log a user in. The token in the reply proves it from then on; it is shown this once.",
+    returns: "`{\"session_token\", \"user_id\", \"username\", \"created_at\", \"expires_at\"}`",
+};
+
+#[async_trait]
+impl Action for CreateSession {
+    fn signature(&self) -> &'static Signature {
+        &SIGNATURE
+    }
+
+    fn costs_hash(&self, _: &Arguments) -> bool {
+        true
+    }
+
+    async fn run(&self, world: &World, mut arguments: Arguments) -> Result<Output, Error> {
+        let username = arguments.username(&world.limits)?;
+        let password = arguments.password("password", &world.limits)?;
+        let code = arguments.optional_secret("code")?;
+        let expires_at = arguments.time("expires_at")?;
+
+        until_settled(|| async {
+            let verdict = world
+                .credentials
+                .verify(&username, &password, code.as_ref())
+                .await?;
+            let verified = match verdict {
+                Verdict::Verified(verified) => verified,
+                Verdict::InvalidCredentials => return Err(Error::InvalidCredentials),
+                Verdict::MissingCode => return Err(Error::MissingCode),
+                Verdict::InvalidCode => return Err(Error::InvalidCode),
+            };
+            let token = SessionToken::generate()?;
+            let new = NewSession {
+                token: token.hash(),
+                created_at: world.clock.now(),
+                expires_at,
+            };
+            let (session, user) = world.store.create_session(new, verified.witness).await?;
+            Ok(Output::session(token, &session, user))
+        })
+        .await
+    }
+}

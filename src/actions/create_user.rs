@@ -1,0 +1,79 @@
+//! `user.create_user`
+
+use async_trait::async_trait;
+use secrecy::SecretString;
+
+use super::signature::{EXECUTING_SESSION, EXECUTING_USER, EXECUTING_USER_PASSWORD, USERNAME};
+use super::{Action, Arguments, Kind, Output, Parameter, Signature, World, until_settled};
+use crate::credentials::Executor;
+use crate::error::Error;
+use crate::model::User;
+use crate::store::{NewUser, StoreError, Witness};
+
+/// Creates a user; the first one without authentication.
+pub(super) struct CreateUser;
+
+static SIGNATURE: Signature = Signature {
+    name: "create_user",
+    parameters: &[
+        USERNAME,
+        Parameter::required("password", Kind::Secret, "Password of the new user."),
+        EXECUTING_USER,
+        EXECUTING_USER_PASSWORD,
+        EXECUTING_SESSION,
+    ],
+    keywords_of: Some("User"),
+    doc: "Create a user. The first user needs no authentication; every further one needs the \
+          credentials, or a session token, of one that exists.",
+    returns: "the user: `{\"user_id\", \"username\", \"created_at\"}`",
+};
+
+#[async_trait]
+impl Action for CreateUser {
+    fn signature(&self) -> &'static Signature {
+        &SIGNATURE
+    }
+
+    fn costs_hash(&self, _: &Arguments) -> bool {
+        true
+    }
+
+    async fn run(&self, world: &World, mut arguments: Arguments) -> Result<Output, Error> {
+        let username = arguments.username(&world.limits)?;
+        if username.trim().is_empty() {
+            return Err(Error::InvalidUsername);
+        }
+        let password = arguments.new_password("password", &world.limits)?;
+        let executor = arguments.executor(&world.limits)?;
+        let user = until_settled(|| create(world, &username, &password, &executor)).await?;
+        Ok(Output::User(user.into()))
+    }
+}
+
+async fn create(
+    world: &World,
+    username: &str,
+    password: &SecretString,
+    executor: &Executor,
+) -> Result<User, Error> {
+    let witness = if !world.store.has_users().await? {
+        Witness::NoUsers
+    } else if executor.is_anonymous() {
+        return Err(Error::AuthenticationNeeded);
+    } else {
+        world.credentials.authorize(executor).await?
+    };
+    // Before the hash, which would be in vain; the writer looks again.
+    if world.store.user_by_name(username).await?.is_some() {
+        return Err(Error::UserExists(username.to_owned()));
+    }
+    let new = NewUser {
+        username: username.to_owned(),
+        password: world.credentials.hash(password).await?,
+        created_at: world.clock.now(),
+    };
+    match world.store.create_user(new, witness).await {
+        Err(StoreError::NameTaken) => Err(Error::UserExists(username.to_owned())),
+        other => Ok(other?),
+    }
+}

@@ -1,0 +1,39 @@
+//! `user.delete_session`
+
+use async_trait::async_trait;
+
+use super::signature::SESSION_TOKEN;
+use super::{Action, Arguments, Output, Signature, World};
+use crate::credentials::token_hash;
+use crate::error::Error;
+
+/// Logs a session out.
+pub(super) struct DeleteSession;
+
+static SIGNATURE: Signature = Signature {
+    name: "delete_session",
+    parameters: &[SESSION_TOKEN],
+    keywords_of: None,
+    doc: "Log out: end a session.",
+    returns: "`true`, or `false` when there is no such session",
+};
+
+#[async_trait]
+impl Action for DeleteSession {
+    fn signature(&self) -> &'static Signature {
+        &SIGNATURE
+    }
+
+    fn costs_hash(&self, _: &Arguments) -> bool {
+        false
+    }
+
+    async fn run(&self, world: &World, mut arguments: Arguments) -> Result<Output, Error> {
+        let token = arguments.secret("session_token")?;
+        let deleted = world
+            .store
+            .delete_session(&token_hash(&token), world.clock.now())
+            .await?;
+        Ok(Output::Flag(deleted))
+    }
+}

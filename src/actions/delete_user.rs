@@ -1,0 +1,50 @@
+//! `user.delete_user`
+
+use async_trait::async_trait;
+
+use super::signature::{EXECUTING_SESSION, EXECUTING_USER, EXECUTING_USER_PASSWORD, USERNAME};
+use super::{Action, Arguments, Output, Signature, World, until_settled};
+use crate::error::Error;
+use crate::store::StoreError;
+
+/// Deletes a user with all that belongs to it.
+pub(super) struct DeleteUser;
+
+static SIGNATURE: Signature = Signature {
+    name: "delete_user",
+    parameters: &[
+        USERNAME,
+        EXECUTING_USER,
+        EXECUTING_USER_PASSWORD,
+        EXECUTING_SESSION,
+    ],
+    keywords_of: None,
+    doc: "Delete a user. From that instant nothing of the user's is valid: sessions, second \
+          factor, codes, tokens.",
+    returns: "`true`",
+};
+
+#[async_trait]
+impl Action for DeleteUser {
+    fn signature(&self) -> &'static Signature {
+        &SIGNATURE
+    }
+
+    fn costs_hash(&self, arguments: &Arguments) -> bool {
+        arguments.has("executing_user_password")
+    }
+
+    async fn run(&self, world: &World, mut arguments: Arguments) -> Result<Output, Error> {
+        let username = arguments.username(&world.limits)?;
+        let executor = arguments.executor(&world.limits)?;
+        until_settled(|| async {
+            let witness = world.credentials.authorize(&executor).await?;
+            match world.store.delete_user(&username, witness).await {
+                Err(StoreError::NoSuchUser) => Err(Error::NoSuchUser(username.clone())),
+                other => Ok(other?),
+            }
+        })
+        .await?;
+        Ok(Output::Flag(true))
+    }
+}

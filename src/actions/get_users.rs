@@ -1,0 +1,33 @@
+//! `user.get_users`
+
+use async_trait::async_trait;
+
+use super::{Action, Arguments, Output, Signature, World};
+use crate::error::Error;
+
+/// Lists all users.
+pub(super) struct GetUsers;
+
+static SIGNATURE: Signature = Signature {
+    name: "get_users",
+    parameters: &[],
+    keywords_of: None,
+    doc: "List all users.",
+    returns: "a list of users by id: `[{\"user_id\", \"username\", \"created_at\"}, …]`",
+};
+
+#[async_trait]
+impl Action for GetUsers {
+    fn signature(&self) -> &'static Signature {
+        &SIGNATURE
+    }
+
+    fn costs_hash(&self, _: &Arguments) -> bool {
+        false
+    }
+
+    async fn run(&self, world: &World, _: Arguments) -> Result<Output, Error> {
+        let users = world.store.users().await?;
+        Ok(Output::Users(users.into_iter().map(Into::into).collect()))
+    }
+}

@@ -1,0 +1,114 @@
+//! The actions: one file each, and the one table of them.
+//!
+//! An action takes bound arguments and returns a value or an [`Error`]; it
+//! never sees bytes, a queue or a reply. Dispatch, the command line client,
+//! the documentation tests and the contract tests all loop over [`ACTIONS`].
+//!
+//! # Adding an action
+//!
+//! 1. A file beside the others: its `Signature` (names, kinds and order of
+//!    the parameters, docs) and its `run`.
+//! 2. A line in [`ACTIONS`].
+//! 3. A new form of reply, if it has one, in `output.rs`.
+//! 4. Contract cases in `tests/it/contract/`, a row in the README's table:
+//!    tests fail until both are there.
+//!
+//! An action that decides on what it read from the store hands the store the
+//! witness of it and wraps the deciding in [`until_settled`].
+
+mod arguments;
+mod authenticate_session;
+mod authenticate_user;
+mod create_session;
+mod create_user;
+mod delete_session;
+mod delete_user;
+mod get_user_by_session;
+mod get_users;
+mod output;
+mod signature;
+mod time;
+mod update_password;
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+
+pub use self::arguments::Arguments;
+pub use self::output::{Output, Reason};
+pub use self::signature::{Kind, Parameter, Signature};
+use crate::clock::Clock;
+use crate::credentials::Credentials;
+use crate::error::Error;
+use crate::store::{Store, StoreError};
+
+/// All actions, in the order of the documentation.
+pub const ACTIONS: &[&dyn Action] = &[
+    &create_user::CreateUser,
+    &authenticate_user::AuthenticateUser,
+    &update_password::UpdatePassword,
+    &delete_user::DeleteUser,
+    &create_session::CreateSession,
+    &authenticate_session::AuthenticateSession,
+    &delete_session::DeleteSession,
+    &get_users::GetUsers,
+    &get_user_by_session::GetUserBySession,
+];
+
+/// The plugin whose actions these are.
+pub const PLUGIN: &str = "user";
+
+/// What an action works with.
+pub struct World {
+    /// Users and sessions.
+    pub store: Arc<dyn Store>,
+    /// Who somebody is.
+    pub credentials: Credentials,
+    /// The time.
+    pub clock: Arc<dyn Clock>,
+    /// Bounds of arguments.
+    pub limits: Limits,
+}
+
+/// Bounds of arguments, from the configuration.
+#[derive(Debug, Clone)]
+pub struct Limits {
+    /// Bytes of a user name.
+    pub max_username_length: usize,
+    /// Characters of a new password.
+    pub min_password_length: usize,
+    /// Bytes of any password.
+    pub max_password_length: usize,
+}
+
+/// One action of the plugin.
+#[async_trait]
+pub trait Action: Send + Sync {
+    /// Name, parameters and documentation.
+    fn signature(&self) -> &'static Signature;
+
+    /// Whether these arguments will cost a password hash: such a request
+    /// waits for its turn before it starts.
+    fn costs_hash(&self, arguments: &Arguments) -> bool;
+
+    /// Runs the action.
+    ///
+    /// # Errors
+    /// With the text of the contract.
+    async fn run(&self, world: &World, arguments: Arguments) -> Result<Output, Error>;
+}
+
+/// Decides again as long as what was read to decide has changed by the time
+/// the store was to act on it. It ends: each round means that somebody else's
+/// change went through.
+async fn until_settled<T, F>(mut decide: impl FnMut() -> F) -> Result<T, Error>
+where
+    F: Future<Output = Result<T, Error>>,
+{
+    loop {
+        match decide().await {
+            Err(Error::Store(StoreError::Changed)) => {}
+            settled => return settled,
+        }
+    }
+}

@@ -1,0 +1,125 @@
+//! What actions return, in the form in which it stands in a reply's `output`.
+
+use chrono::SubsecRound as _;
+use serde::{Serialize, Serializer};
+
+use crate::clock::Timestamp;
+use crate::credentials::SessionToken;
+use crate::model::{Session, User, UserId};
+
+/// The result of an action.
+#[derive(Debug, Serialize)]
+#[serde(untagged)]
+pub enum Output {
+    /// Yes or no.
+    Flag(bool),
+    /// Yes or no, with the reason of a no: `[true, ""]`.
+    Detailed(bool, Reason),
+    /// A user.
+    User(PublicUser),
+    /// Users.
+    Users(Vec<PublicUser>),
+    /// A user and whether it has a second factor.
+    UserOfSession(UserOfSession),
+    /// A new session, with its token.
+    Session(NewSession),
+}
+
+/// Why a login was refused.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+pub enum Reason {
+    /// It was not.
+    #[serde(rename = "")]
+    None,
+    /// Unknown user or wrong password.
+    #[serde(rename = "invalid_credentials")]
+    InvalidCredentials,
+    /// Wrong or used one-time code.
+    #[serde(rename = "invalid_otp_code")]
+    InvalidCode,
+    /// A one-time code is needed.
+    #[serde(rename = "missing_otp_code")]
+    MissingCode,
+}
+
+/// What anybody may know of a user.
+#[derive(Debug, Serialize)]
+pub struct PublicUser {
+    user_id: UserId,
+    username: String,
+    #[serde(serialize_with = "iso")]
+    created_at: Timestamp,
+}
+
+/// A user as seen through one of its sessions.
+#[derive(Debug, Serialize)]
+pub struct UserOfSession {
+    #[serde(flatten)]
+    user: PublicUser,
+    has_2fa: bool,
+}
+
+/// A session as its maker gets it: the only time the token is shown.
+#[derive(Debug, Serialize)]
+pub struct NewSession {
+    #[serde(serialize_with = "exposed")]
+    session_token: SessionToken,
+    user_id: UserId,
+    username: String,
+    #[serde(serialize_with = "iso")]
+    created_at: Timestamp,
+    #[serde(serialize_with = "optional_iso")]
+    expires_at: Option<Timestamp>,
+}
+
+impl From<User> for PublicUser {
+    fn from(user: User) -> Self {
+        Self {
+            user_id: user.id,
+            username: user.username,
+            created_at: user.created_at,
+        }
+    }
+}
+
+impl Output {
+    /// A user and whether it has a second factor.
+    pub(super) fn user_of_session(user: User) -> Self {
+        Self::UserOfSession(UserOfSession {
+            has_2fa: user.second_factor.is_some(),
+            user: user.into(),
+        })
+    }
+
+    /// A session that was just made.
+    pub(super) fn session(session_token: SessionToken, session: &Session, user: User) -> Self {
+        Self::Session(NewSession {
+            session_token,
+            user_id: user.id,
+            username: user.username,
+            created_at: session.created_at,
+            expires_at: session.expires_at,
+        })
+    }
+}
+
+/// Naive ISO 8601 in UTC with six digits of microseconds.
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "the form serde asks for")]
+fn iso<S: Serializer>(moment: &Timestamp, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.collect_str(&moment.trunc_subsecs(6).format("%Y-%m-%dT%H:%M:%S%.6f"))
+}
+
+#[expect(clippy::ref_option, reason = "the form serde asks for")]
+fn optional_iso<S: Serializer>(
+    moment: &Option<Timestamp>,
+    serializer: S,
+) -> Result<S::Ok, S::Error> {
+    match moment {
+        Some(moment) => iso(moment, serializer),
+        None => serializer.serialize_none(),
+    }
+}
+
+fn exposed<S: Serializer>(token: &SessionToken, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.serialize_str(token.expose())
+}

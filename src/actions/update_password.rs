@@ -1,0 +1,67 @@
+//! `user.update_password`
+
+use async_trait::async_trait;
+
+use super::signature::{CODE, USERNAME};
+use super::{Action, Arguments, Kind, Output, Parameter, Signature, World, until_settled};
+use crate::credentials::Verdict;
+use crate::error::Error;
+
+/// Changes a user's password.
+pub(super) struct UpdatePassword;
+
+static SIGNATURE: Signature = Signature {
+    name: "update_password",
+    parameters: &[
+        USERNAME,
+        Parameter::required("old_password", Kind::Secret, "The present password."),
+        Parameter::required("new_password", Kind::Secret, "The password from now on."),
+        CODE,
+        Parameter::optional(
+            "revoke_sessions",
+            Kind::Flag,
+            "End all sessions of the user in the same step.",
+        ),
+    ],
+    keywords_of: None,
+    doc: "Change the password of a user, who proves to be it by the present one. (`code` and \
+          `revoke_sessions` are not in Platypush's own plugin.)",
+    returns: "`true`, or `false` when the present password or the code is wrong",
+};
+
+#[async_trait]
+impl Action for UpdatePassword {
+    fn signature(&self) -> &'static Signature {
+        &SIGNATURE
+    }
+
+    fn costs_hash(&self, _: &Arguments) -> bool {
+        true
+    }
+
+    async fn run(&self, world: &World, mut arguments: Arguments) -> Result<Output, Error> {
+        let username = arguments.username(&world.limits)?;
+        let old = arguments.password("old_password", &world.limits)?;
+        let new = arguments.new_password("new_password", &world.limits)?;
+        let code = arguments.optional_secret("code")?;
+        let revoke = arguments.flag("revoke_sessions")?;
+
+        let changed = until_settled(|| async {
+            let verdict = world
+                .credentials
+                .verify(&username, &old, code.as_ref())
+                .await?;
+            let Verdict::Verified(verified) = verdict else {
+                return Ok(false);
+            };
+            let record = world.credentials.hash(&new).await?;
+            world
+                .store
+                .set_password(verified.witness, record, revoke)
+                .await?;
+            Ok(true)
+        })
+        .await?;
+        Ok(Output::Flag(changed))
+    }
+}

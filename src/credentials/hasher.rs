@@ -1,0 +1,137 @@
+//! Threads of their own for Argon2: bounded in number, at a lower priority
+//! than everything else, each with its work memory.
+
+use std::num::NonZeroUsize;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::thread;
+use std::time::Duration;
+
+use secrecy::{ExposeSecret as _, SecretString};
+use tokio::sync::oneshot;
+
+use super::password::{self, Argon2Parameters, Memory};
+use crate::model::PasswordRecord;
+
+/// How long an idle thread keeps its work memory.
+const KEEP_MEMORY: Duration = Duration::from_secs(5);
+/// Niceness of the hashing threads: look-ups go first (19 would starve them
+/// on a busy machine).
+const NICENESS: i32 = 10;
+
+/// Why a password could not be hashed or checked. Nothing of it depends on
+/// the password.
+#[derive(Debug, thiserror::Error)]
+pub enum HasherError {
+    /// The stored record is no Argon2id PHC string.
+    #[error("a stored password record is unreadable: restore a backup, or set a new password")]
+    Record,
+    /// Argon2 refused its input.
+    #[error("argon2: {0}")]
+    Argon2(String),
+    /// The operating system gave no randomness.
+    #[error("no randomness from the operating system: {0}")]
+    Randomness(String),
+    /// No room for the work memory.
+    #[error("not enough memory for a password hash: lower password.memory_kib or password.threads")]
+    OutOfMemory,
+    /// A hashing thread panicked.
+    #[error("a password hash panicked")]
+    Panicked,
+    /// No thread could be started.
+    #[error("cannot start a hashing thread: {0}")]
+    Thread(String),
+}
+
+type Job = Box<dyn FnOnce(&mut Memory) + Send>;
+
+/// Hashes and checks passwords off the async threads.
+pub struct Hasher {
+    parameters: Argon2Parameters,
+    jobs: crossbeam_channel::Sender<Job>,
+}
+
+impl Hasher {
+    /// Starts `threads` hashing threads; they end with the last handle.
+    ///
+    /// # Errors
+    /// When a thread cannot be started.
+    pub fn start(parameters: Argon2Parameters, threads: NonZeroUsize) -> Result<Self, HasherError> {
+        let (jobs, queue) = crossbeam_channel::unbounded::<Job>();
+        for number in 0..threads.get() {
+            let queue = queue.clone();
+            thread::Builder::new()
+                .name(format!("hasher-{number}"))
+                .spawn(move || work(&queue))
+                .map_err(|error| HasherError::Thread(error.to_string()))?;
+        }
+        Ok(Self { parameters, jobs })
+    }
+
+    pub(super) const fn parameters(&self) -> &Argon2Parameters {
+        &self.parameters
+    }
+
+    /// Hashes a new password with today's parameters and a new salt.
+    pub(super) async fn hash(
+        &self,
+        password: &SecretString,
+    ) -> Result<PasswordRecord, HasherError> {
+        let parameters = self.parameters.clone();
+        let password = password.clone();
+        self.run(move |memory| parameters.hash(password.expose_secret().as_bytes(), memory))
+            .await
+    }
+
+    /// Checks a password against a record.
+    pub(super) async fn verify(
+        &self,
+        password: &SecretString,
+        record: &PasswordRecord,
+    ) -> Result<bool, HasherError> {
+        let record = record.clone();
+        let password = password.clone();
+        self.run(move |memory| {
+            password::verify(password.expose_secret().as_bytes(), &record, memory)
+        })
+        .await
+    }
+
+    async fn run<T: Send + 'static>(
+        &self,
+        work: impl FnOnce(&mut Memory) -> Result<T, HasherError> + Send + 'static,
+    ) -> Result<T, HasherError> {
+        let (reply, result) = oneshot::channel();
+        let job: Job = Box::new(move |memory| {
+            // The asker may have gone.
+            let _ = reply.send(work(memory));
+        });
+        self.jobs.send(job).map_err(|_| HasherError::Panicked)?;
+        result.await.map_err(|_| HasherError::Panicked)?
+    }
+}
+
+fn work(queue: &crossbeam_channel::Receiver<Job>) {
+    // On Linux this sets the calling thread's niceness alone. Not being
+    // allowed to is no reason not to hash.
+    if let Err(error) = rustix::process::setpriority_process(None, NICENESS) {
+        tracing::debug!(%error, "cannot lower the priority of a hashing thread");
+    }
+    let mut memory = Memory::default();
+    loop {
+        let job = match queue.recv_timeout(KEEP_MEMORY) {
+            Ok(job) => job,
+            Err(crossbeam_channel::RecvTimeoutError::Disconnected) => return,
+            Err(crossbeam_channel::RecvTimeoutError::Timeout) => {
+                memory = Memory::default();
+                match queue.recv() {
+                    Ok(job) => job,
+                    Err(_) => return,
+                }
+            }
+        };
+        // A panic drops the job's reply channel, which tells its asker.
+        if catch_unwind(AssertUnwindSafe(|| job(&mut memory))).is_err() {
+            memory = Memory::default();
+        }
+    }
+}

@@ -1,0 +1,49 @@
+//! Session tokens: 256 bits from the operating system (OWASP ASVS 5.0, 7.2.3
+//! asks for 128), of which only the SHA-256 is kept.
+
+use std::fmt;
+
+use sha2::{Digest as _, Sha256};
+use zeroize::Zeroizing;
+
+use crate::error::Error;
+use crate::model::TokenHash;
+
+/// A new session token: 64 lower-case hexadecimal digits. It cannot be
+/// printed; only the reply that hands it out looks inside.
+pub struct SessionToken(Zeroizing<String>);
+
+impl SessionToken {
+    /// Draws a new one.
+    ///
+    /// # Errors
+    /// When the operating system gives no randomness.
+    pub fn generate() -> Result<Self, Error> {
+        let mut bytes = Zeroizing::new([0u8; 32]);
+        getrandom::fill(bytes.as_mut_slice())
+            .map_err(|e| Error::Internal(format!("no randomness: {e}")))?;
+        Ok(Self(Zeroizing::new(hex::encode(bytes.as_slice()))))
+    }
+
+    /// What is kept of it.
+    #[must_use]
+    pub fn hash(&self) -> TokenHash {
+        hash(&self.0)
+    }
+
+    /// The token itself, for the reply.
+    #[must_use]
+    pub fn expose(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Debug for SessionToken {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("SessionToken(…)")
+    }
+}
+
+pub(super) fn hash(token: &str) -> TokenHash {
+    TokenHash(Sha256::digest(token.as_bytes()).into())
+}

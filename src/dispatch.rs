@@ -1,0 +1,303 @@
+//! From a message to what becomes of it: decode, judge, find the action, wait
+//! for its turn, run it, encode the reply.
+
+use std::panic::AssertUnwindSafe;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use futures_util::FutureExt as _;
+use sha2::{Digest as _, Sha256};
+use subtle::ConstantTimeEq as _;
+use tokio::sync::Semaphore;
+use tracing::{debug, error, info};
+
+use crate::actions::{Action, Arguments, Output, PLUGIN, World};
+use crate::clock::Timestamp;
+use crate::error::{Error, echo};
+use crate::queue::{self, Disposition, Finished, Handler, Reply};
+use crate::store::StoreError;
+use crate::value::Value;
+use crate::wire::RequestId;
+use crate::wire::dead_letter::{self, DeadLetter};
+use crate::wire::reply::Address;
+use crate::wire::request::{self, Envelope, MessageLimits, Refused, Request};
+
+/// What requests are judged by, from the configuration.
+#[derive(Debug, Clone)]
+pub struct Policy {
+    /// Who we are: the origin of replies.
+    pub device_id: String,
+    /// Whether requests for another target are run too.
+    pub accept_any_target: bool,
+    /// SHA-256 of the token that requests must bring.
+    pub token_hash: Option<[u8; 32]>,
+    /// Age from which a request is not started any more.
+    pub max_request_age: Option<Duration>,
+    /// Bounds of messages.
+    pub limits: MessageLimits,
+}
+
+/// Runs messages.
+pub struct Dispatcher {
+    actions: &'static [&'static dyn Action],
+    world: World,
+    policy: Policy,
+    /// Turns for requests that cost a password hash. They are given in the
+    /// order of asking, so slow requests wait here and fast ones pass by.
+    turns: Semaphore,
+}
+
+/// Why a request got no reply.
+enum NotRun {
+    /// It had not started: another start may run it.
+    Stopping,
+    /// Whether it took effect is not known.
+    Unknown,
+}
+
+impl Dispatcher {
+    /// A dispatcher of these actions. `turns` is how many requests that cost
+    /// a hash may be under way: somewhat more than there are hashing threads,
+    /// so that none is idle while an answer is on its way.
+    #[must_use]
+    pub fn new(
+        actions: &'static [&'static dyn Action],
+        world: World,
+        policy: Policy,
+        turns: usize,
+    ) -> Self {
+        Self {
+            actions,
+            world,
+            policy,
+            turns: Semaphore::new(turns.min(Semaphore::MAX_PERMITS)),
+        }
+    }
+
+    /// Starts no more requests that wait for their turn: they are given back.
+    pub fn stop_starting(&self) {
+        self.turns.close();
+    }
+
+    async fn handle_request(&self, request: Request) -> Disposition {
+        let Some((id, origin)) = identify(&request.envelope) else {
+            return Disposition::Keep;
+        };
+        let action = request.action.clone().unwrap_or_default();
+        let outcome = AssertUnwindSafe(self.run(request)).catch_unwind().await;
+        let result = match outcome {
+            Ok(Ok(result)) => result,
+            Ok(Err(NotRun::Stopping)) => return Disposition::GiveBack,
+            Ok(Err(NotRun::Unknown)) => return Disposition::Keep,
+            Err(_) => Err(Error::Internal("the action panicked".into())),
+        };
+        match &result {
+            Ok(_) => debug!(id = ?id.name(), ?action, "done"),
+            Err(error @ (Error::Internal(_) | Error::Store(StoreError::Engine(_)))) => {
+                error!(id = ?id.name(), ?action, %error, "failed");
+            }
+            Err(error) => debug!(id = ?id.name(), ?action, error = ?error.to_string(), "refused"),
+        }
+        self.finish(&id, origin.as_deref(), &result)
+    }
+
+    async fn run(&self, request: Request) -> Result<Result<Output, Error>, NotRun> {
+        let (action, arguments) = match self.admit(&request).and_then(|()| self.resolve(&request)) {
+            Ok(action) => match Arguments::bind(action.signature(), request.args) {
+                Ok(arguments) => (action, arguments),
+                Err(error) => return Ok(Err(error)),
+            },
+            Err(error) => return Ok(Err(error)),
+        };
+        let _turn = if action.costs_hash(&arguments) {
+            Some(self.turns.acquire().await.map_err(|_| NotRun::Stopping)?)
+        } else {
+            None
+        };
+        // Judged when the work would start: a request that waited too long is
+        // one whose sender has given up.
+        if let Err(error) = self.check_age(request.timestamp) {
+            return Ok(Err(error));
+        }
+        match action.run(&self.world, arguments).await {
+            Err(Error::Store(StoreError::Stopped)) => Err(NotRun::Unknown),
+            result => Ok(result),
+        }
+    }
+
+    /// Whether the request is for us, from somebody who may ask.
+    fn admit(&self, request: &Request) -> Result<(), Error> {
+        if let Some(expected) = &self.policy.token_hash {
+            let token = match &request.token {
+                Some(Value::Text(token) | Value::Int(token)) => token.as_bytes(),
+                _ => return Err(Error::Unauthorized),
+            };
+            let given: [u8; 32] = Sha256::digest(token).into();
+            if !bool::from(given.ct_eq(expected)) {
+                return Err(Error::Unauthorized);
+            }
+        }
+        if self.policy.accept_any_target {
+            return Ok(());
+        }
+        match &request.target {
+            None => Ok(()),
+            Some(Value::Text(target)) if *target == self.policy.device_id => Ok(()),
+            Some(target) => Err(Error::ForeignTarget {
+                target: target
+                    .as_text()
+                    .map_or_else(|| target.type_name().to_owned(), echo),
+                device_id: self.policy.device_id.clone(),
+            }),
+        }
+    }
+
+    fn resolve(&self, request: &Request) -> Result<&'static dyn Action, Error> {
+        let full = request
+            .action
+            .as_deref()
+            .filter(|action| !action.is_empty())
+            .ok_or(Error::NoAction)?;
+        let (plugin, name) = full.rsplit_once('.').unwrap_or((full, ""));
+        if plugin != PLUGIN {
+            return Err(Error::NoSuchPlugin(echo(plugin)));
+        }
+        self.actions
+            .iter()
+            .find(|action| action.signature().name == name)
+            .copied()
+            .ok_or_else(|| Error::NoSuchAction(echo(full)))
+    }
+
+    #[expect(
+        clippy::cast_precision_loss,
+        reason = "microseconds since the epoch have 51 bits, an f64 keeps 53"
+    )]
+    fn check_age(&self, sent: Option<f64>) -> Result<(), Error> {
+        let (Some(sent), Some(max_age)) = (sent, self.policy.max_request_age) else {
+            return Ok(());
+        };
+        let now = self.world.clock.now();
+        if now.timestamp_micros() as f64 / 1e6 - sent <= max_age.as_secs_f64() {
+            return Ok(());
+        }
+        Err(Error::Expired {
+            sent: describe_seconds(sent),
+            now: iso(now),
+            max_age: max_age.as_secs(),
+        })
+    }
+
+    fn finish(
+        &self,
+        id: &RequestId,
+        target: Option<&str>,
+        result: &Result<Output, Error>,
+    ) -> Disposition {
+        let address = Address {
+            id,
+            target,
+            origin: &self.policy.device_id,
+            now: self.world.clock.now(),
+        };
+        let encoded = match result {
+            Ok(output) => address.success(output),
+            Err(error) => address.failure(public_text(error, id)),
+        };
+        match encoded {
+            Ok(bytes) => Disposition::Finished(Finished {
+                reply: Some(Reply {
+                    id: id.name().to_owned(),
+                    bytes,
+                }),
+                dead_letter: None,
+            }),
+            Err(error) => {
+                error!(id = ?id.name(), %error, "a reply could not be encoded");
+                Disposition::Keep
+            }
+        }
+    }
+
+    fn refuse(&self, refused: Refused) -> Disposition {
+        let reason = refused.dead_letter.reason.clone();
+        let Ok(bytes) = refused.dead_letter.encode(self.world.clock.now()) else {
+            return Disposition::Keep;
+        };
+        let reply = refused.reply_to.and_then(|envelope| {
+            let error = Err(Error::Arguments(reason.clone()));
+            match self.finish(&envelope.id?, envelope.origin.as_deref(), &error) {
+                Disposition::Finished(finished) => finished.reply,
+                _ => None,
+            }
+        });
+        Disposition::Finished(Finished {
+            reply,
+            dead_letter: Some(queue::DeadLetter { reason, bytes }),
+        })
+    }
+}
+
+#[async_trait]
+impl Handler for Dispatcher {
+    async fn handle(&self, message: &[u8]) -> Disposition {
+        match request::decode(message, &self.policy.limits) {
+            Ok(request) => self.handle_request(request).await,
+            Err(refused) => self.refuse(*refused),
+        }
+    }
+
+    fn over_long_prefix(&self) -> String {
+        dead_letter::over_long_prefix(self.world.clock.now())
+    }
+
+    fn undeliverable(&self, id: &str) -> Option<queue::DeadLetter> {
+        let letter = DeadLetter::undeliverable(id);
+        let reason = letter.reason.clone();
+        let bytes = letter.encode(self.world.clock.now()).ok()?;
+        Some(queue::DeadLetter { reason, bytes })
+    }
+}
+
+/// The id and origin of a request; an id is made for one that brings none.
+/// `None` only without randomness.
+fn identify(envelope: &Envelope) -> Option<(RequestId, Option<String>)> {
+    let id = match &envelope.id {
+        Some(id) => id.clone(),
+        None => match RequestId::generate() {
+            Ok(id) => {
+                info!(id = %id.name(), origin = ?envelope.origin, "a request without a usable id: the reply goes to this one");
+                id
+            }
+            Err(error) => {
+                error!(%error, "no randomness for a request id");
+                return None;
+            }
+        },
+    };
+    Some((id, envelope.origin.clone()))
+}
+
+/// What the caller is told: a defect of ours is for the log.
+fn public_text(error: &Error, id: &RequestId) -> String {
+    match error {
+        Error::Internal(_) | Error::Store(StoreError::Engine(_)) => format!(
+            "Internal error: the log of platypush-userd tells more about request {}",
+            id.name()
+        ),
+        error => error.to_string(),
+    }
+}
+
+fn iso(moment: Timestamp) -> String {
+    moment.format("%Y-%m-%dT%H:%M:%S%.6f").to_string()
+}
+
+#[expect(
+    clippy::cast_possible_truncation,
+    reason = "a float out of range saturates, and is then no timestamp"
+)]
+fn describe_seconds(seconds: f64) -> String {
+    chrono::DateTime::from_timestamp_micros((seconds * 1e6) as i64)
+        .map_or_else(|| format!("{seconds} s since the epoch"), iso)
+}

@@ -1,0 +1,105 @@
+//! The one error of actions: what happened, in the words of the contract. No
+//! transport in it; the edge turns it into a reply as the last step.
+
+use crate::store::StoreError;
+
+/// Why an action failed. `Display` is the text that the caller gets, except
+/// for [`Error::Internal`], whose text is for the log alone.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// Not from somebody who knows the token.
+    #[error("Unauthorized")]
+    Unauthorized,
+    /// For somebody else, and the configuration says to mind it.
+    #[error("This request is for {target}, not for {device_id} (accept_any_target is off)")]
+    ForeignTarget {
+        /// For whom it is.
+        target: String,
+        /// Who we are.
+        device_id: String,
+    },
+    /// No action named.
+    #[error("No action specified in the request")]
+    NoAction,
+    /// An action that this plugin does not have.
+    #[error("No such action: {0}")]
+    NoSuchAction(String),
+    /// A plugin that is not served here.
+    #[error("No such plugin: {0}")]
+    NoSuchPlugin(String),
+    /// Too old to be run: whoever sent it has given up.
+    #[error(
+        "The request has expired: it was sent at {sent} and would have started at {now}, more than {max_age} s later (max_request_age); check the clocks if that is wrong"
+    )]
+    Expired {
+        /// When it says it was sent, ISO 8601 in UTC.
+        sent: String,
+        /// When it would have started, ISO 8601 in UTC.
+        now: String,
+        /// Seconds.
+        max_age: u64,
+    },
+    /// The arguments do not fit the signature.
+    #[error("{0}")]
+    Arguments(String),
+    /// Users exist, so creating one needs somebody who is one.
+    #[error("You need to authenticate in order to create another user")]
+    AuthenticationNeeded,
+    /// Neither the executing user's password nor the session token is good.
+    #[error("Invalid credentials and/or session_token")]
+    InvalidExecutor,
+    /// The name is taken.
+    #[error("The user {0} already exists")]
+    UserExists(String),
+    /// A name that cannot be one.
+    #[error("Invalid or empty username")]
+    InvalidUsername,
+    /// No password, or an empty one.
+    #[error("Please provide a password for the user")]
+    EmptyPassword,
+    /// Shorter than the configuration allows.
+    #[error(
+        "The password is too short: at least {min} characters are needed (password.min_length)"
+    )]
+    PasswordTooShort {
+        /// In characters.
+        min: usize,
+    },
+    /// Nobody of that name.
+    #[error("No such user: {0}")]
+    NoSuchUser(String),
+    /// Unknown user or wrong password.
+    #[error("Invalid credentials")]
+    InvalidCredentials,
+    /// The password is right, but a one-time code is needed.
+    #[error("missing_otp_code")]
+    MissingCode,
+    /// The password is right, the one-time code is not.
+    #[error("invalid_otp_code")]
+    InvalidCode,
+    /// Unknown, expired or deleted session.
+    #[error("Invalid session token")]
+    InvalidSession,
+    /// The same, in the words of `get_user_by_session`.
+    #[error("No user associated with the specified session token")]
+    NoUserForSession,
+    /// The store refused or failed.
+    #[error("{0}")]
+    Store(#[from] StoreError),
+    /// A defect of ours; the text is for the log.
+    #[error("{0}")]
+    Internal(String),
+}
+
+/// Longest text of a caller that is repeated in an error, in characters.
+const LONGEST_ECHO: usize = 200;
+
+/// A caller's text as an error repeats it: whole, unless it is absurdly long.
+#[must_use]
+pub fn echo(text: &str) -> String {
+    let mut short: String = text.chars().take(LONGEST_ECHO).collect();
+    if short.len() < text.len() {
+        short.push('…');
+    }
+    short
+}

@@ -1,0 +1,137 @@
+//! Users and sessions: plain values and their rules. No envelope, no storage,
+//! no hashing.
+
+use std::fmt;
+
+use zeroize::Zeroizing;
+
+use crate::clock::Timestamp;
+
+/// Number of a user: from 1, without gaps, never used again.
+pub type UserId = u64;
+
+/// A user as the store keeps it.
+#[derive(Debug, Clone, PartialEq)]
+pub struct User {
+    /// Given by the store when the user is created.
+    pub id: UserId,
+    /// Compared byte for byte.
+    pub username: String,
+    /// When it was created.
+    pub created_at: Timestamp,
+    /// What its password is checked against.
+    pub password: PasswordRecord,
+    /// Sessions carry the generation they were made under and are valid only
+    /// under it: raising it ends all of them at once.
+    pub generation: u64,
+    /// The second factor, where it is switched on.
+    pub second_factor: Option<SecondFactor>,
+}
+
+/// A second factor: one-time codes by RFC 6238.
+#[derive(Debug, Clone, PartialEq)]
+pub struct SecondFactor {
+    /// The secret shared with the user's authenticator.
+    pub secret: TotpSecret,
+    /// The last time step a code was accepted for. Neither it nor an earlier
+    /// one is accepted again (RFC 6238, section 5.2).
+    pub last_step: u64,
+}
+
+/// A session as the store keeps it, under the hash of its token.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Session {
+    /// SHA-256 of the session token; the token itself is not kept.
+    pub token: TokenHash,
+    /// Whose session it is.
+    pub user_id: UserId,
+    /// The user's generation when the session was made.
+    pub generation: u64,
+    /// When it was made.
+    pub created_at: Timestamp,
+    /// From this moment on it authenticates nobody; `None` is never.
+    pub expires_at: Option<Timestamp>,
+}
+
+impl Session {
+    /// Whether the session authenticates `user` at `now`.
+    #[must_use]
+    pub fn is_valid(&self, user: &User, now: Timestamp) -> bool {
+        self.belongs_to(user) && !self.is_expired(now)
+    }
+
+    /// Whether the user still stands behind the session: the same user, and
+    /// no revocation since.
+    #[must_use]
+    pub const fn belongs_to(&self, user: &User) -> bool {
+        self.user_id == user.id && self.generation == user.generation
+    }
+
+    /// Whether its time is over.
+    #[must_use]
+    pub fn is_expired(&self, now: Timestamp) -> bool {
+        self.expires_at.is_some_and(|at| at <= now)
+    }
+}
+
+/// What a password is checked against: an Argon2id hash as a PHC string.
+///
+/// Not a password, but what an attacker would want in order to guess it: it
+/// cannot be printed.
+#[derive(Clone, PartialEq, Eq)]
+pub struct PasswordRecord(String);
+
+impl PasswordRecord {
+    /// Wraps a PHC string.
+    #[must_use]
+    pub const fn new(phc: String) -> Self {
+        Self(phc)
+    }
+
+    /// The PHC string, for the store and the password check.
+    #[must_use]
+    pub fn expose(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Debug for PasswordRecord {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("PasswordRecord(…)")
+    }
+}
+
+/// The secret of an authenticator, raw bytes.
+#[derive(Clone, PartialEq, Eq)]
+pub struct TotpSecret(Zeroizing<Vec<u8>>);
+
+impl TotpSecret {
+    /// Wraps the raw bytes.
+    #[must_use]
+    pub fn new(bytes: Vec<u8>) -> Self {
+        Self(Zeroizing::new(bytes))
+    }
+
+    /// The raw bytes, for the store and the code check.
+    #[must_use]
+    pub fn expose(&self) -> &[u8] {
+        &self.0
+    }
+}
+
+impl fmt::Debug for TotpSecret {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("TotpSecret(…)")
+    }
+}
+
+/// SHA-256 of a session token. The token has 256 random bits, so a fast hash
+/// is enough: there is nothing to guess.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct TokenHash(pub [u8; 32]);
+
+impl fmt::Debug for TokenHash {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("TokenHash(…)")
+    }
+}

@@ -1,0 +1,93 @@
+//! Whether Redis is there: what is logged and shown while it is not.
+
+use std::collections::BTreeSet;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use tokio::sync::watch;
+use tracing::{info, warn};
+
+use super::Status;
+
+/// How often the log repeats that Redis is away.
+const REPEAT: Duration = Duration::from_secs(60);
+const SHORTEST_WAIT: Duration = Duration::from_millis(50);
+const LONGEST_WAIT: Duration = Duration::from_secs(1);
+
+/// Shared by everything that talks to Redis.
+pub(super) struct Availability {
+    status: watch::Sender<Status>,
+    troubles: Mutex<Troubles>,
+}
+
+#[derive(Default)]
+struct Troubles {
+    /// What does not work at present.
+    failing: BTreeSet<&'static str>,
+    logged: Option<Instant>,
+}
+
+impl Availability {
+    pub(super) fn new() -> Self {
+        Self {
+            status: watch::Sender::new(Status::Connecting),
+            troubles: Mutex::default(),
+        }
+    }
+
+    pub(super) fn subscribe(&self) -> watch::Receiver<Status> {
+        self.status.subscribe()
+    }
+
+    /// Notes that something works (again).
+    pub(super) fn works(&self, doing: &'static str) {
+        let mut troubles = self.troubles();
+        troubles.failing.remove(doing);
+        if !troubles.failing.is_empty() {
+            return;
+        }
+        if troubles.logged.take().is_some() {
+            info!("Redis is back");
+        }
+        self.status.send_if_modified(|status| {
+            let changed = *status != Status::Serving;
+            *status = Status::Serving;
+            changed
+        });
+    }
+
+    /// Notes that something does not work: a line in the log at once, then
+    /// one a minute.
+    pub(super) fn failed(&self, doing: &'static str, error: &str) {
+        let mut troubles = self.troubles();
+        troubles.failing.insert(doing);
+        self.status
+            .send_replace(Status::Away(format!("{doing}: {error}")));
+        if troubles.logged.is_none_or(|at| at.elapsed() >= REPEAT) {
+            troubles.logged = Some(Instant::now());
+            warn!(doing, error, "Redis does not do its part; trying again");
+        }
+    }
+
+    fn troubles(&self) -> MutexGuard<'_, Troubles> {
+        self.troubles.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Growing waits between tries, never above a second.
+pub(super) struct Backoff(Duration);
+
+impl Backoff {
+    pub(super) const fn new() -> Self {
+        Self(SHORTEST_WAIT)
+    }
+
+    pub(super) async fn wait(&mut self) {
+        tokio::time::sleep(self.0).await;
+        self.0 = (self.0 * 2).min(LONGEST_WAIT);
+    }
+
+    pub(super) const fn reset(&mut self) {
+        self.0 = SHORTEST_WAIT;
+    }
+}

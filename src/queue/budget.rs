@@ -1,0 +1,117 @@
+//! How much may be in flight: messages and their bytes.
+
+use std::sync::{Arc, Mutex, PoisonError};
+
+use tokio::sync::Notify;
+
+/// What there is room for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Room {
+    pub(super) messages: usize,
+    pub(super) bytes: usize,
+}
+
+/// Counts what is in flight.
+#[derive(Debug)]
+pub(super) struct Budget {
+    left: Mutex<Room>,
+    freed: Notify,
+}
+
+/// A message in flight; dropping it makes room.
+#[derive(Debug)]
+pub(super) struct Claim {
+    budget: Arc<Budget>,
+    bytes: usize,
+}
+
+impl Budget {
+    pub(super) fn new(messages: usize, bytes: usize) -> Arc<Self> {
+        Arc::new(Self {
+            left: Mutex::new(Room { messages, bytes }),
+            freed: Notify::new(),
+        })
+    }
+
+    /// Waits until there is room for a message, and tells how much.
+    pub(super) async fn room(&self) -> Room {
+        loop {
+            let freed = self.freed.notified();
+            let left = self.left();
+            if left.messages > 0 && left.bytes > 0 {
+                return left;
+            }
+            freed.await;
+        }
+    }
+
+    fn left(&self) -> Room {
+        *self.left.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Takes room for a message that is here already: a single one may exceed
+    /// what is left, because it could not be left behind.
+    pub(super) fn claim(self: &Arc<Self>, bytes: usize) -> Claim {
+        let mut left = self.left.lock().unwrap_or_else(PoisonError::into_inner);
+        let bytes = bytes.min(left.bytes);
+        left.messages = left.messages.saturating_sub(1);
+        left.bytes -= bytes;
+        Claim {
+            budget: Arc::clone(self),
+            bytes,
+        }
+    }
+}
+
+impl Drop for Claim {
+    fn drop(&mut self) {
+        let mut left = self
+            .budget
+            .left
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        left.messages += 1;
+        left.bytes += self.bytes;
+        drop(left);
+        self.budget.freed.notify_one();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn what_is_claimed_comes_back() {
+        let budget = Budget::new(2, 10);
+        let first = budget.claim(4);
+        assert_eq!(
+            budget.room().await,
+            Room {
+                messages: 1,
+                bytes: 6
+            }
+        );
+        let second = budget.claim(100);
+        let waiting = tokio::spawn({
+            let budget = Arc::clone(&budget);
+            async move { budget.room().await }
+        });
+        drop(second);
+        assert_eq!(
+            waiting.await.unwrap(),
+            Room {
+                messages: 1,
+                bytes: 6
+            }
+        );
+        drop(first);
+        assert_eq!(
+            budget.room().await,
+            Room {
+                messages: 2,
+                bytes: 10
+            }
+        );
+    }
+}

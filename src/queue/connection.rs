@@ -1,0 +1,121 @@
+//! Connections to Redis, with the options that a queue needs.
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use redis::aio::MultiplexedConnection;
+use redis::{
+    AsyncConnectionConfig, Client, ClientTlsConfig, IntoConnectionInfo as _, RedisError,
+    TlsCertificates, io::tcp::TcpSettings, io::tcp::socket2::TcpKeepalive,
+};
+use secrecy::{ExposeSecret as _, SecretString};
+
+/// How long connecting may take.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+/// How long an answer may take, on top of what the command itself waits for.
+/// A connection that is silent for longer is taken for dead. (The redis
+/// crate's default, 500 ms, also applies to blocking commands: it would give
+/// them up while Redis goes on with them.)
+const ANSWER_TIMEOUT: Duration = Duration::from_secs(8);
+/// Silence after which TCP asks whether the other side is still there.
+const KEEPALIVE: Duration = Duration::from_secs(5);
+/// Bytes that are written at once (8 KiB by default): batches are larger.
+const WRITE_BUFFER: usize = 1 << 20;
+
+/// Certificates in PEM files, for `rediss://`.
+#[derive(Debug, Clone, Default)]
+pub struct TlsFiles {
+    /// Authorities to trust instead of the system's.
+    pub ca_certs: Option<PathBuf>,
+    /// Our own certificate, where Redis asks for one…
+    pub certfile: Option<PathBuf>,
+    /// …and its key.
+    pub keyfile: Option<PathBuf>,
+}
+
+/// Why there is no way to connect at all.
+#[derive(Debug, thiserror::Error)]
+pub enum ConnectorError {
+    /// A certificate file cannot be read.
+    #[error("cannot read {path}: {error}", path = path.display())]
+    File {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        error: std::io::Error,
+    },
+    /// A certificate without its key, or the other way round.
+    #[error("ssl_certfile and ssl_keyfile belong together: give both or none")]
+    HalfClientCertificate,
+    /// What the redis crate says of the address or the certificates.
+    #[error("the address or the certificates of Redis cannot be used: {0}")]
+    Unusable(RedisError),
+}
+
+/// Makes connections to one Redis.
+#[derive(Clone)]
+pub struct Connector(Client);
+
+impl Connector {
+    /// For a `redis://`, `rediss://` or `unix://` URL. Does not connect.
+    ///
+    /// # Errors
+    /// When the URL or the certificates cannot be used. The text never holds
+    /// the password.
+    pub fn new(url: &SecretString, tls: &TlsFiles) -> Result<Self, ConnectorError> {
+        let tcp = TcpSettings::default()
+            .set_nodelay(true)
+            .set_keepalive(TcpKeepalive::new().with_time(KEEPALIVE));
+        let info = url
+            .expose_secret()
+            .into_connection_info()
+            .map_err(ConnectorError::Unusable)?
+            .set_tcp_settings(tcp);
+        let certificates = certificates(tls)?;
+        let client = match certificates {
+            Some(certificates) => Client::build_with_tls(info, certificates),
+            None => Client::open(info),
+        };
+        client.map(Self).map_err(ConnectorError::Unusable)
+    }
+
+    /// A new connection of its own, whose commands may block for up to
+    /// `blocks` on the server.
+    ///
+    /// # Errors
+    /// When Redis cannot be reached.
+    pub async fn connect(&self, blocks: Duration) -> Result<MultiplexedConnection, RedisError> {
+        let config = AsyncConnectionConfig::new()
+            .set_connection_timeout(Some(CONNECT_TIMEOUT))
+            .set_response_timeout(Some(blocks + ANSWER_TIMEOUT))
+            .set_write_backpressure_boundary(WRITE_BUFFER);
+        self.0
+            .get_multiplexed_async_connection_with_config(&config)
+            .await
+    }
+}
+
+fn certificates(tls: &TlsFiles) -> Result<Option<TlsCertificates>, ConnectorError> {
+    let client_tls = match (&tls.certfile, &tls.keyfile) {
+        (Some(cert), Some(key)) => Some(ClientTlsConfig {
+            client_cert: read(cert)?,
+            client_key: read(key)?,
+        }),
+        (None, None) => None,
+        _ => return Err(ConnectorError::HalfClientCertificate),
+    };
+    let root_cert = tls.ca_certs.as_deref().map(read).transpose()?;
+    Ok(
+        (client_tls.is_some() || root_cert.is_some()).then_some(TlsCertificates {
+            client_tls,
+            root_cert,
+        }),
+    )
+}
+
+fn read(path: &Path) -> Result<Vec<u8>, ConnectorError> {
+    std::fs::read(path).map_err(|error| ConnectorError::File {
+        path: path.to_owned(),
+        error,
+    })
+}

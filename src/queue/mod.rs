@@ -1,0 +1,96 @@
+//! The queue: takes messages off a Redis list, hands them to a [`Handler`],
+//! and settles what becomes of them. It does not know what the bytes mean.
+//!
+//! # Data structures
+//!
+//! Every key is named in `keys.rs`; every step that touches more than one of
+//! them is one script in `scripts.rs`, so that no crash falls in between.
+//!
+//! - A message is never popped: the taking script moves a batch of them from
+//!   the queue into a list of its own, `<queue>:processing:<store id>:<boot
+//!   id>:<n>`, and notes that list's name in the set `<queue>:lists:<store
+//!   id>`. An entry is `<position>:<message>`.
+//! - The settling script pushes an entry's reply (or dead letter) and empties
+//!   the entry, in one step. Positions stay; the list goes with its last
+//!   entry.
+//! - While the queue is empty, a blocking `BLMOVE` waits on it. It moves one
+//!   message to `<queue>:processing:<store id>:taking`, from where the taking
+//!   script, sent right behind it, takes first.
+//! - At start, what is found in the lists of this store is run again: nobody
+//!   else works on them, because one store has one daemon.
+
+mod availability;
+mod budget;
+mod connection;
+mod keys;
+mod recovery;
+mod scripts;
+mod settler;
+mod taker;
+mod worker;
+
+use async_trait::async_trait;
+
+pub use self::connection::{Connector, ConnectorError, TlsFiles};
+pub use self::keys::Keys;
+pub use self::worker::{Settings, Status, Worker};
+
+/// Works on messages.
+#[async_trait]
+pub trait Handler: Send + Sync + 'static {
+    /// Works on one message and says what is to become of it.
+    async fn handle(&self, message: &[u8]) -> Disposition;
+
+    /// The dead letter of a message too long to be fetched, up to its length:
+    /// Redis adds the number and a closing brace.
+    fn over_long_prefix(&self) -> String;
+
+    /// The dead letter of a reply that could not be delivered.
+    fn undeliverable(&self, id: &str) -> Option<DeadLetter>;
+}
+
+/// What is to become of a message.
+#[derive(Debug)]
+pub enum Disposition {
+    /// It is done with.
+    Finished(Finished),
+    /// It was not started: it goes back to the head of the queue.
+    GiveBack,
+    /// Nobody knows what became of it: it stays where it is, for the next
+    /// start to look at.
+    Keep,
+}
+
+/// A message that is done with.
+#[derive(Debug)]
+pub struct Finished {
+    /// The reply, where one is due.
+    pub reply: Option<Reply>,
+    /// What is kept of a message that could not be run.
+    pub dead_letter: Option<DeadLetter>,
+}
+
+/// A reply and where it goes.
+pub struct Reply {
+    /// Ends the name of the reply list.
+    pub id: String,
+    /// The bytes; they may hold a session token.
+    pub bytes: Vec<u8>,
+}
+
+impl std::fmt::Debug for Reply {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Reply")
+            .field("id", &self.id)
+            .finish_non_exhaustive()
+    }
+}
+
+/// An entry for the dead-letter list.
+#[derive(Debug)]
+pub struct DeadLetter {
+    /// Why, for the log.
+    pub reason: String,
+    /// The entry.
+    pub bytes: Vec<u8>,
+}

@@ -1,0 +1,142 @@
+//! The scripts: every step in Redis that must not fall apart.
+//!
+//! They are sent whole with EVAL, never by hash: a few hundred bytes a batch
+//! buy that `SCRIPT FLUSH` and a restart of Redis change nothing.
+
+/// Moves messages from the queue into a new processing list.
+///
+/// | KEYS | |
+/// |---|---|
+/// | 1 | the queue |
+/// | 2 | the list that the blocking command moves to: taken from first |
+/// | 3 | the new processing list |
+/// | 4 | set of processing lists |
+/// | 5 | dead letters |
+///
+/// | ARGV | |
+/// |---|---|
+/// | 1 | most messages |
+/// | 2 | most bytes (a single longer message is taken all the same) |
+/// | 3 | longest message; a longer one becomes a dead letter here, unfetched |
+/// | 4 | beginning of such a dead letter, up to its length |
+/// | 5 | most dead letters kept |
+///
+/// Returns `{set aside, drained, message, …}`: how many were over-long,
+/// whether the queue was empty then (1) or not (0), the messages in order.
+///
+/// A message is popped before it is pushed: the first write of a script is
+/// refused when Redis is short of memory, the ones behind it are not, and a
+/// pop is not refused at all.
+pub(super) const TAKE: &str = r"
+local most, most_bytes, longest = tonumber(ARGV[1]), tonumber(ARGV[2]), tonumber(ARGV[3])
+local result, taken, bytes, aside, drained = {0, 0}, 0, 0, 0, 1
+local function take_from(source)
+  while taken < most do
+    local message = redis.call('LPOP', source)
+    if not message then return true end
+    bytes = bytes + #message
+    if #message > longest then
+      redis.pcall('RPUSH', KEYS[5], ARGV[4] .. #message .. '}')
+      redis.pcall('LTRIM', KEYS[5], -tonumber(ARGV[5]), -1)
+      aside = aside + 1
+      if bytes > most_bytes then return false end
+    elseif bytes > most_bytes and taken > 0 then
+      redis.call('LPUSH', source, message)
+      return false
+    else
+      redis.call('RPUSH', KEYS[3], taken .. ':' .. message)
+      taken = taken + 1
+      result[taken + 2] = message
+    end
+  end
+  return false
+end
+if not (take_from(KEYS[2]) and take_from(KEYS[1])) then drained = 0 end
+if taken > 0 then redis.call('SADD', KEYS[4], KEYS[3]) end
+result[1], result[2] = aside, drained
+return result
+";
+
+/// Settles the finished entries of one processing list.
+///
+/// | KEYS | |
+/// |---|---|
+/// | 1 | the processing list |
+/// | 2 | set of processing lists |
+/// | 3 | dead letters |
+/// | 4… | reply lists |
+///
+/// | ARGV | |
+/// |---|---|
+/// | 1 | seconds after which a reply list expires |
+/// | 2 | most dead letters kept |
+/// | 3 | 1 if these are the last open entries of the list, else 0 |
+/// | 4… | for each entry: position, index of its reply list in KEYS or 0, reply, dead letter or '' |
+///
+/// An entry that is no longer there (settled before, or forgotten by Redis)
+/// is passed over, so that repeating the script never repeats a reply.
+/// Returns, for each reply that Redis refused, the position and the error.
+/// Only a reply list of another type ('WRONGTYPE') gives the reply up; any
+/// other error leaves the entry as it was.
+pub(super) const SETTLE: &str = r"
+local refused, left = {}, 0
+for i = 4, #ARGV, 4 do
+  local position = tonumber(ARGV[i])
+  local entry = redis.call('LINDEX', KEYS[1], position)
+  if entry and entry ~= '' then
+    local reply_list, settled = tonumber(ARGV[i + 1]), true
+    if reply_list > 0 then
+      local pushed = redis.pcall('RPUSH', KEYS[reply_list], ARGV[i + 2])
+      if type(pushed) == 'table' and pushed.err then
+        refused[#refused + 1] = position
+        refused[#refused + 1] = pushed.err
+        settled = string.find(pushed.err, 'WRONGTYPE', 1, true) ~= nil
+      else
+        redis.call('EXPIRE', KEYS[reply_list], ARGV[1])
+      end
+    end
+    if settled then
+      if ARGV[i + 3] ~= '' then
+        redis.pcall('RPUSH', KEYS[3], ARGV[i + 3])
+        redis.pcall('LTRIM', KEYS[3], -tonumber(ARGV[2]), -1)
+      end
+      redis.call('LSET', KEYS[1], position, '')
+    else
+      left = left + 1
+    end
+  end
+end
+if ARGV[3] == '1' and left == 0 then
+  redis.call('DEL', KEYS[1])
+  redis.call('SREM', KEYS[2], KEYS[1])
+end
+return refused
+";
+
+/// Gives entries that were not started back to the head of the queue.
+///
+/// | KEYS | |
+/// |---|---|
+/// | 1 | the processing list |
+/// | 2 | set of processing lists |
+/// | 3 | the queue |
+///
+/// | ARGV | |
+/// |---|---|
+/// | 1 | 1 if these are the last open entries of the list, else 0 |
+/// | 2… | positions, the last one first |
+pub(super) const GIVE_BACK: &str = r"
+for i = 2, #ARGV do
+  local position = tonumber(ARGV[i])
+  local entry = redis.call('LINDEX', KEYS[1], position)
+  if entry and entry ~= '' then
+    redis.call('LPUSH', KEYS[3], string.sub(entry, string.find(entry, ':', 1, true) + 1))
+    redis.call('LSET', KEYS[1], position, '')
+  end
+end
+if ARGV[1] == '1' then
+  redis.call('DEL', KEYS[1])
+  redis.call('SREM', KEYS[2], KEYS[1])
+end
+return redis.status_reply('OK')
+";

@@ -1,0 +1,322 @@
+//! Settles messages: sends replies and dead letters, and gives back what was
+//! not started.
+//!
+//! A settling step that got no answer is repeated as it was: the script
+//! passes over what is settled already.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use redis::aio::MultiplexedConnection;
+use redis::{Pipeline, RedisResult};
+use tokio::sync::mpsc;
+use tracing::warn;
+
+use super::availability::{Availability, Backoff};
+use super::keys::DEAD_LETTER_CAP;
+use super::worker::{Batch, Delivery};
+use super::{DeadLetter, Disposition, Finished, Handler, Settings, scripts};
+
+/// What this part does, in the log.
+const SETTLING: &str = "sending replies";
+/// Most messages settled in one round trip.
+const MAX_ROUND: usize = 128;
+/// Dead letters are announced in the log at most this often.
+const DEAD_LETTER_LOG: Duration = Duration::from_secs(10);
+
+pub(super) struct Settler {
+    settings: Arc<Settings>,
+    availability: Arc<Availability>,
+    handler: Arc<dyn Handler>,
+    connection: Option<MultiplexedConnection>,
+    dead_letters: DeadLetterLog,
+    undelivered: Vec<DeadLetter>,
+}
+
+/// The finished entries of one processing list.
+struct Group {
+    batch: Arc<Batch>,
+    entries: Vec<(Delivery, Finished)>,
+}
+
+impl Settler {
+    pub(super) fn new(
+        settings: Arc<Settings>,
+        availability: Arc<Availability>,
+        handler: Arc<dyn Handler>,
+    ) -> Self {
+        Self {
+            settings,
+            availability,
+            handler,
+            connection: None,
+            dead_letters: DeadLetterLog::default(),
+            undelivered: Vec::new(),
+        }
+    }
+
+    pub(super) async fn run(mut self, mut inbox: mpsc::UnboundedReceiver<(Delivery, Disposition)>) {
+        let mut given_back = Vec::new();
+        let mut round = Vec::with_capacity(MAX_ROUND);
+        while inbox.recv_many(&mut round, MAX_ROUND).await > 0 {
+            let mut finished = Vec::new();
+            for (delivery, disposition) in round.drain(..) {
+                match disposition {
+                    Disposition::Finished(done) => finished.push((delivery, done)),
+                    Disposition::GiveBack => given_back.push(delivery),
+                    // Its list stays, because it is never fully settled.
+                    Disposition::Keep => {}
+                }
+            }
+            self.settle(group_by_list(finished)).await;
+            self.keep_undelivered().await;
+        }
+        self.give_back(given_back).await;
+    }
+
+    /// Settles all groups, however long Redis is away.
+    async fn settle(&mut self, mut groups: Vec<Group>) {
+        let mut backoff = Backoff::new();
+        while !groups.is_empty() {
+            let pipe = self.settling(&groups);
+            let answers: RedisResult<Vec<RedisResult<Vec<redis::Value>>>> = self.send(&pipe).await;
+            match answers {
+                Ok(answers) => {
+                    let waiting = groups.drain(..).zip(answers);
+                    groups = waiting
+                        .filter_map(|(group, answer)| self.settled(group, answer))
+                        .collect();
+                }
+                Err(error) => self.failed(&error),
+            }
+            if groups.is_empty() {
+                self.availability.works(SETTLING);
+            } else {
+                backoff.wait().await;
+            }
+        }
+    }
+
+    fn settling(&self, groups: &[Group]) -> Pipeline {
+        let keys = &self.settings.keys;
+        let mut pipe = redis::pipe();
+        pipe.ignore_errors();
+        for group in groups {
+            let replies = group
+                .entries
+                .iter()
+                .filter_map(|(_, finished)| finished.reply.as_ref());
+            let command = pipe
+                .cmd("EVAL")
+                .arg(scripts::SETTLE)
+                .arg(3 + replies.clone().count())
+                .arg(&group.batch.list)
+                .arg(&keys.lists)
+                .arg(&keys.dead);
+            for reply in replies {
+                command.arg(keys.reply(&reply.id));
+            }
+            command
+                .arg(self.settings.reply_ttl.as_secs())
+                .arg(DEAD_LETTER_CAP)
+                .arg(u8::from(group.is_last()));
+            let mut next_key = 4;
+            for (delivery, finished) in &group.entries {
+                command.arg(delivery.position);
+                match &finished.reply {
+                    Some(reply) => {
+                        command.arg(next_key).arg(&reply.bytes);
+                        next_key += 1;
+                    }
+                    None => {
+                        command.arg(0).arg("");
+                    }
+                }
+                command.arg(finished.dead_letter.as_ref().map_or(&[][..], |d| &d.bytes));
+            }
+        }
+        pipe
+    }
+
+    /// What of a group is still to be settled after an answer.
+    fn settled(
+        &mut self,
+        mut group: Group,
+        answer: RedisResult<Vec<redis::Value>>,
+    ) -> Option<Group> {
+        let refused = answer.and_then(|refused| parse_refused(&refused));
+        let refused = match refused {
+            Ok(refused) => refused,
+            Err(error) => {
+                self.failed(&error);
+                return Some(group);
+            }
+        };
+        let mut waiting = Vec::new();
+        for (delivery, finished) in group.entries.drain(..) {
+            match refused.get(&delivery.position) {
+                Some(error) if !error.contains("WRONGTYPE") => {
+                    self.availability.failed(SETTLING, error);
+                    waiting.push((delivery, finished));
+                    continue;
+                }
+                Some(_) => self.undeliverable(&finished),
+                None => {}
+            }
+            if let Some(dead_letter) = &finished.dead_letter {
+                self.dead_letters.note(&dead_letter.reason);
+            }
+            group.batch.open.fetch_sub(1, Ordering::Relaxed);
+        }
+        group.entries = waiting;
+        (!group.entries.is_empty()).then_some(group)
+    }
+
+    /// Redis has something else under the name of the reply list.
+    fn undeliverable(&mut self, finished: &Finished) {
+        let reply = finished.reply.as_ref();
+        if let Some(letter) = reply.and_then(|reply| self.handler.undeliverable(&reply.id)) {
+            self.dead_letters.note(&letter.reason);
+            self.undelivered.push(letter);
+        }
+    }
+
+    /// Keeps dead letters of replies that were given up. Their requests are
+    /// settled: one try is enough.
+    async fn keep_undelivered(&mut self) {
+        if self.undelivered.is_empty() {
+            return;
+        }
+        let dead = self.settings.keys.dead.clone();
+        let cap = isize::try_from(DEAD_LETTER_CAP).unwrap_or(isize::MAX);
+        let mut pipe = redis::pipe();
+        for letter in self.undelivered.drain(..) {
+            pipe.rpush(&dead, letter.bytes).ignore();
+        }
+        pipe.ltrim(&dead, -cap, -1).ignore();
+        if let Err(error) = self.send::<()>(&pipe).await {
+            warn!(%error, "dead letters could not be kept");
+        }
+    }
+
+    /// Gives back everything that was not started, the last first, so that
+    /// the first stands at the head of the queue in the end.
+    async fn give_back(&mut self, deliveries: Vec<Delivery>) {
+        if deliveries.is_empty() {
+            return;
+        }
+        let count = deliveries.len();
+        let mut lists: Vec<(Arc<Batch>, Vec<usize>)> = Vec::new();
+        for delivery in deliveries {
+            match lists
+                .iter_mut()
+                .find(|(batch, _)| Arc::ptr_eq(batch, &delivery.batch))
+            {
+                Some((_, positions)) => positions.push(delivery.position),
+                None => lists.push((delivery.batch, vec![delivery.position])),
+            }
+        }
+        lists.sort_by_key(|(batch, _)| std::cmp::Reverse(batch.order));
+        for (batch, mut positions) in lists {
+            positions.sort_unstable_by(|a, b| b.cmp(a));
+            let last = batch.open.load(Ordering::Relaxed) == positions.len();
+            let mut pipe = redis::pipe();
+            pipe.cmd("EVAL")
+                .arg(scripts::GIVE_BACK)
+                .arg(3)
+                .arg(&batch.list)
+                .arg(&self.settings.keys.lists)
+                .arg(&self.settings.keys.queue)
+                .arg(u8::from(last))
+                .arg(&positions)
+                .ignore();
+            let mut backoff = Backoff::new();
+            while let Err(error) = self.send::<()>(&pipe).await {
+                self.failed(&error);
+                backoff.wait().await;
+            }
+        }
+        tracing::info!(count, "gave back requests that had not started");
+    }
+
+    async fn send<T: redis::FromRedisValue>(&mut self, pipe: &Pipeline) -> RedisResult<T> {
+        let mut connection = match self.connection.take() {
+            Some(connection) => connection,
+            None => self.settings.connector.connect(Duration::ZERO).await?,
+        };
+        let result = pipe.query_async(&mut connection).await;
+        // After an error nobody knows what is still on its way on the old one.
+        if result.is_ok() {
+            self.connection = Some(connection);
+        }
+        result
+    }
+
+    fn failed(&self, error: &redis::RedisError) {
+        self.availability.failed(SETTLING, &error.to_string());
+    }
+}
+
+impl Group {
+    /// Whether these are all of the list's open entries.
+    fn is_last(&self) -> bool {
+        self.batch.open.load(Ordering::Relaxed) == self.entries.len()
+    }
+}
+
+fn group_by_list(finished: Vec<(Delivery, Finished)>) -> Vec<Group> {
+    let mut groups: Vec<Group> = Vec::new();
+    let mut index: HashMap<*const Batch, usize> = HashMap::new();
+    for (delivery, done) in finished {
+        let at = *index
+            .entry(Arc::as_ptr(&delivery.batch))
+            .or_insert_with(|| {
+                groups.push(Group {
+                    batch: Arc::clone(&delivery.batch),
+                    entries: Vec::new(),
+                });
+                groups.len() - 1
+            });
+        groups[at].entries.push((delivery, done));
+    }
+    groups
+}
+
+/// Positions and errors of the replies that Redis refused.
+fn parse_refused(answer: &[redis::Value]) -> RedisResult<HashMap<usize, String>> {
+    answer
+        .chunks_exact(2)
+        .map(|pair| {
+            Ok((
+                redis::from_redis_value(pair[0].clone())?,
+                redis::from_redis_value(pair[1].clone())?,
+            ))
+        })
+        .collect()
+}
+
+/// Announces dead letters in the log, at a bounded rate: anybody can make
+/// them.
+#[derive(Default)]
+struct DeadLetterLog {
+    last: Option<std::time::Instant>,
+    silent: u64,
+}
+
+impl DeadLetterLog {
+    fn note(&mut self, reason: &str) {
+        if self.last.is_some_and(|at| at.elapsed() < DEAD_LETTER_LOG) {
+            self.silent += 1;
+            return;
+        }
+        self.last = Some(std::time::Instant::now());
+        let silent = std::mem::take(&mut self.silent);
+        warn!(
+            reason,
+            and_before = silent,
+            "a message became a dead letter"
+        );
+    }
+}

@@ -1,0 +1,182 @@
+//! What is kept: whole atomic operations on users and sessions, behind a
+//! trait, so that an engine can be swapped and tests can hold every engine to
+//! the same suite (`tests/it/store_conformance.rs`).
+//!
+//! The store knows no policy. A caller that decided on what it read names
+//! that in a [`Witness`]; the one writer compares it again and answers
+//! [`StoreError::Changed`] where it is no longer true, and the caller decides
+//! anew.
+
+pub mod sled;
+
+use std::path::PathBuf;
+
+use async_trait::async_trait;
+
+use crate::clock::Timestamp;
+use crate::model::{PasswordRecord, SecondFactor, Session, TokenHash, User, UserId};
+
+/// Why the store did not do what it was asked.
+#[derive(Debug, Clone, thiserror::Error)]
+pub enum StoreError {
+    /// What the caller had read is no longer true; nothing was changed.
+    #[error("what was read to decide has changed meanwhile")]
+    Changed,
+    /// There is a user of that name; nothing was changed.
+    #[error("a user of that name exists")]
+    NameTaken,
+    /// There is no user of that name; nothing was changed.
+    #[error("there is no user of that name")]
+    NoSuchUser,
+    /// Too little room to write safely; nothing was changed.
+    #[error(
+        "the disk that holds {path} is full ({free_mib} MiB free, {needed_mib} MiB needed): free some space; nothing was changed", path = path.display()
+    )]
+    DiskFull {
+        /// The database folder.
+        path: PathBuf,
+        /// Room left.
+        free_mib: u64,
+        /// Room the store insists on.
+        needed_mib: u64,
+    },
+    /// The writer is gone. Whether the operation took effect is not known:
+    /// only a restart can tell, and no answer may be given.
+    #[error("the database writer has stopped")]
+    Stopped,
+    /// The engine failed while reading.
+    #[error("the database failed: {0}")]
+    Engine(String),
+}
+
+/// What the store answers.
+pub type Result<T> = std::result::Result<T, StoreError>;
+
+/// What a caller had read when it decided. Compared again, with what stands
+/// in the store then, in the same step that changes it.
+#[derive(Debug, Clone)]
+pub enum Witness {
+    /// There was no user at all: the first one needs no authentication.
+    NoUsers,
+    /// A password (and a one-time code, where needed) was right.
+    Password(PasswordWitness),
+    /// A session was valid.
+    Session(TokenHash),
+}
+
+/// The record a right password was checked against.
+#[derive(Debug, Clone)]
+pub struct PasswordWitness {
+    /// Whose password.
+    pub user_id: UserId,
+    /// The record it was checked against.
+    pub record: PasswordRecord,
+    /// The user's generation at that time.
+    pub generation: u64,
+    /// The time step of the one-time code, for a user with a second factor.
+    /// The writer takes it only if it is later than the last one taken.
+    pub step: Option<u64>,
+}
+
+/// A user to be made; the writer gives the id.
+#[derive(Debug, Clone)]
+pub struct NewUser {
+    /// The name.
+    pub username: String,
+    /// When.
+    pub created_at: Timestamp,
+    /// The password, hashed.
+    pub password: PasswordRecord,
+}
+
+/// A session to be made for the user of the witness.
+#[derive(Debug, Clone)]
+pub struct NewSession {
+    /// Hash of the token.
+    pub token: TokenHash,
+    /// When.
+    pub created_at: Timestamp,
+    /// When it ends; `None` is never.
+    pub expires_at: Option<Timestamp>,
+}
+
+/// What one sweeping step did.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SweepStep {
+    /// Dead sessions removed.
+    pub removed: usize,
+    /// Where the next step goes on; `None` when all have been looked at.
+    pub next: Option<TokenHash>,
+}
+
+/// Users and sessions, durably. Every mutation is on disk when its future
+/// resolves; a read never shows what could still be lost.
+#[async_trait]
+pub trait Store: Send + Sync + 'static {
+    /// Whether there is any user.
+    async fn has_users(&self) -> Result<bool>;
+
+    /// The user of that name, byte for byte.
+    async fn user_by_name(&self, username: &str) -> Result<Option<User>>;
+
+    /// All users by id.
+    async fn users(&self) -> Result<Vec<User>>;
+
+    /// The session with that token hash and its user, unless the user is gone
+    /// or has revoked it. Whether it has expired is for the caller to judge.
+    async fn session(&self, token: &TokenHash) -> Result<Option<(Session, User)>>;
+
+    /// Makes a user under the next id. `NameTaken` uses no id.
+    async fn create_user(&self, user: NewUser, witness: Witness) -> Result<User>;
+
+    /// Replaces the password of the witness's user; with `revoke_sessions`
+    /// all its sessions end in the same step. Returns the new record's user.
+    async fn set_password(
+        &self,
+        witness: PasswordWitness,
+        password: PasswordRecord,
+        revoke_sessions: bool,
+    ) -> Result<User>;
+
+    /// Puts a record of the same password, made at another cost, in the place
+    /// of `from`; `Changed` where `from` no longer stands there.
+    async fn replace_password_record(
+        &self,
+        user_id: UserId,
+        from: PasswordRecord,
+        to: PasswordRecord,
+    ) -> Result<()>;
+
+    /// Takes the one-time code of the witness, so that it is never accepted
+    /// again.
+    async fn use_code(&self, witness: PasswordWitness) -> Result<()>;
+
+    /// Switches the second factor of a user on or off.
+    async fn set_second_factor(
+        &self,
+        witness: PasswordWitness,
+        second_factor: Option<SecondFactor>,
+    ) -> Result<()>;
+
+    /// Removes the user; from then on nothing of it is valid.
+    async fn delete_user(&self, username: &str, witness: Witness) -> Result<()>;
+
+    /// Makes a session for the witness's user.
+    async fn create_session(
+        &self,
+        session: NewSession,
+        witness: PasswordWitness,
+    ) -> Result<(Session, User)>;
+
+    /// Removes a session. `false`: there was none, or only a dead one.
+    async fn delete_session(&self, token: &TokenHash, now: Timestamp) -> Result<bool>;
+
+    /// Looks at up to `limit` sessions behind `after` and removes those that
+    /// have expired by `now` or whose user no longer stands behind them.
+    async fn sweep_sessions(
+        &self,
+        after: Option<TokenHash>,
+        limit: usize,
+        now: Timestamp,
+    ) -> Result<SweepStep>;
+}

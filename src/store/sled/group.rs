@@ -1,0 +1,226 @@
+//! A group of operations that becomes durable as one: what they change is
+//! collected here, seen by the operations behind them, and written as one
+//! atomic batch.
+//!
+//! Every operation checks first and changes after, so that one that fails
+//! leaves nothing behind in the group.
+
+use std::collections::HashMap;
+
+use crate::model::{PasswordRecord, SecondFactor, Session, TokenHash, User, UserId};
+use crate::store::sled::{lookup::Lookup, records};
+use crate::store::{NewSession, NewUser, PasswordWitness, Result, StoreError, Witness};
+
+pub(super) struct Group<'a> {
+    tree: &'a ::sled::Tree,
+    changes: HashMap<Vec<u8>, Option<::sled::IVec>>,
+}
+
+impl<'a> Group<'a> {
+    pub(super) fn new(tree: &'a ::sled::Tree) -> Self {
+        Self {
+            tree,
+            changes: HashMap::new(),
+        }
+    }
+
+    /// Whether anything is to be written.
+    pub(super) fn is_empty(&self) -> bool {
+        self.changes.is_empty()
+    }
+
+    /// The batch to write, stamped with the group's number.
+    pub(super) fn into_batch(self, commit: u64) -> ::sled::Batch {
+        let mut batch = ::sled::Batch::default();
+        for (key, value) in self.changes {
+            match value {
+                Some(value) => batch.insert(key, value),
+                None => batch.remove(key),
+            }
+        }
+        batch.insert(records::COMMIT, &commit.to_be_bytes());
+        batch
+    }
+
+    pub(super) fn create_user(&mut self, new: NewUser, witness: &Witness) -> Result<User> {
+        self.check(witness)?;
+        if self.id_of(&new.username)?.is_some() {
+            return Err(StoreError::NameTaken);
+        }
+        let id = self.number(records::NEXT_USER_ID)?.unwrap_or(1);
+        let count = self.user_count()?;
+        let user = User {
+            id,
+            username: new.username,
+            created_at: new.created_at,
+            password: new.password,
+            generation: 0,
+            second_factor: None,
+        };
+        let record = records::encode_user(&user)?;
+        self.put(records::user_key(id), record);
+        self.put_number(records::name_key(&user.username), id);
+        self.put_number(records::NEXT_USER_ID.into(), id + 1);
+        self.put_number(records::USER_COUNT.into(), count + 1);
+        Ok(user)
+    }
+
+    pub(super) fn set_password(
+        &mut self,
+        witness: &PasswordWitness,
+        password: PasswordRecord,
+        revoke_sessions: bool,
+    ) -> Result<User> {
+        let mut user = self.check_password(witness)?;
+        user.password = password;
+        if revoke_sessions {
+            user.generation += 1;
+        }
+        self.put_user(&user)?;
+        Ok(user)
+    }
+
+    pub(super) fn replace_password_record(
+        &mut self,
+        user_id: UserId,
+        from: &PasswordRecord,
+        to: PasswordRecord,
+    ) -> Result<()> {
+        match self.user(user_id)? {
+            Some(mut user) if user.password == *from => {
+                user.password = to;
+                self.put_user(&user)
+            }
+            _ => Err(StoreError::Changed),
+        }
+    }
+
+    pub(super) fn use_code(&mut self, witness: &PasswordWitness) -> Result<()> {
+        let user = self.check_password(witness)?;
+        self.put_user(&user)
+    }
+
+    pub(super) fn set_second_factor(
+        &mut self,
+        witness: &PasswordWitness,
+        second_factor: Option<SecondFactor>,
+    ) -> Result<()> {
+        let mut user = self.check_password(witness)?;
+        user.second_factor = second_factor;
+        self.put_user(&user)
+    }
+
+    pub(super) fn delete_user(&mut self, username: &str, witness: &Witness) -> Result<()> {
+        self.check(witness)?;
+        let id = self.id_of(username)?.ok_or(StoreError::NoSuchUser)?;
+        let count = self.user_count()?;
+        self.remove(records::user_key(id));
+        self.remove(records::name_key(username));
+        self.put_number(records::USER_COUNT.into(), count.saturating_sub(1));
+        Ok(())
+    }
+
+    pub(super) fn create_session(
+        &mut self,
+        new: NewSession,
+        witness: &PasswordWitness,
+    ) -> Result<(Session, User)> {
+        let user = self.check_password(witness)?;
+        let session = Session {
+            token: new.token,
+            user_id: user.id,
+            generation: user.generation,
+            created_at: new.created_at,
+            expires_at: new.expires_at,
+        };
+        let record = records::encode_session(&session)?;
+        self.put_user_if_code_used(&user, witness)?;
+        self.put(records::session_key(&session.token), record);
+        Ok((session, user))
+    }
+
+    /// Removes a session; tells what it was, where its user stood behind it.
+    pub(super) fn delete_session(&mut self, token: &TokenHash) -> Result<Option<Session>> {
+        let key = records::session_key(token);
+        // An unknown token must not cost a write: anybody can send one.
+        if self.get(&key)?.is_none() {
+            return Ok(None);
+        }
+        let found = self.session(token)?;
+        self.remove(key);
+        Ok(found.map(|(session, _)| session))
+    }
+
+    pub(super) fn remove_sessions(&mut self, tokens: &[TokenHash]) {
+        for token in tokens {
+            self.remove(records::session_key(token));
+        }
+    }
+
+    /// Compares what the caller had read with what stands here now, and
+    /// spends the one-time code it names.
+    fn check(&mut self, witness: &Witness) -> Result<()> {
+        match witness {
+            Witness::NoUsers if self.user_count()? == 0 => Ok(()),
+            Witness::NoUsers => Err(StoreError::Changed),
+            Witness::Session(token) => match self.session(token)? {
+                Some(_) => Ok(()),
+                None => Err(StoreError::Changed),
+            },
+            Witness::Password(witness) => {
+                let user = self.check_password(witness)?;
+                self.put_user_if_code_used(&user, witness)
+            }
+        }
+    }
+
+    /// The witness's user, with the step of its one-time code taken.
+    fn check_password(&self, witness: &PasswordWitness) -> Result<User> {
+        let mut user = self.user(witness.user_id)?.ok_or(StoreError::Changed)?;
+        if user.password != witness.record || user.generation != witness.generation {
+            return Err(StoreError::Changed);
+        }
+        match (&mut user.second_factor, witness.step) {
+            (None, None) => Ok(user),
+            (Some(factor), Some(step)) if step > factor.last_step => {
+                factor.last_step = step;
+                Ok(user)
+            }
+            _ => Err(StoreError::Changed),
+        }
+    }
+
+    fn put_user(&mut self, user: &User) -> Result<()> {
+        let record = records::encode_user(user)?;
+        self.put(records::user_key(user.id), record);
+        Ok(())
+    }
+
+    fn put_user_if_code_used(&mut self, user: &User, witness: &PasswordWitness) -> Result<()> {
+        match witness.step {
+            Some(_) => self.put_user(user),
+            None => Ok(()),
+        }
+    }
+
+    fn put_number(&mut self, key: Vec<u8>, number: u64) {
+        self.put(key, number.to_be_bytes().to_vec());
+    }
+
+    fn put(&mut self, key: Vec<u8>, value: Vec<u8>) {
+        self.changes.insert(key, Some(value.into()));
+    }
+
+    fn remove(&mut self, key: Vec<u8>) {
+        self.changes.insert(key, None);
+    }
+}
+
+impl Lookup for Group<'_> {
+    fn get(&self, key: &[u8]) -> Result<Option<::sled::IVec>> {
+        match self.changes.get(key) {
+            Some(changed) => Ok(changed.clone()),
+            None => self.tree.get(key).map_err(super::engine_error),
+        }
+    }
+}

@@ -1,0 +1,49 @@
+//! What can be looked up by key, in the tree as it stands as well as in a
+//! group under way.
+
+use super::records;
+use crate::model::{Session, TokenHash, User, UserId};
+use crate::store::Result;
+
+pub(super) trait Lookup {
+    /// The value of a key.
+    fn get(&self, key: &[u8]) -> Result<Option<::sled::IVec>>;
+
+    fn number(&self, key: &[u8]) -> Result<Option<u64>> {
+        self.get(key)?
+            .map(|bytes| records::number(&bytes))
+            .transpose()
+    }
+
+    fn user_count(&self) -> Result<u64> {
+        Ok(self.number(records::USER_COUNT)?.unwrap_or(0))
+    }
+
+    fn id_of(&self, username: &str) -> Result<Option<UserId>> {
+        self.number(&records::name_key(username))
+    }
+
+    fn user(&self, id: UserId) -> Result<Option<User>> {
+        self.get(&records::user_key(id))?
+            .map(|bytes| records::decode_user(id, &bytes))
+            .transpose()
+    }
+
+    /// The session and its user, where the user still stands behind it.
+    fn session(&self, token: &TokenHash) -> Result<Option<(Session, User)>> {
+        let Some(bytes) = self.get(&records::session_key(token))? else {
+            return Ok(None);
+        };
+        let session = records::decode_session(*token, &bytes)?;
+        let user = self.user(session.user_id)?;
+        Ok(user
+            .filter(|user| session.belongs_to(user))
+            .map(|user| (session, user)))
+    }
+}
+
+impl Lookup for ::sled::Tree {
+    fn get(&self, key: &[u8]) -> Result<Option<::sled::IVec>> {
+        Self::get(self, key).map_err(super::engine_error)
+    }
+}

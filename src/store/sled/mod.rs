@@ -1,0 +1,237 @@
+//! The store on sled 0.34.
+//!
+//! Readers go to the tree directly; all mutations go through the one writer
+//! (`writer.rs`), which applies them in order (`group.rs`). `records.rs` says
+//! how everything stands on disk.
+
+mod group;
+mod lookup;
+mod open;
+mod records;
+mod writer;
+
+use std::ops::Bound;
+use std::path::Path;
+use std::sync::Arc;
+
+use async_trait::async_trait;
+
+pub use self::open::OpenError;
+pub use self::writer::{MAX_GROUP, Progress};
+use self::{group::Group, lookup::Lookup as _, writer::Writer};
+use super::{NewSession, NewUser, PasswordWitness, Result, Store, StoreError, SweepStep, Witness};
+use crate::clock::Timestamp;
+use crate::model::{PasswordRecord, SecondFactor, Session, TokenHash, User, UserId};
+
+/// Users and sessions in a sled database in a folder of its own.
+pub struct SledStore {
+    tree: ::sled::Tree,
+    writer: Writer,
+}
+
+impl SledStore {
+    /// Opens the database below `workdir`, or makes it.
+    ///
+    /// # Errors
+    /// When it cannot be opened, was written by a newer program, or is older
+    /// than what had been acknowledged.
+    pub fn open(workdir: &Path) -> std::result::Result<Self, OpenError> {
+        let disk = open::open(workdir)?;
+        let tree = disk.tree.clone();
+        let writer = Writer::start(disk).map_err(OpenError::Io)?;
+        Ok(Self { tree, writer })
+    }
+
+    /// What the writer is doing, for the watchdog.
+    #[must_use]
+    pub fn progress(&self) -> Arc<Progress> {
+        Arc::clone(self.writer.progress())
+    }
+
+    /// Finishes all operations under way and closes the database.
+    pub fn close(self) {
+        self.writer.stop();
+    }
+
+    /// Reads, and lets the answer out only when nothing in it can get lost.
+    async fn read<T: Send>(
+        &self,
+        read: impl FnOnce(&::sled::Tree) -> Result<T> + Send,
+    ) -> Result<T> {
+        let result = read(&self.tree)?;
+        self.writer.progress().wait_durable().await?;
+        Ok(result)
+    }
+
+    async fn commit<T: Send + 'static>(
+        &self,
+        run: impl FnOnce(&mut Group<'_>) -> Result<T> + Send + 'static,
+    ) -> Result<T> {
+        self.writer.commit(run).await
+    }
+}
+
+#[async_trait]
+impl Store for SledStore {
+    async fn has_users(&self) -> Result<bool> {
+        self.read(|tree| Ok(tree.user_count()? > 0)).await
+    }
+
+    async fn user_by_name(&self, username: &str) -> Result<Option<User>> {
+        self.read(|tree| match tree.id_of(username)? {
+            Some(id) => tree.user(id),
+            None => Ok(None),
+        })
+        .await
+    }
+
+    async fn users(&self) -> Result<Vec<User>> {
+        self.read(all_users).await
+    }
+
+    async fn session(&self, token: &TokenHash) -> Result<Option<(Session, User)>> {
+        self.read(|tree| tree.session(token)).await
+    }
+
+    async fn create_user(&self, user: NewUser, witness: Witness) -> Result<User> {
+        self.commit(move |group| group.create_user(user, &witness))
+            .await
+    }
+
+    async fn set_password(
+        &self,
+        witness: PasswordWitness,
+        password: PasswordRecord,
+        revoke_sessions: bool,
+    ) -> Result<User> {
+        self.commit(move |group| group.set_password(&witness, password, revoke_sessions))
+            .await
+    }
+
+    async fn replace_password_record(
+        &self,
+        user_id: UserId,
+        from: PasswordRecord,
+        to: PasswordRecord,
+    ) -> Result<()> {
+        self.commit(move |group| group.replace_password_record(user_id, &from, to))
+            .await
+    }
+
+    async fn use_code(&self, witness: PasswordWitness) -> Result<()> {
+        self.commit(move |group| group.use_code(&witness)).await
+    }
+
+    async fn set_second_factor(
+        &self,
+        witness: PasswordWitness,
+        second_factor: Option<SecondFactor>,
+    ) -> Result<()> {
+        self.commit(move |group| group.set_second_factor(&witness, second_factor))
+            .await
+    }
+
+    async fn delete_user(&self, username: &str, witness: Witness) -> Result<()> {
+        let username = username.to_owned();
+        self.commit(move |group| group.delete_user(&username, &witness))
+            .await
+    }
+
+    async fn create_session(
+        &self,
+        session: NewSession,
+        witness: PasswordWitness,
+    ) -> Result<(Session, User)> {
+        self.commit(move |group| group.create_session(session, &witness))
+            .await
+    }
+
+    async fn delete_session(&self, token: &TokenHash, now: Timestamp) -> Result<bool> {
+        let token = *token;
+        let deleted = self
+            .commit(move |group| group.delete_session(&token))
+            .await?;
+        Ok(deleted.is_some_and(|session| !session.is_expired(now)))
+    }
+
+    async fn sweep_sessions(
+        &self,
+        after: Option<TokenHash>,
+        limit: usize,
+        now: Timestamp,
+    ) -> Result<SweepStep> {
+        let (dead, next) = self
+            .read(|tree| dead_sessions(tree, after, limit, now))
+            .await?;
+        let removed = dead.len();
+        if removed > 0 {
+            // A dead session never comes back to life, so what was read needs
+            // no second look.
+            self.commit(move |group| {
+                group.remove_sessions(&dead);
+                Ok(())
+            })
+            .await?;
+        }
+        Ok(SweepStep { removed, next })
+    }
+}
+
+fn all_users(tree: &::sled::Tree) -> Result<Vec<User>> {
+    tree.scan_prefix(records::USERS)
+        .map(|entry| {
+            let (key, bytes) = entry.map_err(engine_error)?;
+            let id = records::number(&key[records::USERS.len()..])?;
+            records::decode_user(id, &bytes)
+        })
+        .collect()
+}
+
+/// The dead ones among up to `limit` sessions behind `after`, and where to go
+/// on.
+fn dead_sessions(
+    tree: &::sled::Tree,
+    after: Option<TokenHash>,
+    limit: usize,
+    now: Timestamp,
+) -> Result<(Vec<TokenHash>, Option<TokenHash>)> {
+    let start = after.map_or(Bound::Included(records::SESSIONS.to_vec()), |token| {
+        Bound::Excluded(records::session_key(&token))
+    });
+    let mut dead = Vec::new();
+    let mut seen = 0;
+    for entry in tree.range((start, Bound::Unbounded)) {
+        let (key, bytes) = entry.map_err(engine_error)?;
+        if !key.starts_with(records::SESSIONS) {
+            break;
+        }
+        let token = records::token_of_key(&key)?;
+        let session = records::decode_session(token, &bytes)?;
+        let user = tree.user(session.user_id)?;
+        if !user.is_some_and(|user| session.is_valid(&user, now)) {
+            dead.push(token);
+        }
+        seen += 1;
+        if seen == limit {
+            return Ok((dead, Some(token)));
+        }
+    }
+    Ok((dead, None))
+}
+
+/// sled's error without its `Debug`, which can quote data.
+fn engine_error(error: ::sled::Error) -> StoreError {
+    StoreError::Engine(match error {
+        ::sled::Error::Corruption { .. } => "the database is corrupt: restore a backup".into(),
+        ::sled::Error::Io(error) => error.to_string(),
+        ::sled::Error::CollectionNotFound(_)
+        | ::sled::Error::Unsupported(_)
+        | ::sled::Error::ReportableBug(_) => "an unexpected state of the database".into(),
+    })
+}
+
+/// The text of the commit file: of fixed width, so that it is overwritten in
+/// place.
+fn commit_line(commit: u64) -> String {
+    format!("{commit:020}\n")
+}

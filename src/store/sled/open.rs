@@ -1,0 +1,177 @@
+//! Opening the database: what is checked before anything is served.
+
+use std::fs::{File, OpenOptions};
+use std::io;
+use std::os::unix::fs::OpenOptionsExt as _;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::{Path, PathBuf};
+
+use super::records;
+use super::writer::Disk;
+
+/// sled's data folder inside the working directory.
+const DATABASE: &str = "db";
+/// Number of the last commit, kept outside of sled.
+const COMMIT_FILE: &str = "commit";
+/// Large segments: with sled's own 512 KiB, sled 0.34 was seen to hang when
+/// much was written between two flushes.
+const SEGMENT_BYTES: usize = 4 << 20;
+/// sled's page cache (its default is 1 GiB).
+const CACHE_BYTES: u64 = 64 << 20;
+
+/// Why the database was not opened.
+#[derive(Debug, thiserror::Error)]
+pub enum OpenError {
+    /// A file could not be used.
+    #[error("cannot open the database: {0}")]
+    Io(#[from] io::Error),
+    /// sled refused, or panicked, which is how it meets a cut-off file.
+    #[error("cannot open the database in {path}: {reason}. Restore a backup; nothing was changed", path = path.display())]
+    Engine {
+        /// The database folder.
+        path: PathBuf,
+        /// What sled said.
+        reason: String,
+    },
+    /// It was written by a newer program.
+    #[error(
+        "the database has schema version {found}, this program knows up to {known}: install the newer platypush-userd that wrote it"
+    )]
+    NewerSchema {
+        /// What stands in the database.
+        found: u32,
+        /// What this program writes.
+        known: u32,
+    },
+    /// Acknowledged changes are missing.
+    #[error(
+        "the database in {path} ends at commit {found}, but commit {acknowledged} had been acknowledged: it was cut off or replaced by an older copy. Restore a backup; or, to accept what is lost, remove {file}",
+        path = path.display(), file = file.display()
+    )]
+    Older {
+        /// The database folder.
+        path: PathBuf,
+        /// The file with the number of the last commit.
+        file: PathBuf,
+        /// Last commit in the database.
+        found: u64,
+        /// Last commit that had been acknowledged.
+        acknowledged: u64,
+    },
+    /// The file with the number of the last commit cannot be read.
+    #[error("{file} does not hold a commit number: restore it from a backup, or remove it", file = file.display())]
+    BadCommitFile {
+        /// The file.
+        file: PathBuf,
+    },
+}
+
+pub(super) fn open(workdir: &Path) -> Result<Disk, OpenError> {
+    let folder = workdir.join(DATABASE);
+    let db = open_sled(&folder)?;
+    let tree: ::sled::Tree = (*db).clone();
+    let engine = |reason: String| OpenError::Engine {
+        path: folder.clone(),
+        reason,
+    };
+
+    check_schema(&tree, &engine)?;
+    let found = match tree
+        .get(records::COMMIT)
+        .map_err(|e| engine(e.to_string()))?
+    {
+        Some(bytes) => records::number(&bytes).map_err(|e| engine(e.to_string()))?,
+        None => 0,
+    };
+    let (commit_file, acknowledged) = open_commit_file(&workdir.join(COMMIT_FILE))?;
+    if found < acknowledged {
+        return Err(OpenError::Older {
+            file: workdir.join(COMMIT_FILE),
+            path: folder,
+            found,
+            acknowledged,
+        });
+    }
+
+    tree.flush().map_err(|e| engine(e.to_string()))?;
+    let data_file = File::open(folder.join("db"))?;
+    data_file.sync_all()?;
+    // The names of the files, too, must outlive a power cut.
+    File::open(&folder)?.sync_all()?;
+    File::open(workdir)?.sync_all()?;
+    Ok(Disk {
+        folder,
+        tree,
+        data_file,
+        commit_file,
+        commit: found,
+    })
+}
+
+fn open_sled(folder: &Path) -> Result<::sled::Db, OpenError> {
+    let config = ::sled::Config::new()
+        .path(folder)
+        .segment_size(SEGMENT_BYTES)
+        .cache_capacity(CACHE_BYTES)
+        // The one writer flushes; a second flusher only costs.
+        .flush_every_ms(None);
+    let reason = match catch_unwind(AssertUnwindSafe(|| config.open())) {
+        Ok(Ok(db)) => return Ok(db),
+        Ok(Err(error)) => error.to_string(),
+        Err(_) => "its files are damaged".to_owned(),
+    };
+    Err(OpenError::Engine {
+        path: folder.to_owned(),
+        reason,
+    })
+}
+
+/// Stamps a new database, refuses a newer one.
+fn check_schema(
+    tree: &::sled::Tree,
+    engine: &impl Fn(String) -> OpenError,
+) -> Result<(), OpenError> {
+    let known = records::SCHEMA_VERSION;
+    match tree
+        .get(records::SCHEMA)
+        .map_err(|e| engine(e.to_string()))?
+    {
+        Some(bytes) => {
+            let found = <[u8; 4]>::try_from(&*bytes)
+                .map(u32::from_be_bytes)
+                .map_err(|_| engine("its schema version is unreadable".into()))?;
+            match found {
+                found if found > known => Err(OpenError::NewerSchema { found, known }),
+                _ => Ok(()),
+            }
+        }
+        None if tree.is_empty() => {
+            tree.insert(records::SCHEMA, &known.to_be_bytes())
+                .map_err(|e| engine(e.to_string()))?;
+            Ok(())
+        }
+        None => Err(engine("it holds something else".into())),
+    }
+}
+
+/// The commit file and the number in it; a missing or empty file (made, but
+/// not written before a power cut) is a 0.
+fn open_commit_file(path: &Path) -> Result<(File, u64), OpenError> {
+    let file = OpenOptions::new()
+        .read(true)
+        .write(true)
+        .create(true)
+        .truncate(false)
+        .mode(0o600)
+        .open(path)?;
+    let text = io::read_to_string(&file)?;
+    let text = text.trim_end();
+    let acknowledged = if text.is_empty() {
+        0
+    } else {
+        text.parse().map_err(|_| OpenError::BadCommitFile {
+            file: path.to_owned(),
+        })?
+    };
+    Ok((file, acknowledged))
+}

@@ -1,0 +1,170 @@
+//! How records and keys stand in the database.
+//!
+//! One key space, so that a whole group of operations is one atomic batch:
+//!
+//! | key | value |
+//! |---|---|
+//! | `m:schema` | schema version of the store, u32 |
+//! | `m:commit` | number of the last committed group, u64 |
+//! | `m:users` | how many users there are, u64 |
+//! | `m:next_user_id` | the next id to give, u64 |
+//! | `n:<username>` | id of the user of that name, u64 |
+//! | `u:<id>` | a user: a version byte, then JSON |
+//! | `s:<token hash>` | a session: a version byte, then JSON |
+//!
+//! Numbers are big-endian, so that ids sort as numbers do.
+
+use chrono::DateTime;
+use serde::{Deserialize, Serialize, de::DeserializeOwned};
+
+use crate::clock::Timestamp;
+use crate::model::{PasswordRecord, SecondFactor, Session, TokenHash, TotpSecret, User, UserId};
+use crate::store::StoreError;
+
+/// Schema this code writes. A store with a newer one is refused.
+pub const SCHEMA_VERSION: u32 = 1;
+
+pub const SCHEMA: &[u8] = b"m:schema";
+pub const COMMIT: &[u8] = b"m:commit";
+pub const USER_COUNT: &[u8] = b"m:users";
+pub const NEXT_USER_ID: &[u8] = b"m:next_user_id";
+pub const USERS: &[u8] = b"u:";
+pub const SESSIONS: &[u8] = b"s:";
+
+pub fn user_key(id: UserId) -> Vec<u8> {
+    [USERS, &id.to_be_bytes()].concat()
+}
+
+pub fn name_key(username: &str) -> Vec<u8> {
+    [b"n:", username.as_bytes()].concat()
+}
+
+pub fn session_key(token: &TokenHash) -> Vec<u8> {
+    [SESSIONS, &token.0].concat()
+}
+
+pub fn token_of_key(key: &[u8]) -> Result<TokenHash, StoreError> {
+    key.strip_prefix(SESSIONS)
+        .and_then(|hash| <[u8; 32]>::try_from(hash).ok())
+        .map(TokenHash)
+        .ok_or_else(|| corrupt("a session key"))
+}
+
+pub fn number(bytes: &[u8]) -> Result<u64, StoreError> {
+    <[u8; 8]>::try_from(bytes)
+        .map(u64::from_be_bytes)
+        .map_err(|_| corrupt("a number"))
+}
+
+/// Version byte of user and session records.
+const RECORD_VERSION: u8 = 1;
+
+#[derive(Serialize, Deserialize)]
+struct UserRecord {
+    username: String,
+    created_at: i64,
+    password: String,
+    generation: u64,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    second_factor: Option<SecondFactorRecord>,
+}
+
+#[derive(Serialize, Deserialize)]
+struct SecondFactorRecord {
+    secret: String,
+    last_step: u64,
+}
+
+#[derive(Serialize, Deserialize)]
+struct SessionRecord {
+    user_id: UserId,
+    generation: u64,
+    created_at: i64,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    expires_at: Option<i64>,
+}
+
+pub fn encode_user(user: &User) -> Result<Vec<u8>, StoreError> {
+    encode(&UserRecord {
+        username: user.username.clone(),
+        created_at: user.created_at.timestamp_micros(),
+        password: user.password.expose().to_owned(),
+        generation: user.generation,
+        second_factor: user
+            .second_factor
+            .as_ref()
+            .map(|factor| SecondFactorRecord {
+                secret: hex::encode(factor.secret.expose()),
+                last_step: factor.last_step,
+            }),
+    })
+}
+
+pub fn decode_user(id: UserId, bytes: &[u8]) -> Result<User, StoreError> {
+    let record: UserRecord = decode(bytes, "a user record")?;
+    let second_factor = record
+        .second_factor
+        .map(|factor| {
+            Ok(SecondFactor {
+                secret: TotpSecret::new(
+                    hex::decode(&factor.secret).map_err(|_| corrupt("a second factor"))?,
+                ),
+                last_step: factor.last_step,
+            })
+        })
+        .transpose()?;
+    Ok(User {
+        id,
+        username: record.username,
+        created_at: timestamp(record.created_at)?,
+        password: PasswordRecord::new(record.password),
+        generation: record.generation,
+        second_factor,
+    })
+}
+
+pub fn encode_session(session: &Session) -> Result<Vec<u8>, StoreError> {
+    encode(&SessionRecord {
+        user_id: session.user_id,
+        generation: session.generation,
+        created_at: session.created_at.timestamp_micros(),
+        expires_at: session.expires_at.map(|at| at.timestamp_micros()),
+    })
+}
+
+pub fn decode_session(token: TokenHash, bytes: &[u8]) -> Result<Session, StoreError> {
+    let record: SessionRecord = decode(bytes, "a session record")?;
+    Ok(Session {
+        token,
+        user_id: record.user_id,
+        generation: record.generation,
+        created_at: timestamp(record.created_at)?,
+        expires_at: record.expires_at.map(timestamp).transpose()?,
+    })
+}
+
+fn encode(record: &impl Serialize) -> Result<Vec<u8>, StoreError> {
+    let mut bytes = vec![RECORD_VERSION];
+    serde_json::to_writer(&mut bytes, record)
+        .map_err(|_| StoreError::Engine("a record could not be written".into()))?;
+    Ok(bytes)
+}
+
+fn decode<T: DeserializeOwned>(bytes: &[u8], what: &str) -> Result<T, StoreError> {
+    match bytes.split_first() {
+        // The cause is left out: serde's messages can quote what they read.
+        Some((&RECORD_VERSION, json)) => serde_json::from_slice(json).map_err(|_| corrupt(what)),
+        Some((version, _)) => Err(StoreError::Engine(format!(
+            "{what} has version {version}, this program reads {RECORD_VERSION}"
+        ))),
+        None => Err(corrupt(what)),
+    }
+}
+
+fn timestamp(micros: i64) -> Result<Timestamp, StoreError> {
+    DateTime::from_timestamp_micros(micros).ok_or_else(|| corrupt("a time"))
+}
+
+fn corrupt(what: &str) -> StoreError {
+    StoreError::Engine(format!("{what} is corrupt: restore a backup"))
+}

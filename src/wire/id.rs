@@ -1,0 +1,137 @@
+//! Request ids: text or a number, echoed with the same JSON type.
+
+use serde_json::value::RawValue;
+
+use crate::value::Value;
+
+/// The id of a request.
+#[derive(Debug, Clone)]
+pub struct RequestId {
+    name: String,
+    json: Box<RawValue>,
+}
+
+impl RequestId {
+    /// The id that a request brings. `None` where it cannot name a reply
+    /// list: missing, empty, 0, null, a boolean, longer than `max_length`
+    /// bytes, or no text or number at all.
+    #[must_use]
+    pub fn from_value(value: Option<&Value>, max_length: usize) -> Option<Self> {
+        let (name, json) = match value? {
+            Value::Text(text) if !text.is_empty() => {
+                (text.clone(), serde_json::to_string(text).ok()?)
+            }
+            Value::Int(digits) if digits != "0" => (digits.clone(), digits.clone()),
+            Value::Float(number) if number.is_finite() && *number != 0.0 => {
+                let text = python_float(*number);
+                (text.clone(), text)
+            }
+            _ => return None,
+        };
+        if name.len() > max_length {
+            return None;
+        }
+        Some(Self {
+            name,
+            json: RawValue::from_string(json).ok()?,
+        })
+    }
+
+    /// An id for a request that brings none: 32 hex digits.
+    ///
+    /// # Errors
+    /// When the operating system gives no randomness.
+    pub fn generate() -> Result<Self, getrandom::Error> {
+        let mut bytes = [0; 16];
+        getrandom::fill(&mut bytes)?;
+        let name = hex::encode(bytes);
+        let json =
+            serde_json::value::to_raw_value(&name).map_err(|_| getrandom::Error::UNEXPECTED)?;
+        Ok(Self { name, json })
+    }
+
+    /// The id as text: the end of the reply list's name.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// The id as it stands in the reply.
+    pub(super) fn json(&self) -> &RawValue {
+        &self.json
+    }
+}
+
+/// A float as Python's `repr` writes it, which is how a Python client names
+/// its reply list.
+fn python_float(number: f64) -> String {
+    let scientific = format!("{number:e}");
+    let (mantissa, exponent) = scientific.split_once('e').unwrap_or((&scientific, "0"));
+    let exponent: i32 = exponent.parse().unwrap_or(0);
+    if (-4..16).contains(&exponent) {
+        let plain = number.to_string();
+        return if plain.contains('.') {
+            plain
+        } else {
+            plain + ".0"
+        };
+    }
+    let sign = if exponent < 0 { '-' } else { '+' };
+    format!("{mantissa}e{sign}{:02}", exponent.abs())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn id(value: Value) -> Option<(String, String)> {
+        RequestId::from_value(Some(&value), 256).map(|id| (id.name, id.json.get().to_owned()))
+    }
+
+    #[test]
+    fn keeps_the_json_type() {
+        assert_eq!(
+            id(Value::Text("a\"b".into())),
+            Some(("a\"b".into(), "\"a\\\"b\"".into()))
+        );
+        let long = "123456789012345678901234567890";
+        assert_eq!(
+            id(Value::Int(long.into())),
+            Some((long.into(), long.into()))
+        );
+        assert_eq!(id(Value::Float(1.5)), Some(("1.5".into(), "1.5".into())));
+    }
+
+    #[test]
+    fn odd_ids_are_none() {
+        for value in [
+            Value::Null,
+            Value::Bool(true),
+            Value::Int("0".into()),
+            Value::Float(0.0),
+            Value::Float(f64::NAN),
+            Value::Text(String::new()),
+            Value::Text("x".repeat(257)),
+            Value::List(vec![]),
+            Value::Dict(vec![]),
+        ] {
+            assert_eq!(id(value.clone()), None, "{value:?}");
+        }
+        assert!(RequestId::from_value(None, 256).is_none());
+    }
+
+    #[test]
+    fn floats_are_written_as_python_writes_them() {
+        for (number, text) in [
+            (1.0, "1.0"),
+            (-2.5, "-2.5"),
+            (1e15, "1000000000000000.0"),
+            (1e16, "1e+16"),
+            (1.5e300, "1.5e+300"),
+            (1e-4, "0.0001"),
+            (1.5e-5, "1.5e-05"),
+        ] {
+            assert_eq!(python_float(number), text);
+        }
+    }
+}

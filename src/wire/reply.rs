@@ -1,0 +1,110 @@
+//! Writing replies.
+
+use serde::Serialize;
+use serde_json::value::RawValue;
+
+use super::{RequestId, json};
+use crate::clock::Timestamp;
+
+/// Platypush's logging level of a response (INFO).
+const LOGGING_LEVEL: u8 = 20;
+
+#[derive(Serialize)]
+struct Reply<'a, T> {
+    id: &'a RawValue,
+    r#type: &'static str,
+    target: Option<&'a str>,
+    origin: &'a str,
+    _timestamp: f64,
+    response: Body<'a, T>,
+    _logging_level: u8,
+}
+
+#[derive(Serialize)]
+struct Body<'a, T> {
+    output: T,
+    errors: &'a [String],
+}
+
+/// The `output` of a failed action.
+#[derive(Serialize)]
+struct Failed {
+    success: bool,
+}
+
+/// To whom a reply goes and from whom it comes.
+pub struct Address<'a> {
+    /// Id of the request.
+    pub id: &'a RequestId,
+    /// Who sent the request.
+    pub target: Option<&'a str>,
+    /// Who answers: our device id.
+    pub origin: &'a str,
+    /// When.
+    pub now: Timestamp,
+}
+
+impl Address<'_> {
+    /// The reply of an action that succeeded.
+    ///
+    /// # Errors
+    /// When the output cannot stand in JSON.
+    pub fn success(&self, output: &impl Serialize) -> serde_json::Result<Vec<u8>> {
+        self.encode(output, &[])
+    }
+
+    /// The reply of one that failed.
+    ///
+    /// # Errors
+    /// Never in practice; kept in the type because encoding is fallible.
+    pub fn failure(&self, error: String) -> serde_json::Result<Vec<u8>> {
+        self.encode(&Failed { success: false }, &[error])
+    }
+
+    #[expect(
+        clippy::cast_precision_loss,
+        reason = "microseconds since the epoch have 51 bits, an f64 keeps 53"
+    )]
+    fn encode(&self, output: &impl Serialize, errors: &[String]) -> serde_json::Result<Vec<u8>> {
+        json::encode(&Reply {
+            id: self.id.json(),
+            r#type: "response",
+            target: self.target,
+            origin: self.origin,
+            _timestamp: self.now.timestamp_micros() as f64 / 1e6,
+            response: Body { output, errors },
+            _logging_level: LOGGING_LEVEL,
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use chrono::DateTime;
+
+    use super::*;
+    use crate::value::Value;
+
+    #[test]
+    fn the_exact_bytes_of_a_reply() {
+        let id = RequestId::from_value(Some(&Value::Text("y1".into())), 9).unwrap();
+        let address = Address {
+            id: &id,
+            target: None,
+            origin: "node",
+            now: DateTime::from_timestamp_micros(1_795_486_177_017_000).unwrap(),
+        };
+        assert_eq!(
+            String::from_utf8(address.success(&[true]).unwrap()).unwrap(),
+            r#"{"id": "y1", "type": "response", "target": null, "origin": "node", "_timestamp": 1795486177.017, "response": {"output": [true], "errors": []}, "_logging_level": 20}"#
+        );
+        let address = Address {
+            target: Some("é\n"),
+            ..address
+        };
+        assert_eq!(
+            String::from_utf8(address.failure("no".into()).unwrap()).unwrap(),
+            r#"{"id": "y1", "type": "response", "target": "é\n", "origin": "node", "_timestamp": 1795486177.017, "response": {"output": {"success": false}, "errors": ["no"]}, "_logging_level": 20}"#
+        );
+    }
+}

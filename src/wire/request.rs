@@ -1,0 +1,140 @@
+//! Reading requests.
+
+use super::RequestId;
+use super::dead_letter::DeadLetter;
+use super::literal;
+use crate::value::Value;
+
+/// Bounds of a message, from the configuration.
+#[derive(Debug, Clone)]
+pub struct MessageLimits {
+    /// Bytes of a message.
+    pub max_message_size: usize,
+    /// Bytes of an id.
+    pub max_id_length: usize,
+}
+
+/// A request as it came, its parts not judged yet.
+pub struct Request {
+    /// What the reply needs.
+    pub envelope: Envelope,
+    /// `user.<action>`, if it names one.
+    pub action: Option<String>,
+    /// The arguments, whatever they are.
+    pub args: Value,
+    /// For whom the request is; `None` is for anybody.
+    pub target: Option<Value>,
+    /// The sender's token; never printed.
+    pub token: Option<Value>,
+    /// When it was sent, in seconds since the epoch, if it says so.
+    pub timestamp: Option<f64>,
+}
+
+/// What a reply needs of its request.
+#[derive(Debug, Clone)]
+pub struct Envelope {
+    /// Names the reply list and is echoed; `None` where the request brings
+    /// none that can be used.
+    pub id: Option<RequestId>,
+    /// Who sent the request: the reply's target.
+    pub origin: Option<String>,
+}
+
+/// A message that is not run.
+pub struct Refused {
+    /// What goes to the dead-letter list.
+    pub dead_letter: DeadLetter,
+    /// Where an error reply is due: to a request whose id could be read.
+    pub reply_to: Option<Envelope>,
+}
+
+/// Reads a message as a request.
+///
+/// # Errors
+/// [`Refused`] when it is none, or one that cannot be read whole.
+pub fn decode(message: &[u8], limits: &MessageLimits) -> Result<Request, Box<Refused>> {
+    let length = message.len();
+    let refuse = |reason: String| {
+        Box::new(Refused {
+            dead_letter: DeadLetter::unreadable(reason, length),
+            reply_to: None,
+        })
+    };
+    if length > limits.max_message_size {
+        return Err(refuse(super::dead_letter::OVER_LONG.into()));
+    }
+    let decoded = literal::decode(message).map_err(|error| refuse(error.to_string()))?;
+    let value = decoded.value;
+    if !matches!(value, Value::Dict(_)) {
+        return Err(refuse(format!(
+            "the message is not an object but {}",
+            value.type_name()
+        )));
+    }
+    let refuse = |reason: &str, reply_to| {
+        Box::new(Refused {
+            dead_letter: DeadLetter::of(reason, length, &value),
+            reply_to,
+        })
+    };
+    match value.get("type") {
+        Some(Value::Text(kind)) if kind == "request" => {}
+        None | Some(Value::Null) if value.get("action").or(value.get("name")).is_some() => {}
+        None | Some(Value::Null) => {
+            return Err(refuse("neither a type nor an action", None));
+        }
+        Some(_) => return Err(refuse("the type is not \"request\"", None)),
+    }
+    let envelope = Envelope {
+        id: RequestId::from_value(value.get("id"), limits.max_id_length),
+        origin: value
+            .get("origin")
+            .and_then(Value::as_text)
+            .map(str::to_owned),
+    };
+    if let Some(flaw) = decoded.flaw {
+        let reply_to = envelope.id.is_some().then_some(envelope);
+        return Err(refuse(&flaw.to_string(), reply_to));
+    }
+    Ok(read_parts(value, envelope))
+}
+
+fn read_parts(value: Value, envelope: Envelope) -> Request {
+    let mut request = Request {
+        envelope,
+        action: None,
+        args: Value::Null,
+        target: None,
+        token: None,
+        timestamp: None,
+    };
+    let mut name = None;
+    let Value::Dict(entries) = value else {
+        return request;
+    };
+    for (key, value) in entries {
+        match key.as_text() {
+            Some("action") => request.action = value.as_text().map(str::to_owned),
+            Some("name") => name = value.as_text().map(str::to_owned),
+            Some("args") => request.args = value,
+            Some("target") => request.target = Some(value).filter(is_given),
+            Some("token") => request.token = Some(value).filter(is_given),
+            Some("_timestamp") => request.timestamp = seconds(&value),
+            _ => {}
+        }
+    }
+    request.action = request.action.or(name);
+    request
+}
+
+fn is_given(value: &Value) -> bool {
+    !matches!(value, Value::Null)
+}
+
+fn seconds(value: &Value) -> Option<f64> {
+    match value {
+        Value::Float(seconds) => Some(*seconds).filter(|seconds| seconds.is_finite()),
+        Value::Int(digits) => digits.parse().ok(),
+        _ => None,
+    }
+}
