@@ -1,0 +1,249 @@
+//! The cursor, and everything that holds other values.
+
+use super::{Decoded, Dialect, Flaw, MAX_DEPTH, Unreadable};
+use crate::value::Value;
+
+pub(super) type Read<T> = Result<T, Unreadable>;
+
+/// One attempt to read a message in one dialect.
+///
+/// Outside of [`Parser::skip_container`], `at` is always the boundary of a
+/// character: it moves over ASCII bytes, or over runs that end before one.
+pub(super) struct Parser<'a> {
+    text: &'a str,
+    pub(super) at: usize,
+    pub(super) dialect: Dialect,
+    depth: usize,
+    flaw: Option<Flaw>,
+}
+
+impl<'a> Parser<'a> {
+    pub(super) const fn new(text: &'a str, dialect: Dialect) -> Self {
+        Self {
+            text,
+            at: 0,
+            dialect,
+            depth: 0,
+            flaw: None,
+        }
+    }
+
+    /// The whole message: one value and nothing after it.
+    pub(super) fn message(mut self) -> Read<Decoded> {
+        self.skip_whitespace();
+        let value = self.value()?;
+        self.skip_whitespace();
+        match self.peek() {
+            None => Ok(Decoded {
+                value,
+                flaw: self.flaw,
+            }),
+            Some(_) => Err(self.fail("the message goes on after its value")),
+        }
+    }
+
+    fn value(&mut self) -> Read<Value> {
+        let python = self.dialect == Dialect::Python;
+        match self.peek() {
+            Some(b'{') => self.container(Self::dict),
+            Some(b'[') => self.container(Self::list),
+            Some(b'(') if python => self.container(Self::tuple),
+            Some(quote) if self.is_quote(quote) => self.quoted(quote).map(Value::Text),
+            Some(b'-' | b'0'..=b'9') => self.number(),
+            Some(b'+' | b'.') if python => self.number(),
+            Some(byte) if byte.is_ascii_alphabetic() => self.named(),
+            _ => Err(self.fail(NO_VALUE)),
+        }
+    }
+
+    /// A value written as a word.
+    fn named(&mut self) -> Read<Value> {
+        let start = self.at;
+        let python = self.dialect == Dialect::Python;
+        match self.word() {
+            "true" => Ok(Value::Bool(true)),
+            "false" => Ok(Value::Bool(false)),
+            "null" => Ok(Value::Null),
+            "NaN" => Ok(Value::Float(f64::NAN)),
+            "Infinity" => Ok(Value::Float(f64::INFINITY)),
+            "True" if python => Ok(Value::Bool(true)),
+            "False" if python => Ok(Value::Bool(false)),
+            "None" if python => Ok(Value::Null),
+            "nan" if python => Ok(Value::Float(f64::NAN)),
+            "inf" if python => Ok(Value::Float(f64::INFINITY)),
+            "datetime.date" if python => self.date(),
+            "datetime.datetime" if python => self.datetime(),
+            _ => Err(fail_at(start, NO_VALUE)),
+        }
+    }
+
+    /// Reads the container that begins here, unless it is too deep.
+    fn container(&mut self, read: fn(&mut Self) -> Read<Value>) -> Read<Value> {
+        if self.depth == MAX_DEPTH {
+            self.note(Flaw::TooDeep);
+            self.skip_container()?;
+            return Ok(Value::Null);
+        }
+        self.depth += 1;
+        let value = read(self)?;
+        self.depth -= 1;
+        Ok(value)
+    }
+
+    fn list(&mut self) -> Read<Value> {
+        let mut values = Vec::new();
+        self.items(b']', |parser| {
+            values.push(parser.value()?);
+            Ok(())
+        })?;
+        Ok(Value::List(values))
+    }
+
+    fn tuple(&mut self) -> Read<Value> {
+        let mut values = Vec::new();
+        let comma = self.items(b')', |parser| {
+            values.push(parser.value()?);
+            Ok(())
+        })?;
+        // The comma makes the tuple: `(1)` is 1 in parentheses.
+        if values.len() == 1 && !comma {
+            return Ok(values.swap_remove(0));
+        }
+        Ok(Value::List(values))
+    }
+
+    fn dict(&mut self) -> Read<Value> {
+        let mut entries = Vec::new();
+        self.items(b'}', |parser| {
+            let key = match (parser.dialect, parser.peek()) {
+                (Dialect::Python, _) | (_, Some(b'"')) => parser.value()?,
+                _ => return Err(parser.fail("a key in double quotes is missing")),
+            };
+            parser.skip_whitespace();
+            parser.expect(b':', "a colon is missing")?;
+            parser.skip_whitespace();
+            entries.push((key, parser.value()?));
+            Ok(())
+        })?;
+        Ok(Value::Dict(entries))
+    }
+
+    /// Reads from the bracket here to `close`, whatever stands between the
+    /// commas by `item`. Tells whether the last thing was a comma.
+    pub(super) fn items(
+        &mut self,
+        close: u8,
+        mut item: impl FnMut(&mut Self) -> Read<()>,
+    ) -> Read<bool> {
+        self.at += 1;
+        self.skip_whitespace();
+        if self.eat(close) {
+            return Ok(false);
+        }
+        loop {
+            item(self)?;
+            self.skip_whitespace();
+            if self.eat(close) {
+                return Ok(false);
+            }
+            self.expect(b',', "a comma or a closing bracket is missing")?;
+            self.skip_whitespace();
+            if self.dialect == Dialect::Python && self.eat(close) {
+                return Ok(true);
+            }
+        }
+    }
+
+    /// Walks over the container that begins here. It does not recurse, so no
+    /// depth can exhaust the stack.
+    fn skip_container(&mut self) -> Read<()> {
+        let mut closing = Vec::new();
+        while let Some(byte) = self.peek() {
+            match byte {
+                b'{' => closing.push(b'}'),
+                b'[' => closing.push(b']'),
+                b'(' => closing.push(b')'),
+                b'}' | b']' | b')' => {
+                    if closing.pop() != Some(byte) {
+                        return Err(self.fail("the wrong bracket closes"));
+                    }
+                    if closing.is_empty() {
+                        self.at += 1;
+                        return Ok(());
+                    }
+                }
+                _ if self.is_quote(byte) => {
+                    self.quoted(byte)?;
+                    continue;
+                }
+                _ => {}
+            }
+            self.at += 1;
+        }
+        Err(self.fail("a closing bracket is missing"))
+    }
+
+    const fn is_quote(&self, byte: u8) -> bool {
+        byte == b'"' || (byte == b'\'' && matches!(self.dialect, Dialect::Python))
+    }
+
+    /// Takes a word, dots included: `datetime.date` is one.
+    pub(super) fn word(&mut self) -> &'a str {
+        self.take_while(|byte| byte.is_ascii_alphanumeric() || byte == b'_' || byte == b'.')
+    }
+
+    pub(super) fn skip_whitespace(&mut self) {
+        let python = self.dialect == Dialect::Python;
+        self.take_while(|byte| {
+            matches!(byte, b' ' | b'\t' | b'\n' | b'\r') || (python && byte == b'\x0c')
+        });
+    }
+
+    /// Takes the bytes up to the first that is not `wanted`. Those before it
+    /// must be ASCII, or else it must be.
+    pub(super) fn take_while(&mut self, wanted: impl Fn(u8) -> bool) -> &'a str {
+        let rest = &self.text[self.at..];
+        let length = rest.bytes().position(|byte| !wanted(byte));
+        let taken = &rest[..length.unwrap_or(rest.len())];
+        self.at += taken.len();
+        taken
+    }
+
+    /// What was taken since the cursor was at `start`.
+    pub(super) fn since(&self, start: usize) -> &'a str {
+        &self.text[start..self.at]
+    }
+
+    pub(super) fn peek(&self) -> Option<u8> {
+        self.text.as_bytes().get(self.at).copied()
+    }
+
+    pub(super) fn eat(&mut self, byte: u8) -> bool {
+        let found = self.peek() == Some(byte);
+        self.at += usize::from(found);
+        found
+    }
+
+    pub(super) fn expect(&mut self, byte: u8, problem: &'static str) -> Read<()> {
+        if self.eat(byte) {
+            Ok(())
+        } else {
+            Err(self.fail(problem))
+        }
+    }
+
+    /// Keeps the first flaw: one is enough to refuse the message.
+    pub(super) fn note(&mut self, flaw: Flaw) {
+        self.flaw.get_or_insert(flaw);
+    }
+
+    pub(super) const fn fail(&self, problem: &'static str) -> Unreadable {
+        fail_at(self.at, problem)
+    }
+}
+
+pub(super) const fn fail_at(at: usize, problem: &'static str) -> Unreadable {
+    Unreadable::Syntax { problem, at }
+}
+
+const NO_VALUE: &str = "a value is missing";
