@@ -2,12 +2,17 @@
 //! own. `ARCHITECTURE.md` shows the rooms and which way a request walks.
 
 pub mod actions;
+pub mod cli;
 pub mod clock;
+pub mod config;
 pub mod credentials;
+pub mod daemon;
 pub mod dispatch;
 pub mod error;
+pub mod lifecycle;
 pub mod model;
 pub mod queue;
 pub mod store;
 pub mod value;
 pub mod wire;
+pub mod workdir;

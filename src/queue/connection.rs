@@ -8,7 +8,9 @@ use redis::{
     AsyncConnectionConfig, Client, ClientTlsConfig, IntoConnectionInfo as _, RedisError,
     TlsCertificates, io::tcp::TcpSettings, io::tcp::socket2::TcpKeepalive,
 };
-use secrecy::{ExposeSecret as _, SecretString};
+use secrecy::ExposeSecret as _;
+
+use crate::config::{Redis, TlsFiles};
 
 /// How long connecting may take.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
@@ -22,17 +24,6 @@ const KEEPALIVE: Duration = Duration::from_secs(5);
 /// Bytes that are written at once (8 KiB by default): batches are larger.
 const WRITE_BUFFER: usize = 1 << 20;
 
-/// Certificates in PEM files, for `rediss://`.
-#[derive(Debug, Clone, Default)]
-pub struct TlsFiles {
-    /// Authorities to trust instead of the system's.
-    pub ca_certs: Option<PathBuf>,
-    /// Our own certificate, where Redis asks for one…
-    pub certfile: Option<PathBuf>,
-    /// …and its key.
-    pub keyfile: Option<PathBuf>,
-}
-
 /// Why there is no way to connect at all.
 #[derive(Debug, thiserror::Error)]
 pub enum ConnectorError {
@@ -44,9 +35,6 @@ pub enum ConnectorError {
         /// Why.
         error: std::io::Error,
     },
-    /// A certificate without its key, or the other way round.
-    #[error("ssl_certfile and ssl_keyfile belong together: give both or none")]
-    HalfClientCertificate,
     /// What the redis crate says of the address or the certificates.
     #[error("the address or the certificates of Redis cannot be used: {0}")]
     Unusable(RedisError),
@@ -57,21 +45,24 @@ pub enum ConnectorError {
 pub struct Connector(Client);
 
 impl Connector {
-    /// For a `redis://`, `rediss://` or `unix://` URL. Does not connect.
+    /// For the Redis of the configuration. Does not connect.
     ///
     /// # Errors
     /// When the URL or the certificates cannot be used. The text never holds
     /// the password.
-    pub fn new(url: &SecretString, tls: &TlsFiles) -> Result<Self, ConnectorError> {
+    pub fn new(redis: &Redis) -> Result<Self, ConnectorError> {
+        // An error only says that there is a provider already.
+        let _ = rustls::crypto::ring::default_provider().install_default();
         let tcp = TcpSettings::default()
             .set_nodelay(true)
             .set_keepalive(TcpKeepalive::new().with_time(KEEPALIVE));
-        let info = url
+        let info = redis
+            .url
             .expose_secret()
             .into_connection_info()
             .map_err(ConnectorError::Unusable)?
             .set_tcp_settings(tcp);
-        let certificates = certificates(tls)?;
+        let certificates = redis.tls.as_ref().map(certificates).transpose()?;
         let client = match certificates {
             Some(certificates) => Client::build_with_tls(info, certificates),
             None => Client::open(info),
@@ -95,22 +86,18 @@ impl Connector {
     }
 }
 
-fn certificates(tls: &TlsFiles) -> Result<Option<TlsCertificates>, ConnectorError> {
-    let client_tls = match (&tls.certfile, &tls.keyfile) {
-        (Some(cert), Some(key)) => Some(ClientTlsConfig {
-            client_cert: read(cert)?,
-            client_key: read(key)?,
+fn certificates(tls: &TlsFiles) -> Result<TlsCertificates, ConnectorError> {
+    let client_tls = match &tls.client {
+        Some(client) => Some(ClientTlsConfig {
+            client_cert: read(&client.certfile)?,
+            client_key: read(&client.keyfile)?,
         }),
-        (None, None) => None,
-        _ => return Err(ConnectorError::HalfClientCertificate),
+        None => None,
     };
-    let root_cert = tls.ca_certs.as_deref().map(read).transpose()?;
-    Ok(
-        (client_tls.is_some() || root_cert.is_some()).then_some(TlsCertificates {
-            client_tls,
-            root_cert,
-        }),
-    )
+    Ok(TlsCertificates {
+        client_tls,
+        root_cert: tls.ca_certs.as_deref().map(read).transpose()?,
+    })
 }
 
 fn read(path: &Path) -> Result<Vec<u8>, ConnectorError> {

@@ -1,8 +1,5 @@
 //! Every key that is used in Redis.
 
-/// Platypush's own list, which must never be taken from.
-pub const PLATYPUSH_LIST: &str = "platypush/backend/redis";
-
 /// The names of the keys of one queue and one store.
 #[derive(Debug, Clone)]
 pub struct Keys {

@@ -31,7 +31,7 @@ mod worker;
 
 use async_trait::async_trait;
 
-pub use self::connection::{Connector, ConnectorError, TlsFiles};
+pub use self::connection::{Connector, ConnectorError};
 pub use self::keys::Keys;
 pub use self::worker::{Settings, Status, Worker};
 

@@ -1,0 +1,159 @@
+//! The command line: one table, from which parsing, `--help`, the shell
+//! completions and the man page come.
+
+mod call;
+mod config;
+mod serve;
+
+use std::io::{self, Write as _};
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use anyhow::Result;
+use clap::{CommandFactory as _, Parser, Subcommand};
+
+use crate::config::{Environment, Loaded};
+
+/// The command line of `platypush-userd`.
+#[derive(Debug, Parser)]
+#[command(name = "platypush-userd", version, about = ABOUT, long_about = LONG_ABOUT, after_long_help = AFTER_HELP)]
+pub struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+const ABOUT: &str = "The user.* actions of Platypush as a service: users and sessions over Redis";
+
+const LONG_ABOUT: &str = "\
+The user.* actions of Platypush as a service: users and sessions over Redis.
+
+`platypush-userd serve` takes request messages in Platypush's format off the \
+Redis list platypush/user, runs them against its own database, and pushes \
+each reply to platypush/responses/<id>. Clients are Platypush nodes, their \
+procedures and hooks, and people with redis-cli or `platypush-userd call`.";
+
+const AFTER_HELP: &str = "\
+First steps, with Redis on this machine:
+
+  platypush-userd serve &
+  platypush-userd call create_user username=alice password=-
+  platypush-userd call authenticate_user username=alice password=-
+  platypush-userd call get_users
+
+Configuration, the first found of: --config FILE, $PLATYPUSH_USERD_CONFIG, \
+./platypush-userd.yaml, ~/.config/platypush-userd/config.yaml, \
+/etc/platypush-userd/config.yaml; without any, the defaults serve. Each key \
+can also be set by an environment variable, e.g. PLATYPUSH_USERD_REDIS__URL. \
+`platypush-userd config dump` shows what holds and where it came from.";
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Run the daemon
+    ///
+    /// Runs until SIGTERM or SIGINT; then it finishes what has started, gives
+    /// the rest back to the head of the queue and exits with 0. Redis may be
+    /// away at start or later: it tries again until it is there.
+    Serve(ConfigFile),
+    /// Send one request through Redis and print the reply
+    Call(call::Call),
+    /// Look at the configuration
+    Config(config::ConfigCommand),
+    /// Print a completion script for a shell
+    ///
+    /// For bash: platypush-userd completions bash >
+    /// /etc/bash_completion.d/platypush-userd
+    Completions {
+        /// Which shell
+        shell: clap_complete::Shell,
+    },
+    /// Print the man page, in troff
+    Man,
+}
+
+/// The option that every command with a configuration has.
+#[derive(Debug, clap::Args)]
+struct ConfigFile {
+    /// Configuration file, in YAML
+    #[arg(long, value_name = "FILE", value_hint = clap::ValueHint::FilePath)]
+    config: Option<PathBuf>,
+}
+
+impl ConfigFile {
+    fn load(&self) -> Result<Loaded> {
+        Ok(crate::config::load(
+            self.config.as_deref(),
+            &Environment::from_process(),
+        )?)
+    }
+}
+
+impl Cli {
+    /// Runs the command.
+    ///
+    /// # Errors
+    /// What keeps it from doing its work, to be shown to a person.
+    pub fn run(self) -> Result<ExitCode> {
+        match self.command {
+            Command::Serve(file) => serve::run(&file),
+            Command::Call(call) => call.run(),
+            Command::Config(command) => command.run(),
+            Command::Completions { shell } => {
+                let mut script = Vec::new();
+                clap_complete::generate(
+                    shell,
+                    &mut Self::command(),
+                    "platypush-userd",
+                    &mut script,
+                );
+                print(&script)
+            }
+            Command::Man => {
+                let mut page = Vec::new();
+                man_page(&mut page)?;
+                print(&page)
+            }
+        }
+    }
+}
+
+/// One page for the command and all its subcommands.
+fn man_page(out: &mut Vec<u8>) -> io::Result<()> {
+    let command = Cli::command();
+    let page = clap_mangen::Man::new(command.clone());
+    page.render_title(out)?;
+    page.render_name_section(out)?;
+    page.render_synopsis_section(out)?;
+    page.render_description_section(out)?;
+    for subcommand in command.get_subcommands() {
+        render_subcommand(out, subcommand, "")?;
+    }
+    page.render_extra_section(out)?;
+    page.render_version_section(out)
+}
+
+fn render_subcommand(out: &mut Vec<u8>, command: &clap::Command, parent: &str) -> io::Result<()> {
+    let name = format!("{parent}{}", command.get_name());
+    writeln!(out, ".SH \"{}\"", name.to_uppercase())?;
+    let page = clap_mangen::Man::new(command.clone());
+    let mut section = Vec::new();
+    page.render_synopsis_section(&mut section)?;
+    page.render_description_section(&mut section)?;
+    page.render_options_section(&mut section)?;
+    // Sections of a subcommand are subsections of the one page.
+    out.write_all(
+        String::from_utf8_lossy(&section)
+            .replace(".SH ", ".SS ")
+            .as_bytes(),
+    )?;
+    for subcommand in command.get_subcommands() {
+        render_subcommand(out, subcommand, &format!("{name} "))?;
+    }
+    Ok(())
+}
+
+fn print(bytes: &[u8]) -> Result<ExitCode> {
+    let mut out = io::stdout().lock();
+    out.write_all(bytes)?;
+    out.flush()?;
+    Ok(ExitCode::SUCCESS)
+}

@@ -1,0 +1,209 @@
+//! The working directory: one daemon at a time, and the id of its store.
+
+use std::fs::{self, DirBuilder, File, OpenOptions, TryLockError};
+use std::io::{self, Write as _};
+use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _, PermissionsExt as _};
+use std::path::{Path, PathBuf};
+
+/// Held by the running daemon.
+const LOCK_FILE: &str = "lock";
+/// 32 hex digits that name this store in Redis: whoever holds the directory
+/// owns the processing lists under that name.
+const STORE_ID_FILE: &str = "store.id";
+
+/// Why the working directory cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum WorkdirError {
+    /// A file or the folder itself cannot be used.
+    #[error("cannot use {path}: {error}", path = path.display())]
+    Io {
+        /// Which.
+        path: PathBuf,
+        /// Why.
+        error: io::Error,
+    },
+    /// Another daemon works here.
+    #[error(
+        "another platypush-userd runs on {path}: stop it first, or give this one a workdir of its own", path = path.display()
+    )]
+    Locked {
+        /// The directory.
+        path: PathBuf,
+    },
+    /// The file is there, and is not ours.
+    #[error(
+        "{path} does not hold a store id (32 hex digits): restore it from a backup. Without it, requests that were under way when the daemon last ended are not found", path = path.display()
+    )]
+    BadStoreId {
+        /// The file.
+        path: PathBuf,
+    },
+}
+
+/// The locked working directory.
+#[derive(Debug)]
+pub struct Workdir {
+    path: PathBuf,
+    store_id: String,
+    /// Closing it gives the lock back.
+    _lock: File,
+}
+
+impl Workdir {
+    /// Makes the directory if it is not there (mode 0700) and locks it.
+    ///
+    /// # Errors
+    /// When it cannot be used or another daemon runs on it.
+    pub fn open(path: &Path) -> Result<Self, WorkdirError> {
+        make_folder(path).map_err(|error| at(path, error))?;
+        let lock = lock(path)?;
+        Ok(Self {
+            store_id: store_id(&path.join(STORE_ID_FILE))?,
+            path: path.to_owned(),
+            _lock: lock,
+        })
+    }
+
+    /// Where it is.
+    #[must_use]
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// The random name of the store in it.
+    #[must_use]
+    pub fn store_id(&self) -> &str {
+        &self.store_id
+    }
+}
+
+fn at(path: &Path, error: io::Error) -> WorkdirError {
+    WorkdirError::Io {
+        path: path.to_owned(),
+        error,
+    }
+}
+
+fn make_folder(path: &Path) -> io::Result<()> {
+    if let Some(parent) = path.parent() {
+        fs::create_dir_all(parent)?;
+    }
+    match DirBuilder::new().mode(0o700).create(path) {
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
+            let mode = fs::metadata(path)?.permissions().mode();
+            if mode & 0o077 != 0 {
+                tracing::warn!(
+                    path = ?path,
+                    mode = format_args!("{:o}", mode & 0o777),
+                    "others may enter the working directory: chmod 700 it"
+                );
+            }
+            Ok(())
+        }
+        result => result,
+    }
+}
+
+fn lock(folder: &Path) -> Result<File, WorkdirError> {
+    let path = folder.join(LOCK_FILE);
+    let file = OpenOptions::new()
+        .write(true)
+        .create(true)
+        .truncate(false)
+        .mode(0o600)
+        .open(&path)
+        .map_err(|error| at(&path, error))?;
+    match file.try_lock() {
+        Ok(()) => Ok(file),
+        Err(TryLockError::WouldBlock) => Err(WorkdirError::Locked {
+            path: folder.to_owned(),
+        }),
+        Err(TryLockError::Error(error)) => Err(at(&path, error)),
+    }
+}
+
+/// Reads the store id, or draws one and writes it, whole or not at all.
+fn store_id(path: &Path) -> Result<String, WorkdirError> {
+    match fs::read_to_string(path) {
+        Ok(text) => {
+            let id = text.trim_end();
+            if id.len() == 32 && id.bytes().all(|b| b.is_ascii_hexdigit()) {
+                return Ok(id.to_owned());
+            }
+            Err(WorkdirError::BadStoreId {
+                path: path.to_owned(),
+            })
+        }
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            let id = random_id().map_err(|error| at(path, error))?;
+            write_whole(path, &format!("{id}\n")).map_err(|error| at(path, error))?;
+            Ok(id)
+        }
+        Err(error) => Err(at(path, error)),
+    }
+}
+
+/// 128 random bits in hexadecimal.
+///
+/// # Errors
+/// When the operating system gives no randomness.
+pub fn random_id() -> io::Result<String> {
+    let mut bytes = [0; 16];
+    getrandom::fill(&mut bytes).map_err(|error| io::Error::other(error.to_string()))?;
+    Ok(hex::encode(bytes))
+}
+
+/// Writes a file beside its place and moves it there when it is on disk.
+fn write_whole(path: &Path, text: &str) -> io::Result<()> {
+    let draft = path.with_extension("new");
+    let mut file = OpenOptions::new()
+        .write(true)
+        .create(true)
+        .truncate(true)
+        .mode(0o600)
+        .open(&draft)?;
+    file.write_all(text.as_bytes())?;
+    file.sync_all()?;
+    fs::rename(&draft, path)?;
+    match path.parent() {
+        Some(folder) => File::open(folder)?.sync_all(),
+        None => Ok(()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn is_made_private_and_keeps_its_store_id() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("a/b");
+        let first = Workdir::open(&path).unwrap();
+        let mode = fs::metadata(&path).unwrap().permissions().mode();
+        assert_eq!(mode & 0o777, 0o700);
+        let id = first.store_id().to_owned();
+        drop(first);
+        assert_eq!(Workdir::open(&path).unwrap().store_id(), id);
+    }
+
+    #[test]
+    fn a_second_daemon_is_refused_until_the_first_ends() {
+        let folder = tempfile::tempdir().unwrap();
+        let first = Workdir::open(folder.path()).unwrap();
+        let error = Workdir::open(folder.path()).unwrap_err().to_string();
+        assert!(error.contains("another platypush-userd runs on"), "{error}");
+        drop(first);
+        Workdir::open(folder.path()).unwrap();
+    }
+
+    #[test]
+    fn a_damaged_store_id_is_not_replaced() {
+        let folder = tempfile::tempdir().unwrap();
+        fs::write(folder.path().join(STORE_ID_FILE), "rubbish").unwrap();
+        assert!(matches!(
+            Workdir::open(folder.path()),
+            Err(WorkdirError::BadStoreId { .. })
+        ));
+    }
+}
