@@ -3,6 +3,7 @@
 
 pub mod actions;
 pub mod clock;
+pub mod config;
 pub mod credentials;
 pub mod dispatch;
 pub mod error;
