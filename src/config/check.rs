@@ -76,6 +76,18 @@ impl Checker<'_> {
         self.problems.push(Problem::new(&place, text));
     }
 
+    /// Notes that two keys contradict each other, at the one that was set last.
+    fn clash(&mut self, a: &Key, b: &Key, text: &str) {
+        let (place_a, place_b) = (self.settings.get(a).place, self.settings.get(b).place);
+        let (key, other, place) = if place_a >= place_b {
+            (a, b, place_b)
+        } else {
+            (b, a, place_a)
+        };
+        let text = format!("does not go with {} ({place}): {text}", other.path);
+        self.problem(key, &text);
+    }
+
     pub(super) fn optional_text(&self, key: &Key) -> Option<String> {
         match self.settings.get(key).value {
             Some(Value::Text(text)) => Some(text),
@@ -186,12 +198,11 @@ impl Checker<'_> {
     fn reply_prefix(&mut self) -> String {
         let prefix = self.text(&keys::REPLY_PREFIX);
         let queue = self.text(&keys::QUEUE);
-        let beside_queue = prefix.starts_with(&format!("{queue}:"));
-        if queue.starts_with(&prefix) || beside_queue {
-            self.problem(
+        if queue.starts_with(&prefix) || prefix.starts_with(&format!("{queue}:")) {
+            self.clash(
                 &keys::REPLY_PREFIX,
-                "must differ from queue, not begin it, and not be it and a colon: \
-                 a reply could end up among the requests",
+                &keys::QUEUE,
+                "a reply could end up among the requests; neither may begin with the other",
             );
         }
         if PLATYPUSH_QUEUE.starts_with(&prefix) {
@@ -227,15 +238,17 @@ impl Checker<'_> {
         let (memory, iterations) = (password.memory_kib, password.iterations);
         // The keys' own bounds leave one thing for Argon2 to object to.
         if argon2::Params::new(memory, iterations, password.parallelism, None).is_err() {
-            self.problem(
+            self.clash(
                 &keys::PASSWORD_MEMORY_KIB,
-                "must be at least 8 for each of password.parallelism",
+                &keys::PASSWORD_PARALLELISM,
+                "Argon2 needs at least 8 KiB for each lane",
             );
         }
         if password.min_length > password.max_length {
-            self.problem(
+            self.clash(
                 &keys::PASSWORD_MIN_LENGTH,
-                "must not be above password.max_length",
+                &keys::PASSWORD_MAX_LENGTH,
+                "no password could be long enough and short enough",
             );
         }
         let reached = |(m, t): &(u32, u32)| memory >= *m && iterations >= *t;

@@ -2,7 +2,6 @@
 
 use super::Config;
 use super::keys::{self, Key, Kind};
-use super::problem::Place;
 use super::source::{Settings, quoted};
 
 /// What stands for a secret.
@@ -38,11 +37,11 @@ fn shown(settings: &Settings, config: &Config, key: &Key) -> String {
 
 fn origin(settings: &Settings, key: &Key) -> String {
     let setting = settings.get(key);
-    let Some(by) = setting.set_aside_by else {
-        return setting.place.to_string();
-    };
-    match settings.get(by).place {
-        Place::Default => format!("{}, set aside by {}", setting.place, by.path),
-        other => format!("{}, set aside by {} ({other})", setting.place, by.path),
+    match setting.set_aside_by {
+        None => setting.place.to_string(),
+        Some(by) => {
+            let over = settings.get(by).place;
+            format!("{}, set aside by {} ({over})", setting.place, by.path)
+        }
     }
 }

@@ -108,13 +108,15 @@ pub enum LogFormat {
     Json,
 }
 
-/// A configuration and how it came about.
+/// A configuration and how it came about. `Debug` shows no secret.
+#[derive(Debug, Clone)]
 pub struct Loaded {
     /// What holds.
     pub config: Config,
     /// The file that was read; none: no file was named or found.
     pub file: Option<PathBuf>,
-    settings: source::Settings,
+    // Made at once: the settings hold secrets in clear, and are dropped.
+    dump: String,
 }
 
 impl Loaded {
@@ -122,8 +124,8 @@ impl Loaded {
     /// from; secrets are hidden. Where none is set, the text can be loaded as a
     /// file and gives the same configuration.
     #[must_use]
-    pub fn dump(&self) -> String {
-        dump::dump(&self.settings, &self.config)
+    pub fn dump(&self) -> &str {
+        &self.dump
     }
 }
 
@@ -151,8 +153,8 @@ pub fn load(explicit: Option<&Path>, env: &Environment) -> Result<Loaded, Proble
         return Err(Problems::new(problems));
     }
     Ok(Loaded {
+        dump: dump::dump(&settings, &config),
         config,
         file: file.map(|(path, _)| path),
-        settings,
     })
 }

@@ -87,55 +87,53 @@ const fn layer(place: &Place) -> u8 {
 impl Checker<'_> {
     /// The whole section.
     pub(super) fn redis(&mut self) -> Redis {
-        let given = PIECES.map(|key| (key, self.settings.get(key)));
-        let given = given.into_iter().filter(|(_, piece)| piece.value.is_some());
-        let url = self.settings.get(&keys::REDIS_URL).place;
-        let (mut pieces, mut below, mut clash) = (None, Vec::new(), Vec::new());
-        for (key, piece) in given {
-            if layer(&url) == 0 {
-                pieces.get_or_insert(key);
-            } else if layer(&piece.place) < layer(&url) {
-                below.push(key);
-            } else {
-                clash.push(key);
+        // But for the host, pieces are encoded or numbers: what is wrong with
+        // an address made of them is wrong with the host.
+        let (url, key, wrong) = match self.first_piece() {
+            Some(first) => {
+                self.settings.set_aside(&keys::REDIS_URL, first);
+                let wrong = "must be the name or the IP address of one machine, nothing else";
+                (self.address_of_pieces(), &keys::REDIS_HOST, Some(wrong))
             }
-        }
-        for key in below {
-            self.settings.set_aside(key, &keys::REDIS_URL);
-        }
-        for key in clash {
-            let text = format!("cannot stand beside redis.url ({url}): give one or the other");
-            self.problem(key, &text);
-        }
-        let (key, url) = match pieces {
-            // Everything else in it is encoded or a number.
-            Some(first) => (&keys::REDIS_HOST, self.from_pieces(first)),
             None => {
                 let url = self.optional_text(&keys::REDIS_URL);
-                (&keys::REDIS_URL, url.unwrap_or_default())
+                (url.unwrap_or_default(), &keys::REDIS_URL, None)
             }
         };
-        match Address::parse(&url) {
-            Ok(address) => Redis {
-                tls: self.tls_files(address.encrypted),
-                url: url.into(),
-                display: address.display,
-            },
-            Err(text) => {
-                let host = "must be the name or the IP address of one machine, nothing else";
-                self.problem(key, if pieces.is_some() { host } else { text });
-                Redis {
-                    tls: None,
-                    url: SecretString::default(),
-                    display: String::new(),
-                }
-            }
+        let address = Address::parse(&url)
+            .map_err(|text| self.problem(key, wrong.unwrap_or(text)))
+            .ok();
+        Redis {
+            url: url.into(),
+            // Of a wrong address nobody knows whether it was to be encrypted.
+            tls: address.as_ref().and_then(|known| self.tls_files(known)),
+            display: address.map_or_else(String::new, |known| known.display),
         }
     }
 
+    /// The first piece, if pieces are what counts and not the address.
+    fn first_piece(&mut self) -> Option<&'static Key> {
+        let url = self.settings.get(&keys::REDIS_URL).place;
+        let mut first = None;
+        for key in PIECES {
+            let piece = self.settings.get(key);
+            if piece.value.is_none() {
+                continue;
+            }
+            if layer(&url) == 0 {
+                first.get_or_insert(key);
+            } else if layer(&piece.place) < layer(&url) {
+                self.settings.set_aside(key, &keys::REDIS_URL);
+            } else {
+                let text = format!("cannot stand beside redis.url ({url}): give one or the other");
+                self.problem(key, &text);
+            }
+        }
+        first
+    }
+
     /// The address the pieces make. A host that is none makes no address.
-    fn from_pieces(&mut self, first: &'static Key) -> String {
-        self.settings.set_aside(&keys::REDIS_URL, first);
+    fn address_of_pieces(&self) -> String {
         let scheme = match self.optional_boolean(&keys::REDIS_SSL) {
             Some(true) => "rediss",
             _ => "redis",
@@ -154,8 +152,8 @@ impl Checker<'_> {
         format!("{scheme}://{login}{host}:{port}/{db}")
     }
 
-    fn tls_files(&mut self, encrypted: bool) -> Option<TlsFiles> {
-        if !encrypted {
+    fn tls_files(&mut self, address: &Address) -> Option<TlsFiles> {
+        if !address.encrypted {
             self.refuse_tls_files();
             return None;
         }
@@ -185,7 +183,9 @@ impl Checker<'_> {
         for key in TLS_FILES {
             let file = self.settings.get(key);
             if file.value.is_none() {
-            } else if layer(&file.place) < layer(&url) {
+                continue;
+            }
+            if layer(&file.place) < layer(&url) {
                 self.settings.set_aside(key, &keys::REDIS_URL);
             } else {
                 self.problem(

@@ -47,8 +47,7 @@ impl Settings {
     /// The lowest layer.
     pub(super) fn defaults(problems: &mut Vec<Problem>) -> Self {
         let mut settings = Self(BTreeMap::new());
-        // Not the full path of the build machine, and no line: it is not the
-        // user's file, and a test shows that it has no problems.
+        // Without lines: a user never has to look for a problem in it.
         settings.read_yaml(EXAMPLE, &|_| Place::Default, problems);
         settings
     }

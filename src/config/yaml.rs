@@ -18,6 +18,7 @@ pub(super) enum Node {
     Null,
     Boolean(bool),
     Integer(i128),
+    /// A fraction, or an integer of too many digits.
     Float,
     Text(String),
     List,
@@ -40,7 +41,7 @@ impl Node {
             Self::Null => "null",
             Self::Boolean(_) => "true or false",
             Self::Integer(_) => "a number",
-            Self::Float => "a number with a fraction",
+            Self::Float => "a fraction or a number of so many digits",
             Self::Text(_) => "text",
             Self::List => "a list",
             Self::Section(_) => "a section",

@@ -1,0 +1,140 @@
+//! What is refused, and in which words.
+
+use super::keys::yaml;
+use super::{env, load_text, problems};
+use crate::config::{keys, suggest};
+
+#[test]
+fn all_problems_are_reported_at_once_with_their_places() {
+    let text = "\
+reply_ttl: 0
+qeue: \"x\"
+redis:
+  host: pi.lan
+  port: \"6379\"
+  prot: 1
+queue: 12
+queue: [a]
+password:
+  iterations: 1.5
+  memory_kib: -1
+  min_lenght: 8
+log: debug
+max_in_flight:
+  a: 1
+token_hash: hunter2
+logs: null
+redis.url: redis://h
+max_id_length: 99999999999999999999999
+accept_any_target: maybe
+";
+    let env = env()
+        .with("PLATYPUSH_USERD_REDIS_URL", "redis://x")
+        .with("PLATYPUSH_USERD_CONFG", "x")
+        .with("PLATYPUSH_USERD_ZZZ", "x")
+        .with("PLATYPUSH_USERD_LOG__LEVEL", "loud")
+        .with("PLATYPUSH_USERD_TOKEN", "belongs to the command line")
+        .with("PLATYPUSH_USERD_QUEUE", "");
+    assert_eq!(
+        problems(text, &env),
+        [
+            "config.yaml:1: reply_ttl must be a whole number from 1 to 31536000",
+            "config.yaml:2: there is no key qeue; did you mean queue?",
+            "config.yaml:5: redis.port must be a whole number from 1 to 65535, not text",
+            "config.yaml:6: there is no key redis.prot; did you mean redis.port?",
+            "config.yaml:7: queue must be text (put it in quotes), not a number",
+            "config.yaml:8: queue must be text (put it in quotes), not a list",
+            "config.yaml:8: queue stands on line 7 already",
+            "config.yaml:10: password.iterations must be a whole number from 1 to 4294967295, not a fraction or a number of so many digits",
+            "config.yaml:11: password.memory_kib must be a whole number from 8 to 4294967295",
+            "config.yaml:12: there is no key password.min_lenght; did you mean password.min_length?",
+            "config.yaml:13: log must be a section, not text: below it, indented, level, format",
+            "config.yaml:14: max_in_flight must be a whole number from 1 to 1000000, not a section",
+            "config.yaml:16: token_hash must be 64 hexadecimal digits: the token's SHA-256, not the token",
+            "config.yaml:17: there is no key logs; did you mean log?",
+            "config.yaml:18: write redis.url in two lines: redis: and below it, indented, url:",
+            "config.yaml:19: max_id_length must be a whole number from 1 to 4096, not a fraction or a number of so many digits",
+            "config.yaml:20: accept_any_target must be true or false, not text",
+            "PLATYPUSH_USERD_CONFG: there is no such variable; did you mean PLATYPUSH_USERD_CONFIG?",
+            "PLATYPUSH_USERD_LOG__LEVEL: log.level must be one of error, warn, info, debug, trace",
+            "PLATYPUSH_USERD_REDIS_URL: there is no such variable; did you mean PLATYPUSH_USERD_REDIS__URL?",
+            "PLATYPUSH_USERD_ZZZ: there is no such variable; `config dump` shows all keys",
+        ]
+    );
+}
+
+#[test]
+fn a_key_with_one_slip_finds_its_right_name() {
+    for key in keys::ALL {
+        let slip = key.path.replacen(key.name(), &key.name()[1..], 1);
+        let all = keys::ALL.iter().map(|key| key.path);
+        assert_eq!(suggest::nearest(&slip, all), Some(key.path));
+    }
+    let outside = problems("memory_kib: 8\nzzzzz: 1\n", &env());
+    assert!(outside[0].ends_with("did you mean password.memory_kib?"));
+    assert!(outside[1].ends_with("`config dump` shows all there are"));
+}
+
+#[test]
+fn a_value_that_means_nothing_is_refused() {
+    for (path, value, reason) in [
+        ("queue", "", "must not be empty"),
+        ("queue", "platypush/backend/redis", "Platypush itself"),
+        ("reply_prefix", "platypush/us", "does not go with queue"),
+        ("reply_prefix", "platypush/user:", "does not go with queue"),
+        ("reply_prefix", "platypush/user", "does not go with queue"),
+        ("reply_prefix", "platypush/back", "Platypush's own list"),
+        ("workdir", "~/users", "~ is not replaced"),
+        ("device_id", "a\tb", "control characters"),
+        ("token_hash", "abc", "64 hexadecimal digits"),
+        ("max_message_size", "1023", "from 1024 to 67108864"),
+        ("max_in_flight", "0", "from 1 to"),
+        (
+            "queue",
+            "platypush/responses/x",
+            "does not go with reply_prefix",
+        ),
+        ("password.parallelism", "2433", "at least 8 KiB for each"),
+        ("password.parallelism", "16777216", "from 1 to 16777215"),
+        (
+            "password.min_length",
+            "4097",
+            "does not go with password.max_length",
+        ),
+        ("redis.port", "65536", "from 1 to 65535"),
+        ("redis.host", "a@b", "one machine"),
+        ("redis.host", "a:80", "one machine"),
+        ("redis.host", "0.0.0.0", "one machine"),
+        ("redis.host", "", "must not be empty"),
+        ("redis.ssl_certfile", "/c", "needs an encrypted connection"),
+        ("redis.url", "http://h", "must be an address"),
+        ("redis.url", "redis://", "must be an address"),
+        ("redis.url", "redis://h/x", "must be an address"),
+        ("redis.url", "redis://h/-1", "must be an address"),
+        ("redis.url", "redis://:hunter/2@h/0", "must be an address"),
+        ("redis.url", "rediss://h/#insecure", "must not have a part"),
+    ] {
+        let found = problems(&yaml(&[(path, value)]), &env());
+        assert_eq!(found.len(), 1, "{path} {value}: {found:?}");
+        assert!(found[0].contains(reason), "{path} {value}: {found:?}");
+        assert!(found[0].contains(path), "{path} {value}: {found:?}");
+        let line = if path.contains('.') { 2 } else { 1 };
+        let place = format!("config.yaml:{line}: ");
+        assert!(found[0].starts_with(&place), "{path} {value}: {found:?}");
+        assert!(!found[0].contains("hunter"), "{found:?}");
+    }
+}
+
+#[test]
+fn weak_hashes_are_warned_of_once_and_allowed() {
+    let warnings = |memory: u32, iterations: u32| {
+        let text = format!("password: {{memory_kib: {memory}, iterations: {iterations}}}");
+        load_text(&text, &env()).unwrap().config.warnings
+    };
+    assert_eq!(warnings(8, 1).len(), 1);
+    for (memory, iterations) in [(47104, 1), (19456, 2), (12288, 3), (9216, 4), (7168, 5)] {
+        assert!(warnings(memory, iterations).is_empty());
+        assert!(warnings(memory * 2, iterations + 1).is_empty());
+        assert_eq!(warnings(memory - 1, iterations).len(), 1);
+    }
+}
