@@ -104,12 +104,10 @@ impl Output {
 }
 
 /// Naive ISO 8601 in UTC with six digits of microseconds.
-#[expect(clippy::trivially_copy_pass_by_ref, reason = "the form serde asks for")]
 fn iso<S: Serializer>(moment: &Timestamp, serializer: S) -> Result<S::Ok, S::Error> {
     serializer.collect_str(&moment.trunc_subsecs(6).format("%Y-%m-%dT%H:%M:%S%.6f"))
 }
 
-#[expect(clippy::ref_option, reason = "the form serde asks for")]
 fn optional_iso<S: Serializer>(
     moment: &Option<Timestamp>,
     serializer: S,

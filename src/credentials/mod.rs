@@ -133,10 +133,10 @@ impl Credentials {
     /// # Errors
     /// [`Error::InvalidExecutor`] when neither is good.
     pub async fn authorize(&self, executor: &Executor) -> Result<Witness, Error> {
-        if let Some(token) = &executor.session_token {
-            if let Some((session, _)) = self.session(token).await? {
-                return Ok(Witness::Session(session.token));
-            }
+        if let Some(token) = &executor.session_token
+            && let Some((session, _)) = self.session(token).await?
+        {
+            return Ok(Witness::Session(session.token));
         }
         let (Some(username), Some(password)) = (&executor.username, &executor.password) else {
             return Err(Error::InvalidExecutor);

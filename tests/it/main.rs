@@ -1,3 +1,11 @@
 //! The one integration-test binary: a module for each subject, linked once.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    reason = "a test that cannot go on fails, and says where"
+)]
+
 mod decode_oracle;
+mod smoke;
+mod support;

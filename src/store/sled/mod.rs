@@ -48,11 +48,6 @@ impl SledStore {
         Arc::clone(self.writer.progress())
     }
 
-    /// Finishes all operations under way and closes the database.
-    pub fn close(self) {
-        self.writer.stop();
-    }
-
     /// Reads, and lets the answer out only when nothing in it can get lost.
     async fn read<T: Send>(
         &self,

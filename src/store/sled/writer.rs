@@ -58,9 +58,10 @@ impl<T: Send, F: FnOnce(&mut Group<'_>) -> Result<T> + Send> Job for Operation<T
 
 /// The way to the writer, and what it tells about itself.
 pub(super) struct Writer {
-    jobs: crossbeam_channel::Sender<Box<dyn Job>>,
+    /// Taken when the writer is to end.
+    jobs: Option<crossbeam_channel::Sender<Box<dyn Job>>>,
     progress: Arc<Progress>,
-    thread: thread::JoinHandle<()>,
+    thread: Option<thread::JoinHandle<()>>,
 }
 
 /// What the writer has done so far, for readers and for the watchdog.
@@ -143,9 +144,9 @@ impl Writer {
             .name("store-writer".into())
             .spawn(move || run(disk, &queue, &seen))?;
         Ok(Self {
-            jobs,
+            jobs: Some(jobs),
             progress,
-            thread,
+            thread: Some(thread),
         })
     }
 
@@ -164,14 +165,18 @@ impl Writer {
             result: None,
             reply,
         });
-        self.jobs.send(job).map_err(|_| StoreError::Stopped)?;
+        let jobs = self.jobs.as_ref().ok_or(StoreError::Stopped)?;
+        jobs.send(job).map_err(|_| StoreError::Stopped)?;
         result.await.map_err(|_| StoreError::Stopped)?
     }
+}
 
-    /// Lets the writer finish what it was given and waits for it.
-    pub(super) fn stop(self) {
-        drop(self.jobs);
-        if self.thread.join().is_err() {
+impl Drop for Writer {
+    /// Lets the writer finish what it was given and waits for it, so that the
+    /// database is closed when the store is gone.
+    fn drop(&mut self) {
+        drop(self.jobs.take());
+        if let Some(Err(_)) = self.thread.take().map(thread::JoinHandle::join) {
             tracing::error!("the database writer had panicked");
         }
     }

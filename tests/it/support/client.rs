@@ -1,0 +1,120 @@
+//! A client: what a Platypush node or a person with redis-cli does.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use redis::Commands as _;
+use serde_json::{Value, json};
+
+/// The queue by default.
+pub const QUEUE: &str = "platypush/user";
+/// Beginning of the reply lists by default.
+pub const REPLIES: &str = "platypush/responses/";
+/// Longer than any reply takes.
+const PATIENCE_SECONDS: f64 = 60.0;
+
+pub struct Client {
+    pub redis: redis::Connection,
+}
+
+/// A reply, whole.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Reply(pub Value);
+
+impl Reply {
+    pub fn output(&self) -> &Value {
+        &self.0["response"]["output"]
+    }
+
+    pub fn errors(&self) -> Vec<&str> {
+        self.0["response"]["errors"]
+            .as_array()
+            .expect("errors is a list")
+            .iter()
+            .map(|error| error.as_str().expect("an error is text"))
+            .collect()
+    }
+
+    /// Asserts success and gives the output.
+    #[track_caller]
+    pub fn ok(&self) -> &Value {
+        assert_eq!(self.errors(), Vec::<&str>::new());
+        self.output()
+    }
+
+    /// Asserts a failure with exactly this text.
+    #[track_caller]
+    pub fn fails(&self, text: &str) {
+        assert_eq!(self.errors(), [text]);
+        assert_eq!(self.output(), &json!({"success": false}));
+    }
+}
+
+impl Client {
+    pub const fn new(redis: redis::Connection) -> Self {
+        Self { redis }
+    }
+
+    /// An id that no other request has.
+    pub fn new_id() -> String {
+        static NEXT: AtomicU64 = AtomicU64::new(1);
+        format!("r{}", NEXT.fetch_add(1, Ordering::Relaxed))
+    }
+
+    /// Runs an action and waits for its reply.
+    pub fn call(&mut self, action: &str, args: Value) -> Reply {
+        let id = self.send(action, args);
+        self.reply(&id)
+    }
+
+    /// Pushes a request; gives its id.
+    pub fn send(&mut self, action: &str, args: Value) -> String {
+        let id = Self::new_id();
+        self.push(
+            json!({"type": "request", "action": format!("user.{action}"), "args": args, "id": id})
+                .to_string(),
+        );
+        id
+    }
+
+    /// Pushes bytes as they are.
+    pub fn push(&mut self, message: impl redis::ToSingleRedisArg + Send + Sync) {
+        let _: () = self.redis.rpush(QUEUE, message).unwrap();
+    }
+
+    /// Waits for the reply to an id.
+    #[track_caller]
+    pub fn reply(&mut self, id: &str) -> Reply {
+        Reply(serde_json::from_str(&self.raw_reply(id)).unwrap())
+    }
+
+    /// Waits for the reply to an id, and gives its bytes.
+    #[track_caller]
+    pub fn raw_reply(&mut self, id: &str) -> String {
+        let popped: Option<(String, String)> = self
+            .redis
+            .blpop(format!("{REPLIES}{id}"), PATIENCE_SECONDS)
+            .unwrap();
+        popped.unwrap_or_else(|| panic!("no reply to {id}")).1
+    }
+
+    /// Asserts that nothing is under way or left over: the queue, all
+    /// processing lists and all replies are gone.
+    #[track_caller]
+    pub fn assert_nothing_left(&mut self) {
+        let keys: Vec<String> = self.redis.keys("*").unwrap();
+        let left: Vec<_> = keys
+            .iter()
+            .filter(|key| *key != &format!("{QUEUE}:dead") && !key.ends_with(":owner"))
+            .collect();
+        assert!(left.is_empty(), "{left:?}");
+    }
+
+    /// All dead letters, the oldest first.
+    pub fn dead_letters(&mut self) -> Vec<Value> {
+        let letters: Vec<String> = self.redis.lrange(format!("{QUEUE}:dead"), 0, -1).unwrap();
+        letters
+            .iter()
+            .map(|letter| serde_json::from_str(letter).unwrap())
+            .collect()
+    }
+}

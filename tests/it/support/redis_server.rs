@@ -1,0 +1,103 @@
+//! A redis-server of its own.
+
+use std::io::{BufRead as _, BufReader};
+use std::path::PathBuf;
+use std::process::{Child, Command, Stdio};
+
+use tempfile::TempDir;
+
+use super::Client;
+
+pub struct RedisServer {
+    folder: TempDir,
+    options: Vec<String>,
+    child: Child,
+}
+
+impl RedisServer {
+    /// Without persistence.
+    pub fn start() -> Self {
+        Self::with(&["--save", "", "--appendonly", "no"])
+    }
+
+    /// With every write on disk before it is answered.
+    pub fn durable() -> Self {
+        Self::with(&[
+            "--appendonly",
+            "yes",
+            "--appendfsync",
+            "always",
+            "--save",
+            "",
+        ])
+    }
+
+    pub fn with(options: &[&str]) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let options: Vec<_> = options.iter().map(ToString::to_string).collect();
+        let child = spawn(&folder, &options);
+        Self {
+            folder,
+            options,
+            child,
+        }
+    }
+
+    pub fn socket(&self) -> PathBuf {
+        self.folder.path().join("redis.sock")
+    }
+
+    pub fn url(&self) -> String {
+        format!("unix://{}", self.socket().display())
+    }
+
+    pub fn connection(&self) -> redis::Connection {
+        redis::Client::open(self.url())
+            .unwrap()
+            .get_connection()
+            .unwrap()
+    }
+
+    pub fn client(&self) -> Client {
+        Client::new(self.connection())
+    }
+
+    /// SIGKILL. Connections break, nothing listens any more.
+    pub fn kill(&mut self) {
+        self.child.kill().unwrap();
+        self.child.wait().unwrap();
+    }
+
+    /// Starts it again on the same socket, with what it had persisted.
+    pub fn restart(&mut self) {
+        self.child = spawn(&self.folder, &self.options);
+    }
+}
+
+fn spawn(folder: &TempDir, options: &[String]) -> Child {
+    let mut child = Command::new("redis-server")
+        .args(["--port", "0", "--unixsocket", "redis.sock", "--dir", "."])
+        .args(options)
+        .current_dir(folder.path())
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::null())
+        .spawn()
+        .expect("redis-server is needed for this test: `make test` installs it");
+    let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
+    let ready = lines
+        .by_ref()
+        .map_while(Result::ok)
+        .any(|line| line.to_lowercase().contains("ready to accept connections"));
+    assert!(ready, "redis-server ended before it was ready");
+    // Its pipe must not fill up.
+    std::thread::spawn(move || lines.map_while(Result::ok).for_each(drop));
+    child
+}
+
+impl Drop for RedisServer {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
