@@ -23,7 +23,7 @@ docdir := $(DESTDIR)$(PREFIX)/share/doc/platypush-userd
 unitdir := $(DESTDIR)$(PREFIX)/lib/systemd/system
 sysusersdir := $(DESTDIR)$(PREFIX)/lib/sysusers.d
 
-.PHONY: help build test demo lint deny advisories install uninstall clean
+.PHONY: help build test demo lint deny deny-tool advisories install uninstall clean
 
 help: ## list the targets
 	@sed -nE 's/^([a-z]+):.*## (.*)/  make \1\t\2/p' $(firstword $(MAKEFILE_LIST)) | expand -t 20
@@ -45,11 +45,13 @@ lint: ## check formatting, clippy (warnings denied) and the shell scripts
 	for script in $(SCRIPTS); do bash -n $$script || exit 1; done
 	if command -v shellcheck >/dev/null; then shellcheck $(SCRIPTS); fi
 
-deny: ## check licences, bans and sources of all crates (builds cargo-deny if it is missing)
+deny: deny-tool ## check licences, bans and sources of all crates (builds cargo-deny if it is missing)
+	PATH="$$PATH:$(DENY_ROOT)/bin" cargo-deny --locked check --hide-inclusion-graph licenses bans sources
+
+deny-tool:
 	@command -v cargo-deny >/dev/null || test -x $(DENY_ROOT)/bin/cargo-deny || { \
 		echo "cargo-deny not found, building it into $(DENY_ROOT) (some minutes, once)"; \
 		$(CARGO) install cargo-deny --quiet --locked --version $(CARGO_DENY_VERSION) --root $(DENY_ROOT); }
-	PATH="$$PATH:$(DENY_ROOT)/bin" cargo-deny --locked check --hide-inclusion-graph licenses bans sources
 
 advisories: deny ## check all crates against the RustSec database (fetched from the network)
 	PATH="$$PATH:$(DENY_ROOT)/bin" cargo-deny --locked check --hide-inclusion-graph advisories
