@@ -112,7 +112,7 @@ token_of_reply() {
     token=${BASH_REMATCH[1]}
 }
 
-redis-server --port 0 --unixsocket "$socket" --unixsocketperm 700 --dir "$tmp" --save '' --appendonly no \
+redis-server --port 0 --unixsocket "$socket" --unixsocketperm 700 --dir "$tmp" --save '' --appendonly no --loglevel warning \
     >"$tmp/redis.log" 2>&1 &
 redis_pid=$!
 for _ in {1..100}; do
