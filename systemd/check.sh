@@ -28,10 +28,10 @@ if ! output=$(systemd-analyze security --offline=true --threshold=19 --no-pager 
 fi
 echo "systemd-analyze security: $(tail -n 1 <<<"$output")"
 
-mkdir -p "$dir/root/etc"
-output=$(systemd-sysusers --root="$dir/root" "$PWD/systemd/platypush-userd.sysusers.conf" 2>&1) || {
+mkdir -p "$dir/tree/etc"
+output=$(systemd-sysusers --root="$dir/tree" "$PWD/systemd/platypush-userd.sysusers.conf" 2>&1) || {
     printf 'systemd-sysusers: %s\n' "$output" >&2
     exit 1
 }
-grep -Eq '^platypush-userd:[^:]*:[0-9]+:[0-9]+:[^:]*:/:/usr/sbin/nologin$' "$dir/root/etc/passwd"
+grep -Eq '^platypush-userd:[^:]*:[0-9]+:[0-9]+:[^:]*:/:/usr/sbin/nologin$' "$dir/tree/etc/passwd"
 echo "systemd-sysusers: makes the user without a login"
