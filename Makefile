@@ -1,0 +1,84 @@
+# `make` lists the targets.
+
+PREFIX ?= /usr/local
+DESTDIR ?=
+CARGO ?= cargo
+
+# Where rustup puts cargo, for shells that have not read ~/.profile.
+export PATH := $(PATH):$(HOME)/.cargo/bin
+
+TARGET_DIR := $(if $(CARGO_TARGET_DIR),$(CARGO_TARGET_DIR),target)
+BIN := $(TARGET_DIR)/release/platypush-userd
+SCRIPTS := .ci/run demo/demo.sh systemd/check.sh tools/need.sh
+
+CARGO_DENY_VERSION := 0.20.2
+DENY_ROOT := $(TARGET_DIR)/tools/cargo-deny-$(CARGO_DENY_VERSION)
+
+bindir := $(DESTDIR)$(PREFIX)/bin
+mandir := $(DESTDIR)$(PREFIX)/share/man/man1
+bashdir := $(DESTDIR)$(PREFIX)/share/bash-completion/completions
+zshdir := $(DESTDIR)$(PREFIX)/share/zsh/site-functions
+fishdir := $(DESTDIR)$(PREFIX)/share/fish/vendor_completions.d
+docdir := $(DESTDIR)$(PREFIX)/share/doc/platypush-userd
+unitdir := $(DESTDIR)$(PREFIX)/lib/systemd/system
+sysusersdir := $(DESTDIR)$(PREFIX)/lib/sysusers.d
+
+.PHONY: help build test demo lint deny deny-tool advisories install uninstall clean
+
+help: ## list the targets
+	@sed -nE 's/^([a-z]+):.*## (.*)/  make \1\t\2/p' $(firstword $(MAKEFILE_LIST)) | expand -t 20
+
+build: ## build the release binary
+	@tools/need.sh cc=build-essential
+	$(CARGO) build --release --locked
+
+test: ## run all tests (installs redis-server, python3 and strace if they are missing)
+	@tools/need.sh cc=build-essential redis-server python3 strace
+	$(CARGO) test --locked
+
+demo: ## play the whole story, first user to deletion (installs redis-server if it is missing)
+	@demo/demo.sh
+
+lint: ## check formatting, clippy (warnings denied) and the shell scripts
+	$(CARGO) fmt --check
+	$(CARGO) clippy --all-targets --locked -- -D warnings
+	for script in $(SCRIPTS); do bash -n $$script || exit 1; done
+	if command -v shellcheck >/dev/null; then shellcheck $(SCRIPTS); fi
+
+deny: deny-tool ## check licences, bans and sources of all crates (builds cargo-deny if it is missing)
+	PATH="$$PATH:$(DENY_ROOT)/bin" cargo-deny --locked check --hide-inclusion-graph licenses bans sources
+
+# Unoptimised: builds in less than half the time, and the check takes a second anyway.
+deny-tool:
+	@command -v cargo-deny >/dev/null || test -x $(DENY_ROOT)/bin/cargo-deny || { \
+		echo "cargo-deny not found, building it into $(DENY_ROOT) (a minute or two, once)"; \
+		$(CARGO) install cargo-deny --quiet --debug --locked --version $(CARGO_DENY_VERSION) --root $(DENY_ROOT); }
+
+advisories: deny ## check all crates against the RustSec database (fetched from the network)
+	PATH="$$PATH:$(DENY_ROOT)/bin" cargo-deny --locked check --hide-inclusion-graph advisories
+
+# Only when there is none: `make build` first, then `sudo make install`, where root may have no cargo.
+$(BIN):
+	$(MAKE) build
+
+install: $(BIN) ## install below PREFIX (/usr/local): binary, unit, user, man page, completions
+	install -Dm755 $(BIN) $(bindir)/platypush-userd
+	install -d $(unitdir) $(mandir) $(bashdir) $(zshdir) $(fishdir)
+	sed 's|^ExecStart=/usr/bin/|ExecStart=$(PREFIX)/bin/|' systemd/platypush-userd.service >$(unitdir)/platypush-userd.service
+	chmod 644 $(unitdir)/platypush-userd.service
+	install -Dm644 systemd/platypush-userd.sysusers.conf $(sysusersdir)/platypush-userd.conf
+	$(BIN) man >$(mandir)/platypush-userd.1
+	$(BIN) completions bash >$(bashdir)/platypush-userd
+	$(BIN) completions zsh >$(zshdir)/_platypush-userd
+	$(BIN) completions fish >$(fishdir)/platypush-userd.fish
+	chmod 644 $(mandir)/platypush-userd.1 $(bashdir)/platypush-userd $(zshdir)/_platypush-userd $(fishdir)/platypush-userd.fish
+	install -Dm644 config.example.yaml $(docdir)/config.example.yaml
+	@test -n "$(DESTDIR)" || echo "To run it: systemd-sysusers && systemctl daemon-reload && systemctl enable --now platypush-userd"
+
+uninstall: ## remove what install put there (the database and the user stay)
+	rm -f $(bindir)/platypush-userd $(unitdir)/platypush-userd.service $(sysusersdir)/platypush-userd.conf \
+		$(mandir)/platypush-userd.1 $(bashdir)/platypush-userd $(zshdir)/_platypush-userd $(fishdir)/platypush-userd.fish
+	rm -rf $(docdir)
+
+clean: ## remove everything that was built
+	$(CARGO) clean
