@@ -6,6 +6,8 @@
     reason = "a test that cannot go on fails, and says where"
 )]
 
+mod call;
 mod decode_oracle;
+mod redis_access;
 mod smoke;
 mod support;
