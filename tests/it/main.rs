@@ -8,6 +8,7 @@
 
 mod call;
 mod decode_oracle;
+mod readme;
 mod redis_access;
 mod smoke;
 mod support;
