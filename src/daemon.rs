@@ -2,25 +2,32 @@
 //! queue and puts the rooms together.
 
 use std::num::NonZeroUsize;
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use anyhow::{Context as _, Result};
+use anyhow::{Context as _, Result, bail};
 use secrecy::{ExposeSecret as _, SecretString};
+use tokio::sync::watch;
 use tracing::{debug, info, warn};
 
 use crate::actions::{ACTIONS, Limits, World};
 use crate::clock::{Clock, SystemClock};
 use crate::config::Config;
 use crate::credentials::{Argon2Parameters, Credentials, Hasher};
-use crate::dispatch::{Dispatcher, Policy};
+use crate::dispatch::{Dispatcher, Parts, Policy};
+use crate::keyring::Keyring;
 use crate::lifecycle::{self, Termination};
-use crate::queue::{Connector, Handler, Keys, Settings, Worker};
+use crate::queue::{self, Connector, Handler, Keys, Running, Settings, Status, Worker};
 use crate::store::Store;
 use crate::store::sled::SledStore;
 use crate::wire::request::MessageLimits;
-use crate::workdir::{Workdir, random_id};
+use crate::workdir::Workdir;
 
+/// Notes of what is running, in the working directory.
+const RUNNING_FILE: &str = "running";
+/// What the store's key check is sealed as.
+const KEY_CHECK: &[u8] = b"key check";
 /// Sessions looked at in one sweeping step.
 const SWEEP_STEP: usize = 256;
 /// Pause between two steps: sweeping must not be felt.
@@ -48,9 +55,24 @@ pub async fn serve(config: &Config) -> Result<()> {
     })
     .context("cannot start the watchdog")?;
 
-    let dispatcher = Arc::new(dispatcher(config, Arc::clone(&store) as Arc<dyn Store>)?);
+    let keyring = Arc::new(open_keyring(workdir.path(), &*store).await?);
+    let turns = turns(config);
+    let (running, left) = Running::open(&workdir.path().join(RUNNING_FILE), turns)
+        .context("cannot use the notes of what is running")?;
+    let dispatcher = Arc::new(
+        Dispatcher::new(Parts {
+            actions: ACTIONS,
+            world: world(config, Arc::clone(&store) as Arc<dyn Store>)?,
+            policy: policy(config)?,
+            turns,
+            running: Arc::clone(&running),
+            keyring,
+        })
+        .await?,
+    );
     let settings = settings(config, workdir.store_id())?;
-    let worker = Worker::start(settings, Arc::clone(&dispatcher) as Arc<dyn Handler>);
+    let handler = Arc::clone(&dispatcher) as Arc<dyn Handler>;
+    let worker = Worker::start(settings, handler, running, left);
     let sweeper = tokio::spawn(sweep(Arc::clone(&store) as Arc<dyn Store>));
     let informer = tokio::spawn(lifecycle::keep_systemd_informed(worker.status()));
     info!(
@@ -62,7 +84,16 @@ pub async fn serve(config: &Config) -> Result<()> {
     );
     lifecycle::notify_ready();
 
-    termination.asked().await;
+    let mut status = worker.status();
+    tokio::select! {
+        () = termination.asked() => {}
+        store = foreign_store(&mut status) => bail!(
+            "the store {store} works on the queue {:?} already: two daemons with databases of their own \
+             would split the users at random. Stop the other one (its claim ends {} s after it), or \
+             give this one another queue",
+            config.queue, queue::OWNER_TTL.as_secs()
+        ),
+    }
     lifecycle::notify_stopping();
     dispatcher.stop_starting();
     if tokio::time::timeout(config.shutdown_timeout, worker.stop())
@@ -82,7 +113,41 @@ fn check_interval(limit: Duration) -> Duration {
     (limit / 4).clamp(Duration::from_millis(50), Duration::from_secs(1))
 }
 
-fn dispatcher(config: &Config, store: Arc<dyn Store>) -> Result<Dispatcher> {
+/// Resolves if the queue was another store's from the beginning.
+async fn foreign_store(status: &mut watch::Receiver<Status>) -> String {
+    let foreign = status
+        .wait_for(|status| matches!(status, Status::Foreign(_)))
+        .await
+        .map(|status| status.clone());
+    match foreign {
+        Ok(Status::Foreign(store)) => store,
+        _ => std::future::pending().await,
+    }
+}
+
+/// The keys, held against what was sealed when the store was first used with
+/// them.
+async fn open_keyring(workdir: &Path, store: &dyn Store) -> Result<Keyring> {
+    let check = store.key_check().await?;
+    let keyring = Keyring::open(workdir, check.is_none())?;
+    match check {
+        Some(sealed) if keyring.open_sealed(KEY_CHECK, &sealed).is_some() => {}
+        Some(_) => return Err(keyring.wrong().into()),
+        None => {
+            let sealed = keyring.sealer()?.seal(KEY_CHECK, b"");
+            store.set_key_check(sealed).await?;
+        }
+    }
+    Ok(keyring)
+}
+
+/// Twice the hashing threads: one request hashes while another waits for the
+/// disk.
+const fn turns(config: &Config) -> usize {
+    config.password.threads.saturating_mul(2)
+}
+
+fn world(config: &Config, store: Arc<dyn Store>) -> Result<World> {
     let clock: Arc<dyn Clock> = Arc::new(SystemClock);
     let password = &config.password;
     let parameters = Argon2Parameters::new(
@@ -92,7 +157,7 @@ fn dispatcher(config: &Config, store: Arc<dyn Store>) -> Result<Dispatcher> {
     )?;
     let threads = NonZeroUsize::new(password.threads).unwrap_or(NonZeroUsize::MIN);
     let hasher = Hasher::start(parameters, threads)?;
-    let world = World {
+    Ok(World {
         credentials: Credentials::new(Arc::clone(&store), hasher, Arc::clone(&clock))?,
         store,
         clock,
@@ -101,8 +166,11 @@ fn dispatcher(config: &Config, store: Arc<dyn Store>) -> Result<Dispatcher> {
             min_password_length: password.min_length,
             max_password_length: password.max_length,
         },
-    };
-    let policy = Policy {
+    })
+}
+
+fn policy(config: &Config) -> Result<Policy> {
+    Ok(Policy {
         device_id: config.device_id.clone(),
         accept_any_target: config.accept_any_target,
         token_hash: config.token_hash.as_ref().map(token_hash).transpose()?,
@@ -111,14 +179,7 @@ fn dispatcher(config: &Config, store: Arc<dyn Store>) -> Result<Dispatcher> {
             max_message_size: config.max_message_size,
             max_id_length: config.max_id_length,
         },
-    };
-    // Twice the threads: one request hashes while another waits for the disk.
-    Ok(Dispatcher::new(
-        ACTIONS,
-        world,
-        policy,
-        threads.get().saturating_mul(2),
-    ))
+    })
 }
 
 fn token_hash(hex: &SecretString) -> Result<[u8; 32]> {
@@ -128,10 +189,11 @@ fn token_hash(hex: &SecretString) -> Result<[u8; 32]> {
 }
 
 fn settings(config: &Config, store_id: &str) -> Result<Settings> {
-    let boot_id = random_id().context("cannot draw an id for this run")?;
+    let mut boot = [0; 16];
+    getrandom::fill(&mut boot).context("cannot draw an id for this run")?;
     Ok(Settings {
         connector: Connector::new(&config.redis)?,
-        keys: Keys::new(&config.queue, &config.reply_prefix, store_id, &boot_id),
+        keys: Keys::new(&config.queue, &config.reply_prefix, store_id, boot),
         reply_ttl: config.reply_ttl,
         max_in_flight: config.max_in_flight,
         max_message_size: config.max_message_size,

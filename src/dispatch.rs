@@ -1,25 +1,29 @@
 //! From a message to what becomes of it: decode, judge, find the action, wait
 //! for its turn, run it, encode the reply.
 
+use std::collections::HashSet;
 use std::panic::AssertUnwindSafe;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use async_trait::async_trait;
 use futures_util::FutureExt as _;
 use sha2::{Digest as _, Sha256};
 use subtle::ConstantTimeEq as _;
-use tokio::sync::Semaphore;
+use tokio::sync::{Semaphore, SemaphorePermit};
 use tracing::{debug, error, info};
 
-use crate::actions::{Action, Arguments, Output, PLUGIN, World};
+use crate::actions::{Action, Arguments, Call, Output, PLUGIN, World, outcome_context};
 use crate::clock::Timestamp;
 use crate::error::{Error, echo};
-use crate::queue::{self, Disposition, Finished, Handler, Reply};
+use crate::keyring::Keyring;
+use crate::model::DeliveryId;
+use crate::queue::{self, Begun, Disposition, Finished, Handler, Reply, Running, TurnNote};
 use crate::store::StoreError;
 use crate::value::Value;
 use crate::wire::RequestId;
 use crate::wire::dead_letter::{self, DeadLetter};
-use crate::wire::reply::Address;
+use crate::wire::reply::{self, Address};
 use crate::wire::request::{self, Envelope, MessageLimits, Refused, Request};
 
 /// What requests are judged by, from the configuration.
@@ -45,6 +49,28 @@ pub struct Dispatcher {
     /// Turns for requests that cost a password hash. They are given in the
     /// order of asking, so slow requests wait here and fast ones pass by.
     turns: Semaphore,
+    running: Arc<Running>,
+    keyring: Arc<Keyring>,
+    /// Outcomes that earlier processes left, until their requests are known.
+    left_outcomes: Mutex<Vec<DeliveryId>>,
+}
+
+/// What a dispatcher is made of.
+pub struct Parts {
+    /// All actions.
+    pub actions: &'static [&'static dyn Action],
+    /// What they work with.
+    pub world: World,
+    /// What requests are judged by.
+    pub policy: Policy,
+    /// How many requests that cost a hash may be under way: somewhat more
+    /// than there are hashing threads, so that none is idle while an answer is
+    /// on its way.
+    pub turns: usize,
+    /// Where turns are noted.
+    pub running: Arc<Running>,
+    /// Seals outcomes.
+    pub keyring: Arc<Keyring>,
 }
 
 /// Why a request got no reply.
@@ -56,22 +82,20 @@ enum NotRun {
 }
 
 impl Dispatcher {
-    /// A dispatcher of these actions. `turns` is how many requests that cost
-    /// a hash may be under way: somewhat more than there are hashing threads,
-    /// so that none is idle while an answer is on its way.
-    #[must_use]
-    pub fn new(
-        actions: &'static [&'static dyn Action],
-        world: World,
-        policy: Policy,
-        turns: usize,
-    ) -> Self {
-        Self {
-            actions,
-            world,
-            policy,
-            turns: Semaphore::new(turns.min(Semaphore::MAX_PERMITS)),
-        }
+    /// A dispatcher, once the store says what earlier processes left.
+    ///
+    /// # Errors
+    /// When the store fails.
+    pub async fn new(parts: Parts) -> Result<Self, StoreError> {
+        Ok(Self {
+            left_outcomes: Mutex::new(parts.world.store.outcomes().await?),
+            actions: parts.actions,
+            world: parts.world,
+            policy: parts.policy,
+            turns: Semaphore::new(parts.turns.min(Semaphore::MAX_PERMITS)),
+            running: parts.running,
+            keyring: parts.keyring,
+        })
     }
 
     /// Starts no more requests that wait for their turn: they are given back.
@@ -79,13 +103,22 @@ impl Dispatcher {
         self.turns.close();
     }
 
-    async fn handle_request(&self, request: Request) -> Disposition {
+    async fn handle_request(&self, begun: Begun, request: Request) -> Disposition {
         let Some((id, origin)) = identify(&request.envelope) else {
             return Disposition::Keep;
         };
+        let address = self.address(&id, origin.as_deref());
+        if begun.redelivered {
+            match self.recorded(&begun.id, &address).await {
+                Ok(None) => {}
+                Ok(Some(disposition)) => return disposition,
+                Err(_) => return Disposition::Keep,
+            }
+        }
         let action = request.action.clone().unwrap_or_default();
-        let outcome = AssertUnwindSafe(self.run(request)).catch_unwind().await;
-        let result = match outcome {
+        let call = Call::new(begun.id, Arc::clone(&self.keyring), encode_body);
+        let run = self.run(begun, &call, request);
+        let result = match AssertUnwindSafe(run).catch_unwind().await {
             Ok(Ok(result)) => result,
             Ok(Err(NotRun::Stopping)) => return Disposition::GiveBack,
             Ok(Err(NotRun::Unknown)) => return Disposition::Keep,
@@ -98,10 +131,42 @@ impl Dispatcher {
             }
             Err(error) => debug!(id = ?id.name(), ?action, error = ?error.to_string(), "refused"),
         }
-        self.finish(&id, origin.as_deref(), &result)
+        let encoded = match &result {
+            Ok(output) => address.success(output),
+            Err(error) => address.failure(public_text(error, &id)),
+        };
+        finish(&id, encoded, call.left_outcome())
     }
 
-    async fn run(&self, request: Request) -> Result<Result<Output, Error>, NotRun> {
+    /// The answer that an earlier process left for a delivery.
+    async fn recorded(
+        &self,
+        delivery: &DeliveryId,
+        address: &Address<'_>,
+    ) -> Result<Option<Disposition>, StoreError> {
+        let Some(sealed) = self.world.store.outcome(delivery).await? else {
+            return Ok(None);
+        };
+        debug!(id = ?address.id.name(), "had its effect before: answered from its outcome");
+        let body = self
+            .keyring
+            .open_sealed(&outcome_context(delivery), &sealed);
+        let encoded = match body {
+            Some(body) => address.recorded(&body),
+            None => {
+                error!(id = ?address.id.name(), "an outcome cannot be opened");
+                address.failure("The request had its effect, but its reply is lost".into())
+            }
+        };
+        Ok(Some(finish(address.id, encoded, true)))
+    }
+
+    async fn run(
+        &self,
+        mut begun: Begun,
+        call: &Call,
+        request: Request,
+    ) -> Result<Result<Output, Error>, NotRun> {
         let (action, arguments) = match self.admit(&request).and_then(|()| self.resolve(&request)) {
             Ok(action) => match Arguments::bind(action.signature(), request.args) {
                 Ok(arguments) => (action, arguments),
@@ -110,7 +175,7 @@ impl Dispatcher {
             Err(error) => return Ok(Err(error)),
         };
         let _turn = if action.costs_hash(&arguments) {
-            Some(self.turns.acquire().await.map_err(|_| NotRun::Stopping)?)
+            Some(self.wait_for_turn(&mut begun).await?)
         } else {
             None
         };
@@ -119,10 +184,19 @@ impl Dispatcher {
         if let Err(error) = self.check_age(request.timestamp) {
             return Ok(Err(error));
         }
-        match action.run(&self.world, arguments).await {
+        match action.run(&self.world, call, arguments).await {
             Err(Error::Store(StoreError::Stopped)) => Err(NotRun::Unknown),
             result => Ok(result),
         }
+    }
+
+    async fn wait_for_turn(
+        &self,
+        begun: &mut Begun,
+    ) -> Result<(SemaphorePermit<'_>, Option<TurnNote>), NotRun> {
+        begun.leave_fast();
+        let permit = self.turns.acquire().await.map_err(|_| NotRun::Stopping)?;
+        Ok((permit, self.running.begin_turn(begun.id)))
     }
 
     /// Whether the request is for us, from somebody who may ask.
@@ -188,34 +262,12 @@ impl Dispatcher {
         })
     }
 
-    fn finish(
-        &self,
-        id: &RequestId,
-        target: Option<&str>,
-        result: &Result<Output, Error>,
-    ) -> Disposition {
-        let address = Address {
+    fn address<'a>(&'a self, id: &'a RequestId, target: Option<&'a str>) -> Address<'a> {
+        Address {
             id,
             target,
             origin: &self.policy.device_id,
             now: self.world.clock.now(),
-        };
-        let encoded = match result {
-            Ok(output) => address.success(output),
-            Err(error) => address.failure(public_text(error, id)),
-        };
-        match encoded {
-            Ok(bytes) => Disposition::Finished(Finished {
-                reply: Some(Reply {
-                    id: id.name().to_owned(),
-                    bytes,
-                }),
-                dead_letter: None,
-            }),
-            Err(error) => {
-                error!(id = ?id.name(), %error, "a reply could not be encoded");
-                Disposition::Keep
-            }
         }
     }
 
@@ -224,27 +276,81 @@ impl Dispatcher {
         let Ok(bytes) = refused.dead_letter.encode(self.world.clock.now()) else {
             return Disposition::Keep;
         };
-        let reply = refused.reply_to.and_then(|envelope| {
-            let error = Err(Error::Arguments(reason.clone()));
-            match self.finish(&envelope.id?, envelope.origin.as_deref(), &error) {
-                Disposition::Finished(finished) => finished.reply,
-                _ => None,
-            }
-        });
+        let reply = refused
+            .reply_to
+            .and_then(|envelope| self.error_reply(&envelope, reason.clone()));
         Disposition::Finished(Finished {
             reply,
             dead_letter: Some(queue::DeadLetter { reason, bytes }),
+            left_outcome: false,
+        })
+    }
+
+    /// An error reply to a request that is not run, if its id can be used.
+    fn error_reply(&self, envelope: &Envelope, error: String) -> Option<Reply> {
+        let id = envelope.id.as_ref()?;
+        let address = self.address(id, envelope.origin.as_deref());
+        Some(Reply {
+            id: id.name().to_owned(),
+            bytes: address.failure(error).ok()?,
         })
     }
 }
 
+/// What becomes of a request with this reply.
+fn finish(id: &RequestId, encoded: serde_json::Result<Vec<u8>>, left_outcome: bool) -> Disposition {
+    match encoded {
+        Ok(bytes) => Disposition::Finished(Finished {
+            reply: Some(Reply {
+                id: id.name().to_owned(),
+                bytes,
+            }),
+            dead_letter: None,
+            left_outcome,
+        }),
+        Err(error) => {
+            error!(id = ?id.name(), %error, "a reply could not be encoded");
+            Disposition::Keep
+        }
+    }
+}
+
+/// The body of a reply, for its outcome.
+fn encode_body(output: &Output) -> Vec<u8> {
+    reply::body(output).unwrap_or_default()
+}
+
 #[async_trait]
 impl Handler for Dispatcher {
-    async fn handle(&self, message: &[u8]) -> Disposition {
+    async fn handle(&self, begun: Begun, message: &[u8]) -> Disposition {
         match request::decode(message, &self.policy.limits) {
-            Ok(request) => self.handle_request(request).await,
+            Ok(request) => self.handle_request(begun, request).await,
             Err(refused) => self.refuse(*refused),
         }
+    }
+
+    fn condemn(&self, message: &[u8], unread: bool) -> Disposition {
+        let refused = request::condemn(message, &self.policy.limits, unread);
+        self.refuse(refused)
+    }
+
+    fn taken_over(&self, open: &HashSet<DeliveryId>) {
+        let mut left = self
+            .left_outcomes
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        let orphaned: Vec<_> = left.drain(..).filter(|id| !open.contains(id)).collect();
+        if !orphaned.is_empty() {
+            debug!(
+                count = orphaned.len(),
+                "forgetting outcomes nobody asks for"
+            );
+            self.world.store.forget_outcomes(orphaned);
+        }
+    }
+
+    fn settled(&self, deliveries: Vec<DeliveryId>) {
+        self.world.store.forget_outcomes(deliveries);
     }
 
     fn over_long_prefix(&self) -> String {

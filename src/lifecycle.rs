@@ -68,6 +68,7 @@ fn describe(status: &Status) -> String {
     match status {
         Status::Connecting => "Store open; connecting to Redis".into(),
         Status::Serving => "Serving requests".into(),
+        Status::Foreign(store) => format!("The store {store} works on this queue"),
         Status::Away(why) => format!("Redis does not do its part: {why}").replace('\n', " "),
     }
 }

@@ -135,3 +135,43 @@ impl fmt::Debug for TokenHash {
         f.write_str("TokenHash(…)")
     }
 }
+
+/// Names one taking of one message: it is never used twice, whatever Redis
+/// forgets.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct DeliveryId {
+    /// Random id of the process that took it.
+    pub boot: [u8; 16],
+    /// Number of the batch, counted by that process.
+    pub batch: u64,
+    /// Position in the batch.
+    pub position: u32,
+}
+
+impl DeliveryId {
+    /// Length of the byte form.
+    pub const BYTES: usize = 28;
+
+    /// The byte form: big-endian, so that it sorts as the numbers do.
+    #[must_use]
+    pub fn to_bytes(self) -> [u8; Self::BYTES] {
+        let mut bytes = [0; Self::BYTES];
+        bytes[..16].copy_from_slice(&self.boot);
+        bytes[16..24].copy_from_slice(&self.batch.to_be_bytes());
+        bytes[24..].copy_from_slice(&self.position.to_be_bytes());
+        bytes
+    }
+
+    /// Reads the byte form.
+    #[must_use]
+    pub fn from_bytes(bytes: &[u8]) -> Option<Self> {
+        let bytes: &[u8; Self::BYTES] = bytes.try_into().ok()?;
+        let (boot, rest) = bytes.split_first_chunk::<16>()?;
+        let (batch, position) = rest.split_first_chunk::<8>()?;
+        Some(Self {
+            boot: *boot,
+            batch: u64::from_be_bytes(*batch),
+            position: u32::from_be_bytes(position.try_into().ok()?),
+        })
+    }
+}

@@ -154,7 +154,7 @@ pub fn random_id() -> io::Result<String> {
 }
 
 /// Writes a file beside its place and moves it there when it is on disk.
-fn write_whole(path: &Path, text: &str) -> io::Result<()> {
+pub(crate) fn write_whole(path: &Path, text: &str) -> io::Result<()> {
     let draft = path.with_extension("new");
     let mut file = OpenOptions::new()
         .write(true)

@@ -4,7 +4,9 @@ use async_trait::async_trait;
 use secrecy::SecretString;
 
 use super::signature::{CODE, USERNAME};
-use super::{Action, Arguments, Kind, Output, Parameter, Reason, Signature, World, until_settled};
+use super::{
+    Action, Arguments, Call, Kind, Output, Parameter, Reason, Signature, World, until_settled,
+};
 use crate::credentials::Verdict;
 use crate::error::Error;
 
@@ -40,25 +42,38 @@ impl Action for AuthenticateUser {
         true
     }
 
-    async fn run(&self, world: &World, mut arguments: Arguments) -> Result<Output, Error> {
+    async fn run(
+        &self,
+        world: &World,
+        call: &Call,
+        mut arguments: Arguments,
+    ) -> Result<Output, Error> {
         let username = arguments.username(&world.limits)?;
         let password = arguments.password("password", &world.limits)?;
         let code = arguments.optional_secret("code")?;
         let details = arguments.flag("return_details")?;
 
-        let reason =
-            until_settled(|| authenticate(world, &username, &password, code.as_ref())).await?;
-        let right = reason == Reason::None;
-        Ok(if details {
-            Output::Detailed(right, reason)
-        } else {
-            Output::Flag(right)
+        let reason = until_settled(|| {
+            authenticate(world, call, details, &username, &password, code.as_ref())
         })
+        .await?;
+        Ok(answer(reason, details))
+    }
+}
+
+fn answer(reason: Reason, details: bool) -> Output {
+    let right = reason == Reason::None;
+    if details {
+        Output::Detailed(right, reason)
+    } else {
+        Output::Flag(right)
     }
 }
 
 async fn authenticate(
     world: &World,
+    call: &Call,
+    details: bool,
     username: &str,
     password: &SecretString,
     code: Option<&SecretString>,
@@ -66,7 +81,8 @@ async fn authenticate(
     match world.credentials.verify(username, password, code).await? {
         Verdict::Verified(verified) => {
             if verified.witness.step.is_some() {
-                world.store.use_code(verified.witness).await?;
+                let outcome = call.outcome(move |()| answer(Reason::None, details))?;
+                world.store.use_code(verified.witness, outcome).await?;
             }
             Ok(Reason::None)
         }

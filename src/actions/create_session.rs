@@ -3,7 +3,7 @@
 use async_trait::async_trait;
 
 use super::signature::{CODE, USERNAME};
-use super::{Action, Arguments, Kind, Output, Parameter, Signature, World, until_settled};
+use super::{Action, Arguments, Call, Kind, Output, Parameter, Signature, World, until_settled};
 use crate::credentials::{SessionToken, Verdict};
 use crate::error::Error;
 use crate::store::NewSession;
@@ -39,7 +39,12 @@ impl Action for CreateSession {
         true
     }
 
-    async fn run(&self, world: &World, mut arguments: Arguments) -> Result<Output, Error> {
+    async fn run(
+        &self,
+        world: &World,
+        call: &Call,
+        mut arguments: Arguments,
+    ) -> Result<Output, Error> {
         let username = arguments.username(&world.limits)?;
         let password = arguments.password("password", &world.limits)?;
         let code = arguments.optional_secret("code")?;
@@ -62,8 +67,13 @@ impl Action for CreateSession {
                 created_at: world.clock.now(),
                 expires_at,
             };
-            let (session, user) = world.store.create_session(new, verified.witness).await?;
-            Ok(Output::session(token, &session, user))
+            let answer = move |(session, user): &_| Output::session(token.clone(), session, user);
+            let outcome = call.outcome(answer.clone())?;
+            let made = world
+                .store
+                .create_session(new, verified.witness, outcome)
+                .await?;
+            Ok(answer(&made))
         })
         .await
     }

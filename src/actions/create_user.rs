@@ -4,7 +4,7 @@ use async_trait::async_trait;
 use secrecy::SecretString;
 
 use super::signature::{EXECUTING_SESSION, EXECUTING_USER, EXECUTING_USER_PASSWORD, USERNAME};
-use super::{Action, Arguments, Kind, Output, Parameter, Signature, World, until_settled};
+use super::{Action, Arguments, Call, Kind, Output, Parameter, Signature, World, until_settled};
 use crate::credentials::Executor;
 use crate::error::Error;
 use crate::model::User;
@@ -38,20 +38,30 @@ impl Action for CreateUser {
         true
     }
 
-    async fn run(&self, world: &World, mut arguments: Arguments) -> Result<Output, Error> {
+    async fn run(
+        &self,
+        world: &World,
+        call: &Call,
+        mut arguments: Arguments,
+    ) -> Result<Output, Error> {
         let username = arguments.username(&world.limits)?;
         if username.trim().is_empty() {
             return Err(Error::InvalidUsername);
         }
         let password = arguments.new_password("password", &world.limits)?;
         let executor = arguments.executor(&world.limits)?;
-        let user = until_settled(|| create(world, &username, &password, &executor)).await?;
-        Ok(Output::User(user.into()))
+        let user = until_settled(|| create(world, call, &username, &password, &executor)).await?;
+        Ok(answer(&user))
     }
+}
+
+fn answer(user: &User) -> Output {
+    Output::User(user.clone().into())
 }
 
 async fn create(
     world: &World,
+    call: &Call,
     username: &str,
     password: &SecretString,
     executor: &Executor,
@@ -72,7 +82,8 @@ async fn create(
         password: world.credentials.hash(password).await?,
         created_at: world.clock.now(),
     };
-    match world.store.create_user(new, witness).await {
+    let outcome = call.outcome(answer)?;
+    match world.store.create_user(new, witness, outcome).await {
         Err(StoreError::NameTaken) => Err(Error::UserExists(username.to_owned())),
         other => Ok(other?),
     }

@@ -3,7 +3,7 @@
 use async_trait::async_trait;
 
 use super::signature::SESSION_TOKEN;
-use super::{Action, Arguments, Output, Signature, World};
+use super::{Action, Arguments, Call, Output, Signature, World};
 use crate::credentials::token_hash;
 use crate::error::Error;
 
@@ -28,11 +28,20 @@ impl Action for DeleteSession {
         false
     }
 
-    async fn run(&self, world: &World, mut arguments: Arguments) -> Result<Output, Error> {
+    async fn run(
+        &self,
+        world: &World,
+        call: &Call,
+        mut arguments: Arguments,
+    ) -> Result<Output, Error> {
         let token = arguments.secret("session_token")?;
         let deleted = world
             .store
-            .delete_session(&token_hash(&token), world.clock.now())
+            .delete_session(
+                &token_hash(&token),
+                world.clock.now(),
+                call.outcome(|deleted| Output::Flag(*deleted))?,
+            )
             .await?;
         Ok(Output::Flag(deleted))
     }

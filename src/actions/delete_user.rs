@@ -3,7 +3,7 @@
 use async_trait::async_trait;
 
 use super::signature::{EXECUTING_SESSION, EXECUTING_USER, EXECUTING_USER_PASSWORD, USERNAME};
-use super::{Action, Arguments, Output, Signature, World, until_settled};
+use super::{Action, Arguments, Call, Output, Signature, World, until_settled};
 use crate::error::Error;
 use crate::store::StoreError;
 
@@ -34,12 +34,18 @@ impl Action for DeleteUser {
         arguments.has("executing_user_password")
     }
 
-    async fn run(&self, world: &World, mut arguments: Arguments) -> Result<Output, Error> {
+    async fn run(
+        &self,
+        world: &World,
+        call: &Call,
+        mut arguments: Arguments,
+    ) -> Result<Output, Error> {
         let username = arguments.username(&world.limits)?;
         let executor = arguments.executor(&world.limits)?;
         until_settled(|| async {
             let witness = world.credentials.authorize(&executor).await?;
-            match world.store.delete_user(&username, witness).await {
+            let outcome = call.outcome(|()| Output::Flag(true))?;
+            match world.store.delete_user(&username, witness, outcome).await {
                 Err(StoreError::NoSuchUser) => Err(Error::NoSuchUser(username.clone())),
                 other => Ok(other?),
             }

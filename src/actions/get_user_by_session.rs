@@ -3,7 +3,7 @@
 use async_trait::async_trait;
 
 use super::signature::SESSION_TOKEN;
-use super::{Action, Arguments, Output, Signature, World};
+use super::{Action, Arguments, Call, Output, Signature, World};
 use crate::error::Error;
 
 /// Tells whose session a token is, and whether that user has a second factor.
@@ -28,7 +28,12 @@ impl Action for GetUserBySession {
         false
     }
 
-    async fn run(&self, world: &World, mut arguments: Arguments) -> Result<Output, Error> {
+    async fn run(
+        &self,
+        world: &World,
+        _: &Call,
+        mut arguments: Arguments,
+    ) -> Result<Output, Error> {
         let token = arguments.secret("session_token")?;
         let (_, user) = world
             .credentials

@@ -2,7 +2,7 @@
 
 use async_trait::async_trait;
 
-use super::{Action, Arguments, Output, Signature, World};
+use super::{Action, Arguments, Call, Output, Signature, World};
 use crate::error::Error;
 
 /// Lists all users.
@@ -26,7 +26,7 @@ impl Action for GetUsers {
         false
     }
 
-    async fn run(&self, world: &World, _: Arguments) -> Result<Output, Error> {
+    async fn run(&self, world: &World, _: &Call, _: Arguments) -> Result<Output, Error> {
         let users = world.store.users().await?;
         Ok(Output::Users(users.into_iter().map(Into::into).collect()))
     }

@@ -13,12 +13,15 @@
 //! 4. Contract cases in `tests/it/contract/`, a row in the README's table:
 //!    tests fail until both are there.
 //!
+//! An action that changes something hands the store `call.outcome(…)` with the
+//! change, so that a request that is delivered again is answered, not run.
 //! An action that decides on what it read from the store hands the store the
 //! witness of it and wraps the deciding in [`until_settled`].
 
 mod arguments;
 mod authenticate_session;
 mod authenticate_user;
+mod call;
 mod create_session;
 mod create_user;
 mod delete_session;
@@ -35,6 +38,7 @@ use std::sync::Arc;
 use async_trait::async_trait;
 
 pub use self::arguments::Arguments;
+pub use self::call::{Call, outcome_context};
 pub use self::output::{Output, Reason};
 pub use self::signature::{Kind, Parameter, Signature};
 use crate::clock::Clock;
@@ -95,7 +99,7 @@ pub trait Action: Send + Sync {
     ///
     /// # Errors
     /// With the text of the contract.
-    async fn run(&self, world: &World, arguments: Arguments) -> Result<Output, Error>;
+    async fn run(&self, world: &World, call: &Call, arguments: Arguments) -> Result<Output, Error>;
 }
 
 /// Decides again as long as what was read to decide has changed by the time

@@ -92,11 +92,11 @@ impl Output {
     }
 
     /// A session that was just made.
-    pub(super) fn session(session_token: SessionToken, session: &Session, user: User) -> Self {
+    pub(super) fn session(session_token: SessionToken, session: &Session, user: &User) -> Self {
         Self::Session(NewSession {
             session_token,
             user_id: user.id,
-            username: user.username,
+            username: user.username.clone(),
             created_at: session.created_at,
             expires_at: session.expires_at,
         })

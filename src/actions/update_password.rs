@@ -3,7 +3,7 @@
 use async_trait::async_trait;
 
 use super::signature::{CODE, USERNAME};
-use super::{Action, Arguments, Kind, Output, Parameter, Signature, World, until_settled};
+use super::{Action, Arguments, Call, Kind, Output, Parameter, Signature, World, until_settled};
 use crate::credentials::Verdict;
 use crate::error::Error;
 
@@ -39,7 +39,12 @@ impl Action for UpdatePassword {
         true
     }
 
-    async fn run(&self, world: &World, mut arguments: Arguments) -> Result<Output, Error> {
+    async fn run(
+        &self,
+        world: &World,
+        call: &Call,
+        mut arguments: Arguments,
+    ) -> Result<Output, Error> {
         let username = arguments.username(&world.limits)?;
         let old = arguments.password("old_password", &world.limits)?;
         let new = arguments.new_password("new_password", &world.limits)?;
@@ -55,9 +60,10 @@ impl Action for UpdatePassword {
                 return Ok(false);
             };
             let record = world.credentials.hash(&new).await?;
+            let outcome = call.outcome(|_| Output::Flag(true))?;
             world
                 .store
-                .set_password(verified.witness, record, revoke)
+                .set_password(verified.witness, record, revoke, outcome)
                 .await?;
             Ok(true)
         })

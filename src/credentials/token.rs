@@ -11,6 +11,7 @@ use crate::model::TokenHash;
 
 /// A new session token: 64 lower-case hexadecimal digits. It cannot be
 /// printed; only the reply that hands it out looks inside.
+#[derive(Clone)]
 pub struct SessionToken(Zeroizing<String>);
 
 impl SessionToken {

@@ -56,6 +56,11 @@ impl Availability {
         });
     }
 
+    /// Notes that the queue was another store's from the beginning.
+    pub(super) fn foreign(&self, store: String) {
+        self.status.send_replace(Status::Foreign(store));
+    }
+
     /// Notes that something does not work: a line in the log at once, then
     /// one a minute.
     pub(super) fn failed(&self, doing: &'static str, error: &str) {

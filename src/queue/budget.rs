@@ -14,6 +14,7 @@ pub(super) struct Room {
 /// Counts what is in flight.
 #[derive(Debug)]
 pub(super) struct Budget {
+    all: Room,
     left: Mutex<Room>,
     freed: Notify,
 }
@@ -27,18 +28,30 @@ pub(super) struct Claim {
 
 impl Budget {
     pub(super) fn new(messages: usize, bytes: usize) -> Arc<Self> {
+        let all = Room { messages, bytes };
         Arc::new(Self {
-            left: Mutex::new(Room { messages, bytes }),
+            all,
+            left: Mutex::new(all),
             freed: Notify::new(),
         })
     }
 
     /// Waits until there is room for a message, and tells how much.
     pub(super) async fn room(&self) -> Room {
+        self.wait(|left| left.messages > 0 && left.bytes > 0).await
+    }
+
+    /// Waits until nothing is in flight.
+    pub(super) async fn idle(&self) {
+        self.wait(|left| *left == self.all).await;
+    }
+
+    /// One waits at a time: the taker.
+    async fn wait(&self, enough: impl Fn(&Room) -> bool) -> Room {
         loop {
             let freed = self.freed.notified();
             let left = self.left();
-            if left.messages > 0 && left.bytes > 0 {
+            if enough(&left) {
                 return left;
             }
             freed.await;

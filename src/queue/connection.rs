@@ -86,6 +86,86 @@ impl Connector {
     }
 }
 
+/// One connection after the other, of which never two are at work.
+///
+/// A connection that gave an error may still be alive on the other side, with
+/// a command of ours on its way. Before the next one is used, the old one is
+/// ended there.
+pub(super) struct Link {
+    connector: Connector,
+    blocks: Duration,
+    last: Option<Identity>,
+    warned: bool,
+}
+
+/// A connection as Redis knows it. A Redis that starts anew numbers its
+/// clients anew; its `run_id` tells.
+#[derive(PartialEq, Eq)]
+struct Identity {
+    run_id: String,
+    client: i64,
+}
+
+impl Link {
+    pub(super) const fn new(connector: Connector, blocks: Duration) -> Self {
+        Self {
+            connector,
+            blocks,
+            last: None,
+            warned: false,
+        }
+    }
+
+    /// A new connection, after the end of the one before.
+    pub(super) async fn connect(&mut self) -> Result<MultiplexedConnection, RedisError> {
+        let mut connection = self.connector.connect(self.blocks).await?;
+        let identity = identify(&mut connection).await?;
+        if let Some(last) = &self.last
+            && last.run_id == identity.run_id
+        {
+            let ended: Result<i64, _> = redis::cmd("CLIENT")
+                .arg(&["KILL", "ID", &last.client.to_string()])
+                .query_async(&mut connection)
+                .await;
+            match ended {
+                Ok(_) => {}
+                Err(error) if error.code() == Some("NOPERM") => self.warn(&error),
+                Err(error) => return Err(error),
+            }
+        }
+        self.last = Some(identity);
+        Ok(connection)
+    }
+
+    fn warn(&mut self, error: &RedisError) {
+        if !std::mem::replace(&mut self.warned, true) {
+            tracing::warn!(
+                %error,
+                "Redis does not let us end our own old connections: after a connection that hangs, \
+                 a request could wait for the next start. Give this user +client|kill"
+            );
+        }
+    }
+}
+
+async fn identify(connection: &mut MultiplexedConnection) -> Result<Identity, RedisError> {
+    let (client, info): (i64, String) = redis::pipe()
+        .cmd("CLIENT")
+        .arg("ID")
+        .cmd("INFO")
+        .arg("server")
+        .query_async(connection)
+        .await?;
+    let run_id = info
+        .lines()
+        .find_map(|line| line.strip_prefix("run_id:"))
+        .unwrap_or_default();
+    Ok(Identity {
+        run_id: run_id.to_owned(),
+        client,
+    })
+}
+
 fn certificates(tls: &TlsFiles) -> Result<TlsCertificates, ConnectorError> {
     let client_tls = match &tls.client {
         Some(client) => Some(ClientTlsConfig {

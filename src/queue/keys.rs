@@ -1,5 +1,7 @@
 //! Every key that is used in Redis.
 
+use std::time::Duration;
+
 /// The names of the keys of one queue and one store.
 #[derive(Debug, Clone)]
 pub struct Keys {
@@ -13,35 +15,59 @@ pub struct Keys {
     pub lists: String,
     /// List that the blocking command moves to, unnumbered: never started.
     pub taking: String,
+    /// Holds the id of the store that works on the queue, for
+    /// [`OWNER_TTL`]: two stores on one queue would split the users at random.
+    pub owner: String,
+    /// Id of the store.
+    pub store_id: String,
+    /// Random id of this process' run.
+    pub boot: [u8; 16],
     /// Beginning of the reply lists' names.
     pub reply_prefix: String,
-    /// Beginning of the names of this process' processing lists.
-    batch_prefix: String,
+    /// Beginning of the names of the store's processing lists.
+    processing_prefix: String,
 }
+
+/// How long the ownership of a queue outlasts its owner.
+pub const OWNER_TTL: Duration = Duration::from_secs(10);
 
 /// Most dead letters that are kept.
 pub const DEAD_LETTER_CAP: usize = 1_000;
 
 impl Keys {
     /// The keys of a process that works on `queue` for the store `store_id`,
-    /// in its run `boot_id`.
+    /// in its run `boot`.
     #[must_use]
-    pub fn new(queue: &str, reply_prefix: &str, store_id: &str, boot_id: &str) -> Self {
-        let processing = format!("{queue}:processing:{store_id}");
+    pub fn new(queue: &str, reply_prefix: &str, store_id: &str, boot: [u8; 16]) -> Self {
+        let processing_prefix = format!("{queue}:processing:{store_id}:");
         Self {
             queue: queue.to_owned(),
             dead: format!("{queue}:dead"),
             lists: format!("{queue}:lists:{store_id}"),
-            taking: format!("{processing}:taking"),
+            taking: format!("{processing_prefix}taking"),
+            owner: format!("{queue}:owner"),
+            store_id: store_id.to_owned(),
+            boot,
             reply_prefix: reply_prefix.to_owned(),
-            batch_prefix: format!("{processing}:{boot_id}:"),
+            processing_prefix,
         }
     }
 
-    /// Processing list of the batch `number`. No name is ever used twice.
+    /// Processing list of a batch. No name is ever used twice.
     #[must_use]
-    pub(super) fn batch(&self, number: u64) -> String {
-        format!("{}{number}", self.batch_prefix)
+    pub(super) fn batch(&self, boot: [u8; 16], number: u64) -> String {
+        format!("{}{}:{number}", self.processing_prefix, hex::encode(boot))
+    }
+
+    /// The run and the number of the batch in a processing list's name.
+    #[must_use]
+    pub(super) fn parse_batch(&self, list: &str) -> Option<([u8; 16], u64)> {
+        let (boot, number) = list
+            .strip_prefix(&self.processing_prefix)?
+            .split_once(':')?;
+        let mut bytes = [0; 16];
+        hex::decode_to_slice(boot, &mut bytes).ok()?;
+        Some((bytes, number.parse().ok()?))
     }
 
     /// Reply list of a request.

@@ -17,29 +17,55 @@
 //!   message to `<queue>:processing:<store id>:taking`, from where the taking
 //!   script, sent right behind it, takes first.
 //! - At start, what is found in the lists of this store is run again: nobody
-//!   else works on them, because one store has one daemon.
+//!   else works on them, because one store has one daemon. An entry keeps its
+//!   list and position, which are its delivery id: an effect that it had is
+//!   known by it, and it is answered from that instead of being run.
+//! - `<queue>:owner` holds the id of the store that works on the queue. The
+//!   taking script takes and renews it, and moves nothing under another's.
+//! - `running` in the working directory names what is being worked on
+//!   (`running.rs`): what may have been the end of the process is run alone.
 
 mod availability;
 mod budget;
 mod connection;
+mod crew;
 mod keys;
 mod recovery;
+mod running;
 mod scripts;
 mod settler;
+mod take_over;
 mod taker;
 mod worker;
 
+use std::collections::HashSet;
+
 use async_trait::async_trait;
 
+use crate::model::DeliveryId;
+
 pub use self::connection::{Connector, ConnectorError};
-pub use self::keys::Keys;
+pub use self::crew::Begun;
+pub use self::keys::{Keys, OWNER_TTL};
+pub use self::running::{LeftNotes, Running, Suspect, TurnNote};
 pub use self::worker::{Settings, Status, Worker};
 
 /// Works on messages.
 #[async_trait]
 pub trait Handler: Send + Sync + 'static {
     /// Works on one message and says what is to become of it.
-    async fn handle(&self, message: &[u8]) -> Disposition;
+    async fn handle(&self, begun: Begun, message: &[u8]) -> Disposition;
+
+    /// Says what is to become of a message that ended the process each time it
+    /// ran. With `unread` even reading it may be what does it.
+    fn condemn(&self, message: &[u8], unread: bool) -> Disposition;
+
+    /// All that an earlier process left has been started; these are its
+    /// messages that were open.
+    fn taken_over(&self, open: &HashSet<DeliveryId>);
+
+    /// These deliveries are settled: nobody will ask for their outcomes.
+    fn settled(&self, deliveries: Vec<DeliveryId>);
 
     /// The dead letter of a message too long to be fetched, up to its length:
     /// Redis adds the number and a closing brace.
@@ -68,6 +94,8 @@ pub struct Finished {
     pub reply: Option<Reply>,
     /// What is kept of a message that could not be run.
     pub dead_letter: Option<DeadLetter>,
+    /// Whether there may be an outcome to forget once it is settled.
+    pub left_outcome: bool,
 }
 
 /// A reply and where it goes.

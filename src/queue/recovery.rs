@@ -5,21 +5,24 @@ use redis::RedisResult;
 use redis::aio::MultiplexedConnection;
 
 use super::Keys;
+use super::crew::Messages;
+use crate::model::DeliveryId;
 
-/// Names of the store's processing lists, those of one run in the order in
-/// which they were taken.
+/// The store's processing lists: run and number of each, those of one run in
+/// the order in which they were taken.
 pub(super) async fn lists(
     connection: &mut MultiplexedConnection,
     keys: &Keys,
-) -> RedisResult<Vec<String>> {
-    let mut lists: Vec<String> = redis::cmd("SMEMBERS")
+) -> RedisResult<Vec<([u8; 16], u64)>> {
+    let names: Vec<String> = redis::cmd("SMEMBERS")
         .arg(&keys.lists)
         .query_async(connection)
         .await?;
-    lists.sort_by_cached_key(|list| {
-        let (run, number) = list.rsplit_once(':').unwrap_or((list, ""));
-        (run.to_owned(), number.parse::<u64>().unwrap_or(0))
-    });
+    let mut lists: Vec<_> = names
+        .iter()
+        .filter_map(|name| keys.parse_batch(name))
+        .collect();
+    lists.sort_unstable();
     Ok(lists)
 }
 
@@ -28,28 +31,42 @@ pub(super) async fn lists(
 pub(super) async fn open_entries(
     connection: &mut MultiplexedConnection,
     keys: &Keys,
-    list: &str,
-) -> RedisResult<Vec<(usize, Vec<u8>)>> {
+    (boot, batch): ([u8; 16], u64),
+) -> RedisResult<Messages> {
+    let list = keys.batch(boot, batch);
     let entries: Vec<Vec<u8>> = redis::cmd("LRANGE")
-        .arg(list)
+        .arg(&list)
         .arg(0)
         .arg(-1)
         .query_async(connection)
         .await?;
+    let count = entries.len();
     let open: Vec<_> = entries
         .into_iter()
-        .enumerate()
-        .filter_map(|(position, entry)| Some((position, message(&entry)?)))
+        .zip(0..)
+        .filter_map(|(entry, position)| {
+            let id = DeliveryId {
+                boot,
+                batch,
+                position,
+            };
+            Some((id, message(&entry)?))
+        })
         .collect();
     if open.is_empty() {
         redis::pipe()
             .atomic()
-            .del(list)
-            .srem(&keys.lists, list)
+            .del(&list)
+            .srem(&keys.lists, &list)
             .exec_async(connection)
             .await?;
     }
-    Ok(open)
+    Ok(Messages {
+        list,
+        entries: count,
+        all_open: open.len(),
+        open,
+    })
 }
 
 /// The message in an entry `<position>:<message>`; a settled entry is empty.

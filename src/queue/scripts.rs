@@ -3,7 +3,8 @@
 //! They are sent whole with EVAL, never by hash: a few hundred bytes a batch
 //! buy that `SCRIPT FLUSH` and a restart of Redis change nothing.
 
-/// Moves messages from the queue into a new processing list.
+/// Takes the queue for a store, or renews that, and moves messages into a new
+/// processing list.
 ///
 /// | KEYS | |
 /// |---|---|
@@ -12,22 +13,34 @@
 /// | 3 | the new processing list |
 /// | 4 | set of processing lists |
 /// | 5 | dead letters |
+/// | 6 | owner of the queue |
 ///
 /// | ARGV | |
 /// |---|---|
-/// | 1 | most messages |
+/// | 1 | most messages; 0 only renews the ownership |
 /// | 2 | most bytes (a single longer message is taken all the same) |
 /// | 3 | longest message; a longer one becomes a dead letter here, unfetched |
 /// | 4 | beginning of such a dead letter, up to its length |
 /// | 5 | most dead letters kept |
+/// | 6 | the store's id |
+/// | 7 | seconds for which the ownership holds |
 ///
 /// Returns `{set aside, drained, message, …}`: how many were over-long,
 /// whether the queue was empty then (1) or not (0), the messages in order.
+/// Under another's ownership it returns that owner, moves nothing, and gives
+/// back what the blocking command had brought.
 ///
 /// A message is popped before it is pushed: the first write of a script is
 /// refused when Redis is short of memory, the ones behind it are not, and a
-/// pop is not refused at all.
+/// pop is not refused at all. For the same reason the ownership is renewed
+/// last, and taken first only when it is free.
 pub(super) const TAKE: &str = r"
+local owner = redis.call('GET', KEYS[6])
+if owner and owner ~= ARGV[6] then
+  while redis.call('LMOVE', KEYS[2], KEYS[1], 'RIGHT', 'LEFT') do end
+  return owner
+end
+if not owner then redis.call('SET', KEYS[6], ARGV[6], 'EX', ARGV[7]) end
 local most, most_bytes, longest = tonumber(ARGV[1]), tonumber(ARGV[2]), tonumber(ARGV[3])
 local result, taken, bytes, aside, drained = {0, 0}, 0, 0, 0, 1
 local function take_from(source)
@@ -53,6 +66,7 @@ local function take_from(source)
 end
 if not (take_from(KEYS[2]) and take_from(KEYS[1])) then drained = 0 end
 if taken > 0 then redis.call('SADD', KEYS[4], KEYS[3]) end
+redis.call('EXPIRE', KEYS[6], ARGV[7])
 result[1], result[2] = aside, drained
 return result
 ";
@@ -70,45 +84,53 @@ return result
 /// |---|---|
 /// | 1 | seconds after which a reply list expires |
 /// | 2 | most dead letters kept |
-/// | 3 | 1 if these are the last open entries of the list, else 0 |
+/// | 3 | 2 if these are all entries the list ever had, 1 if they are the last open ones, else 0 |
 /// | 4… | for each entry: position, index of its reply list in KEYS or 0, reply, dead letter or '' |
 ///
 /// An entry that is no longer there (settled before, or forgotten by Redis)
-/// is passed over, so that repeating the script never repeats a reply.
-/// Returns, for each reply that Redis refused, the position and the error.
-/// Only a reply list of another type ('WRONGTYPE') gives the reply up; any
-/// other error leaves the entry as it was.
+/// is passed over, so that repeating the script never repeats a reply; where
+/// all entries come at once, the list as a whole is there or not. Returns, for
+/// each reply that Redis refused, the position and the error. Only a reply
+/// list of another type ('WRONGTYPE') gives the reply up; any other error
+/// leaves the entry as it was.
 pub(super) const SETTLE: &str = r"
-local refused, left = {}, 0
+local list, whole = KEYS[1], ARGV[3] == '2'
+if redis.call('EXISTS', list) == 0 then
+  redis.call('SREM', KEYS[2], list)
+  return {}
+end
+local refused, settled, left = {}, {}, 0
 for i = 4, #ARGV, 4 do
   local position = tonumber(ARGV[i])
-  local entry = redis.call('LINDEX', KEYS[1], position)
+  local entry = whole or redis.call('LINDEX', list, position)
   if entry and entry ~= '' then
-    local reply_list, settled = tonumber(ARGV[i + 1]), true
+    local reply_list, keep = tonumber(ARGV[i + 1]), false
     if reply_list > 0 then
       local pushed = redis.pcall('RPUSH', KEYS[reply_list], ARGV[i + 2])
       if type(pushed) == 'table' and pushed.err then
         refused[#refused + 1] = position
         refused[#refused + 1] = pushed.err
-        settled = string.find(pushed.err, 'WRONGTYPE', 1, true) ~= nil
+        keep = not string.find(pushed.err, 'WRONGTYPE', 1, true)
       else
         redis.call('EXPIRE', KEYS[reply_list], ARGV[1])
       end
     end
-    if settled then
+    if keep then
+      left = left + 1
+    else
       if ARGV[i + 3] ~= '' then
         redis.pcall('RPUSH', KEYS[3], ARGV[i + 3])
         redis.pcall('LTRIM', KEYS[3], -tonumber(ARGV[2]), -1)
       end
-      redis.call('LSET', KEYS[1], position, '')
-    else
-      left = left + 1
+      settled[#settled + 1] = position
     end
   end
 end
-if ARGV[3] == '1' and left == 0 then
-  redis.call('DEL', KEYS[1])
-  redis.call('SREM', KEYS[2], KEYS[1])
+if ARGV[3] ~= '0' and left == 0 then
+  redis.call('DEL', list)
+  redis.call('SREM', KEYS[2], list)
+else
+  for _, position in ipairs(settled) do redis.call('LSET', list, position, '') end
 end
 return refused
 ";
@@ -138,5 +160,23 @@ if ARGV[1] == '1' then
   redis.call('DEL', KEYS[1])
   redis.call('SREM', KEYS[2], KEYS[1])
 end
+return redis.status_reply('OK')
+";
+
+/// Leaves the queue to whoever wants it: gives back what the blocking command
+/// may have brought, and ends the ownership, if it is ours.
+///
+/// | KEYS | |
+/// |---|---|
+/// | 1 | the queue |
+/// | 2 | the list that the blocking command moves to |
+/// | 3 | owner of the queue |
+///
+/// | ARGV | |
+/// |---|---|
+/// | 1 | the store's id |
+pub(super) const LEAVE: &str = r"
+while redis.call('LMOVE', KEYS[2], KEYS[1], 'RIGHT', 'LEFT') do end
+if redis.call('GET', KEYS[3]) == ARGV[1] then redis.call('DEL', KEYS[3]) end
 return redis.status_reply('OK')
 ";

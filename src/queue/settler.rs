@@ -14,9 +14,12 @@ use redis::{Pipeline, RedisResult};
 use tokio::sync::mpsc;
 use tracing::warn;
 
+use crate::crash_point::crash_point;
+
 use super::availability::{Availability, Backoff};
+use super::connection::Link;
+use super::crew::{Batch, Delivery};
 use super::keys::DEAD_LETTER_CAP;
-use super::worker::{Batch, Delivery};
 use super::{DeadLetter, Disposition, Finished, Handler, Settings, scripts};
 
 /// What this part does, in the log.
@@ -30,6 +33,7 @@ pub(super) struct Settler {
     settings: Arc<Settings>,
     availability: Arc<Availability>,
     handler: Arc<dyn Handler>,
+    link: Link,
     connection: Option<MultiplexedConnection>,
     dead_letters: DeadLetterLog,
     undelivered: Vec<DeadLetter>,
@@ -39,6 +43,8 @@ pub(super) struct Settler {
 struct Group {
     batch: Arc<Batch>,
     entries: Vec<(Delivery, Finished)>,
+    /// Whether they were sent before, with an error or without an answer.
+    repeated: bool,
 }
 
 impl Settler {
@@ -48,6 +54,7 @@ impl Settler {
         handler: Arc<dyn Handler>,
     ) -> Self {
         Self {
+            link: Link::new(settings.connector.clone(), Duration::ZERO),
             settings,
             availability,
             handler,
@@ -73,7 +80,9 @@ impl Settler {
             self.settle(group_by_list(finished)).await;
             self.keep_undelivered().await;
         }
+        crash_point("in shutdown");
         self.give_back(given_back).await;
+        self.leave().await;
     }
 
     /// Settles all groups, however long Redis is away.
@@ -81,7 +90,9 @@ impl Settler {
         let mut backoff = Backoff::new();
         while !groups.is_empty() {
             let pipe = self.settling(&groups);
+            crash_point("before reply");
             let answers: RedisResult<Vec<RedisResult<Vec<redis::Value>>>> = self.send(&pipe).await;
+            crash_point("after reply");
             match answers {
                 Ok(answers) => {
                     let waiting = groups.drain(..).zip(answers);
@@ -90,6 +101,9 @@ impl Settler {
                         .collect();
                 }
                 Err(error) => self.failed(&error),
+            }
+            for group in &mut groups {
+                group.repeated = true;
             }
             if groups.is_empty() {
                 self.availability.works(SETTLING);
@@ -121,10 +135,10 @@ impl Settler {
             command
                 .arg(self.settings.reply_ttl.as_secs())
                 .arg(DEAD_LETTER_CAP)
-                .arg(u8::from(group.is_last()));
+                .arg(group.share());
             let mut next_key = 4;
             for (delivery, finished) in &group.entries {
-                command.arg(delivery.position);
+                command.arg(delivery.id.position);
                 match &finished.reply {
                     Some(reply) => {
                         command.arg(next_key).arg(&reply.bytes);
@@ -151,12 +165,15 @@ impl Settler {
             Ok(refused) => refused,
             Err(error) => {
                 self.failed(&error);
+                // A Redis that has become a replica refuses for good.
+                self.connection = None;
                 return Some(group);
             }
         };
         let mut waiting = Vec::new();
+        let mut done = Vec::new();
         for (delivery, finished) in group.entries.drain(..) {
-            match refused.get(&delivery.position) {
+            match refused.get(&delivery.id.position) {
                 Some(error) if !error.contains("WRONGTYPE") => {
                     self.availability.failed(SETTLING, error);
                     waiting.push((delivery, finished));
@@ -169,6 +186,12 @@ impl Settler {
                 self.dead_letters.note(&dead_letter.reason);
             }
             group.batch.open.fetch_sub(1, Ordering::Relaxed);
+            if finished.left_outcome {
+                done.push(delivery.id);
+            }
+        }
+        if !done.is_empty() {
+            self.handler.settled(done);
         }
         group.entries = waiting;
         (!group.entries.is_empty()).then_some(group)
@@ -208,14 +231,14 @@ impl Settler {
             return;
         }
         let count = deliveries.len();
-        let mut lists: Vec<(Arc<Batch>, Vec<usize>)> = Vec::new();
+        let mut lists: Vec<(Arc<Batch>, Vec<u32>)> = Vec::new();
         for delivery in deliveries {
             match lists
                 .iter_mut()
                 .find(|(batch, _)| Arc::ptr_eq(batch, &delivery.batch))
             {
-                Some((_, positions)) => positions.push(delivery.position),
-                None => lists.push((delivery.batch, vec![delivery.position])),
+                Some((_, positions)) => positions.push(delivery.id.position),
+                None => lists.push((delivery.batch, vec![delivery.id.position])),
             }
         }
         lists.sort_by_key(|(batch, _)| std::cmp::Reverse(batch.order));
@@ -232,19 +255,38 @@ impl Settler {
                 .arg(u8::from(last))
                 .arg(&positions)
                 .ignore();
-            let mut backoff = Backoff::new();
-            while let Err(error) = self.send::<()>(&pipe).await {
-                self.failed(&error);
-                backoff.wait().await;
-            }
+            self.send_until_done(&pipe).await;
         }
         tracing::info!(count, "gave back requests that had not started");
+    }
+
+    /// Leaves the queue to another store, or to the next start.
+    async fn leave(&mut self) {
+        let keys = &self.settings.keys;
+        let mut pipe = redis::pipe();
+        pipe.cmd("EVAL")
+            .arg(scripts::LEAVE)
+            .arg(3)
+            .arg(&keys.queue)
+            .arg(&keys.taking)
+            .arg(&keys.owner)
+            .arg(&keys.store_id)
+            .ignore();
+        self.send_until_done(&pipe).await;
+    }
+
+    async fn send_until_done(&mut self, pipe: &Pipeline) {
+        let mut backoff = Backoff::new();
+        while let Err(error) = self.send::<()>(pipe).await {
+            self.failed(&error);
+            backoff.wait().await;
+        }
     }
 
     async fn send<T: redis::FromRedisValue>(&mut self, pipe: &Pipeline) -> RedisResult<T> {
         let mut connection = match self.connection.take() {
             Some(connection) => connection,
-            None => self.settings.connector.connect(Duration::ZERO).await?,
+            None => self.link.connect().await?,
         };
         let result = pipe.query_async(&mut connection).await;
         // After an error nobody knows what is still on its way on the old one.
@@ -260,9 +302,15 @@ impl Settler {
 }
 
 impl Group {
-    /// Whether these are all of the list's open entries.
-    fn is_last(&self) -> bool {
-        self.batch.open.load(Ordering::Relaxed) == self.entries.len()
+    /// 2 for all entries of a list at once, 1 for its last open ones, else 0.
+    /// A repetition looks at every entry: some may be settled already.
+    fn share(&self) -> u8 {
+        let count = self.entries.len();
+        if count == self.batch.entries && !self.repeated {
+            2
+        } else {
+            u8::from(count == self.batch.open.load(Ordering::Relaxed))
+        }
     }
 }
 
@@ -276,6 +324,7 @@ fn group_by_list(finished: Vec<(Delivery, Finished)>) -> Vec<Group> {
                 groups.push(Group {
                     batch: Arc::clone(&delivery.batch),
                     entries: Vec::new(),
+                    repeated: false,
                 });
                 groups.len() - 1
             });
@@ -285,7 +334,7 @@ fn group_by_list(finished: Vec<(Delivery, Finished)>) -> Vec<Group> {
 }
 
 /// Positions and errors of the replies that Redis refused.
-fn parse_refused(answer: &[redis::Value]) -> RedisResult<HashMap<usize, String>> {
+fn parse_refused(answer: &[redis::Value]) -> RedisResult<HashMap<u32, String>> {
     answer
         .chunks_exact(2)
         .map(|pair| {

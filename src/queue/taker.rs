@@ -4,25 +4,31 @@
 //! it. The blocking command waits for a second at most, and the taker looks
 //! at the stop flag in between.
 
-use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
 
 use redis::aio::MultiplexedConnection;
 use redis::{RedisResult, Value};
 use tokio::sync::watch;
+use tokio::time::sleep;
 use tracing::warn;
 
 use super::availability::{Availability, Backoff};
 use super::budget::Room;
-use super::keys::DEAD_LETTER_CAP;
-use super::worker::Crew;
+use super::connection::Link;
+use super::crew::{Crew, Messages};
+use super::keys::{DEAD_LETTER_CAP, OWNER_TTL};
+use super::take_over::TakeOver;
 use super::{Settings, recovery, scripts};
+use crate::crash_point::crash_point;
+use crate::model::DeliveryId;
 
 /// What this part does, in the log.
 const TAKING: &str = "taking requests";
 /// How long the blocking command waits on an empty queue.
 const BLOCK: Duration = Duration::from_secs(1);
+/// How often the ownership of the queue is renewed while nothing is taken.
+const RENEW: Duration = Duration::from_secs(2);
 /// Most messages in one batch: more gain nothing (measured), and would make
 /// the lists long that a slow request keeps.
 const MAX_BATCH: usize = 128;
@@ -30,19 +36,29 @@ const MAX_BATCH: usize = 128;
 const MAX_BATCH_BYTES: usize = 4 << 20;
 
 pub(super) struct Taker {
-    settings: Arc<Settings>,
+    pub(super) settings: Arc<Settings>,
     availability: Arc<Availability>,
-    crew: Crew,
+    pub(super) crew: Crew,
+    pub(super) takeover: TakeOver,
     stopped: watch::Receiver<bool>,
+    link: Link,
     next_batch: u64,
-    /// Lists that an earlier process left and that are not started yet; not
-    /// known before the first connection.
-    left_behind: Option<VecDeque<String>>,
-    /// A batch that was asked for and whose answer never came.
-    unanswered: Option<String>,
+    /// The batch that was asked for and whose answer never came.
+    unanswered: Option<u64>,
+    /// Whether the queue was empty at the last take.
+    drained: bool,
+    /// Whether the queue has been ours at all.
+    owned: bool,
 }
 
 /// The answer of the taking script.
+enum Answer {
+    /// The queue is ours.
+    Taken(Taken),
+    /// It belongs to another store.
+    Foreign(String),
+}
+
 struct Taken {
     /// Messages in the order of the queue.
     messages: Vec<Vec<u8>>,
@@ -57,140 +73,162 @@ impl Taker {
         settings: Arc<Settings>,
         availability: Arc<Availability>,
         crew: Crew,
+        takeover: TakeOver,
         stopped: watch::Receiver<bool>,
     ) -> Self {
         Self {
+            link: Link::new(settings.connector.clone(), BLOCK),
             settings,
             availability,
             crew,
+            takeover,
             stopped,
             next_batch: 0,
-            left_behind: None,
             unanswered: None,
+            drained: false,
+            owned: false,
         }
     }
 
     pub(super) async fn run(mut self) {
         let mut backoff = Backoff::new();
         while !self.is_stopped() {
-            let Some(mut connection) = self.connect(&mut backoff).await else {
-                return;
-            };
-            let result = async {
-                self.take_over(&mut connection).await?;
-                self.resume(&mut connection).await?;
-                self.take_until_stopped(&mut connection, &mut backoff).await
-            }
-            .await;
-            if let Err(error) = result {
-                self.availability
-                    .failed("taking requests", &error.to_string());
+            if let Err(error) = self.take_until_stopped(&mut backoff).await {
+                self.availability.failed(TAKING, &error.to_string());
                 self.wait_or_stop(backoff.wait()).await;
             }
         }
     }
 
-    /// A connection, or `None` when stopped first.
-    async fn connect(&mut self, backoff: &mut Backoff) -> Option<MultiplexedConnection> {
-        loop {
-            match self.settings.connector.connect(BLOCK).await {
-                Ok(connection) => return Some(connection),
-                Err(error) => self.availability.failed(TAKING, &error.to_string()),
-            }
-            self.wait_or_stop(backoff.wait()).await;
-            if self.is_stopped() {
-                return None;
-            }
-        }
-    }
-
-    /// Runs what an earlier process of this store left behind, each list once.
-    async fn take_over(&mut self, connection: &mut MultiplexedConnection) -> RedisResult<()> {
-        let mut lists = match self.left_behind.take() {
-            Some(lists) => lists,
-            None => recovery::lists(connection, &self.settings.keys)
-                .await?
-                .into(),
-        };
-        let mut result = Ok(());
-        while let Some(list) = lists.front() {
-            result = self.run_list(connection, list).await;
-            if result.is_err() || self.is_stopped() {
-                break;
-            }
-            lists.pop_front();
-        }
-        self.left_behind = Some(lists);
-        result
-    }
-
-    /// Runs the batch whose answer never came, if it was made.
-    async fn resume(&mut self, connection: &mut MultiplexedConnection) -> RedisResult<()> {
-        if let Some(list) = self.unanswered.take() {
-            let result = self.run_list(connection, &list).await;
-            if result.is_err() {
-                self.unanswered = Some(list);
-            }
-            return result;
-        }
-        Ok(())
-    }
-
-    async fn run_list(
-        &mut self,
-        connection: &mut MultiplexedConnection,
-        list: &str,
-    ) -> RedisResult<()> {
-        if self.wait_for_room().await.is_none() {
+    /// Takes on one connection, as long as there is no error.
+    async fn take_until_stopped(&mut self, backoff: &mut Backoff) -> RedisResult<()> {
+        let mut connection = self.link.connect().await?;
+        self.drained = false;
+        // Before anything else: is the queue ours?
+        if !self.renew(&mut connection).await? {
             return Ok(());
         }
-        let entries = recovery::open_entries(connection, &self.settings.keys, list).await?;
-        if !entries.is_empty() {
-            self.crew.start(list.to_owned(), entries);
+        self.resume(&mut connection).await?;
+        self.take_over(&mut connection).await?;
+        while let Some(room) = self.wait_for_room(&mut connection).await? {
+            let block = self.drained;
+            match self.take(&mut connection, room, block).await? {
+                Some(messages) => {
+                    self.availability.works(TAKING);
+                    backoff.reset();
+                    if !messages.open.is_empty() {
+                        crash_point("after move");
+                    }
+                    self.crew.work(messages, false).await;
+                }
+                None => {
+                    self.drained = false;
+                    self.wait_or_stop(sleep(BLOCK)).await;
+                }
+            }
         }
         Ok(())
     }
 
-    async fn take_until_stopped(
+    /// Runs the batch whose answer never came, if it was made. It was never
+    /// started.
+    async fn resume(&mut self, connection: &mut MultiplexedConnection) -> RedisResult<()> {
+        if let Some(number) = self.unanswered {
+            let batch = (self.settings.keys.boot, number);
+            let messages = recovery::open_entries(connection, &self.settings.keys, batch).await?;
+            self.unanswered = None;
+            self.crew.work(messages, false).await;
+        }
+        Ok(())
+    }
+
+    /// Takes the queue, or keeps it, without taking anything off it. `false`
+    /// when it is another's.
+    async fn renew(&mut self, connection: &mut MultiplexedConnection) -> RedisResult<bool> {
+        let nothing = Room {
+            messages: 0,
+            bytes: 0,
+        };
+        let pipe = self.taking(self.next_batch, nothing, false);
+        let (answer, _) = ask(connection, &pipe).await?;
+        let ours = self.judge(answer).is_some();
+        if !ours {
+            self.wait_or_stop(sleep(BLOCK)).await;
+        }
+        Ok(ours)
+    }
+
+    /// One take; `None` when the queue is another's. When the queue was empty,
+    /// the blocking command goes ahead of the script in the same round trip;
+    /// what it brings is taken from the list it moved to, not from its answer.
+    async fn take(
         &mut self,
         connection: &mut MultiplexedConnection,
-        backoff: &mut Backoff,
-    ) -> RedisResult<()> {
-        let mut block = false;
-        while let Some(room) = self.wait_for_room().await {
-            let list = self.settings.keys.batch(self.next_batch);
-            self.next_batch += 1;
-            self.unanswered = Some(list.clone());
-            let taken = self.take(connection, &list, room, block).await?;
-            self.unanswered = None;
-            self.availability.works(TAKING);
-            backoff.reset();
-            block = taken.drained;
-            if taken.set_aside > 0 {
-                warn!(
-                    count = taken.set_aside,
-                    max_message_size = self.settings.max_message_size,
-                    "over-long messages became dead letters"
-                );
-            }
-            if !taken.messages.is_empty() {
-                self.crew
-                    .start(list, taken.messages.into_iter().enumerate().collect());
-            }
-        }
-        Ok(())
-    }
-
-    /// One take. When the queue was empty, the blocking command goes ahead of
-    /// the script in the same round trip; what it brings is taken from the
-    /// list it moved to, not from its answer.
-    async fn take(
-        &self,
-        connection: &mut MultiplexedConnection,
-        list: &str,
         room: Room,
         block: bool,
-    ) -> RedisResult<Taken> {
+    ) -> RedisResult<Option<Messages>> {
+        let batch = self.next_batch;
+        self.next_batch += 1;
+        self.unanswered = Some(batch);
+        let (answer, blocked) = ask(connection, &self.taking(batch, room, block)).await?;
+        self.unanswered = None;
+        let Some(taken) = self.judge(answer) else {
+            return Ok(None);
+        };
+        // With nothing taken, a refused wait must not become a busy loop.
+        if taken.messages.is_empty() {
+            blocked?;
+        }
+        self.drained = taken.drained;
+        Ok(Some(self.messages(batch, taken.messages)))
+    }
+
+    /// Notes whose the queue is.
+    fn judge(&mut self, answer: Answer) -> Option<Taken> {
+        match answer {
+            Answer::Taken(taken) => {
+                self.owned = true;
+                if taken.set_aside > 0 {
+                    warn!(
+                        count = taken.set_aside,
+                        max_message_size = self.settings.max_message_size,
+                        "over-long messages became dead letters"
+                    );
+                }
+                Some(taken)
+            }
+            Answer::Foreign(store) if self.owned => {
+                let why = format!("the store {store} works on this queue, too: stop one");
+                self.availability.failed(TAKING, &why);
+                None
+            }
+            Answer::Foreign(store) => {
+                self.availability.foreign(store);
+                None
+            }
+        }
+    }
+
+    fn messages(&self, batch: u64, messages: Vec<Vec<u8>>) -> Messages {
+        let boot = self.settings.keys.boot;
+        let count = messages.len();
+        let open = messages.into_iter().zip(0..).map(|(message, position)| {
+            let id = DeliveryId {
+                boot,
+                batch,
+                position,
+            };
+            (id, message)
+        });
+        Messages {
+            list: self.settings.keys.batch(boot, batch),
+            entries: count,
+            all_open: count,
+            open: open.collect(),
+        }
+    }
+
+    fn taking(&self, batch: u64, room: Room, block: bool) -> redis::Pipeline {
         let keys = &self.settings.keys;
         let mut pipe = redis::pipe();
         pipe.ignore_errors();
@@ -204,39 +242,57 @@ impl Taker {
         }
         pipe.cmd("EVAL")
             .arg(scripts::TAKE)
-            .arg(5)
+            .arg(6)
             .arg(&keys.queue)
             .arg(&keys.taking)
-            .arg(list)
+            .arg(keys.batch(keys.boot, batch))
             .arg(&keys.lists)
             .arg(&keys.dead)
+            .arg(&keys.owner)
             .arg(room.messages.min(MAX_BATCH))
             .arg(room.bytes.min(MAX_BATCH_BYTES))
             .arg(self.settings.max_message_size)
             .arg(self.crew.handler().over_long_prefix())
-            .arg(DEAD_LETTER_CAP);
-        let mut answers: Vec<RedisResult<Value>> = pipe.query_async(connection).await?;
-        let script = answers.pop().unwrap_or(Ok(Value::Nil))?;
-        let taken = parse(script)?;
-        match answers.pop() {
-            // With nothing taken, a refused wait must not become a busy loop.
-            Some(Err(error)) if taken.messages.is_empty() => Err(error),
-            _ => Ok(taken),
-        }
+            .arg(DEAD_LETTER_CAP)
+            .arg(&keys.store_id)
+            .arg(OWNER_TTL.as_secs());
+        pipe
     }
 
-    fn is_stopped(&self) -> bool {
+    pub(super) fn is_stopped(&self) -> bool {
         *self.stopped.borrow()
     }
 
     /// Room for more, or `None` when stopped.
-    async fn wait_for_room(&mut self) -> Option<Room> {
-        if self.is_stopped() {
-            return None;
+    pub(super) async fn wait_for_room(
+        &mut self,
+        connection: &mut MultiplexedConnection,
+    ) -> RedisResult<Option<Room>> {
+        loop {
+            if self.is_stopped() {
+                return Ok(None);
+            }
+            tokio::select! {
+                room = self.crew.budget().room() => return Ok(Some(room)),
+                _ = self.stopped.wait_for(|stopped| *stopped) => return Ok(None),
+                () = sleep(RENEW) => {}
+            }
+            self.renew(connection).await?;
         }
-        tokio::select! {
-            room = self.crew.budget().room() => Some(room),
-            _ = self.stopped.wait_for(|stopped| *stopped) => None,
+    }
+
+    /// Waits until nothing is in flight, or until stopped.
+    pub(super) async fn wait_until_idle(
+        &mut self,
+        connection: &mut MultiplexedConnection,
+    ) -> RedisResult<()> {
+        loop {
+            tokio::select! {
+                () = self.crew.budget().idle() => return Ok(()),
+                _ = self.stopped.wait_for(|stopped| *stopped) => return Ok(()),
+                () = sleep(RENEW) => {}
+            }
+            self.renew(connection).await?;
         }
     }
 
@@ -248,7 +304,20 @@ impl Taker {
     }
 }
 
-fn parse(answer: Value) -> RedisResult<Taken> {
+/// The answer of the taking script, and of the blocking command before it.
+async fn ask(
+    connection: &mut MultiplexedConnection,
+    pipe: &redis::Pipeline,
+) -> RedisResult<(Answer, RedisResult<()>)> {
+    let mut answers: Vec<RedisResult<Value>> = pipe.query_async(connection).await?;
+    let answer = parse(answers.pop().unwrap_or(Ok(Value::Nil))?)?;
+    Ok((answer, answers.pop().unwrap_or(Ok(Value::Nil)).map(|_| ())))
+}
+
+fn parse(answer: Value) -> RedisResult<Answer> {
+    if let Value::BulkString(_) = answer {
+        return Ok(Answer::Foreign(redis::from_redis_value(answer)?));
+    }
     let mut items: Vec<Value> = redis::from_redis_value(answer)?;
     if items.len() < 2 {
         return Err((
@@ -259,12 +328,12 @@ fn parse(answer: Value) -> RedisResult<Taken> {
     }
     let messages = items.split_off(2);
     let (set_aside, drained) = (items.remove(0), items.remove(0));
-    Ok(Taken {
+    Ok(Answer::Taken(Taken {
         messages: messages
             .into_iter()
             .map(redis::from_redis_value)
             .collect::<Result<_, _>>()?,
         set_aside: redis::from_redis_value(set_aside)?,
         drained: redis::from_redis_value::<u8>(drained)? == 1,
-    })
+    }))
 }

@@ -1,17 +1,18 @@
 //! The worker: takes, hands out, settles, and winds down.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
 
 use super::availability::Availability;
-use super::budget::{Budget, Claim};
+use super::budget::Budget;
+use super::crew::Crew;
 use super::settler::Settler;
+use super::take_over::TakeOver;
 use super::taker::Taker;
-use super::{Connector, Disposition, Handler, Keys};
+use super::{Connector, Handler, Keys, LeftNotes, Running};
 
 /// Most bytes of messages in flight.
 const MAX_BYTES_IN_FLIGHT: usize = 64 << 20;
@@ -39,67 +40,8 @@ pub enum Status {
     Serving,
     /// Redis is away or refuses; why.
     Away(String),
-}
-
-/// A processing list while it is worked on.
-#[derive(Debug)]
-pub(super) struct Batch {
-    /// Its name.
-    pub(super) list: String,
-    /// How many of its entries are not settled yet.
-    pub(super) open: AtomicUsize,
-    /// Where it stands among all batches of this process.
-    pub(super) order: u64,
-}
-
-/// A message that was taken: where it is to be settled.
-#[derive(Debug)]
-pub(super) struct Delivery {
-    pub(super) batch: Arc<Batch>,
-    pub(super) position: usize,
-    /// Its share of what may be in flight.
-    _claim: Claim,
-}
-
-/// Starts the work on messages. Dropping the last one ends the settler.
-#[derive(Clone)]
-pub(super) struct Crew {
-    handler: Arc<dyn Handler>,
-    budget: Arc<Budget>,
-    done: mpsc::UnboundedSender<(Delivery, Disposition)>,
-    started: Arc<AtomicU64>,
-}
-
-impl Crew {
-    pub(super) fn handler(&self) -> &dyn Handler {
-        &*self.handler
-    }
-
-    pub(super) fn budget(&self) -> &Budget {
-        &self.budget
-    }
-
-    /// Starts the work on the entries of a processing list.
-    pub(super) fn start(&self, list: String, entries: Vec<(usize, Vec<u8>)>) {
-        let batch = Arc::new(Batch {
-            list,
-            open: AtomicUsize::new(entries.len()),
-            order: self.started.fetch_add(1, Ordering::Relaxed),
-        });
-        for (position, message) in entries {
-            let delivery = Delivery {
-                batch: Arc::clone(&batch),
-                position,
-                _claim: self.budget.claim(message.len()),
-            };
-            let crew = self.clone();
-            tokio::spawn(async move {
-                let disposition = crew.handler.handle(&message).await;
-                // The settler outlives every crew.
-                let _ = crew.done.send((delivery, disposition));
-            });
-        }
-    }
+    /// Another store, of this id, works on the queue, and did so at start.
+    Foreign(String),
 }
 
 /// Works on one queue until it is stopped.
@@ -112,9 +54,15 @@ pub struct Worker {
 
 impl Worker {
     /// Starts to work: first on what an earlier run of the same store left,
-    /// then on the queue. Redis need not be there.
+    /// then on the queue. Redis need not be there. `running` and `left` are
+    /// the notes of the working directory.
     #[must_use]
-    pub fn start(settings: Settings, handler: Arc<dyn Handler>) -> Self {
+    pub fn start(
+        settings: Settings,
+        handler: Arc<dyn Handler>,
+        running: Arc<Running>,
+        left: LeftNotes,
+    ) -> Self {
         let (stop, stopped) = watch::channel(false);
         let (done, inbox) = mpsc::unbounded_channel();
         let settings = Arc::new(settings);
@@ -125,13 +73,10 @@ impl Worker {
             Arc::clone(&availability),
             Arc::clone(&handler),
         );
-        let crew = Crew {
-            handler,
-            budget: Budget::new(settings.max_in_flight, MAX_BYTES_IN_FLIGHT),
-            done,
-            started: Arc::default(),
-        };
-        let taker = Taker::new(settings, availability, crew, stopped);
+        let budget = Budget::new(settings.max_in_flight, MAX_BYTES_IN_FLIGHT);
+        let crew = Crew::new(handler, Arc::clone(&running), budget, done);
+        let takeover = TakeOver::new(running, left);
+        let taker = Taker::new(settings, availability, crew, takeover, stopped);
         Self {
             stop,
             status,

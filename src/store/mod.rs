@@ -6,6 +6,10 @@
 //! that in a [`Witness`]; the one writer compares it again and answers
 //! [`StoreError::Changed`] where it is no longer true, and the caller decides
 //! anew.
+//!
+//! An operation can leave an [`Outcome`] under the id of its request's
+//! delivery, in the same step: if the process dies before the reply is sent,
+//! the request is answered from it instead of being run twice.
 
 pub mod sled;
 
@@ -14,7 +18,7 @@ use std::path::PathBuf;
 use async_trait::async_trait;
 
 use crate::clock::Timestamp;
-use crate::model::{PasswordRecord, SecondFactor, Session, TokenHash, User, UserId};
+use crate::model::{DeliveryId, PasswordRecord, SecondFactor, Session, TokenHash, User, UserId};
 
 /// Why the store did not do what it was asked.
 #[derive(Debug, Clone, thiserror::Error)]
@@ -100,6 +104,19 @@ pub struct NewSession {
     pub expires_at: Option<Timestamp>,
 }
 
+/// What an operation leaves, in the same step, for the case that its request
+/// is delivered again: a record made of its result.
+pub struct Outcome<T> {
+    /// Which delivery.
+    pub delivery: DeliveryId,
+    /// Makes the record. It runs on the writer: no I/O, no clock, no
+    /// randomness.
+    pub record: Record<T>,
+}
+
+/// Makes a record out of an operation's result.
+pub type Record<T> = Box<dyn FnOnce(&T) -> Vec<u8> + Send>;
+
 /// What one sweeping step did.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SweepStep {
@@ -127,7 +144,12 @@ pub trait Store: Send + Sync + 'static {
     async fn session(&self, token: &TokenHash) -> Result<Option<(Session, User)>>;
 
     /// Makes a user under the next id. `NameTaken` uses no id.
-    async fn create_user(&self, user: NewUser, witness: Witness) -> Result<User>;
+    async fn create_user(
+        &self,
+        user: NewUser,
+        witness: Witness,
+        outcome: Option<Outcome<User>>,
+    ) -> Result<User>;
 
     /// Replaces the password of the witness's user; with `revoke_sessions`
     /// all its sessions end in the same step. Returns the new record's user.
@@ -136,6 +158,7 @@ pub trait Store: Send + Sync + 'static {
         witness: PasswordWitness,
         password: PasswordRecord,
         revoke_sessions: bool,
+        outcome: Option<Outcome<User>>,
     ) -> Result<User>;
 
     /// Puts a record of the same password, made at another cost, in the place
@@ -149,27 +172,39 @@ pub trait Store: Send + Sync + 'static {
 
     /// Takes the one-time code of the witness, so that it is never accepted
     /// again.
-    async fn use_code(&self, witness: PasswordWitness) -> Result<()>;
+    async fn use_code(&self, witness: PasswordWitness, outcome: Option<Outcome<()>>) -> Result<()>;
 
     /// Switches the second factor of a user on or off.
     async fn set_second_factor(
         &self,
         witness: PasswordWitness,
         second_factor: Option<SecondFactor>,
+        outcome: Option<Outcome<()>>,
     ) -> Result<()>;
 
     /// Removes the user; from then on nothing of it is valid.
-    async fn delete_user(&self, username: &str, witness: Witness) -> Result<()>;
+    async fn delete_user(
+        &self,
+        username: &str,
+        witness: Witness,
+        outcome: Option<Outcome<()>>,
+    ) -> Result<()>;
 
     /// Makes a session for the witness's user.
     async fn create_session(
         &self,
         session: NewSession,
         witness: PasswordWitness,
+        outcome: Option<Outcome<(Session, User)>>,
     ) -> Result<(Session, User)>;
 
     /// Removes a session. `false`: there was none, or only a dead one.
-    async fn delete_session(&self, token: &TokenHash, now: Timestamp) -> Result<bool>;
+    async fn delete_session(
+        &self,
+        token: &TokenHash,
+        now: Timestamp,
+        outcome: Option<Outcome<bool>>,
+    ) -> Result<bool>;
 
     /// Looks at up to `limit` sessions behind `after` and removes those that
     /// have expired by `now` or whose user no longer stands behind them.
@@ -179,4 +214,20 @@ pub trait Store: Send + Sync + 'static {
         limit: usize,
         now: Timestamp,
     ) -> Result<SweepStep>;
+
+    /// The record that an operation left for a delivery.
+    async fn outcome(&self, delivery: &DeliveryId) -> Result<Option<Vec<u8>>>;
+
+    /// All deliveries with a record.
+    async fn outcomes(&self) -> Result<Vec<DeliveryId>>;
+
+    /// Removes records that nobody will ask for any more. It does not wait:
+    /// a record that comes back after a crash does no harm.
+    fn forget_outcomes(&self, deliveries: Vec<DeliveryId>);
+
+    /// What was sealed when the store was first used with a key.
+    async fn key_check(&self) -> Result<Option<Vec<u8>>>;
+
+    /// Keeps it.
+    async fn set_key_check(&self, sealed: Vec<u8>) -> Result<()>;
 }

@@ -13,6 +13,9 @@ pub const OVER_LONG: &str = "the message is longer than max_message_size";
 /// Reason for a reply that Redis did not take.
 const UNDELIVERABLE: &str = "the reply could not be delivered: its list is of another type";
 
+/// Reason for a message that is not run any more.
+pub const DEADLY: &str = "the daemon ended each time it ran this request: it is not run any more";
+
 /// Longest text that is taken over from a message, in characters.
 const LONGEST_TEXT: usize = 128;
 /// Most argument names that are taken over.
@@ -63,6 +66,16 @@ impl DeadLetter {
             origin: text("origin"),
             args: message.get("args").and_then(names),
             ..Self::unreadable(reason.to_owned(), length)
+        }
+    }
+
+    /// Of a message that ended the process each time it ran. `message` is
+    /// `None` where even reading it may have been what did it.
+    #[must_use]
+    pub fn deadly(length: usize, message: Option<&Value>) -> Self {
+        match message {
+            Some(message) => Self::of(DEADLY, length, message),
+            None => Self::unreadable(DEADLY.to_owned(), length),
         }
     }
 

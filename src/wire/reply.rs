@@ -10,13 +10,13 @@ use crate::clock::Timestamp;
 const LOGGING_LEVEL: u8 = 20;
 
 #[derive(Serialize)]
-struct Reply<'a, T> {
+struct Reply<'a, B> {
     id: &'a RawValue,
     r#type: &'static str,
     target: Option<&'a str>,
     origin: &'a str,
     _timestamp: f64,
-    response: Body<'a, T>,
+    response: B,
     _logging_level: u8,
 }
 
@@ -50,7 +50,19 @@ impl Address<'_> {
     /// # Errors
     /// When the output cannot stand in JSON.
     pub fn success(&self, output: &impl Serialize) -> serde_json::Result<Vec<u8>> {
-        self.encode(output, &[])
+        self.encode(&Body {
+            output,
+            errors: &[],
+        })
+    }
+
+    /// The reply whose body was recorded by [`body`].
+    ///
+    /// # Errors
+    /// When it is none.
+    pub fn recorded(&self, body: &[u8]) -> serde_json::Result<Vec<u8>> {
+        let body: &RawValue = serde_json::from_slice(body)?;
+        self.encode(&body)
     }
 
     /// The reply of one that failed.
@@ -58,24 +70,38 @@ impl Address<'_> {
     /// # Errors
     /// Never in practice; kept in the type because encoding is fallible.
     pub fn failure(&self, error: String) -> serde_json::Result<Vec<u8>> {
-        self.encode(&Failed { success: false }, &[error])
+        self.encode(&Body {
+            output: Failed { success: false },
+            errors: &[error],
+        })
     }
 
     #[expect(
         clippy::cast_precision_loss,
         reason = "microseconds since the epoch have 51 bits, an f64 keeps 53"
     )]
-    fn encode(&self, output: &impl Serialize, errors: &[String]) -> serde_json::Result<Vec<u8>> {
+    fn encode(&self, response: &impl Serialize) -> serde_json::Result<Vec<u8>> {
         json::encode(&Reply {
             id: self.id.json(),
             r#type: "response",
             target: self.target,
             origin: self.origin,
             _timestamp: self.now.timestamp_micros() as f64 / 1e6,
-            response: Body { output, errors },
+            response,
             _logging_level: LOGGING_LEVEL,
         })
     }
+}
+
+/// The body of a success on its own, to be recorded.
+///
+/// # Errors
+/// When the output cannot stand in JSON.
+pub fn body(output: &impl Serialize) -> serde_json::Result<Vec<u8>> {
+    json::encode(&Body {
+        output,
+        errors: &[],
+    })
 }
 
 #[cfg(test)]

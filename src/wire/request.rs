@@ -85,18 +85,38 @@ pub fn decode(message: &[u8], limits: &MessageLimits) -> Result<Request, Box<Ref
         }
         Some(_) => return Err(refuse("the type is not \"request\"", None)),
     }
-    let envelope = Envelope {
-        id: RequestId::from_value(value.get("id"), limits.max_id_length),
-        origin: value
-            .get("origin")
-            .and_then(Value::as_text)
-            .map(str::to_owned),
-    };
+    let envelope = envelope(&value, limits);
     if let Some(flaw) = decoded.flaw {
         let reply_to = envelope.id.is_some().then_some(envelope);
         return Err(refuse(&flaw.to_string(), reply_to));
     }
     Ok(read_parts(value, envelope))
+}
+
+/// The dead letter of a message that must not be run any more, and where an
+/// error reply is due. With `unread` it is not even read.
+#[must_use]
+pub fn condemn(message: &[u8], limits: &MessageLimits, unread: bool) -> Refused {
+    let decoded = if unread {
+        None
+    } else {
+        literal::decode(message).ok()
+    };
+    let value = decoded.map(|decoded| decoded.value);
+    Refused {
+        reply_to: value.as_ref().map(|value| envelope(value, limits)),
+        dead_letter: DeadLetter::deadly(message.len(), value.as_ref()),
+    }
+}
+
+fn envelope(value: &Value, limits: &MessageLimits) -> Envelope {
+    Envelope {
+        id: RequestId::from_value(value.get("id"), limits.max_id_length),
+        origin: value
+            .get("origin")
+            .and_then(Value::as_text)
+            .map(str::to_owned),
+    }
 }
 
 fn read_parts(value: Value, envelope: Envelope) -> Request {

@@ -7,13 +7,17 @@
 
 use std::collections::HashMap;
 
-use crate::model::{PasswordRecord, SecondFactor, Session, TokenHash, User, UserId};
+use crate::clock::Timestamp;
+use crate::model::{DeliveryId, PasswordRecord, SecondFactor, Session, TokenHash, User, UserId};
 use crate::store::sled::{lookup::Lookup, records};
-use crate::store::{NewSession, NewUser, PasswordWitness, Result, StoreError, Witness};
+use crate::store::{NewSession, NewUser, Outcome, PasswordWitness, Result, StoreError, Witness};
 
 pub(super) struct Group<'a> {
     tree: &'a ::sled::Tree,
     changes: HashMap<Vec<u8>, Option<::sled::IVec>>,
+    /// How many changes were made: more than are left, when a key is changed
+    /// twice.
+    count: u64,
 }
 
 impl<'a> Group<'a> {
@@ -21,6 +25,7 @@ impl<'a> Group<'a> {
         Self {
             tree,
             changes: HashMap::new(),
+            count: 0,
         }
     }
 
@@ -40,6 +45,37 @@ impl<'a> Group<'a> {
         }
         batch.insert(records::COMMIT, &commit.to_be_bytes());
         batch
+    }
+
+    /// Runs an operation and, if it changed anything, leaves its outcome.
+    pub(super) fn run<T>(
+        &mut self,
+        outcome: Option<Outcome<T>>,
+        operation: impl FnOnce(&mut Self) -> Result<T>,
+    ) -> Result<T> {
+        let before = self.count;
+        let result = operation(self)?;
+        if let Some(outcome) = outcome
+            && self.count > before
+        {
+            let record = (outcome.record)(&result);
+            self.put(records::outcome_key(&outcome.delivery), record);
+        }
+        Ok(result)
+    }
+
+    pub(super) fn forget_outcomes(&mut self, deliveries: &[DeliveryId]) -> Result<()> {
+        for delivery in deliveries {
+            let key = records::outcome_key(delivery);
+            if self.get(&key)?.is_some() {
+                self.remove(key);
+            }
+        }
+        Ok(())
+    }
+
+    pub(super) fn set_key_check(&mut self, sealed: Vec<u8>) {
+        self.put(records::KEY_CHECK.into(), sealed);
     }
 
     pub(super) fn create_user(&mut self, new: NewUser, witness: &Witness) -> Result<User> {
@@ -139,16 +175,16 @@ impl<'a> Group<'a> {
         Ok((session, user))
     }
 
-    /// Removes a session; tells what it was, where its user stood behind it.
-    pub(super) fn delete_session(&mut self, token: &TokenHash) -> Result<Option<Session>> {
+    /// Removes a session. `false` where nobody could have used it any more.
+    pub(super) fn delete_session(&mut self, token: &TokenHash, now: Timestamp) -> Result<bool> {
         let key = records::session_key(token);
         // An unknown token must not cost a write: anybody can send one.
         if self.get(&key)?.is_none() {
-            return Ok(None);
+            return Ok(false);
         }
         let found = self.session(token)?;
         self.remove(key);
-        Ok(found.map(|(session, _)| session))
+        Ok(found.is_some_and(|(session, user)| session.is_valid(&user, now)))
     }
 
     pub(super) fn remove_sessions(&mut self, tokens: &[TokenHash]) {
@@ -208,10 +244,12 @@ impl<'a> Group<'a> {
     }
 
     fn put(&mut self, key: Vec<u8>, value: Vec<u8>) {
+        self.count += 1;
         self.changes.insert(key, Some(value.into()));
     }
 
     fn remove(&mut self, key: Vec<u8>) {
+        self.count += 1;
         self.changes.insert(key, None);
     }
 }

@@ -9,6 +9,10 @@ pub(super) trait Lookup {
     /// The value of a key.
     fn get(&self, key: &[u8]) -> Result<Option<::sled::IVec>>;
 
+    fn bytes(&self, key: &[u8]) -> Result<Option<Vec<u8>>> {
+        Ok(self.get(key)?.map(|bytes| bytes.to_vec()))
+    }
+
     fn number(&self, key: &[u8]) -> Result<Option<u64>> {
         self.get(key)?
             .map(|bytes| records::number(&bytes))

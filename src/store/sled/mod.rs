@@ -19,9 +19,11 @@ use async_trait::async_trait;
 pub use self::open::OpenError;
 pub use self::writer::{MAX_GROUP, Progress};
 use self::{group::Group, lookup::Lookup as _, writer::Writer};
-use super::{NewSession, NewUser, PasswordWitness, Result, Store, StoreError, SweepStep, Witness};
+use super::{
+    NewSession, NewUser, Outcome, PasswordWitness, Result, Store, StoreError, SweepStep, Witness,
+};
 use crate::clock::Timestamp;
-use crate::model::{PasswordRecord, SecondFactor, Session, TokenHash, User, UserId};
+use crate::model::{DeliveryId, PasswordRecord, SecondFactor, Session, TokenHash, User, UserId};
 
 /// Users and sessions in a sled database in a folder of its own.
 pub struct SledStore {
@@ -56,6 +58,15 @@ impl SledStore {
         let result = read(&self.tree)?;
         self.writer.progress().wait_durable().await?;
         Ok(result)
+    }
+
+    async fn run<T: Send + 'static>(
+        &self,
+        outcome: Option<Outcome<T>>,
+        operation: impl FnOnce(&mut Group<'_>) -> Result<T> + Send + 'static,
+    ) -> Result<T> {
+        self.commit(move |group| group.run(outcome, operation))
+            .await
     }
 
     async fn commit<T: Send + 'static>(
@@ -94,8 +105,13 @@ impl Store for SledStore {
         self.read(|tree| tree.session(token)).await
     }
 
-    async fn create_user(&self, user: NewUser, witness: Witness) -> Result<User> {
-        self.commit(move |group| group.create_user(user, &witness))
+    async fn create_user(
+        &self,
+        user: NewUser,
+        witness: Witness,
+        outcome: Option<Outcome<User>>,
+    ) -> Result<User> {
+        self.run(outcome, move |group| group.create_user(user, &witness))
             .await
     }
 
@@ -104,9 +120,12 @@ impl Store for SledStore {
         witness: PasswordWitness,
         password: PasswordRecord,
         revoke_sessions: bool,
+        outcome: Option<Outcome<User>>,
     ) -> Result<User> {
-        self.commit(move |group| group.set_password(&witness, password, revoke_sessions))
-            .await
+        self.run(outcome, move |group| {
+            group.set_password(&witness, password, revoke_sessions)
+        })
+        .await
     }
 
     async fn replace_password_record(
@@ -119,22 +138,31 @@ impl Store for SledStore {
             .await
     }
 
-    async fn use_code(&self, witness: PasswordWitness) -> Result<()> {
-        self.commit(move |group| group.use_code(&witness)).await
+    async fn use_code(&self, witness: PasswordWitness, outcome: Option<Outcome<()>>) -> Result<()> {
+        self.run(outcome, move |group| group.use_code(&witness))
+            .await
     }
 
     async fn set_second_factor(
         &self,
         witness: PasswordWitness,
         second_factor: Option<SecondFactor>,
+        outcome: Option<Outcome<()>>,
     ) -> Result<()> {
-        self.commit(move |group| group.set_second_factor(&witness, second_factor))
-            .await
+        self.run(outcome, move |group| {
+            group.set_second_factor(&witness, second_factor)
+        })
+        .await
     }
 
-    async fn delete_user(&self, username: &str, witness: Witness) -> Result<()> {
+    async fn delete_user(
+        &self,
+        username: &str,
+        witness: Witness,
+        outcome: Option<Outcome<()>>,
+    ) -> Result<()> {
         let username = username.to_owned();
-        self.commit(move |group| group.delete_user(&username, &witness))
+        self.run(outcome, move |group| group.delete_user(&username, &witness))
             .await
     }
 
@@ -142,17 +170,23 @@ impl Store for SledStore {
         &self,
         session: NewSession,
         witness: PasswordWitness,
+        outcome: Option<Outcome<(Session, User)>>,
     ) -> Result<(Session, User)> {
-        self.commit(move |group| group.create_session(session, &witness))
-            .await
+        self.run(outcome, move |group| {
+            group.create_session(session, &witness)
+        })
+        .await
     }
 
-    async fn delete_session(&self, token: &TokenHash, now: Timestamp) -> Result<bool> {
+    async fn delete_session(
+        &self,
+        token: &TokenHash,
+        now: Timestamp,
+        outcome: Option<Outcome<bool>>,
+    ) -> Result<bool> {
         let token = *token;
-        let deleted = self
-            .commit(move |group| group.delete_session(&token))
-            .await?;
-        Ok(deleted.is_some_and(|session| !session.is_expired(now)))
+        self.run(outcome, move |group| group.delete_session(&token, now))
+            .await
     }
 
     async fn sweep_sessions(
@@ -175,6 +209,36 @@ impl Store for SledStore {
             .await?;
         }
         Ok(SweepStep { removed, next })
+    }
+
+    async fn outcome(&self, delivery: &DeliveryId) -> Result<Option<Vec<u8>>> {
+        self.read(|tree| tree.bytes(&records::outcome_key(delivery)))
+            .await
+    }
+
+    async fn outcomes(&self) -> Result<Vec<DeliveryId>> {
+        self.read(|tree| {
+            tree.scan_prefix(records::OUTCOMES)
+                .map(|entry| records::delivery_of_key(&entry.map_err(engine_error)?.0))
+                .collect()
+        })
+        .await
+    }
+
+    fn forget_outcomes(&self, deliveries: Vec<DeliveryId>) {
+        self.writer.forget_outcomes(deliveries);
+    }
+
+    async fn key_check(&self) -> Result<Option<Vec<u8>>> {
+        self.read(|tree| tree.bytes(records::KEY_CHECK)).await
+    }
+
+    async fn set_key_check(&self, sealed: Vec<u8>) -> Result<()> {
+        self.commit(move |group| {
+            group.set_key_check(sealed);
+            Ok(())
+        })
+        .await
     }
 }
 

@@ -11,6 +11,8 @@
 //! | `n:<username>` | id of the user of that name, u64 |
 //! | `u:<id>` | a user: a version byte, then JSON |
 //! | `s:<token hash>` | a session: a version byte, then JSON |
+//! | `o:<delivery id>` | the outcome of an operation, sealed by its caller |
+//! | `m:key_check` | something sealed, to tell the right keys from others |
 //!
 //! Numbers are big-endian, so that ids sort as numbers do.
 
@@ -18,7 +20,9 @@ use chrono::DateTime;
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
 use crate::clock::Timestamp;
-use crate::model::{PasswordRecord, SecondFactor, Session, TokenHash, TotpSecret, User, UserId};
+use crate::model::{
+    DeliveryId, PasswordRecord, SecondFactor, Session, TokenHash, TotpSecret, User, UserId,
+};
 use crate::store::StoreError;
 
 /// Schema this code writes. A store with a newer one is refused.
@@ -30,6 +34,19 @@ pub const USER_COUNT: &[u8] = b"m:users";
 pub const NEXT_USER_ID: &[u8] = b"m:next_user_id";
 pub const USERS: &[u8] = b"u:";
 pub const SESSIONS: &[u8] = b"s:";
+
+pub const OUTCOMES: &[u8] = b"o:";
+pub const KEY_CHECK: &[u8] = b"m:key_check";
+
+pub fn outcome_key(delivery: &DeliveryId) -> Vec<u8> {
+    [OUTCOMES, &delivery.to_bytes()].concat()
+}
+
+pub fn delivery_of_key(key: &[u8]) -> Result<DeliveryId, StoreError> {
+    key.strip_prefix(OUTCOMES)
+        .and_then(DeliveryId::from_bytes)
+        .ok_or_else(|| corrupt("an outcome's key"))
+}
 
 pub fn user_key(id: UserId) -> Vec<u8> {
     [USERS, &id.to_be_bytes()].concat()

@@ -14,14 +14,20 @@ use std::sync::{Arc, OnceLock};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use crossbeam_channel::RecvTimeoutError;
 use tokio::sync::{oneshot, watch};
 
 use super::group::Group;
+use crate::crash_point::crash_point;
+use crate::model::DeliveryId;
 use crate::store::{Result, StoreError};
 
 /// Most operations in one group: sled 0.34 was seen to hang with 2,000
 /// transactions between two flushes, never with 1,000 or fewer.
 pub const MAX_GROUP: usize = 256;
+
+/// Pause after which outcomes are removed without an operation to go with.
+const FORGET_WHEN_IDLE: Duration = Duration::from_millis(200);
 
 /// Room on the disk below which nothing is written. sled cannot go on after a
 /// failed write, so it must not come to one; some segments' worth.
@@ -56,10 +62,19 @@ impl<T: Send, F: FnOnce(&mut Group<'_>) -> Result<T> + Send> Job for Operation<T
     }
 }
 
+/// What comes to the writer.
+enum Order {
+    /// To be done now; somebody waits for it.
+    Operation(Box<dyn Job>),
+    /// To be done with the next group, or when there has been nothing to do
+    /// for a while: nobody waits for it.
+    Forget(Vec<DeliveryId>),
+}
+
 /// The way to the writer, and what it tells about itself.
 pub(super) struct Writer {
     /// Taken when the writer is to end.
-    jobs: Option<crossbeam_channel::Sender<Box<dyn Job>>>,
+    orders: Option<crossbeam_channel::Sender<Order>>,
     progress: Arc<Progress>,
     thread: Option<thread::JoinHandle<()>>,
 }
@@ -137,14 +152,14 @@ impl Writer {
     /// # Errors
     /// When the thread cannot be started.
     pub(super) fn start(disk: Disk) -> std::io::Result<Self> {
-        let (jobs, queue) = crossbeam_channel::unbounded::<Box<dyn Job>>();
+        let (orders, queue) = crossbeam_channel::unbounded();
         let progress = Arc::new(Progress::new(disk.commit));
         let seen = Arc::clone(&progress);
         let thread = thread::Builder::new()
             .name("store-writer".into())
             .spawn(move || run(disk, &queue, &seen))?;
         Ok(Self {
-            jobs: Some(jobs),
+            orders: Some(orders),
             progress,
             thread: Some(thread),
         })
@@ -165,9 +180,19 @@ impl Writer {
             result: None,
             reply,
         });
-        let jobs = self.jobs.as_ref().ok_or(StoreError::Stopped)?;
-        jobs.send(job).map_err(|_| StoreError::Stopped)?;
+        self.order(Order::Operation(job))?;
         result.await.map_err(|_| StoreError::Stopped)?
+    }
+
+    /// Has outcomes removed some time.
+    pub(super) fn forget_outcomes(&self, deliveries: Vec<DeliveryId>) {
+        // A writer that has stopped leaves them to the next start.
+        let _ = self.order(Order::Forget(deliveries));
+    }
+
+    fn order(&self, order: Order) -> Result<()> {
+        let orders = self.orders.as_ref().ok_or(StoreError::Stopped)?;
+        orders.send(order).map_err(|_| StoreError::Stopped)
     }
 }
 
@@ -175,14 +200,14 @@ impl Drop for Writer {
     /// Lets the writer finish what it was given and waits for it, so that the
     /// database is closed when the store is gone.
     fn drop(&mut self) {
-        drop(self.jobs.take());
+        drop(self.orders.take());
         if let Some(Err(_)) = self.thread.take().map(thread::JoinHandle::join) {
             tracing::error!("the database writer had panicked");
         }
     }
 }
 
-fn run(mut disk: Disk, queue: &crossbeam_channel::Receiver<Box<dyn Job>>, progress: &Progress) {
+fn run(mut disk: Disk, queue: &crossbeam_channel::Receiver<Order>, progress: &Progress) {
     /// However the thread ends while there is work: tell the watchdog.
     struct Obituary<'a>(&'a Progress);
     impl Drop for Obituary<'_> {
@@ -194,24 +219,49 @@ fn run(mut disk: Disk, queue: &crossbeam_channel::Receiver<Box<dyn Job>>, progre
     }
     let _obituary = Obituary(progress);
 
-    while let Ok(first) = queue.recv() {
-        let jobs = std::iter::once(first)
+    let mut forgotten = Vec::new();
+    loop {
+        let first = if forgotten.is_empty() {
+            queue.recv().map_err(|_| RecvTimeoutError::Disconnected)
+        } else {
+            queue.recv_timeout(FORGET_WHEN_IDLE)
+        };
+        let (idle, ended) = match &first {
+            Ok(_) => (false, false),
+            Err(RecvTimeoutError::Timeout) => (true, false),
+            Err(RecvTimeoutError::Disconnected) => (true, true),
+        };
+        let mut jobs = Vec::new();
+        for order in first
+            .into_iter()
             .chain(queue.try_iter().take(MAX_GROUP - 1))
-            .collect();
-        progress.busy(true);
-        if let Err(error) = commit_group(&mut disk, jobs, progress) {
-            // The jobs are dropped unanswered: nobody can know now whether
-            // they took effect. The next start reads what is on the disk.
-            let _ = progress.failure.set(error);
+        {
+            match order {
+                Order::Operation(job) => jobs.push(job),
+                Order::Forget(deliveries) => forgotten.extend(deliveries),
+            }
+        }
+        if !jobs.is_empty() || idle || forgotten.len() >= MAX_GROUP {
+            let batch = forgotten.split_off(forgotten.len().saturating_sub(MAX_GROUP));
+            progress.busy(true);
+            if let Err(error) = commit_group(&mut disk, jobs, &batch, progress) {
+                // The jobs are dropped unanswered: nobody can know now whether
+                // they took effect. The next start reads what is on the disk.
+                let _ = progress.failure.set(error);
+                return;
+            }
+            progress.busy(false);
+        }
+        if ended {
             return;
         }
-        progress.busy(false);
     }
 }
 
 fn commit_group(
     disk: &mut Disk,
     mut jobs: Vec<Box<dyn Job>>,
+    forgotten: &[DeliveryId],
     progress: &Progress,
 ) -> std::result::Result<(), String> {
     if let Err(full) = disk.check_room() {
@@ -222,11 +272,15 @@ fn commit_group(
     }
     let tree = disk.tree.clone();
     let mut group = Group::new(&tree);
+    group
+        .forget_outcomes(forgotten)
+        .map_err(|e| format!("reading the database failed: {e}"))?;
     for job in &mut jobs {
         job.apply(&mut group);
     }
     if !group.is_empty() {
         disk.commit += 1;
+        crash_point("before commit");
         // Before the batch, so that a reader that sees it also sees this.
         progress.applied.store(disk.commit, Ordering::SeqCst);
         disk.write(group.into_batch(disk.commit))?;
@@ -255,12 +309,14 @@ impl Disk {
         self.tree
             .apply_batch(batch)
             .map_err(|e| format!("writing to the database failed: {e}"))?;
+        crash_point("after commit");
         self.tree
             .flush()
             .map_err(|e| format!("flushing the database failed: {e}"))?;
         self.data_file
             .sync_data()
             .map_err(|e| format!("fdatasync of the database failed: {e}"))?;
+        crash_point("after flush");
         // Without a sync of its own: written later than the database, it can
         // only be older, which is what the comparison allows.
         self.commit_file

@@ -1,0 +1,69 @@
+//! One call of an action: what the store must leave of it.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use super::Output;
+use crate::error::Error;
+use crate::keyring::Keyring;
+use crate::model::DeliveryId;
+use crate::store::Outcome;
+
+/// One call of an action, of one delivery of a request.
+pub struct Call {
+    delivery: DeliveryId,
+    keyring: Arc<Keyring>,
+    /// Encodes an output as the reply will have it.
+    encode: fn(&Output) -> Vec<u8>,
+    left_outcome: AtomicBool,
+}
+
+impl Call {
+    /// For a delivery; `encode` is the edge's business.
+    #[must_use]
+    pub const fn new(
+        delivery: DeliveryId,
+        keyring: Arc<Keyring>,
+        encode: fn(&Output) -> Vec<u8>,
+    ) -> Self {
+        Self {
+            delivery,
+            keyring,
+            encode,
+            left_outcome: AtomicBool::new(false),
+        }
+    }
+
+    /// What the store is to leave with a change: the reply, made by `output`
+    /// of the change's result, sealed.
+    ///
+    /// # Errors
+    /// When the operating system gives no randomness.
+    pub fn outcome<T: 'static>(
+        &self,
+        output: impl FnOnce(&T) -> Output + Send + 'static,
+    ) -> Result<Option<Outcome<T>>, Error> {
+        let sealer = self
+            .keyring
+            .sealer()
+            .map_err(|error| Error::Internal(error.to_string()))?;
+        let (context, encode) = (outcome_context(&self.delivery), self.encode);
+        self.left_outcome.store(true, Ordering::Relaxed);
+        Ok(Some(Outcome {
+            delivery: self.delivery,
+            record: Box::new(move |result| sealer.seal(&context, &encode(&output(result)))),
+        }))
+    }
+
+    /// Whether the store may have an outcome of this call.
+    #[must_use]
+    pub fn left_outcome(&self) -> bool {
+        self.left_outcome.load(Ordering::Relaxed)
+    }
+}
+
+/// What the outcome of a delivery is sealed as.
+#[must_use]
+pub fn outcome_context(delivery: &DeliveryId) -> Vec<u8> {
+    [b"outcome:", &delivery.to_bytes()[..]].concat()
+}

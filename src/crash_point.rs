@@ -1,0 +1,28 @@
+//! Named points at which a test build ends the process, to show that the next
+//! start finds everything. In a release build they are nothing.
+
+/// Ends the process here when the environment says so:
+/// `USERD_CRASH_AT=<point>:<n>` at the n-th time this point is reached.
+#[cfg(debug_assertions)]
+pub fn crash_point(point: &str) {
+    use std::sync::OnceLock;
+    use std::sync::atomic::{AtomicU32, Ordering};
+
+    static ARMED: OnceLock<Option<(String, AtomicU32)>> = OnceLock::new();
+    let armed = ARMED.get_or_init(|| {
+        let text = std::env::var("USERD_CRASH_AT").ok()?;
+        let (point, times) = text.split_once(':')?;
+        Some((point.to_owned(), AtomicU32::new(times.parse().ok()?)))
+    });
+    if let Some((name, left)) = armed
+        && name == point
+        && left.fetch_sub(1, Ordering::Relaxed) == 1
+    {
+        std::process::abort();
+    }
+}
+
+/// Nothing, in a release build.
+#[cfg(not(debug_assertions))]
+#[inline]
+pub const fn crash_point(_: &str) {}

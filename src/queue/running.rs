@@ -1,0 +1,283 @@
+//! What is being worked on, noted in a file that outlives the process (not a
+//! power cut): after an unclean end it names the requests that may have been
+//! the cause.
+//!
+//! Noted are one batch, while its fast work is under way, and each request
+//! whose turn for slow work has come. That is all that ever runs at a time.
+//! After an unclean end these are suspects: they are run one at a time, with
+//! nothing else in flight, and a death during such a lone run counts.
+//!
+//! The file has a fixed size and consists of records of 32 bytes: a delivery
+//! id (28 bytes, big-endian) and a mark (u32, big-endian), all zero where
+//! nothing is noted. Record 0 is the batch; a row of records for turns and
+//! one for suspects follow.
+
+use std::fs::{File, OpenOptions};
+use std::io;
+use std::os::unix::fs::{FileExt as _, OpenOptionsExt as _};
+use std::path::Path;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use crate::model::DeliveryId;
+
+const RECORD_BYTES: usize = DeliveryId::BYTES + 4;
+/// Mark of a record that is in use; for a suspect, the deaths are added.
+const IN_USE: u32 = 1;
+/// Position that stands for all of a batch.
+const WHOLE_BATCH: u32 = u32::MAX;
+
+/// The notes of one working directory.
+pub struct Running {
+    file: File,
+    turns: usize,
+    free_turns: Mutex<Vec<usize>>,
+}
+
+/// A request that was under way when the process ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Suspect {
+    /// Which.
+    pub id: DeliveryId,
+    /// How often the process has ended while it ran alone.
+    pub deaths: u32,
+}
+
+/// What an earlier process left noted.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub struct LeftNotes {
+    /// Batches whose fast work was under way: boot id and number.
+    pub batches: Vec<([u8; 16], u64)>,
+    /// Requests whose turn had come, and suspects of earlier ends.
+    pub suspects: Vec<Suspect>,
+}
+
+/// A note that is struck out when dropped.
+pub struct TurnNote {
+    running: Arc<Running>,
+    slot: usize,
+}
+
+impl Running {
+    /// Opens the notes; `turns` is how many turns there are at a time.
+    ///
+    /// # Errors
+    /// When the file cannot be used.
+    pub fn open(path: &Path, turns: usize) -> io::Result<(Arc<Self>, LeftNotes)> {
+        let file = OpenOptions::new()
+            .read(true)
+            .write(true)
+            .create(true)
+            .truncate(false)
+            .mode(0o600)
+            .open(path)?;
+        let mut bytes = Vec::new();
+        io::Read::read_to_end(&mut &file, &mut bytes)?;
+        let left = read_notes(&bytes);
+        let running = Self {
+            file,
+            turns,
+            free_turns: Mutex::new((0..turns).rev().collect()),
+        };
+        Ok((Arc::new(running), left))
+    }
+
+    /// Notes that the fast work of a batch begins.
+    pub fn begin_batch(&self, boot: [u8; 16], batch: u64) {
+        let id = DeliveryId {
+            boot,
+            batch,
+            position: WHOLE_BATCH,
+        };
+        self.write(0, Some((id, IN_USE)));
+    }
+
+    /// Notes that the fast work of the batch is over.
+    pub fn end_batch(&self) {
+        self.write(0, None);
+    }
+
+    /// Notes that the turn of a request has come.
+    pub fn begin_turn(self: &Arc<Self>, id: DeliveryId) -> Option<TurnNote> {
+        let slot = self
+            .free_turns
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .pop()?;
+        self.write(1 + slot, Some((id, IN_USE)));
+        Some(TurnNote {
+            running: Arc::clone(self),
+            slot,
+        })
+    }
+
+    /// Replaces all notes by these suspects. The old notes go last, so that a
+    /// process that ends in between finds the suspects twice rather than not
+    /// at all.
+    ///
+    /// # Errors
+    /// When the file cannot be written.
+    pub fn note_suspects(&self, suspects: &[Suspect]) -> io::Result<()> {
+        let mut bytes = Vec::new();
+        for suspect in suspects {
+            bytes.extend(record(suspect.id, IN_USE + suspect.deaths));
+        }
+        let start = self.first_suspect();
+        self.file.write_all_at(&bytes, position(start))?;
+        self.file.set_len(position(start + suspects.len()))?;
+        self.file.write_all_at(&vec![0; RECORD_BYTES * start], 0)
+    }
+
+    /// Notes how often a suspect has been the end of the process, before it
+    /// runs alone.
+    pub fn note_lone_run(&self, index: usize, suspect: Suspect) {
+        self.write(
+            self.first_suspect() + index,
+            Some((suspect.id, IN_USE + suspect.deaths)),
+        );
+    }
+
+    /// Strikes out a suspect that has done no harm.
+    pub fn clear_suspect(&self, index: usize) {
+        self.write(self.first_suspect() + index, None);
+    }
+
+    const fn first_suspect(&self) -> usize {
+        1 + self.turns
+    }
+
+    /// A note that cannot be written is no reason to stop serving: at worst a
+    /// poisonous request is found later.
+    fn write(&self, index: usize, note: Option<(DeliveryId, u32)>) {
+        let bytes = note.map_or([0; RECORD_BYTES], |(id, mark)| record(id, mark));
+        if let Err(error) = self.file.write_all_at(&bytes, position(index)) {
+            tracing::debug!(%error, "what is running could not be noted");
+        }
+    }
+}
+
+impl Drop for TurnNote {
+    fn drop(&mut self) {
+        self.running.write(1 + self.slot, None);
+        self.running
+            .free_turns
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .push(self.slot);
+    }
+}
+
+fn position(index: usize) -> u64 {
+    u64::try_from(index * RECORD_BYTES).unwrap_or(u64::MAX)
+}
+
+fn record(id: DeliveryId, mark: u32) -> [u8; RECORD_BYTES] {
+    let mut bytes = [0; RECORD_BYTES];
+    bytes[..DeliveryId::BYTES].copy_from_slice(&id.to_bytes());
+    bytes[DeliveryId::BYTES..].copy_from_slice(&mark.to_be_bytes());
+    bytes
+}
+
+/// Every note in the file, wherever it stands: the number of turns may have
+/// changed since.
+fn read_notes(bytes: &[u8]) -> LeftNotes {
+    let mut left = LeftNotes::default();
+    for record in bytes.chunks_exact(RECORD_BYTES) {
+        let Some((id, mark)) = record.split_first_chunk::<{ DeliveryId::BYTES }>() else {
+            continue;
+        };
+        let mark = mark.try_into().map_or(0, u32::from_be_bytes);
+        let (Some(id), Some(deaths)) = (DeliveryId::from_bytes(id), mark.checked_sub(IN_USE))
+        else {
+            continue;
+        };
+        if id.position == WHOLE_BATCH {
+            left.batches.push((id.boot, id.batch));
+        } else if let Some(known) = left.suspects.iter_mut().find(|known| known.id == id) {
+            known.deaths = known.deaths.max(deaths);
+        } else {
+            left.suspects.push(Suspect { id, deaths });
+        }
+    }
+    left
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn id(position: u32) -> DeliveryId {
+        DeliveryId {
+            boot: [7; 16],
+            batch: 3,
+            position,
+        }
+    }
+
+    fn left_in(path: &Path) -> LeftNotes {
+        Running::open(path, 2).unwrap().1
+    }
+
+    #[test]
+    fn what_runs_is_found_by_the_next_process_and_what_is_done_is_not() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("running");
+        let (running, left) = Running::open(&path, 2).unwrap();
+        assert_eq!(left, LeftNotes::default());
+        running.begin_batch([7; 16], 3);
+        let first = running.begin_turn(id(0)).unwrap();
+        let _second = running.begin_turn(id(1)).unwrap();
+        assert!(running.begin_turn(id(2)).is_none());
+        drop(first);
+        let left = left_in(&path);
+        assert_eq!(left.batches, [([7; 16], 3)]);
+        assert_eq!(
+            left.suspects,
+            [Suspect {
+                id: id(1),
+                deaths: 0
+            }]
+        );
+        running.end_batch();
+        assert!(left_in(&path).batches.is_empty());
+    }
+
+    #[test]
+    fn deaths_are_kept_until_the_suspect_has_done_no_harm() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("running");
+        let (running, _) = Running::open(&path, 2).unwrap();
+        running.begin_batch([7; 16], 3);
+        let suspects = [0, 1].map(|n| Suspect {
+            id: id(n),
+            deaths: n,
+        });
+        running.note_suspects(&suspects).unwrap();
+        assert_eq!(left_in(&path).suspects, suspects);
+        assert!(left_in(&path).batches.is_empty());
+        running.note_lone_run(
+            0,
+            Suspect {
+                id: id(0),
+                deaths: 4,
+            },
+        );
+        assert_eq!(left_in(&path).suspects[0].deaths, 4);
+        running.clear_suspect(0);
+        assert_eq!(left_in(&path).suspects, suspects[1..]);
+        running.note_suspects(&[]).unwrap();
+        assert_eq!(left_in(&path), LeftNotes::default());
+    }
+
+    #[test]
+    fn another_number_of_turns_finds_the_same_notes() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("running");
+        let (running, _) = Running::open(&path, 5).unwrap();
+        let suspects = [Suspect {
+            id: id(0),
+            deaths: 2,
+        }];
+        running.note_suspects(&suspects).unwrap();
+        assert_eq!(left_in(&path).suspects, suspects);
+    }
+}

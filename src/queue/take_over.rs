@@ -1,0 +1,181 @@
+//! Taking over what an earlier process of this store left.
+//!
+//! Entries stay in their lists, under their delivery ids: whoever comes after
+//! a process that dies here finds them again. What the earlier process was
+//! working on when it ended may have been the cause: those suspects run first,
+//! one at a time, with nothing else in flight. Only a death during such a lone
+//! run counts against them.
+
+use std::collections::{HashSet, VecDeque};
+use std::sync::Arc;
+
+use redis::RedisResult;
+use redis::aio::MultiplexedConnection;
+use tracing::{error, warn};
+
+use super::crew::Messages;
+use super::recovery;
+use super::running::{LeftNotes, Running, Suspect};
+use super::taker::Taker;
+use crate::crash_point::crash_point;
+use crate::model::DeliveryId;
+
+/// Deaths in lone runs after which a request is not run any more.
+const MAX_DEATHS: u32 = 5;
+
+/// How far taking over has come; it goes on after a lost connection.
+pub(super) struct TakeOver {
+    running: Arc<Running>,
+    left: LeftNotes,
+    suspects: Option<VecDeque<(usize, Suspect)>>,
+    lists: Option<VecDeque<([u8; 16], u64)>>,
+    open: HashSet<DeliveryId>,
+    done: bool,
+}
+
+impl TakeOver {
+    pub(super) fn new(running: Arc<Running>, left: LeftNotes) -> Self {
+        Self {
+            running,
+            left,
+            suspects: None,
+            lists: None,
+            open: HashSet::new(),
+            done: false,
+        }
+    }
+}
+
+impl Taker {
+    /// Starts all that was left. Returns early, to be called again, after an
+    /// error or when stopped.
+    pub(super) async fn take_over(
+        &mut self,
+        connection: &mut MultiplexedConnection,
+    ) -> RedisResult<()> {
+        if self.takeover.done {
+            return Ok(());
+        }
+        self.find_suspects(connection).await?;
+        self.run_suspects(connection).await?;
+        self.run_left_lists(connection).await?;
+        if !self.is_stopped() {
+            self.crew.handler().taken_over(&self.takeover.open);
+            self.takeover.done = true;
+        }
+        Ok(())
+    }
+
+    /// Notes as suspects what was being worked on: the requests whose turn
+    /// had come and all of the batch whose fast work was under way.
+    async fn find_suspects(&mut self, connection: &mut MultiplexedConnection) -> RedisResult<()> {
+        if self.takeover.suspects.is_some() {
+            return Ok(());
+        }
+        let mut suspects = self.takeover.left.suspects.clone();
+        for batch in &self.takeover.left.batches {
+            let entries = recovery::open_entries(connection, &self.settings.keys, *batch).await?;
+            for (id, _) in entries.open {
+                if !suspects.iter().any(|known| known.id == id) {
+                    suspects.push(Suspect { id, deaths: 0 });
+                }
+            }
+        }
+        if !suspects.is_empty() {
+            warn!(
+                count = suspects.len(),
+                "the last run ended uncleanly: running what it was working on one at a time"
+            );
+        }
+        if let Err(error) = self.takeover.running.note_suspects(&suspects) {
+            warn!(%error, "what is suspected could not be noted");
+        }
+        self.takeover.suspects = Some(suspects.into_iter().enumerate().collect());
+        Ok(())
+    }
+
+    async fn run_suspects(&mut self, connection: &mut MultiplexedConnection) -> RedisResult<()> {
+        while let Some((index, suspect)) = self.next_suspect() {
+            let batch = (suspect.id.boot, suspect.id.batch);
+            let entries = recovery::open_entries(connection, &self.settings.keys, batch).await?;
+            let message = entries.open.into_iter().find(|(id, _)| *id == suspect.id);
+            if let Some((id, message)) = message {
+                self.run_alone(connection, index, suspect, entries.list, (id, message))
+                    .await?;
+                if self.is_stopped() {
+                    return Ok(());
+                }
+            }
+            self.takeover.running.clear_suspect(index);
+            if let Some(suspects) = &mut self.takeover.suspects {
+                suspects.pop_front();
+            }
+        }
+        Ok(())
+    }
+
+    fn next_suspect(&self) -> Option<(usize, Suspect)> {
+        let suspects = self.takeover.suspects.as_ref()?;
+        suspects.front().copied().filter(|_| !self.is_stopped())
+    }
+
+    async fn run_alone(
+        &mut self,
+        connection: &mut MultiplexedConnection,
+        index: usize,
+        mut suspect: Suspect,
+        list: String,
+        (id, message): (DeliveryId, Vec<u8>),
+    ) -> RedisResult<()> {
+        let condemned = suspect.deaths >= MAX_DEATHS;
+        let unread = suspect.deaths > MAX_DEATHS;
+        suspect.deaths += 1;
+        // Counted before it runs, and struck out when it has done no harm.
+        self.takeover.running.note_lone_run(index, suspect);
+        if condemned {
+            error!(
+                deaths = suspect.deaths - 1,
+                "a request ended the process each time it ran: it becomes a dead letter"
+            );
+            let disposition = self.crew.handler().condemn(&message, unread);
+            self.crew
+                .settle_unworked(list, id, message.len(), disposition);
+        } else {
+            let alone = Messages {
+                list,
+                entries: usize::MAX,
+                all_open: usize::MAX,
+                open: vec![(id, message)],
+            };
+            self.crew.work(alone, true).await;
+        }
+        self.wait_until_idle(connection).await
+    }
+
+    async fn run_left_lists(&mut self, connection: &mut MultiplexedConnection) -> RedisResult<()> {
+        if self.takeover.lists.is_none() {
+            let lists = recovery::lists(connection, &self.settings.keys).await?;
+            self.takeover.lists = Some(lists.into());
+        }
+        while let Some(batch) = self.next_list() {
+            if self.wait_for_room(connection).await?.is_none() {
+                return Ok(());
+            }
+            let messages = recovery::open_entries(connection, &self.settings.keys, batch).await?;
+            self.takeover
+                .open
+                .extend(messages.open.iter().map(|(id, _)| *id));
+            if let Some(lists) = &mut self.takeover.lists {
+                lists.pop_front();
+            }
+            crash_point("in recovery");
+            self.crew.work(messages, true).await;
+        }
+        Ok(())
+    }
+
+    fn next_list(&self) -> Option<([u8; 16], u64)> {
+        let lists = self.takeover.lists.as_ref()?;
+        lists.front().copied().filter(|_| !self.is_stopped())
+    }
+}
