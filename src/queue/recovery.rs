@@ -54,8 +54,8 @@ pub(super) async fn open_entries(
         })
         .collect();
     if open.is_empty() {
+        // Not in MULTI, which a Redis short of memory refuses.
         redis::pipe()
-            .atomic()
             .del(&list)
             .srem(&keys.lists, &list)
             .exec_async(connection)

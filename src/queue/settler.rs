@@ -17,7 +17,7 @@ use tracing::warn;
 use crate::crash_point::crash_point;
 
 use super::availability::{Availability, Backoff};
-use super::connection::Link;
+use super::connection::{ANSWER_TIMEOUT, Link};
 use super::crew::{Batch, Delivery};
 use super::keys::DEAD_LETTER_CAP;
 use super::{DeadLetter, Disposition, Finished, Handler, Settings, scripts};
@@ -26,6 +26,10 @@ use super::{DeadLetter, Disposition, Finished, Handler, Settings, scripts};
 const SETTLING: &str = "sending replies";
 /// Most messages settled in one round trip.
 const MAX_ROUND: usize = 128;
+/// Most bytes of replies in one round trip, unless a single one is longer.
+const MAX_ROUND_BYTES: usize = 1 << 20;
+/// The slowest line on which a long reply still gets through: 800 kbit/s.
+const SLOWEST_BYTES_PER_MS: usize = 100;
 /// Dead letters are announced in the log at most this often.
 const DEAD_LETTER_LOG: Duration = Duration::from_secs(10);
 
@@ -77,7 +81,9 @@ impl Settler {
                     Disposition::Keep => {}
                 }
             }
-            self.settle(group_by_list(finished)).await;
+            for round in in_rounds(finished) {
+                self.settle(round).await;
+            }
             self.keep_undelivered().await;
         }
         crash_point("in shutdown");
@@ -85,8 +91,9 @@ impl Settler {
         self.leave().await;
     }
 
-    /// Settles all groups, however long Redis is away.
-    async fn settle(&mut self, mut groups: Vec<Group>) {
+    /// Settles what takes one round trip, however long Redis is away.
+    async fn settle(&mut self, finished: Vec<(Delivery, Finished)>) {
+        let mut groups = group_by_list(finished);
         let mut backoff = Backoff::new();
         while !groups.is_empty() {
             let pipe = self.settling(&groups);
@@ -288,6 +295,8 @@ impl Settler {
             Some(connection) => connection,
             None => self.link.connect().await?,
         };
+        let bytes = pipe.get_packed_pipeline().len();
+        connection.set_response_timeout(ANSWER_TIMEOUT + sending_time(bytes));
         let result = pipe.query_async(&mut connection).await;
         // After an error nobody knows what is still on its way on the old one.
         if result.is_ok() {
@@ -312,6 +321,30 @@ impl Group {
             u8::from(count == self.batch.open.load(Ordering::Relaxed))
         }
     }
+}
+
+/// Splits what is finished into round trips: one that does not get through in
+/// time is sent again whole.
+fn in_rounds(finished: Vec<(Delivery, Finished)>) -> Vec<Vec<(Delivery, Finished)>> {
+    let mut rounds = Vec::new();
+    let mut round = Vec::new();
+    let mut bytes = 0;
+    for (delivery, done) in finished {
+        let size = done.reply.as_ref().map_or(0, |reply| reply.bytes.len());
+        if bytes + size > MAX_ROUND_BYTES && !round.is_empty() {
+            rounds.push(std::mem::take(&mut round));
+            bytes = 0;
+        }
+        bytes += size;
+        round.push((delivery, done));
+    }
+    rounds.push(round);
+    rounds
+}
+
+/// How long that many bytes may take on a slow line.
+fn sending_time(bytes: usize) -> Duration {
+    Duration::from_millis(u64::try_from(bytes / SLOWEST_BYTES_PER_MS).unwrap_or(u64::MAX))
 }
 
 fn group_by_list(finished: Vec<(Delivery, Finished)>) -> Vec<Group> {

@@ -47,6 +47,9 @@ pub(super) struct Taker {
     unanswered: Option<u64>,
     /// Whether the queue was empty at the last take.
     drained: bool,
+    /// Whether the connection has had to read an over-long message, and now
+    /// holds on to that much memory.
+    bloated: bool,
     /// Whether the queue has been ours at all.
     owned: bool,
 }
@@ -86,6 +89,7 @@ impl Taker {
             next_batch: 0,
             unanswered: None,
             drained: false,
+            bloated: false,
             owned: false,
         }
     }
@@ -104,6 +108,7 @@ impl Taker {
     async fn take_until_stopped(&mut self, backoff: &mut Backoff) -> RedisResult<()> {
         let mut connection = self.link.connect().await?;
         self.drained = false;
+        self.bloated = false;
         // Before anything else: is the queue ours?
         if !self.renew(&mut connection).await? {
             return Ok(());
@@ -114,12 +119,19 @@ impl Taker {
             let block = self.drained;
             match self.take(&mut connection, room, block).await? {
                 Some(messages) => {
-                    self.availability.works(TAKING);
-                    backoff.reset();
+                    // A take that had nothing to do proves little: the wait
+                    // behind it may be refused.
+                    if block || !messages.open.is_empty() {
+                        self.availability.works(TAKING);
+                        backoff.reset();
+                    }
                     if !messages.open.is_empty() {
                         crash_point("after move");
                     }
                     self.crew.work(messages, false).await;
+                    if self.bloated {
+                        return Ok(());
+                    }
                 }
                 None => {
                     self.drained = false;
@@ -176,8 +188,12 @@ impl Taker {
             return Ok(None);
         };
         // With nothing taken, a refused wait must not become a busy loop.
-        if taken.messages.is_empty() {
-            blocked?;
+        match blocked {
+            Err(error) if taken.messages.is_empty() => return Err(error),
+            Ok(Value::BulkString(brought)) => {
+                self.bloated = brought.len() > self.settings.max_message_size;
+            }
+            _ => {}
         }
         self.drained = taken.drained;
         Ok(Some(self.messages(batch, taken.messages)))
@@ -308,10 +324,10 @@ impl Taker {
 async fn ask(
     connection: &mut MultiplexedConnection,
     pipe: &redis::Pipeline,
-) -> RedisResult<(Answer, RedisResult<()>)> {
+) -> RedisResult<(Answer, RedisResult<Value>)> {
     let mut answers: Vec<RedisResult<Value>> = pipe.query_async(connection).await?;
     let answer = parse(answers.pop().unwrap_or(Ok(Value::Nil))?)?;
-    Ok((answer, answers.pop().unwrap_or(Ok(Value::Nil)).map(|_| ())))
+    Ok((answer, answers.pop().unwrap_or(Ok(Value::Nil))))
 }
 
 fn parse(answer: Value) -> RedisResult<Answer> {

@@ -36,7 +36,8 @@ pub struct Envelope {
     /// Names the reply list and is echoed; `None` where the request brings
     /// none that can be used.
     pub id: Option<RequestId>,
-    /// Who sent the request: the reply's target.
+    /// Who sent the request: the reply's target. None where it is no text, or
+    /// longer than an id may be.
     pub origin: Option<String>,
 }
 
@@ -115,6 +116,7 @@ fn envelope(value: &Value, limits: &MessageLimits) -> Envelope {
         origin: value
             .get("origin")
             .and_then(Value::as_text)
+            .filter(|origin| origin.len() <= limits.max_id_length)
             .map(str::to_owned),
     }
 }

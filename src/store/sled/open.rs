@@ -2,7 +2,7 @@
 
 use std::fs::{File, OpenOptions};
 use std::io;
-use std::os::unix::fs::OpenOptionsExt as _;
+use std::os::unix::fs::{FileExt as _, OpenOptionsExt as _};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 
@@ -83,7 +83,7 @@ pub(super) fn open(workdir: &Path) -> Result<Disk, OpenError> {
         Some(bytes) => records::number(&bytes).map_err(|e| engine(e.to_string()))?,
         None => 0,
     };
-    let (commit_file, acknowledged) = open_commit_file(&workdir.join(COMMIT_FILE))?;
+    let (commit_file, acknowledged) = open_commit_file(&workdir.join(COMMIT_FILE), found)?;
     if found < acknowledged {
         return Err(OpenError::Older {
             file: workdir.join(COMMIT_FILE),
@@ -154,9 +154,10 @@ fn check_schema(
     }
 }
 
-/// The commit file and the number in it; a missing or empty file (made, but
-/// not written before a power cut) is a 0.
-fn open_commit_file(path: &Path) -> Result<(File, u64), OpenError> {
+/// The commit file and the number in it. A missing or empty file gets the
+/// number `found` in the database, on disk at once: from then on it is only
+/// overwritten in place.
+fn open_commit_file(path: &Path, found: u64) -> Result<(File, u64), OpenError> {
     let file = OpenOptions::new()
         .read(true)
         .write(true)
@@ -167,7 +168,9 @@ fn open_commit_file(path: &Path) -> Result<(File, u64), OpenError> {
     let text = io::read_to_string(&file)?;
     let text = text.trim_end();
     let acknowledged = if text.is_empty() {
-        0
+        file.write_all_at(super::commit_line(found).as_bytes(), 0)?;
+        file.sync_all()?;
+        found
     } else {
         text.parse().map_err(|_| OpenError::BadCommitFile {
             file: path.to_owned(),
