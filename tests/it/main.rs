@@ -6,6 +6,7 @@
     reason = "a test that cannot go on fails, and says where"
 )]
 
+mod contract;
 mod decode_oracle;
 mod smoke;
 mod support;
