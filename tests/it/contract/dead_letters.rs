@@ -204,7 +204,8 @@ fn over_long_messages() {
         let mut setup = Setup::with(settings);
         let message = json!({"type": "request", "action": "user.get_users", "id": "x",
             "args": {"password": PLANTED}});
-        let message = format!("{message:<length$}");
+        let message = message.to_string();
+        let message = message.clone() + &" ".repeat(length - message.len());
         setup.client.push(message.as_str());
         let letter = next_dead_letter(&mut setup.client);
         let shape = json!({"reason": "the message is longer than max_message_size",
