@@ -22,6 +22,7 @@
 mod availability;
 mod budget;
 mod connection;
+mod dead_letter_log;
 mod keys;
 mod recovery;
 mod scripts;

@@ -15,6 +15,7 @@ use tokio::sync::mpsc;
 use tracing::warn;
 
 use super::availability::{Availability, Backoff};
+use super::dead_letter_log::DeadLetterLog;
 use super::keys::DEAD_LETTER_CAP;
 use super::worker::{Batch, Delivery};
 use super::{DeadLetter, Disposition, Finished, Handler, Settings, scripts};
@@ -23,15 +24,13 @@ use super::{DeadLetter, Disposition, Finished, Handler, Settings, scripts};
 const SETTLING: &str = "sending replies";
 /// Most messages settled in one round trip.
 const MAX_ROUND: usize = 128;
-/// Dead letters are announced in the log at most this often.
-const DEAD_LETTER_LOG: Duration = Duration::from_secs(10);
 
 pub(super) struct Settler {
     settings: Arc<Settings>,
     availability: Arc<Availability>,
     handler: Arc<dyn Handler>,
     connection: Option<MultiplexedConnection>,
-    dead_letters: DeadLetterLog,
+    dead_letters: Arc<DeadLetterLog>,
     undelivered: Vec<DeadLetter>,
 }
 
@@ -46,13 +45,14 @@ impl Settler {
         settings: Arc<Settings>,
         availability: Arc<Availability>,
         handler: Arc<dyn Handler>,
+        dead_letters: Arc<DeadLetterLog>,
     ) -> Self {
         Self {
             settings,
             availability,
             handler,
             connection: None,
-            dead_letters: DeadLetterLog::default(),
+            dead_letters,
             undelivered: Vec::new(),
         }
     }
@@ -166,7 +166,7 @@ impl Settler {
                 None => {}
             }
             if let Some(dead_letter) = &finished.dead_letter {
-                self.dead_letters.note(&dead_letter.reason);
+                self.dead_letters.note(1, &dead_letter.reason);
             }
             group.batch.open.fetch_sub(1, Ordering::Relaxed);
         }
@@ -178,7 +178,7 @@ impl Settler {
     fn undeliverable(&mut self, finished: &Finished) {
         let reply = finished.reply.as_ref();
         if let Some(letter) = reply.and_then(|reply| self.handler.undeliverable(&reply.id)) {
-            self.dead_letters.note(&letter.reason);
+            self.dead_letters.note(1, &letter.reason);
             self.undelivered.push(letter);
         }
     }
@@ -295,28 +295,4 @@ fn parse_refused(answer: &[redis::Value]) -> RedisResult<HashMap<usize, String>>
             ))
         })
         .collect()
-}
-
-/// Announces dead letters in the log, at a bounded rate: anybody can make
-/// them.
-#[derive(Default)]
-struct DeadLetterLog {
-    last: Option<std::time::Instant>,
-    silent: u64,
-}
-
-impl DeadLetterLog {
-    fn note(&mut self, reason: &str) {
-        if self.last.is_some_and(|at| at.elapsed() < DEAD_LETTER_LOG) {
-            self.silent += 1;
-            return;
-        }
-        self.last = Some(std::time::Instant::now());
-        let silent = std::mem::take(&mut self.silent);
-        warn!(
-            reason,
-            and_before = silent,
-            "a message became a dead letter"
-        );
-    }
 }

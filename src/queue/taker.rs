@@ -11,10 +11,10 @@ use std::time::Duration;
 use redis::aio::MultiplexedConnection;
 use redis::{RedisResult, Value};
 use tokio::sync::watch;
-use tracing::warn;
 
 use super::availability::{Availability, Backoff};
 use super::budget::Room;
+use super::dead_letter_log::DeadLetterLog;
 use super::keys::DEAD_LETTER_CAP;
 use super::worker::Crew;
 use super::{Settings, recovery, scripts};
@@ -33,6 +33,7 @@ pub(super) struct Taker {
     settings: Arc<Settings>,
     availability: Arc<Availability>,
     crew: Crew,
+    dead_letters: Arc<DeadLetterLog>,
     stopped: watch::Receiver<bool>,
     next_batch: u64,
     /// Lists that an earlier process left and that are not started yet; not
@@ -47,7 +48,7 @@ struct Taken {
     /// Messages in the order of the queue.
     messages: Vec<Vec<u8>>,
     /// How many over-long ones became dead letters.
-    set_aside: usize,
+    set_aside: u64,
     /// Whether the queue was empty then.
     drained: bool,
 }
@@ -57,12 +58,14 @@ impl Taker {
         settings: Arc<Settings>,
         availability: Arc<Availability>,
         crew: Crew,
+        dead_letters: Arc<DeadLetterLog>,
         stopped: watch::Receiver<bool>,
     ) -> Self {
         Self {
             settings,
             availability,
             crew,
+            dead_letters,
             stopped,
             next_batch: 0,
             left_behind: None,
@@ -167,11 +170,8 @@ impl Taker {
             backoff.reset();
             block = taken.drained;
             if taken.set_aside > 0 {
-                warn!(
-                    count = taken.set_aside,
-                    max_message_size = self.settings.max_message_size,
-                    "over-long messages became dead letters"
-                );
+                self.dead_letters
+                    .note(taken.set_aside, "longer than max_message_size");
             }
             if !taken.messages.is_empty() {
                 self.crew

@@ -9,6 +9,7 @@ use tokio::task::JoinHandle;
 
 use super::availability::Availability;
 use super::budget::{Budget, Claim};
+use super::dead_letter_log::DeadLetterLog;
 use super::settler::Settler;
 use super::taker::Taker;
 use super::{Connector, Disposition, Handler, Keys};
@@ -120,10 +121,12 @@ impl Worker {
         let settings = Arc::new(settings);
         let availability = Arc::new(Availability::new());
         let status = availability.subscribe();
+        let dead_letters = Arc::new(DeadLetterLog::default());
         let settler = Settler::new(
             Arc::clone(&settings),
             Arc::clone(&availability),
             Arc::clone(&handler),
+            Arc::clone(&dead_letters),
         );
         let crew = Crew {
             handler,
@@ -131,7 +134,7 @@ impl Worker {
             done,
             started: Arc::default(),
         };
-        let taker = Taker::new(settings, availability, crew, stopped);
+        let taker = Taker::new(settings, availability, crew, dead_letters, stopped);
         Self {
             stop,
             status,
