@@ -149,6 +149,19 @@ fn args_are_an_object_a_list_or_nothing() {
 }
 
 #[test]
+fn the_last_of_repeated_arguments_wins() {
+    let mut setup = Setup::with_alice(&[]);
+    for message in [
+        r#"{"action": "user.authenticate_user", "id": "x",
+            "args": {"username": "bob", "password": 5, "password": "secret", "username": "alice"}}"#,
+        "{'action': 'user.authenticate_user', 'id': 'x',
+            'args': {'username': 'bob', 'username': 'alice', 'password': 'secret'}}",
+    ] {
+        assert_eq!(ask(&mut setup.client, "x", message).ok(), &json!(true));
+    }
+}
+
+#[test]
 fn origin_becomes_target() {
     let mut setup = Setup::new();
     for (members, target) in [

@@ -68,8 +68,10 @@ fn is_password(client: &mut Client, username: &str, password: &str) -> bool {
 /// waits to hash a password has not begun.) Nothing may be left under way.
 #[track_caller]
 fn settle(setup: &mut Setup) {
-    setup.client.call("get_users", json!({})).ok();
+    setup.client.call("get_users", json!({}));
     assert!(setup.daemon.stop().success());
+    // Its last line: from here on the log is whole.
+    setup.daemon.wait_for_log("stopped");
     let mut keys: Vec<String> = setup.client.redis.keys("*").unwrap();
     keys.retain(|key| {
         key != &format!("{QUEUE}:dead") && !key.ends_with(":owner") && !key.starts_with(REPLIES)

@@ -74,6 +74,14 @@ pub const CASES: &[Case] = &[
         Error("You need to authenticate in order to create another user"),
     ),
     Case::new(
+        "empty texts are nobody",
+        |_| {
+            json!({"username": "bob", "password": "hunter2", "executing_user": "",
+                "executing_user_password": "", "session_token": ""})
+        },
+        Error("You need to authenticate in order to create another user"),
+    ),
+    Case::new(
         "a password of nobody",
         |_| {
             json!({"username": "bob", "password": "hunter2",
