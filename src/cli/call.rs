@@ -22,7 +22,7 @@ const REFUSED: u8 = 1;
 /// Exit status when no reply came in time.
 const NO_REPLY: u8 = 2;
 
-/// Send one request through Redis and print the reply.
+/// Send one request through Redis and print the reply
 #[derive(Debug, clap::Args)]
 #[command(
     long_about = "\

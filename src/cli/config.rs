@@ -7,7 +7,7 @@ use clap::Subcommand;
 
 use super::{ConfigFile, print};
 
-/// Look at the configuration.
+/// Look at the configuration
 #[derive(Debug, clap::Args)]
 pub(super) struct ConfigCommand {
     #[command(subcommand)]

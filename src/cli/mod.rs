@@ -54,9 +54,7 @@ enum Command {
     /// the rest back to the head of the queue and exits with 0. Redis may be
     /// away at start or later: it tries again until it is there.
     Serve(ConfigFile),
-    /// Send one request through Redis and print the reply
     Call(call::Call),
-    /// Look at the configuration
     Config(config::ConfigCommand),
     /// Print a completion script for a shell
     ///

@@ -6,7 +6,10 @@
     reason = "a test that cannot go on fails, and says where"
 )]
 
+mod call;
 mod contract;
 mod decode_oracle;
+mod readme;
+mod redis_access;
 mod smoke;
 mod support;

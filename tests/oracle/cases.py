@@ -37,6 +37,9 @@ ALPHABET = (
     + list("😀\U0010ffff{}[](),:#")
 )
 SURROGATES = "\ud800\udbff\udc00\udfff\ud83d\ude00"
+PYTHON_ESCAPES = {
+    character: "\\" + letter for character, letter in zip("\a\b\f\n\r\t\v\\'\"", "abfnrtv\\'\"")
+}
 # Neither is a message.
 REJECTED = [
     "", " ", "\\", "{", "[", "(", "}", "[1", "[1}", "(1]", "{1: 2]", "{'a': 1", "[1 2]", "[,]",
@@ -151,14 +154,16 @@ def spelled_text(rng, meaning, language):
         kind = rng.random()
         if language == "python" and kind < 0.05:
             parts.append(rng.choice(["\\\n", "\\\r\n", "\\\r", "\\q", "\\8", "\\/", "\\é", "\t"]))
-        if language == "python" and kind < 0.3 and code < 0x100:
+        if language == "python" and rng.random() < 0.3 and character in PYTHON_ESCAPES:
+            parts.append(PYTHON_ESCAPES[character])
+        elif language == "python" and kind < 0.3 and code < 0x100:
             parts.append(rng.choice(python_escapes).format(code))
         elif language == "python" and kind < 0.4:
             parts.append(f"\\U{code:08x}")
         elif kind < 0.55 and code < 0x10000:
             parts.append(rng.choice(["\\u{:04x}", "\\u{:04X}"]).format(code))
         elif kind < 0.55 or 0xD800 <= code < 0xE000 or code < 0x20 or character in quote + "\\":
-            # As JSON escapes it; Python has all of these too.
+            # As JSON escapes it: Python has these too.
             parts.append(json.dumps(character)[1:-1] if character != "'" else "\\'")
         elif character == "/" and language == "json" and kind < 0.7:
             parts.append("\\/")

@@ -81,7 +81,13 @@ impl Store for SledStore {
     }
 
     async fn users(&self) -> Result<Vec<User>> {
-        self.read(all_users).await
+        // Off the thread that everything else runs on: there may be many.
+        let tree = self.tree.clone();
+        let users = tokio::task::spawn_blocking(move || all_users(&tree))
+            .await
+            .map_err(|_| StoreError::Engine("listing the users panicked".into()))??;
+        self.writer.progress().wait_durable().await?;
+        Ok(users)
     }
 
     async fn session(&self, token: &TokenHash) -> Result<Option<(Session, User)>> {

@@ -10,6 +10,8 @@
 mod datetime;
 mod numbers;
 mod parser;
+#[cfg(test)]
+mod properties;
 mod strings;
 #[cfg(test)]
 mod tests;
