@@ -197,9 +197,6 @@ impl Arguments {
         name: &str,
         limits: &Limits,
     ) -> Result<SecretString, Error> {
-        if matches!(self.peek(name), Some(Value::Null)) {
-            return Err(Error::EmptyPassword);
-        }
         let password = self.text(name)?;
         check_password(name, &password, limits)?;
         if password.is_empty() {
@@ -210,11 +207,6 @@ impl Arguments {
             return Err(Error::PasswordTooShort { min });
         }
         Ok(password.into())
-    }
-
-    fn peek(&self, name: &str) -> Option<&Value> {
-        self.position(name)
-            .and_then(|position| self.values[position].as_ref())
     }
 
     /// A required secret, such as a session token.

@@ -19,6 +19,7 @@ use crate::crash_point::crash_point;
 use super::availability::{Availability, Backoff};
 use super::connection::{ANSWER_TIMEOUT, Link};
 use super::crew::{Batch, Delivery};
+use super::dead_letter_log::DeadLetterLog;
 use super::keys::DEAD_LETTER_CAP;
 use super::{DeadLetter, Disposition, Finished, Handler, Settings, scripts};
 
@@ -30,8 +31,6 @@ const MAX_ROUND: usize = 128;
 const MAX_ROUND_BYTES: usize = 1 << 20;
 /// The slowest line on which a long reply still gets through: 800 kbit/s.
 const SLOWEST_BYTES_PER_MS: usize = 100;
-/// Dead letters are announced in the log at most this often.
-const DEAD_LETTER_LOG: Duration = Duration::from_secs(10);
 
 pub(super) struct Settler {
     settings: Arc<Settings>,
@@ -39,7 +38,7 @@ pub(super) struct Settler {
     handler: Arc<dyn Handler>,
     link: Link,
     connection: Option<MultiplexedConnection>,
-    dead_letters: DeadLetterLog,
+    dead_letters: Arc<DeadLetterLog>,
     undelivered: Vec<DeadLetter>,
 }
 
@@ -56,6 +55,7 @@ impl Settler {
         settings: Arc<Settings>,
         availability: Arc<Availability>,
         handler: Arc<dyn Handler>,
+        dead_letters: Arc<DeadLetterLog>,
     ) -> Self {
         Self {
             link: Link::new(settings.connector.clone(), Duration::ZERO),
@@ -63,7 +63,7 @@ impl Settler {
             availability,
             handler,
             connection: None,
-            dead_letters: DeadLetterLog::default(),
+            dead_letters,
             undelivered: Vec::new(),
         }
     }
@@ -190,7 +190,7 @@ impl Settler {
                 None => {}
             }
             if let Some(dead_letter) = &finished.dead_letter {
-                self.dead_letters.note(&dead_letter.reason);
+                self.dead_letters.note(1, &dead_letter.reason);
             }
             group.batch.open.fetch_sub(1, Ordering::Relaxed);
             if finished.left_outcome {
@@ -208,7 +208,7 @@ impl Settler {
     fn undeliverable(&mut self, finished: &Finished) {
         let reply = finished.reply.as_ref();
         if let Some(letter) = reply.and_then(|reply| self.handler.undeliverable(&reply.id)) {
-            self.dead_letters.note(&letter.reason);
+            self.dead_letters.note(1, &letter.reason);
             self.undelivered.push(letter);
         }
     }
@@ -377,28 +377,4 @@ fn parse_refused(answer: &[redis::Value]) -> RedisResult<HashMap<u32, String>> {
             ))
         })
         .collect()
-}
-
-/// Announces dead letters in the log, at a bounded rate: anybody can make
-/// them.
-#[derive(Default)]
-struct DeadLetterLog {
-    last: Option<std::time::Instant>,
-    silent: u64,
-}
-
-impl DeadLetterLog {
-    fn note(&mut self, reason: &str) {
-        if self.last.is_some_and(|at| at.elapsed() < DEAD_LETTER_LOG) {
-            self.silent += 1;
-            return;
-        }
-        self.last = Some(std::time::Instant::now());
-        let silent = std::mem::take(&mut self.silent);
-        warn!(
-            reason,
-            and_before = silent,
-            "a message became a dead letter"
-        );
-    }
 }

@@ -11,12 +11,12 @@ use redis::aio::MultiplexedConnection;
 use redis::{RedisResult, Value};
 use tokio::sync::watch;
 use tokio::time::sleep;
-use tracing::warn;
 
 use super::availability::{Availability, Backoff};
 use super::budget::Room;
 use super::connection::Link;
 use super::crew::{Crew, Messages};
+use super::dead_letter_log::DeadLetterLog;
 use super::keys::{DEAD_LETTER_CAP, OWNER_TTL};
 use super::take_over::TakeOver;
 use super::{Settings, recovery, scripts};
@@ -40,6 +40,7 @@ pub(super) struct Taker {
     availability: Arc<Availability>,
     pub(super) crew: Crew,
     pub(super) takeover: TakeOver,
+    dead_letters: Arc<DeadLetterLog>,
     stopped: watch::Receiver<bool>,
     link: Link,
     next_batch: u64,
@@ -66,7 +67,7 @@ struct Taken {
     /// Messages in the order of the queue.
     messages: Vec<Vec<u8>>,
     /// How many over-long ones became dead letters.
-    set_aside: usize,
+    set_aside: u64,
     /// Whether the queue was empty then.
     drained: bool,
 }
@@ -77,6 +78,7 @@ impl Taker {
         availability: Arc<Availability>,
         crew: Crew,
         takeover: TakeOver,
+        dead_letters: Arc<DeadLetterLog>,
         stopped: watch::Receiver<bool>,
     ) -> Self {
         Self {
@@ -85,6 +87,7 @@ impl Taker {
             availability,
             crew,
             takeover,
+            dead_letters,
             stopped,
             next_batch: 0,
             unanswered: None,
@@ -146,7 +149,7 @@ impl Taker {
     /// started.
     async fn resume(&mut self, connection: &mut MultiplexedConnection) -> RedisResult<()> {
         if let Some(number) = self.unanswered {
-            let batch = (self.settings.keys.boot, number);
+            let batch = (self.settings.keys.boot(), number);
             let messages = recovery::open_entries(connection, &self.settings.keys, batch).await?;
             self.unanswered = None;
             self.crew.work(messages, false).await;
@@ -205,11 +208,8 @@ impl Taker {
             Answer::Taken(taken) => {
                 self.owned = true;
                 if taken.set_aside > 0 {
-                    warn!(
-                        count = taken.set_aside,
-                        max_message_size = self.settings.max_message_size,
-                        "over-long messages became dead letters"
-                    );
+                    self.dead_letters
+                        .note(taken.set_aside, "longer than max_message_size");
                 }
                 Some(taken)
             }
@@ -226,7 +226,7 @@ impl Taker {
     }
 
     fn messages(&self, batch: u64, messages: Vec<Vec<u8>>) -> Messages {
-        let boot = self.settings.keys.boot;
+        let boot = self.settings.keys.boot();
         let count = messages.len();
         let open = messages.into_iter().zip(0..).map(|(message, position)| {
             let id = DeliveryId {
@@ -261,7 +261,7 @@ impl Taker {
             .arg(6)
             .arg(&keys.queue)
             .arg(&keys.taking)
-            .arg(keys.batch(keys.boot, batch))
+            .arg(keys.batch(keys.boot(), batch))
             .arg(&keys.lists)
             .arg(&keys.dead)
             .arg(&keys.owner)

@@ -88,7 +88,9 @@ pub fn decode(message: &[u8], limits: &MessageLimits) -> Result<Request, Box<Ref
     }
     let envelope = envelope(&value, limits);
     if let Some(flaw) = decoded.flaw {
-        let reply_to = envelope.id.is_some().then_some(envelope);
+        // An id that was itself spoiled names a list that nobody reads.
+        let usable = |id: &RequestId| !id.name().contains(char::REPLACEMENT_CHARACTER);
+        let reply_to = envelope.id.as_ref().is_some_and(usable).then_some(envelope);
         return Err(refuse(&flaw.to_string(), reply_to));
     }
     Ok(read_parts(value, envelope))

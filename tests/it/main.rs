@@ -7,6 +7,7 @@
 )]
 
 mod call;
+mod contract;
 mod decode_oracle;
 mod readme;
 mod redis_access;

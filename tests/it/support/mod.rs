@@ -7,7 +7,7 @@ mod client;
 mod daemon;
 mod redis_server;
 
-pub use client::{Client, Reply};
+pub use client::{Client, QUEUE, REPLIES, Reply};
 pub use daemon::Daemon;
 pub use redis_server::RedisServer;
 
