@@ -8,4 +8,5 @@
 
 mod decode_oracle;
 mod smoke;
+mod store_conformance;
 mod support;
