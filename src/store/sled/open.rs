@@ -7,7 +7,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 
 use super::records;
-use super::writer::Disk;
+use super::writer::{Disk, RESERVED_MIB};
 
 /// sled's data folder inside the working directory.
 const DATABASE: &str = "db";
@@ -105,6 +105,7 @@ pub(super) fn open(workdir: &Path) -> Result<Disk, OpenError> {
         data_file,
         commit_file,
         commit: found,
+        reserved_mib: RESERVED_MIB,
     })
 }
 
