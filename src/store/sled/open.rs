@@ -165,14 +165,16 @@ fn open_commit_file(path: &Path) -> Result<(File, u64), OpenError> {
         .truncate(false)
         .mode(0o600)
         .open(path)?;
-    let text = io::read_to_string(&file)?;
-    let text = text.trim_end();
-    let acknowledged = if text.is_empty() {
-        0
-    } else {
-        text.parse().map_err(|_| OpenError::BadCommitFile {
-            file: path.to_owned(),
-        })?
+    let bad = || OpenError::BadCommitFile {
+        file: path.to_owned(),
+    };
+    let text = io::read_to_string(&file).map_err(|error| match error.kind() {
+        io::ErrorKind::InvalidData => bad(),
+        _ => error.into(),
+    })?;
+    let acknowledged = match text.trim_end() {
+        "" => 0,
+        number => number.parse().map_err(|_| bad())?,
     };
     Ok((file, acknowledged))
 }
