@@ -5,7 +5,7 @@
 //! case that is not in the table is an unused function, which the compiler
 //! reports.
 
-mod bench;
+pub mod bench;
 mod concurrency;
 mod durability;
 mod linearizability;
