@@ -7,6 +7,7 @@
 )]
 
 mod decode_oracle;
+mod secrecy;
 mod sled_files;
 mod smoke;
 mod store_conformance;
