@@ -7,6 +7,7 @@
 )]
 
 mod decode_oracle;
+mod password_cost;
 mod secrecy;
 mod sled_files;
 mod smoke;

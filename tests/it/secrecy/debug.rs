@@ -65,7 +65,7 @@ fn shows_no_secret() {
         .with("PLATYPUSH_USERD_WORKDIR", "/nowhere")
         .with(
             "PLATYPUSH_USERD_REDIS__URL",
-            &format!("redis://a:{SECRET}@h/0"),
+            format!("redis://a:{SECRET}@h/0"),
         );
     let loaded = config::load(None, &environment).map_err(|e| e.to_string());
     let loaded = loaded.unwrap();
