@@ -9,11 +9,10 @@ use platypush_userd::clock::{Clock as _, SystemClock};
 use platypush_userd::credentials::one_time_code;
 use platypush_userd::model::User;
 use platypush_userd::store::Store as _;
-use platypush_userd::store::sled::SledStore;
 use serde_json::{Value, json};
 
 use crate::store_conformance::bench::{factor, proof, wait};
-use crate::support::{Daemon, Setup};
+use crate::support::{Daemon, Setup, open_store, wait_until_closed};
 
 const WEAK: &str = "$argon2id$v=19$m=8,t=1,p=1$";
 const STRONG: &str = "$argon2id$v=19$m=64,t=3,p=1$";
@@ -44,12 +43,13 @@ fn weak_records_of(others: &[&str]) -> Setup {
 
 /// The same workdir with other settings.
 fn start_anew(setup: &mut Setup, settings: &[(&str, &str)]) {
+    wait_until_closed(&setup.daemon.workdir());
     setup.daemon = Daemon::start_in(setup.daemon.folder(), &setup.redis, settings);
 }
 
 /// What stands in the store of a stopped daemon.
 fn users(daemon: &Daemon) -> Vec<User> {
-    let store = SledStore::open(&daemon.workdir()).unwrap();
+    let store = open_store(&daemon.workdir()).unwrap();
     wait(store.users()).unwrap()
 }
 
@@ -153,7 +153,7 @@ fn a_session_from_before_lives_on_when_the_record_is_strengthened() {
 #[test]
 fn a_code_counts_once_while_the_record_is_strengthened() {
     let mut setup = weak_records_of(&["bob"]);
-    let store = SledStore::open(&setup.daemon.workdir()).unwrap();
+    let store = open_store(&setup.daemon.workdir()).unwrap();
     let bob = wait(store.user_by_name("bob")).unwrap().unwrap();
     wait(store.set_second_factor(proof(&bob), Some(factor(0)))).unwrap();
     drop(store);

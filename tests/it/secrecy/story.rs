@@ -7,14 +7,13 @@ use platypush_userd::clock::{Clock as _, SystemClock};
 use platypush_userd::credentials::{one_time_code, token_hash};
 use platypush_userd::model::{SecondFactor, TotpSecret};
 use platypush_userd::store::Store as _;
-use platypush_userd::store::sled::SledStore;
 use serde_json::{Value, json};
 use sha2::{Digest as _, Sha256};
 
 use super::everything_below;
 use super::scan::Secrets;
 use crate::store_conformance::bench::{proof, wait};
-use crate::support::{Client, Daemon, RedisServer, Reply};
+use crate::support::{Client, Daemon, RedisServer, Reply, open_store, wait_until_closed};
 
 /// A text that stands nowhere by chance.
 fn unmistakable(name: &str) -> String {
@@ -333,7 +332,7 @@ fn stop_and_kill(story: &mut Story, daemon: &mut Daemon, alice: &str) {
 
 /// Switches a second factor on for bob, whose daemon is stopped.
 fn switch_factor_on(story: &mut Story, daemon: &Daemon) -> SecondFactor {
-    let store = SledStore::open(&daemon.workdir()).unwrap();
+    let store = open_store(&daemon.workdir()).unwrap();
     let factor = SecondFactor {
         secret: TotpSecret::new(Sha256::digest("the second factor")[..20].to_vec()),
         last_step: 0,
@@ -341,6 +340,8 @@ fn switch_factor_on(story: &mut Story, daemon: &Daemon) -> SecondFactor {
     story.kept.add("second factor", factor.secret.expose());
     let bob = wait(store.user_by_name("bob")).unwrap().unwrap();
     wait(store.set_second_factor(proof(&bob), Some(factor.clone()))).unwrap();
+    drop(store);
+    wait_until_closed(&daemon.workdir());
     factor
 }
 
@@ -359,7 +360,7 @@ fn one_time_codes(story: &mut Story, alice: &str, factor: &SecondFactor) {
 }
 
 fn search(story: &mut Story, daemon: &Daemon) {
-    let store = SledStore::open(&daemon.workdir()).unwrap();
+    let store = open_store(&daemon.workdir()).unwrap();
     for user in wait(store.users()).unwrap() {
         let record = user.password.expose().as_bytes();
         story.kept.add("password record", record);

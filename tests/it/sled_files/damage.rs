@@ -9,7 +9,7 @@ use std::path::Path;
 use platypush_userd::store::Store as _;
 use platypush_userd::store::sled::{OpenError, SledStore};
 
-use super::{COMMIT_FILE, add_users, copy_folder, database_of, names_in, open};
+use super::{COMMIT_FILE, add_users, copy_folder, database_of, names_in, open, wait_until_closed};
 use crate::store_conformance::bench::{at_once, new_session, proof, token, wait};
 
 const NAMES: [&str; 3] = ["alice", "bob", "carol"];
@@ -93,6 +93,7 @@ fn a_database_of_several_segments_that_is_damaged_is_refused_or_whole() {
         }
     });
     drop(store);
+    wait_until_closed(folder.path());
     let size = size(folder.path());
     assert!(size > 4 << 20, "{size} is less than a segment");
 
@@ -203,7 +204,7 @@ fn a_commit_file_that_holds_something_else_is_refused_by_name() {
 fn an_open_database_is_not_opened_again() {
     let folder = database_of(&NAMES);
     let first = open(folder.path()).unwrap();
-    assert!(open(folder.path()).is_err());
+    assert!(SledStore::open(folder.path()).is_err());
     assert_eq!(names_in(&first), NAMES);
     drop(first);
     assert_eq!(names_in(&open(folder.path()).unwrap()), NAMES);

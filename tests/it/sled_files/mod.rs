@@ -7,17 +7,14 @@ mod stored;
 use std::fs;
 use std::path::Path;
 
-use platypush_userd::store::sled::{OpenError, SledStore};
+use platypush_userd::store::sled::SledStore;
 use platypush_userd::store::{Store as _, Witness};
 
 use crate::store_conformance::bench::{new_user, proof, wait};
+use crate::support::{open_store as open, wait_until_closed};
 
 /// The file with the number of the last commit.
 const COMMIT_FILE: &str = "commit";
-
-fn open(workdir: &Path) -> Result<SledStore, OpenError> {
-    SledStore::open(workdir)
-}
 
 /// A database with these users, closed.
 fn database_of(names: &[&str]) -> tempfile::TempDir {
@@ -34,6 +31,8 @@ fn add_users(workdir: &Path, names: &[&str]) {
         let witness = first.map_or(Witness::NoUsers, |user| Witness::Password(proof(&user)));
         wait(store.create_user(new_user(name), witness)).unwrap();
     }
+    drop(store);
+    wait_until_closed(workdir);
 }
 
 fn names_in(store: &SledStore) -> Vec<String> {

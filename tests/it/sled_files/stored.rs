@@ -9,7 +9,7 @@ use platypush_userd::model::{PasswordRecord, SecondFactor, Session, TokenHash, T
 use platypush_userd::store::sled::OpenError;
 use platypush_userd::store::{NewSession, NewUser, PasswordWitness, Store, StoreError, Witness};
 
-use super::{copy_folder, database_of, open};
+use super::{copy_folder, database_of, open, wait_until_closed};
 use crate::store_conformance::bench::{at, proof, wait};
 
 /// A database as version 0.1 wrote it (schema 1): [`make_stored`].
@@ -142,6 +142,7 @@ fn make_stored() {
 
 /// Writes to a closed database behind the program's back.
 fn write(workdir: &Path, key: &[u8], value: &[u8]) {
+    wait_until_closed(workdir);
     let config = sled::Config::new()
         .path(workdir.join("db"))
         .segment_size(4 << 20);

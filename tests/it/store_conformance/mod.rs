@@ -22,6 +22,8 @@ mod witnesses;
 use platypush_userd::store::{Store, sled::SledStore};
 use tempfile::TempDir;
 
+use crate::support::open_store;
+
 /// A store under test, with what it stands on.
 pub trait Engine: Send + Sync + 'static {
     /// An empty store.
@@ -50,7 +52,7 @@ impl Engine for Sled {
 
     fn reopen(&mut self) {
         drop(self.store.take());
-        self.store = Some(SledStore::open(self.folder.path()).unwrap());
+        self.store = Some(open_store(self.folder.path()).unwrap());
     }
 }
 
