@@ -1,6 +1,7 @@
 //! Nothing secret in a log, an error, a dead letter or, in clear, on disk.
 
 mod debug;
+mod mistakes;
 mod scan;
 mod story;
 

@@ -11,6 +11,7 @@ use serde_json::{Value, json};
 use sha2::{Digest as _, Sha256};
 
 use super::everything_below;
+use super::mistakes::{odd_messages, unreadable_messages, wrong_arguments};
 use super::scan::Secrets;
 use crate::store_conformance::bench::{proof, wait};
 use crate::support::{Client, Daemon, RedisServer, Reply, open_store, wait_until_closed};
@@ -21,8 +22,8 @@ fn unmistakable(name: &str) -> String {
 }
 
 /// Who speaks to the daemon, and all that is known to be secret.
-struct Story {
-    client: Client,
+pub struct Story {
+    pub client: Client,
     request_token: String,
     /// Must stand nowhere.
     secrets: Secrets,
@@ -32,12 +33,12 @@ struct Story {
     /// What was answered, without the tokens it was for.
     replies: Vec<String>,
     log: Vec<String>,
-    dead_letters_due: usize,
+    pub dead_letters_due: usize,
 }
 
 impl Story {
     /// A new password, known from now on to be secret.
-    fn password(&mut self, name: &str) -> String {
+    pub fn password(&mut self, name: &str) -> String {
         let password = unmistakable(name);
         self.secrets.add_password(name, &password);
         password
@@ -50,7 +51,7 @@ impl Story {
         })
     }
 
-    fn call(&mut self, action: &str, args: Value) -> Reply {
+    pub fn call(&mut self, action: &str, args: Value) -> Reply {
         let id = Client::new_id();
         let message = self.message(&id, &format!("user.{action}"), &args);
         self.client.push(message.to_string());
@@ -58,7 +59,7 @@ impl Story {
     }
 
     /// A message that is not as it should be, with its id in it.
-    fn call_oddly(&mut self, change: impl FnOnce(&mut Value)) {
+    pub fn call_oddly(&mut self, change: impl FnOnce(&mut Value)) {
         let id = Client::new_id();
         let args = json!({"username": "alice", "password": self.password(&id)});
         let mut message = self.message(&id, "user.authenticate_user", &args);
@@ -67,7 +68,7 @@ impl Story {
         assert_eq!(self.answer(&id).errors().len(), 1, "{id}");
     }
 
-    fn answer(&mut self, id: &str) -> Reply {
+    pub fn answer(&mut self, id: &str) -> Reply {
         let mut raw = self.client.raw_reply(id);
         let reply = Reply(serde_json::from_str(&raw).unwrap());
         // The one place where a token may be shown.
@@ -89,7 +90,7 @@ impl Story {
     }
 
     /// Nothing is checked of these but that they are refused.
-    fn refused(&mut self, action: &str, args: Value) {
+    pub fn refused(&mut self, action: &str, args: Value) {
         let reply = self.call(action, args);
         assert_eq!(reply.errors().len(), 1, "{action}: {reply:?}");
     }
@@ -206,100 +207,6 @@ fn people_come_and_go(story: &mut Story) -> String {
     let expired = story.call("create_session", args).ok()["session_token"].clone();
     story.refused("authenticate_session", json!([expired]));
     alice
-}
-
-/// Secrets where they belong, in forms in which they do not.
-fn wrong_arguments(story: &mut Story) {
-    let password = story.password("misplaced");
-    let long = story.password("long").repeat(100);
-    for odd in [
-        json!([password]),
-        json!({password.as_str(): password}),
-        json!({"password": {"password": password}}),
-        json!(1234.5678),
-        json!(true),
-        json!(long),
-    ] {
-        story.refused("create_user", json!({"username": "eve", "password": odd}));
-        story.refused("authenticate_user", json!(["alice", odd]));
-        story.refused("update_password", json!(["alice", odd, odd]));
-        story.refused("create_session", json!(["alice", password, [odd]]));
-        story.refused("authenticate_session", json!([[odd]]));
-        let as_eve = json!({"executing_user": "eve", "executing_user_password": [odd]});
-        story.refused("delete_user", as_eve);
-    }
-    let p = password.as_str();
-    story.refused(
-        "create_user",
-        json!({"username": "eve", "password": p, "pasword": p}),
-    );
-    story.refused("create_user", json!({"username": "", "password": p}));
-    story.refused("create_user", json!({"password": p}));
-    story.refused("create_user", json!(["eve", p, p, p, p, p, p, p]));
-    story.refused(
-        "authenticate_user",
-        json!({"username": ["alice"], "password": p}),
-    );
-    story.refused("authenticate_user", json!({"password": p}));
-    story.refused("create_session", json!(["alice", p, p, "garbage"]));
-    story.refused("get_users", json!([p]));
-    story.refused("get_users", json!(p));
-    story.refused("update_password", json!(["alice", p, ""]));
-}
-
-/// Requests that are answered, but not run.
-fn odd_messages(story: &mut Story) {
-    story.call_oddly(|message| message["action"] = json!("user.nope"));
-    story.call_oddly(|message| message["action"] = json!("nope.create_user"));
-    story.call_oddly(|message| message["action"] = json!({"password": message["args"]}));
-    story.call_oddly(|message| message["token"] = message["args"]["password"].clone());
-    story.call_oddly(|message| message["token"] = json!([message["args"]]));
-    story.call_oddly(|message| message["target"] = json!("somebody else"));
-    story.call_oddly(|message| message["target"] = json!([message["args"]]));
-    story.call_oddly(|message| message["_timestamp"] = json!(1));
-    story.call_oddly(|message| message["args"] = message["args"]["password"].clone());
-    // Another key for the password, and a reply list that is none.
-    story.call_oddly(|message| message["args"]["secret"] = message["args"]["password"].clone());
-}
-
-/// Messages that become dead letters.
-fn unreadable_messages(story: &mut Story) {
-    let p = story.password("unreadable");
-    let deep = format!("{}{}{}", "[".repeat(5_000), p, "]".repeat(5_000));
-    let long = format!(
-        r#"{{"type": "request", "args": {{"password": "{}"}}}}"#,
-        p.repeat(500)
-    );
-    let messages = [
-        p.clone(),
-        format!("{p}\0\u{feff}"),
-        format!(r#""{p}""#),
-        format!(r#"["{p}", {{"password": "{p}"}}]"#),
-        format!(r#"{{"type": "request", "action": "user.create_user", "args": ["eve", "{p}""#),
-        format!(r#"{{"type": "request", "args": {{"password": "{p}" "x": 1}}}}"#),
-        format!(r#"{{"type": "request", {p}: 1}}"#),
-        format!(r#"{{"type": "response", "response": {{"output": "{p}"}}, "password": "{p}"}}"#),
-        format!(r#"{{"type": ["{p}"], "id": ["{p}"], "action": ["{p}"], "origin": ["{p}"]}}"#),
-        format!(r#"{{"password": "{p}", "args": {{"password": "{p}"}}}}"#),
-        format!(r#"{{'type': 'request', 'args': {{'password': '{p}' + 'x'}}}}"#),
-        format!("{{'type': 'request', 'args': {{'password': '{p}\\x'}}}}"),
-        format!("{{'type': 'request', 'args': {{'password': open('{p}')}}}}"),
-        deep,
-        long,
-    ];
-    story.dead_letters_due += messages.len() + 2;
-    for message in messages {
-        story.client.push(message);
-    }
-    let mut bytes = p.clone().into_bytes();
-    bytes.insert(30, 0xff);
-    story.client.push(bytes);
-    // One that is answered too: half of a surrogate pair in the password.
-    let id = Client::new_id();
-    story.client.push(format!(
-        r#"{{"type": "request", "id": "{id}", "action": "user.get_users", "args": ["{p}\ud800"]}}"#
-    ));
-    assert_eq!(story.answer(&id).errors().len(), 1);
 }
 
 /// Ends with work under way, in both ways; what was pushed is answered.

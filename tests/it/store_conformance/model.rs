@@ -81,6 +81,7 @@ impl Call {
                     loop {
                         let step = store.sweep_sessions(after, limit, now).await?;
                         removed += step.removed;
+                        assert!(step.next.is_none() || step.next > after, "it goes forward");
                         after = step.next;
                         if after.is_none() {
                             break Found::Removed(removed);
