@@ -157,7 +157,10 @@ pub fn switch_on_second_factor(setup: &mut Setup, usernames: &[impl AsRef<str>])
                 secret: Codes::of(username).0,
                 last_step: 0,
             };
-            store.set_second_factor(seen, Some(factor)).await.unwrap();
+            store
+                .set_second_factor(seen, Some(factor), None)
+                .await
+                .unwrap();
         });
     }
     drop(store);
