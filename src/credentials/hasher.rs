@@ -9,6 +9,7 @@ use std::time::Duration;
 use secrecy::{ExposeSecret as _, SecretString};
 use tokio::sync::oneshot;
 
+use super::error::HasherError;
 use super::password::{self, Argon2Parameters, Memory};
 use crate::model::PasswordRecord;
 
@@ -17,30 +18,6 @@ const KEEP_MEMORY: Duration = Duration::from_secs(5);
 /// Niceness of the hashing threads: look-ups go first (19 would starve them
 /// on a busy machine).
 const NICENESS: i32 = 10;
-
-/// Why a password could not be hashed or checked. Nothing of it depends on
-/// the password.
-#[derive(Debug, thiserror::Error)]
-pub enum HasherError {
-    /// The stored record is no Argon2id PHC string.
-    #[error("a stored password record is unreadable: restore a backup, or set a new password")]
-    Record,
-    /// Argon2 refused its input.
-    #[error("argon2: {0}")]
-    Argon2(String),
-    /// The operating system gave no randomness.
-    #[error("no randomness from the operating system: {0}")]
-    Randomness(String),
-    /// No room for the work memory.
-    #[error("not enough memory for a password hash: lower password.memory_kib or password.threads")]
-    OutOfMemory,
-    /// A hashing thread panicked.
-    #[error("a password hash panicked")]
-    Panicked,
-    /// No thread could be started.
-    #[error("cannot start a hashing thread: {0}")]
-    Thread(String),
-}
 
 type Job = Box<dyn FnOnce(&mut Memory) + Send>;
 

@@ -4,6 +4,7 @@
 //! (OWASP ASVS 5.0, 6.3.8), and hands out a witness of what it was checked
 //! against, for the store to compare when it acts on it.
 
+mod error;
 mod hasher;
 pub mod one_time_code;
 mod password;
@@ -13,7 +14,8 @@ use std::sync::Arc;
 
 use secrecy::{ExposeSecret as _, SecretString};
 
-pub use self::hasher::{Hasher, HasherError};
+pub use self::error::HasherError;
+pub use self::hasher::Hasher;
 pub use self::password::Argon2Parameters;
 pub use self::token::SessionToken;
 use crate::clock::Clock;
