@@ -50,6 +50,8 @@ fn forms(secret: &[u8]) -> Vec<(&'static str, Vec<u8>)> {
         ("hex", hex::encode(secret).into_bytes()),
         ("HEX", hex::encode_upper(secret).into_bytes()),
         ("list of numbers", format!("{secret:?}").into_bytes()),
+        ("list of hex", format!("{secret:02x?}").into_bytes()),
+        ("list of HEX", format!("{secret:02X?}").into_bytes()),
     ];
     for shift in 0..3 {
         forms.push(("base64", base64(secret, shift, b"+/")));
@@ -95,6 +97,8 @@ fn a_secret_is_found_in_every_form_and_place() {
         "636f727265637420686f727365",
         "636F727265637420686F727365",
         "[99, 111, 114, 114, 101, 99, 116, 32, 104]",
+        "[63, 6f, 72, 72, 65, 63, 74, 20, 68]",
+        "[63, 6F, 72, 72, 65, 63, 74, 20, 68]",
         "Y29ycmVjdCBob3JzZSAiYmF0dGVyeSIgc3TDpHBsZQ==",
         "LWNvcnJlY3QgaG9yc2UgImJhdHRlcnkiIHN0w6RwbGU=",
         "LS1jb3JyZWN0IGhvcnNlICJiYXR0ZXJ5IiBzdMOkcGxl",
