@@ -125,7 +125,7 @@ fn open_sled(folder: &Path) -> Result<::sled::Db, OpenError> {
 /// Makes an error of a panic: sled meets some damaged files with one.
 fn catch<T>(open: impl FnOnce() -> ::sled::Result<T>) -> Result<T, String> {
     match catch_unwind(AssertUnwindSafe(open)) {
-        Ok(opened) => opened.map_err(|error| error.to_string()),
+        Ok(opened) => opened.map_err(|error| super::engine_error(error).to_string()),
         Err(_) => Err("its files are damaged".to_owned()),
     }
 }

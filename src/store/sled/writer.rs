@@ -197,8 +197,8 @@ impl Writer {
 }
 
 impl Drop for Writer {
-    /// Lets the writer finish what it was given and waits for it, so that the
-    /// database is closed when the store is gone.
+    /// Lets the writer finish what it was given and waits for it. (sled's own
+    /// threads may hold the file for a moment longer.)
     fn drop(&mut self) {
         drop(self.orders.take());
         if let Some(Err(_)) = self.thread.take().map(thread::JoinHandle::join) {
