@@ -14,7 +14,7 @@ use tracing::{debug, info, warn};
 use crate::actions::{ACTIONS, Limits, World};
 use crate::clock::{Clock, SystemClock};
 use crate::config::Config;
-use crate::credentials::{Argon2Parameters, Credentials, Hasher};
+use crate::credentials::{Argon2Parameters, Credentials, Hasher, Vault};
 use crate::dispatch::{Dispatcher, Parts, Policy, Turns};
 use crate::keyring::Keyring;
 use crate::lifecycle::{self, Termination};
@@ -26,8 +26,6 @@ use crate::workdir::Workdir;
 
 /// Notes of what is running, in the working directory.
 const RUNNING_FILE: &str = "running";
-/// What the store's key check is sealed as.
-const KEY_CHECK: &[u8] = b"key check";
 /// Sessions looked at in one sweeping step.
 const SWEEP_STEP: usize = 256;
 /// Pause between two steps: sweeping must not be felt.
@@ -55,7 +53,7 @@ pub async fn serve(config: &Config) -> Result<()> {
     })
     .context("cannot start the watchdog")?;
 
-    let keyring = Arc::new(open_keyring(workdir.path(), &*store).await?);
+    let (keyring, vault) = open_keys(workdir.path(), &*store).await?;
     let hashing_turns = hashing_turns(config);
     let (running, left) = Running::open(
         &workdir.path().join(RUNNING_FILE),
@@ -65,7 +63,7 @@ pub async fn serve(config: &Config) -> Result<()> {
     let dispatcher = Arc::new(
         Dispatcher::new(Parts {
             actions: ACTIONS,
-            world: world(config, Arc::clone(&store) as Arc<dyn Store>)?,
+            world: world(config, Arc::clone(&store) as Arc<dyn Store>, vault)?,
             policy: policy(config)?,
             turns: Turns::new(hashing_turns, Arc::clone(&running)),
             keyring,
@@ -127,20 +125,21 @@ async fn foreign_store(status: &mut watch::Receiver<Status>) -> String {
     }
 }
 
-/// The keys, held against what was sealed when the store was first used with
-/// them.
-async fn open_keyring(workdir: &Path, store: &dyn Store) -> Result<Keyring> {
-    let check = store.key_check().await?;
-    let keyring = Keyring::open(workdir, check.is_none())?;
-    match check {
-        Some(sealed) if keyring.open_sealed(KEY_CHECK, &sealed).is_some() => {}
-        Some(_) => return Err(keyring.wrong().into()),
+/// The keys, held against what was sealed with them when the store was first
+/// used.
+async fn open_keys(workdir: &Path, store: &dyn Store) -> Result<(Arc<Keyring>, Vault)> {
+    let sealed = store.hash_key().await?;
+    let keyring = Arc::new(Keyring::open(workdir, sealed.is_none())?);
+    let sealed = match sealed {
+        Some(sealed) => sealed,
         None => {
-            let sealed = keyring.sealer()?.seal(KEY_CHECK, b"");
-            store.set_key_check(sealed).await?;
+            let sealed = Vault::new_hash_key(&keyring)?;
+            store.set_hash_key(sealed.clone()).await?;
+            sealed
         }
-    }
-    Ok(keyring)
+    };
+    let vault = Vault::open(Arc::clone(&keyring), &sealed).ok_or_else(|| keyring.wrong())?;
+    Ok((keyring, vault))
 }
 
 /// Twice the hashing threads: one request hashes while another waits for the
@@ -149,7 +148,7 @@ const fn hashing_turns(config: &Config) -> usize {
     config.password.threads.saturating_mul(2)
 }
 
-fn world(config: &Config, store: Arc<dyn Store>) -> Result<World> {
+fn world(config: &Config, store: Arc<dyn Store>, vault: Vault) -> Result<World> {
     let clock: Arc<dyn Clock> = Arc::new(SystemClock);
     let password = &config.password;
     let parameters = Argon2Parameters::new(
@@ -160,9 +159,10 @@ fn world(config: &Config, store: Arc<dyn Store>) -> Result<World> {
     let threads = NonZeroUsize::new(password.threads).unwrap_or(NonZeroUsize::MIN);
     let hasher = Hasher::start(parameters, threads)?;
     Ok(World {
-        credentials: Credentials::new(Arc::clone(&store), hasher, Arc::clone(&clock))?,
+        credentials: Credentials::new(Arc::clone(&store), hasher, vault, Arc::clone(&clock))?,
         store,
         clock,
+        issuer: format!("platypush@{}", config.device_id),
         limits: Limits {
             max_username_length: config.max_username_length,
             min_password_length: password.min_length,

@@ -77,6 +77,17 @@ pub enum Error {
     /// The password is right, the one-time code is not.
     #[error("invalid_otp_code")]
     InvalidCode,
+    /// No usable secret for an authenticator.
+    #[error(
+        "otp_secret must be base32 of at least 128 bits (26 characters): call enable_otp with dry_run to get one"
+    )]
+    BadOtpSecret,
+    /// Switched on already.
+    #[error("2FA is already enabled for {0}: disable it first")]
+    OtpEnabled(String),
+    /// Not switched on.
+    #[error("2FA is not enabled for {0}")]
+    OtpNotEnabled(String),
     /// Unknown, expired or deleted session.
     #[error("Invalid session token")]
     InvalidSession,

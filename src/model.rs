@@ -3,8 +3,6 @@
 
 use std::fmt;
 
-use zeroize::Zeroizing;
-
 use crate::clock::Timestamp;
 
 /// Number of a user: from 1, without gaps, never used again.
@@ -28,14 +26,64 @@ pub struct User {
     pub second_factor: Option<SecondFactor>,
 }
 
-/// A second factor: one-time codes by RFC 6238.
-#[derive(Debug, Clone, PartialEq)]
+/// A second factor: one-time codes by RFC 6238, and backup codes.
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SecondFactor {
-    /// The secret shared with the user's authenticator.
-    pub secret: TotpSecret,
+    /// The secret shared with the user's authenticator, sealed.
+    pub secret: Sealed,
     /// The last time step a code was accepted for. Neither it nor an earlier
     /// one is accepted again (RFC 6238, section 5.2).
     pub last_step: u64,
+    /// The backup codes that are left.
+    pub backup_codes: Vec<CodeHash>,
+}
+
+impl SecondFactor {
+    /// Takes a code, so that it is never accepted again. `false` where it is
+    /// not there to be taken, or no longer.
+    pub fn take(&mut self, code: &CodeUse) -> bool {
+        match code {
+            CodeUse::Step(step) if *step > self.last_step => {
+                self.last_step = *step;
+                true
+            }
+            CodeUse::Step(_) => false,
+            CodeUse::Backup(hash) => {
+                let before = self.backup_codes.len();
+                self.backup_codes.retain(|code| code != hash);
+                self.backup_codes.len() < before
+            }
+        }
+    }
+}
+
+/// A code that was right, as the store takes it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum CodeUse {
+    /// A one-time code, good for this time step.
+    Step(u64),
+    /// A backup code.
+    Backup(CodeHash),
+}
+
+/// Keyed hash of a backup code.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub struct CodeHash(pub [u8; 32]);
+
+impl fmt::Debug for CodeHash {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("CodeHash(…)")
+    }
+}
+
+/// Something that only the keys of the working directory open.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Sealed(pub Vec<u8>);
+
+impl fmt::Debug for Sealed {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Sealed(…)")
+    }
 }
 
 /// A session as the store keeps it, under the hash of its token.
@@ -54,6 +102,16 @@ pub struct Session {
 }
 
 impl Session {
+    /// What the session is called where its token must not be: a part of the
+    /// token's hash, from which the token cannot be found.
+    #[must_use]
+    pub fn id(&self) -> String {
+        self.token.0[..8]
+            .iter()
+            .map(|b| format!("{b:02x}"))
+            .collect()
+    }
+
     /// Whether the session authenticates `user` at `now`.
     #[must_use]
     pub fn is_valid(&self, user: &User, now: Timestamp) -> bool {
@@ -98,30 +156,6 @@ impl PasswordRecord {
 impl fmt::Debug for PasswordRecord {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("PasswordRecord(…)")
-    }
-}
-
-/// The secret of an authenticator, raw bytes.
-#[derive(Clone, PartialEq, Eq)]
-pub struct TotpSecret(Zeroizing<Vec<u8>>);
-
-impl TotpSecret {
-    /// Wraps the raw bytes.
-    #[must_use]
-    pub fn new(bytes: Vec<u8>) -> Self {
-        Self(Zeroizing::new(bytes))
-    }
-
-    /// The raw bytes, for the store and the code check.
-    #[must_use]
-    pub fn expose(&self) -> &[u8] {
-        &self.0
-    }
-}
-
-impl fmt::Debug for TotpSecret {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("TotpSecret(…)")
     }
 }
 

@@ -168,7 +168,7 @@ impl Arguments {
     }
 
     /// Optional text: null and empty text are none.
-    fn optional_text(&mut self, name: &str) -> Result<Option<String>, Error> {
+    pub(super) fn optional_text(&mut self, name: &str) -> Result<Option<String>, Error> {
         if !self.has(name) {
             return Ok(None);
         }

@@ -80,7 +80,7 @@ async fn authenticate(
 ) -> Result<Reason, Error> {
     match world.credentials.verify(username, password, code).await? {
         Verdict::Verified(verified) => {
-            if verified.witness.step.is_some() {
+            if verified.witness.code.is_some() {
                 let outcome = call.outcome(move |()| answer(Reason::None, details))?;
                 world.store.use_code(verified.witness, outcome).await?;
             }

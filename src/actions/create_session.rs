@@ -6,7 +6,7 @@ use super::signature::{CODE, USERNAME};
 use super::{
     Action, Arguments, Call, Cost, Kind, Output, Parameter, Signature, World, until_settled,
 };
-use crate::credentials::{SessionToken, Verdict};
+use crate::credentials::SessionToken;
 use crate::error::Error;
 use crate::store::NewSession;
 
@@ -53,16 +53,10 @@ impl Action for CreateSession {
         let expires_at = arguments.time("expires_at")?;
 
         until_settled(|| async {
-            let verdict = world
+            let verified = world
                 .credentials
-                .verify(&username, &password, code.as_ref())
+                .prove(&username, &password, code.as_ref())
                 .await?;
-            let verified = match verdict {
-                Verdict::Verified(verified) => verified,
-                Verdict::InvalidCredentials => return Err(Error::InvalidCredentials),
-                Verdict::MissingCode => return Err(Error::MissingCode),
-                Verdict::InvalidCode => return Err(Error::InvalidCode),
-            };
             let token = SessionToken::generate()?;
             let new = NewSession {
                 token: token.hash(),

@@ -25,10 +25,15 @@ mod call;
 mod create_session;
 mod create_user;
 mod delete_session;
+mod delete_sessions;
 mod delete_user;
+mod disable_otp;
+mod enable_otp;
+mod get_sessions;
 mod get_user_by_session;
 mod get_users;
 mod output;
+mod refresh_backup_codes;
 mod signature;
 mod time;
 mod update_password;
@@ -57,6 +62,11 @@ pub const ACTIONS: &[&dyn Action] = &[
     &delete_session::DeleteSession,
     &get_users::GetUsers,
     &get_user_by_session::GetUserBySession,
+    &enable_otp::EnableOtp,
+    &disable_otp::DisableOtp,
+    &refresh_backup_codes::RefreshBackupCodes,
+    &get_sessions::GetSessions,
+    &delete_sessions::DeleteSessions,
 ];
 
 /// The plugin whose actions these are.
@@ -70,6 +80,8 @@ pub struct World {
     pub credentials: Credentials,
     /// The time.
     pub clock: Arc<dyn Clock>,
+    /// Who is named as the issuer of second factors.
+    pub issuer: String,
     /// Bounds of arguments.
     pub limits: Limits,
 }

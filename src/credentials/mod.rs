@@ -6,9 +6,10 @@
 
 mod error;
 mod hasher;
-pub mod one_time_code;
 mod password;
+mod second_factor;
 mod token;
+mod vault;
 
 use std::sync::Arc;
 
@@ -17,16 +18,19 @@ use secrecy::{ExposeSecret as _, SecretString};
 pub use self::error::HasherError;
 pub use self::hasher::Hasher;
 pub use self::password::Argon2Parameters;
+pub use self::second_factor::{BackupCode, STEP_SECONDS, TotpSecret};
 pub use self::token::SessionToken;
+pub use self::vault::Vault;
 use crate::clock::Clock;
 use crate::error::Error;
-use crate::model::{PasswordRecord, Session, TokenHash, User};
+use crate::model::{CodeHash, PasswordRecord, SecondFactor, Session, TokenHash, User};
 use crate::store::{PasswordWitness, Store, StoreError, Witness};
 
 /// Checks credentials against the store.
 pub struct Credentials {
     store: Arc<dyn Store>,
     hasher: Hasher,
+    vault: Vault,
     clock: Arc<dyn Clock>,
     /// What the password of an unknown user is checked against.
     nobody: PasswordRecord,
@@ -81,12 +85,14 @@ impl Credentials {
     pub fn new(
         store: Arc<dyn Store>,
         hasher: Hasher,
+        vault: Vault,
         clock: Arc<dyn Clock>,
     ) -> Result<Self, Error> {
         let nobody = hasher.parameters().unmatchable_record()?;
         Ok(Self {
             store,
             hasher,
+            vault,
             clock,
             nobody,
         })
@@ -109,12 +115,13 @@ impl Credentials {
         let Some(user) = user.filter(|_| right) else {
             return Ok(Verdict::InvalidCredentials);
         };
-        let step = match (&user.second_factor, code) {
+        let code = match (&user.second_factor, code) {
             (None, _) => None,
             (Some(_), None) => return Ok(Verdict::MissingCode),
             (Some(factor), Some(code)) => {
-                match one_time_code::check(factor, code.expose_secret(), self.clock.now()) {
-                    Some(step) => Some(step),
+                let code = code.expose_secret();
+                match second_factor::check(&self.vault, user.id, factor, code, self.clock.now())? {
+                    Some(code) => Some(code),
                     None => return Ok(Verdict::InvalidCode),
                 }
             }
@@ -124,9 +131,27 @@ impl Credentials {
             user_id: user.id,
             record: user.password.clone(),
             generation: user.generation,
-            step,
+            code,
         };
         Ok(Verdict::Verified(Verified { user, witness }))
+    }
+
+    /// The same for actions that fail with what was wrong.
+    ///
+    /// # Errors
+    /// What was wrong, or why the check failed.
+    pub async fn prove(
+        &self,
+        username: &str,
+        password: &SecretString,
+        code: Option<&SecretString>,
+    ) -> Result<Verified, Error> {
+        match self.verify(username, password, code).await? {
+            Verdict::Verified(verified) => Ok(verified),
+            Verdict::InvalidCredentials => Err(Error::InvalidCredentials),
+            Verdict::MissingCode => Err(Error::MissingCode),
+            Verdict::InvalidCode => Err(Error::InvalidCode),
+        }
     }
 
     /// Checks an executing user's password or session token, either of which
@@ -166,6 +191,38 @@ impl Credentials {
     /// When hashing fails.
     pub async fn hash(&self, password: &SecretString) -> Result<PasswordRecord, Error> {
         Ok(self.hasher.hash(password).await?)
+    }
+
+    /// A second factor for a user, with its backup codes, once `code` shows
+    /// that the user's authenticator knows the secret. The step of that code
+    /// is used: it does not log in.
+    ///
+    /// # Errors
+    /// [`Error::InvalidCode`] where it does not.
+    pub fn new_second_factor(
+        &self,
+        user: &User,
+        secret: &TotpSecret,
+        code: &SecretString,
+    ) -> Result<(SecondFactor, Vec<BackupCode>), Error> {
+        let last_step = secret
+            .step_of(code.expose_secret().trim(), self.clock.now())
+            .ok_or(Error::InvalidCode)?;
+        let (codes, backup_codes) = self.new_backup_codes(user)?;
+        let factor = SecondFactor {
+            secret: self.vault.seal_totp(user.id, secret)?,
+            last_step,
+            backup_codes,
+        };
+        Ok((factor, codes))
+    }
+
+    /// New backup codes of a user, and what is kept of them.
+    ///
+    /// # Errors
+    /// When the operating system gives no randomness.
+    pub fn new_backup_codes(&self, user: &User) -> Result<(Vec<BackupCode>, Vec<CodeHash>), Error> {
+        second_factor::new_backup_codes(&self.vault, user.id)
     }
 
     /// Brings a record with weaker parameters up to today's, now that the

@@ -18,7 +18,9 @@ use std::path::PathBuf;
 use async_trait::async_trait;
 
 use crate::clock::Timestamp;
-use crate::model::{DeliveryId, PasswordRecord, SecondFactor, Session, TokenHash, User, UserId};
+use crate::model::{
+    CodeUse, DeliveryId, PasswordRecord, SecondFactor, Session, TokenHash, User, UserId,
+};
 
 /// Why the store did not do what it was asked.
 #[derive(Debug, Clone, thiserror::Error)]
@@ -77,9 +79,9 @@ pub struct PasswordWitness {
     pub record: PasswordRecord,
     /// The user's generation at that time.
     pub generation: u64,
-    /// The time step of the one-time code, for a user with a second factor.
-    /// The writer takes it only if it is later than the last one taken.
-    pub step: Option<u64>,
+    /// The code that was right, for a user with a second factor: the writer
+    /// takes it, if it still can be taken.
+    pub code: Option<CodeUse>,
 }
 
 /// A user to be made; the writer gives the id.
@@ -190,6 +192,18 @@ pub trait Store: Send + Sync + 'static {
         outcome: Option<Outcome<()>>,
     ) -> Result<()>;
 
+    /// The sessions of a user that are not revoked, in no order.
+    async fn sessions_of(&self, user: &User) -> Result<Vec<Session>>;
+
+    /// Ends sessions of the witness's user: one, or all. `false`: there is no
+    /// such session.
+    async fn end_sessions(
+        &self,
+        witness: PasswordWitness,
+        which: Option<TokenHash>,
+        outcome: Option<Outcome<bool>>,
+    ) -> Result<bool>;
+
     /// Makes a session for the witness's user.
     async fn create_session(
         &self,
@@ -225,9 +239,9 @@ pub trait Store: Send + Sync + 'static {
     /// a record that comes back after a crash does no harm.
     fn forget_outcomes(&self, deliveries: Vec<DeliveryId>);
 
-    /// What was sealed when the store was first used with a key.
-    async fn key_check(&self) -> Result<Option<Vec<u8>>>;
+    /// The key of the keyed hashes, sealed; `None` before the first start.
+    async fn hash_key(&self) -> Result<Option<Vec<u8>>>;
 
     /// Keeps it.
-    async fn set_key_check(&self, sealed: Vec<u8>) -> Result<()>;
+    async fn set_hash_key(&self, sealed: Vec<u8>) -> Result<()>;
 }

@@ -74,8 +74,8 @@ impl<'a> Group<'a> {
         Ok(())
     }
 
-    pub(super) fn set_key_check(&mut self, sealed: Vec<u8>) {
-        self.put(records::KEY_CHECK.into(), sealed);
+    pub(super) fn set_hash_key(&mut self, sealed: Vec<u8>) {
+        self.put(records::HASH_KEY.into(), sealed);
     }
 
     pub(super) fn create_user(&mut self, new: NewUser, witness: &Witness) -> Result<User> {
@@ -175,25 +175,51 @@ impl<'a> Group<'a> {
         let record = records::encode_session(&session)?;
         self.put_user_if_code_used(&user, witness)?;
         self.put(records::session_key(&session.token), record);
+        self.put(records::user_session_key(&session), Vec::new());
         Ok((session, user))
+    }
+
+    /// Ends one session of the witness's user, or all.
+    pub(super) fn end_sessions(
+        &mut self,
+        witness: &PasswordWitness,
+        which: Option<TokenHash>,
+    ) -> Result<bool> {
+        let mut user = self.check_password(witness)?;
+        let ended = match which {
+            None => {
+                user.generation += 1;
+                true
+            }
+            Some(token) => match self.session(&token)? {
+                Some((session, owner)) if owner.id == user.id => {
+                    self.remove_session(&session);
+                    true
+                }
+                _ => false,
+            },
+        };
+        // Also when there was no such session: the code is spent.
+        if ended || witness.code.is_some() {
+            self.put_user(&user)?;
+        }
+        Ok(ended)
     }
 
     /// Removes a session. `false` where nobody could have used it any more.
     pub(super) fn delete_session(&mut self, token: &TokenHash, now: Timestamp) -> Result<bool> {
-        let key = records::session_key(token);
         // An unknown token must not cost a write: anybody can send one.
-        if self.get(&key)?.is_none() {
+        let Some(session) = self.session_record(token)? else {
             return Ok(false);
-        }
-        let found = self.session(token)?;
-        self.remove(key);
-        Ok(found.is_some_and(|(session, user)| session.is_valid(&user, now)))
+        };
+        self.remove_session(&session);
+        let user = self.user(session.user_id)?;
+        Ok(user.is_some_and(|user| session.is_valid(&user, now)))
     }
 
-    pub(super) fn remove_sessions(&mut self, tokens: &[TokenHash]) {
-        for token in tokens {
-            self.remove(records::session_key(token));
-        }
+    pub(super) fn remove_session(&mut self, session: &Session) {
+        self.remove(records::session_key(&session.token));
+        self.remove(records::user_session_key(session));
     }
 
     /// Compares what the caller had read with what stands here now. Gives
@@ -209,25 +235,27 @@ impl<'a> Group<'a> {
             },
             Witness::Password(witness) => {
                 let user = self.check_password(witness)?;
-                Ok(witness.step.is_some().then_some(user))
+                Ok(witness.code.is_some().then_some(user))
             }
         }
     }
 
-    /// The witness's user, with the step of its one-time code taken.
+    /// The witness's user, with its code taken.
     fn check_password(&self, witness: &PasswordWitness) -> Result<User> {
         let mut user = self.user(witness.user_id)?.ok_or(StoreError::Changed)?;
         if user.password != witness.record || user.generation != witness.generation {
             return Err(StoreError::Changed);
         }
-        match (&mut user.second_factor, witness.step) {
-            (None, None) => Ok(user),
-            (Some(factor), Some(step)) if step > factor.last_step => {
-                factor.last_step = step;
-                Ok(user)
+        match (&mut user.second_factor, &witness.code) {
+            (None, None) => {}
+            (Some(factor), Some(code)) => {
+                if !factor.take(code) {
+                    return Err(StoreError::Changed);
+                }
             }
-            _ => Err(StoreError::Changed),
+            _ => return Err(StoreError::Changed),
         }
+        Ok(user)
     }
 
     fn put_user(&mut self, user: &User) -> Result<()> {
@@ -241,7 +269,7 @@ impl<'a> Group<'a> {
     }
 
     fn put_user_if_code_used(&mut self, user: &User, witness: &PasswordWitness) -> Result<()> {
-        match witness.step {
+        match witness.code {
             Some(_) => self.put_user(user),
             None => Ok(()),
         }

@@ -33,12 +33,18 @@ pub(super) trait Lookup {
             .transpose()
     }
 
+    /// The session, whether or not its user still stands behind it.
+    fn session_record(&self, token: &TokenHash) -> Result<Option<Session>> {
+        self.get(&records::session_key(token))?
+            .map(|bytes| records::decode_session(*token, &bytes))
+            .transpose()
+    }
+
     /// The session and its user, where the user still stands behind it.
     fn session(&self, token: &TokenHash) -> Result<Option<(Session, User)>> {
-        let Some(bytes) = self.get(&records::session_key(token))? else {
+        let Some(session) = self.session_record(token)? else {
             return Ok(None);
         };
-        let session = records::decode_session(*token, &bytes)?;
         let user = self.user(session.user_id)?;
         Ok(user
             .filter(|user| session.belongs_to(user))

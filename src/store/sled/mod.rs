@@ -166,6 +166,20 @@ impl Store for SledStore {
             .await
     }
 
+    async fn sessions_of(&self, user: &User) -> Result<Vec<Session>> {
+        self.read(|tree| sessions_of(tree, user)).await
+    }
+
+    async fn end_sessions(
+        &self,
+        witness: PasswordWitness,
+        which: Option<TokenHash>,
+        outcome: Option<Outcome<bool>>,
+    ) -> Result<bool> {
+        self.run(outcome, move |group| group.end_sessions(&witness, which))
+            .await
+    }
+
     async fn create_session(
         &self,
         session: NewSession,
@@ -203,7 +217,9 @@ impl Store for SledStore {
             // A dead session never comes back to life, so what was read needs
             // no second look.
             self.commit(move |group| {
-                group.remove_sessions(&dead);
+                for session in &dead {
+                    group.remove_session(session);
+                }
                 Ok(())
             })
             .await?;
@@ -229,13 +245,13 @@ impl Store for SledStore {
         self.writer.forget_outcomes(deliveries);
     }
 
-    async fn key_check(&self) -> Result<Option<Vec<u8>>> {
-        self.read(|tree| tree.bytes(records::KEY_CHECK)).await
+    async fn hash_key(&self) -> Result<Option<Vec<u8>>> {
+        self.read(|tree| tree.bytes(records::HASH_KEY)).await
     }
 
-    async fn set_key_check(&self, sealed: Vec<u8>) -> Result<()> {
+    async fn set_hash_key(&self, sealed: Vec<u8>) -> Result<()> {
         self.commit(move |group| {
-            group.set_key_check(sealed);
+            group.set_hash_key(sealed);
             Ok(())
         })
         .await
@@ -252,6 +268,20 @@ fn all_users(tree: &::sled::Tree) -> Result<Vec<User>> {
         .collect()
 }
 
+fn sessions_of(tree: &::sled::Tree, user: &User) -> Result<Vec<Session>> {
+    let prefix = records::user_sessions(user.id);
+    let mut sessions = Vec::new();
+    for entry in tree.scan_prefix(&prefix) {
+        let (key, _) = entry.map_err(engine_error)?;
+        let token = records::token_of_user_key(&key, &prefix)?;
+        sessions.extend(
+            tree.session_record(&token)?
+                .filter(|session| session.belongs_to(user)),
+        );
+    }
+    Ok(sessions)
+}
+
 /// The dead ones among up to `limit` sessions behind `after`, and where to go
 /// on.
 fn dead_sessions(
@@ -259,7 +289,7 @@ fn dead_sessions(
     after: Option<TokenHash>,
     limit: usize,
     now: Timestamp,
-) -> Result<(Vec<TokenHash>, Option<TokenHash>)> {
+) -> Result<(Vec<Session>, Option<TokenHash>)> {
     let start = after.map_or(Bound::Included(records::SESSIONS.to_vec()), |token| {
         Bound::Excluded(records::session_key(&token))
     });
@@ -274,7 +304,7 @@ fn dead_sessions(
         let session = records::decode_session(token, &bytes)?;
         let user = tree.user(session.user_id)?;
         if !user.is_some_and(|user| session.is_valid(&user, now)) {
-            dead.push(token);
+            dead.push(session);
         }
         seen += 1;
         if seen == limit {

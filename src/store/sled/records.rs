@@ -11,8 +11,9 @@
 //! | `n:<username>` | id of the user of that name, u64 |
 //! | `u:<id>` | a user: a version byte, then JSON |
 //! | `s:<token hash>` | a session: a version byte, then JSON |
+//! | `x:<user id><token hash>` | nothing: the sessions of each user |
 //! | `o:<delivery id>` | the outcome of an operation, sealed by its caller |
-//! | `m:key_check` | something sealed, to tell the right keys from others |
+//! | `m:hash_key` | the key of the keyed hashes, sealed |
 //!
 //! Numbers are big-endian, so that ids sort as numbers do.
 
@@ -21,7 +22,7 @@ use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
 use crate::clock::Timestamp;
 use crate::model::{
-    DeliveryId, PasswordRecord, SecondFactor, Session, TokenHash, TotpSecret, User, UserId,
+    CodeHash, DeliveryId, PasswordRecord, Sealed, SecondFactor, Session, TokenHash, User, UserId,
 };
 use crate::store::StoreError;
 
@@ -36,7 +37,7 @@ pub const USERS: &[u8] = b"u:";
 pub const SESSIONS: &[u8] = b"s:";
 
 pub const OUTCOMES: &[u8] = b"o:";
-pub const KEY_CHECK: &[u8] = b"m:key_check";
+pub const HASH_KEY: &[u8] = b"m:hash_key";
 
 pub fn outcome_key(delivery: &DeliveryId) -> Vec<u8> {
     [OUTCOMES, &delivery.to_bytes()].concat()
@@ -58,6 +59,22 @@ pub fn name_key(username: &str) -> Vec<u8> {
 
 pub fn session_key(token: &TokenHash) -> Vec<u8> {
     [SESSIONS, &token.0].concat()
+}
+
+/// Beginning of the keys of a user's sessions.
+pub fn user_sessions(id: UserId) -> Vec<u8> {
+    [b"x:", &id.to_be_bytes()[..]].concat()
+}
+
+pub fn user_session_key(session: &Session) -> Vec<u8> {
+    [user_sessions(session.user_id).as_slice(), &session.token.0].concat()
+}
+
+pub fn token_of_user_key(key: &[u8], prefix: &[u8]) -> Result<TokenHash, StoreError> {
+    key.strip_prefix(prefix)
+        .and_then(|hash| <[u8; 32]>::try_from(hash).ok())
+        .map(TokenHash)
+        .ok_or_else(|| corrupt("a key of a user's session"))
 }
 
 pub fn token_of_key(key: &[u8]) -> Result<TokenHash, StoreError> {
@@ -88,8 +105,12 @@ struct UserRecord {
 
 #[derive(Serialize, Deserialize)]
 struct SecondFactorRecord {
+    /// Sealed; in hexadecimal.
     secret: String,
     last_step: u64,
+    /// Keyed hashes; in hexadecimal.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    backup_codes: Vec<String>,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -111,25 +132,20 @@ pub fn encode_user(user: &User) -> Result<Vec<u8>, StoreError> {
             .second_factor
             .as_ref()
             .map(|factor| SecondFactorRecord {
-                secret: hex::encode(factor.secret.expose()),
+                secret: hex::encode(&factor.secret.0),
                 last_step: factor.last_step,
+                backup_codes: factor
+                    .backup_codes
+                    .iter()
+                    .map(|c| hex::encode(c.0))
+                    .collect(),
             }),
     })
 }
 
 pub fn decode_user(id: UserId, bytes: &[u8]) -> Result<User, StoreError> {
     let record: UserRecord = decode(bytes, "a user record")?;
-    let second_factor = record
-        .second_factor
-        .map(|factor| {
-            Ok(SecondFactor {
-                secret: TotpSecret::new(
-                    hex::decode(&factor.secret).map_err(|_| corrupt("a second factor"))?,
-                ),
-                last_step: factor.last_step,
-            })
-        })
-        .transpose()?;
+    let second_factor = record.second_factor.map(second_factor).transpose()?;
     Ok(User {
         id,
         username: record.username,
@@ -137,6 +153,24 @@ pub fn decode_user(id: UserId, bytes: &[u8]) -> Result<User, StoreError> {
         password: PasswordRecord::new(record.password),
         generation: record.generation,
         second_factor,
+    })
+}
+
+fn second_factor(record: SecondFactorRecord) -> Result<SecondFactor, StoreError> {
+    let broken = |_| corrupt("a second factor");
+    let code = |hex: &String| {
+        let mut hash = [0; 32];
+        hex::decode_to_slice(hex, &mut hash).map_err(broken)?;
+        Ok(CodeHash(hash))
+    };
+    Ok(SecondFactor {
+        secret: Sealed(hex::decode(&record.secret).map_err(broken)?),
+        last_step: record.last_step,
+        backup_codes: record
+            .backup_codes
+            .iter()
+            .map(code)
+            .collect::<Result<_, _>>()?,
     })
 }
 

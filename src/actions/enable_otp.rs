@@ -1,0 +1,120 @@
+//! `user.enable_otp`
+
+use async_trait::async_trait;
+
+use super::output;
+use super::signature::{CODE, PASSWORD, USERNAME};
+use super::{
+    Action, Arguments, Call, Cost, Kind, Output, Parameter, Signature, World, until_settled,
+};
+use crate::credentials::{BackupCode, TotpSecret, Verdict};
+use crate::error::Error;
+use secrecy::ExposeSecret as _;
+
+/// Switches a user's second factor on.
+pub(super) struct EnableOtp;
+
+static SIGNATURE: Signature = Signature {
+    name: "enable_otp",
+    parameters: &[
+        USERNAME,
+        PASSWORD,
+        Parameter::optional(
+            "otp_secret",
+            Kind::Secret,
+            "The secret that dry_run proposed, or one of your own: base32, at least 128 bits.",
+        ),
+        CODE,
+        Parameter::optional("dry_run", Kind::Flag, "Propose a secret and store nothing."),
+    ],
+    keywords_of: None,
+    doc: "Switch the second factor of a user on: first with dry_run, to set up an authenticator with the proposed secret, then with that otp_secret and a code that the authenticator shows. That code is used then. (Not in Platypush's own plugin.)",
+    returns: "`{\"username\", \"otp_secret\", \"otp_uri\", \"qrcode\", \"backup_codes\"}`; the ten backup codes, each good once, are shown this once",
+};
+
+#[async_trait]
+impl Action for EnableOtp {
+    fn signature(&self) -> &'static Signature {
+        &SIGNATURE
+    }
+
+    fn cost(&self, _: &Arguments) -> Cost {
+        Cost::Hash
+    }
+
+    async fn run(
+        &self,
+        world: &World,
+        call: &Call,
+        mut arguments: Arguments,
+    ) -> Result<Output, Error> {
+        let username = arguments.username(&world.limits)?;
+        let password = arguments.password("password", &world.limits)?;
+        let secret = arguments.optional_secret("otp_secret")?;
+        let code = arguments.optional_secret("code")?;
+        let dry_run = arguments.flag("dry_run")?;
+        let secret = match secret {
+            Some(secret) => TotpSecret::from_base32(secret.expose_secret())?,
+            None if dry_run => TotpSecret::generate()?,
+            None => return Err(Error::BadOtpSecret),
+        };
+        let enrolment = Enrolment::new(world, &username, secret)?;
+        until_settled(|| async {
+            let verdict = world.credentials.verify(&username, &password, None).await?;
+            let verified = match verdict {
+                Verdict::Verified(verified) => verified,
+                Verdict::MissingCode | Verdict::InvalidCode => {
+                    return Err(Error::OtpEnabled(username.clone()));
+                }
+                Verdict::InvalidCredentials => return Err(Error::InvalidCredentials),
+            };
+            if dry_run {
+                return Ok(enrolment.answer(Vec::new()));
+            }
+            let code = code.as_ref().ok_or(Error::MissingCode)?;
+            let (factor, codes) =
+                world
+                    .credentials
+                    .new_second_factor(&verified.user, &enrolment.secret, code)?;
+            let (left, its_codes) = (enrolment.clone(), codes.clone());
+            let outcome = call.outcome(move |()| left.answer(its_codes))?;
+            world
+                .store
+                .set_second_factor(verified.witness, Some(factor), outcome)
+                .await?;
+            Ok(enrolment.answer(codes))
+        })
+        .await
+    }
+}
+
+/// What the user's authenticator needs.
+#[derive(Clone)]
+struct Enrolment {
+    username: String,
+    secret: TotpSecret,
+    uri: String,
+    picture: String,
+}
+
+impl Enrolment {
+    fn new(world: &World, username: &str, secret: TotpSecret) -> Result<Self, Error> {
+        let (uri, picture) = secret.enrolment(&world.issuer, username)?;
+        Ok(Self {
+            username: username.to_owned(),
+            secret,
+            uri,
+            picture,
+        })
+    }
+
+    fn answer(&self, backup_codes: Vec<BackupCode>) -> Output {
+        Output::Enrolment(output::Enrolment {
+            username: self.username.clone(),
+            otp_secret: self.secret.clone(),
+            otp_uri: self.uri.clone().into(),
+            qrcode: format!("data:image/png;base64,{}", self.picture).into(),
+            backup_codes,
+        })
+    }
+}
