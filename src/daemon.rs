@@ -14,7 +14,7 @@ use tracing::{debug, info, warn};
 use crate::actions::{ACTIONS, Limits, World};
 use crate::clock::{Clock, SystemClock};
 use crate::config::Config;
-use crate::credentials::{Argon2Parameters, Credentials, Hasher, Vault};
+use crate::credentials::{Argon2Parameters, Credentials, Hasher, Throttle, Vault};
 use crate::dispatch::{Dispatcher, Parts, Policy, Turns};
 use crate::keyring::Keyring;
 use crate::lifecycle::{self, Termination};
@@ -159,7 +159,13 @@ fn world(config: &Config, store: Arc<dyn Store>, vault: Vault) -> Result<World> 
     let threads = NonZeroUsize::new(password.threads).unwrap_or(NonZeroUsize::MIN);
     let hasher = Hasher::start(parameters, threads)?;
     Ok(World {
-        credentials: Credentials::new(Arc::clone(&store), hasher, vault, Arc::clone(&clock))?,
+        credentials: Credentials::new(
+            Arc::clone(&store),
+            hasher,
+            vault,
+            Throttle::new(config.throttle.failures),
+            Arc::clone(&clock),
+        )?,
         store,
         clock,
         issuer: format!("platypush@{}", config.device_id),

@@ -68,6 +68,9 @@ pub enum Error {
     /// Nobody of that name.
     #[error("No such user: {0}")]
     NoSuchUser(String),
+    /// Not even tried.
+    #[error("Too many failed attempts, retry in {0} s")]
+    Throttled(u64),
     /// Unknown user or wrong password.
     #[error("Invalid credentials")]
     InvalidCredentials,

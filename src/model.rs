@@ -24,7 +24,43 @@ pub struct User {
     pub generation: u64,
     /// The second factor, where it is switched on.
     pub second_factor: Option<SecondFactor>,
+    /// Failed attempts to be this user, since the last success.
+    pub failures: Failures,
 }
+
+/// Consecutive failed attempts under one name.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Failures {
+    /// How many.
+    pub count: u32,
+    /// When the last one was; none where there was none.
+    pub last: Option<Timestamp>,
+}
+
+impl Failures {
+    /// With one more.
+    #[must_use]
+    pub const fn and_one(self, at: Timestamp) -> Self {
+        Self {
+            count: self.count.saturating_add(1),
+            last: Some(at),
+        }
+    }
+}
+
+/// Under which name an attempt was made.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Attempted {
+    /// That of a user.
+    User(UserId),
+    /// That of nobody: names are kept as keyed hashes, because people type
+    /// passwords where names belong.
+    Nobody(NameHash),
+}
+
+/// Keyed hash of a name that nobody has.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct NameHash(pub [u8; 16]);
 
 /// A second factor: one-time codes by RFC 6238, and backup codes.
 #[derive(Debug, Clone, PartialEq, Eq)]

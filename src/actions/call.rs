@@ -13,8 +13,8 @@ use crate::store::Outcome;
 pub struct Call {
     delivery: DeliveryId,
     keyring: Arc<Keyring>,
-    /// Encodes an output as the reply will have it.
-    encode: fn(&Output) -> Vec<u8>,
+    /// Encodes a result as the reply will have it.
+    encode: fn(&Result<Output, Error>) -> Vec<u8>,
     left_outcome: AtomicBool,
 }
 
@@ -24,7 +24,7 @@ impl Call {
     pub const fn new(
         delivery: DeliveryId,
         keyring: Arc<Keyring>,
-        encode: fn(&Output) -> Vec<u8>,
+        encode: fn(&Result<Output, Error>) -> Vec<u8>,
     ) -> Self {
         Self {
             delivery,
@@ -43,6 +43,18 @@ impl Call {
         &self,
         output: impl FnOnce(&T) -> Output + Send + 'static,
     ) -> Result<Option<Outcome<T>>, Error> {
+        self.outcome_of(move |result| Ok(output(result)))
+    }
+
+    /// The same for a change whose answer may be an error, such as a failure
+    /// that is counted.
+    ///
+    /// # Errors
+    /// When the operating system gives no randomness.
+    pub fn outcome_of<T: 'static>(
+        &self,
+        answer: impl FnOnce(&T) -> Result<Output, Error> + Send + 'static,
+    ) -> Result<Option<Outcome<T>>, Error> {
         let sealer = self
             .keyring
             .sealer()
@@ -51,7 +63,7 @@ impl Call {
         self.left_outcome.store(true, Ordering::Relaxed);
         Ok(Some(Outcome {
             delivery: self.delivery,
-            record: Box::new(move |result| sealer.seal(&context, &encode(&output(result)))),
+            record: Box::new(move |result| sealer.seal(&context, &encode(&answer(result)))),
         }))
     }
 

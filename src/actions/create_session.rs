@@ -4,7 +4,7 @@ use async_trait::async_trait;
 
 use super::signature::{CODE, USERNAME};
 use super::{
-    Action, Arguments, Call, Cost, Kind, Output, Parameter, Signature, World, until_settled,
+    Action, Arguments, Call, Cost, Kind, Output, Parameter, Signature, World, proof, until_settled,
 };
 use crate::credentials::SessionToken;
 use crate::error::Error;
@@ -53,10 +53,7 @@ impl Action for CreateSession {
         let expires_at = arguments.time("expires_at")?;
 
         until_settled(|| async {
-            let verified = world
-                .credentials
-                .prove(&username, &password, code.as_ref())
-                .await?;
+            let verified = proof::prove(world, call, &username, &password, code.as_ref()).await?;
             let token = SessionToken::generate()?;
             let new = NewSession {
                 token: token.hash(),

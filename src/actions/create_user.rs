@@ -5,7 +5,7 @@ use secrecy::SecretString;
 
 use super::signature::{EXECUTING_SESSION, EXECUTING_USER, EXECUTING_USER_PASSWORD, USERNAME};
 use super::{
-    Action, Arguments, Call, Cost, Kind, Output, Parameter, Signature, World, until_settled,
+    Action, Arguments, Call, Cost, Kind, Output, Parameter, Signature, World, proof, until_settled,
 };
 use crate::credentials::Executor;
 use crate::error::Error;
@@ -73,7 +73,7 @@ async fn create(
     } else if executor.is_anonymous() {
         return Err(Error::AuthenticationNeeded);
     } else {
-        world.credentials.authorize(executor).await?
+        proof::authorize(world, call, executor).await?
     };
     // Before the hash, which would be in vain; the writer looks again.
     if world.store.user_by_name(username).await?.is_some() {

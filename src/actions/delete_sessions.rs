@@ -4,7 +4,7 @@ use async_trait::async_trait;
 
 use super::signature::{CODE, PASSWORD, USERNAME};
 use super::{
-    Action, Arguments, Call, Cost, Kind, Output, Parameter, Signature, World, until_settled,
+    Action, Arguments, Call, Cost, Kind, Output, Parameter, Signature, World, proof, until_settled,
 };
 use crate::error::Error;
 use crate::model::TokenHash;
@@ -53,10 +53,7 @@ impl Action for DeleteSessions {
         let code = arguments.optional_secret("code")?;
         let session_id = arguments.optional_text("session_id")?;
         let ended = until_settled(|| async {
-            let verified = world
-                .credentials
-                .prove(&username, &password, code.as_ref())
-                .await?;
+            let verified = proof::prove(world, call, &username, &password, code.as_ref()).await?;
             let which = match &session_id {
                 None => None,
                 Some(id) => {

@@ -3,7 +3,7 @@
 use async_trait::async_trait;
 
 use super::signature::{CODE, PASSWORD, USERNAME};
-use super::{Action, Arguments, Call, Cost, Output, Signature, World, until_settled};
+use super::{Action, Arguments, Call, Cost, Output, Signature, World, proof, until_settled};
 use crate::error::Error;
 
 /// Switches a user's second factor off.
@@ -37,10 +37,7 @@ impl Action for DisableOtp {
         let password = arguments.password("password", &world.limits)?;
         let code = arguments.optional_secret("code")?;
         until_settled(|| async {
-            let verified = world
-                .credentials
-                .prove(&username, &password, code.as_ref())
-                .await?;
+            let verified = proof::prove(world, call, &username, &password, code.as_ref()).await?;
             if verified.user.second_factor.is_none() {
                 return Err(Error::OtpNotEnabled(username.clone()));
             }

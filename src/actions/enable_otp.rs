@@ -5,9 +5,9 @@ use async_trait::async_trait;
 use super::output;
 use super::signature::{CODE, PASSWORD, USERNAME};
 use super::{
-    Action, Arguments, Call, Cost, Kind, Output, Parameter, Signature, World, until_settled,
+    Action, Arguments, Call, Cost, Kind, Output, Parameter, Signature, World, proof, until_settled,
 };
-use crate::credentials::{BackupCode, TotpSecret, Verdict};
+use crate::credentials::{BackupCode, TotpSecret};
 use crate::error::Error;
 use secrecy::ExposeSecret as _;
 
@@ -60,13 +60,10 @@ impl Action for EnableOtp {
         };
         let enrolment = Enrolment::new(world, &username, secret)?;
         until_settled(|| async {
-            let verdict = world.credentials.verify(&username, &password, None).await?;
-            let verified = match verdict {
-                Verdict::Verified(verified) => verified,
-                Verdict::MissingCode | Verdict::InvalidCode => {
-                    return Err(Error::OtpEnabled(username.clone()));
-                }
-                Verdict::InvalidCredentials => return Err(Error::InvalidCredentials),
+            let proved = proof::prove(world, call, &username, &password, None).await;
+            let verified = match proved {
+                Err(Error::MissingCode) => return Err(Error::OtpEnabled(username.clone())),
+                proved => proved?,
             };
             if dry_run {
                 return Ok(enrolment.answer(Vec::new()));

@@ -33,6 +33,7 @@ mod get_sessions;
 mod get_user_by_session;
 mod get_users;
 mod output;
+mod proof;
 mod refresh_backup_codes;
 mod signature;
 mod time;

@@ -6,6 +6,7 @@ use zeroize::Zeroizing;
 
 use crate::clock::Timestamp;
 use crate::credentials::{BackupCode, SessionToken, TotpSecret};
+use crate::error::Error;
 use crate::model::{Session, User, UserId};
 
 /// The result of an action.
@@ -31,6 +32,21 @@ pub enum Output {
     BackupCodes(Vec<BackupCode>),
     /// Sessions of a user.
     Sessions(Vec<PublicSession>),
+    /// A refusal that looks like another output, and has an error beside it.
+    Refused(Box<Refused>),
+}
+
+/// An output with an error beside it.
+#[derive(Debug)]
+pub struct Refused {
+    output: Output,
+    error: Error,
+}
+
+impl Serialize for Refused {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        self.output.serialize(serializer)
+    }
 }
 
 /// Why a login was refused.
@@ -126,6 +142,23 @@ impl Output {
             has_2fa: user.second_factor.is_some(),
             user: user.into(),
         })
+    }
+
+    /// What a name that is not even tried gets: it looks like a wrong password.
+    pub(super) fn throttled(output: Self, seconds: u64) -> Self {
+        Self::Refused(Box::new(Refused {
+            output,
+            error: Error::Throttled(seconds),
+        }))
+    }
+
+    /// The error beside the output, if there is one.
+    #[must_use]
+    pub fn error(&self) -> Option<&Error> {
+        match self {
+            Self::Refused(refused) => Some(&refused.error),
+            _ => None,
+        }
     }
 
     /// Sessions of a user, seen from one of them.

@@ -3,7 +3,7 @@
 use async_trait::async_trait;
 
 use super::signature::{CODE, PASSWORD, USERNAME};
-use super::{Action, Arguments, Call, Cost, Output, Signature, World, until_settled};
+use super::{Action, Arguments, Call, Cost, Output, Signature, World, proof, until_settled};
 use crate::error::Error;
 
 /// Gives a user new backup codes.
@@ -37,10 +37,7 @@ impl Action for RefreshBackupCodes {
         let password = arguments.password("password", &world.limits)?;
         let code = arguments.optional_secret("code")?;
         until_settled(|| async {
-            let verified = world
-                .credentials
-                .prove(&username, &password, code.as_ref())
-                .await?;
+            let verified = proof::prove(world, call, &username, &password, code.as_ref()).await?;
             let (Some(mut factor), Some(used)) =
                 (verified.user.second_factor.clone(), verified.witness.code)
             else {

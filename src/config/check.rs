@@ -9,7 +9,7 @@ use secrecy::SecretString;
 use super::keys::{self, Key};
 use super::problem::{Place, Problem};
 use super::source::{Setting, Settings, Value};
-use super::{Config, Environment, Log, LogFormat, Password};
+use super::{Config, Environment, Log, LogFormat, Password, Throttle};
 
 /// The list a Platypush node takes its own messages from.
 const PLATYPUSH_QUEUE: &str = "platypush/backend/redis";
@@ -49,6 +49,9 @@ pub(super) fn check(
         max_id_length: check.size(&keys::MAX_ID_LENGTH),
         shutdown_timeout: check.seconds(&keys::SHUTDOWN_TIMEOUT),
         write_timeout: check.seconds(&keys::WRITE_TIMEOUT),
+        throttle: Throttle {
+            failures: u32::try_from(check.size(&keys::THROTTLE_FAILURES)).unwrap_or(u32::MAX),
+        },
         password: check.password(env, &mut warnings),
         log: check.log(),
         warnings: Vec::new(),

@@ -144,6 +144,7 @@ keys! {
     MAX_ID_LENGTH = "max_id_length", integer(1, 4096), "longest request id in bytes";
     SHUTDOWN_TIMEOUT = "shutdown_timeout", integer(1, 3600), "seconds to finish work in when told to stop";
     WRITE_TIMEOUT = "write_timeout", integer(1, 3600), "seconds after which a write counts as hung and the daemon ends itself";
+    THROTTLE_FAILURES = "throttle.failures", integer(0, 100), "failed attempts under one name after which it has to wait; 0: never";
     PASSWORD_MEMORY_KIB = "password.memory_kib", integer(argon2::Params::MIN_M_COST as u64, argon2::Params::MAX_M_COST as u64), "memory of one password hash in KiB";
     PASSWORD_ITERATIONS = "password.iterations", integer(argon2::Params::MIN_T_COST as u64, argon2::Params::MAX_T_COST as u64), "passes over that memory";
     PASSWORD_PARALLELISM = "password.parallelism", integer(argon2::Params::MIN_P_COST as u64, argon2::Params::MAX_P_COST as u64), "lanes of one password hash";

@@ -65,12 +65,21 @@ pub struct Config {
     pub shutdown_timeout: Duration,
     /// How long a write to the database takes at most, unless it hangs.
     pub write_timeout: Duration,
+    /// How fast one name can be tried.
+    pub throttle: Throttle,
     /// How passwords are hashed, and which are taken.
     pub password: Password,
     /// What is logged.
     pub log: Log,
     /// What is allowed but better changed: to be logged once at start.
     pub warnings: Vec<String>,
+}
+
+/// How fast one name can be tried.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Throttle {
+    /// Failures in a row from which on it has to wait; 0: never.
+    pub failures: u32,
 }
 
 /// How passwords are hashed, and which are taken.

@@ -8,6 +8,7 @@ mod error;
 mod hasher;
 mod password;
 mod second_factor;
+mod throttle;
 mod token;
 mod vault;
 
@@ -19,18 +20,22 @@ pub use self::error::HasherError;
 pub use self::hasher::Hasher;
 pub use self::password::Argon2Parameters;
 pub use self::second_factor::{BackupCode, STEP_SECONDS, TotpSecret};
+pub use self::throttle::{Pass, Throttle};
 pub use self::token::SessionToken;
 pub use self::vault::Vault;
-use crate::clock::Clock;
+use crate::clock::{Clock, Timestamp};
 use crate::error::Error;
-use crate::model::{CodeHash, PasswordRecord, SecondFactor, Session, TokenHash, User};
-use crate::store::{PasswordWitness, Store, StoreError, Witness};
+use crate::model::{
+    Attempted, CodeHash, Failures, NameHash, PasswordRecord, SecondFactor, Session, TokenHash, User,
+};
+use crate::store::{Outcome, PasswordWitness, Store, StoreError};
 
 /// Checks credentials against the store.
 pub struct Credentials {
     store: Arc<dyn Store>,
     hasher: Hasher,
     vault: Vault,
+    throttle: Throttle,
     clock: Arc<dyn Clock>,
     /// What the password of an unknown user is checked against.
     nobody: PasswordRecord,
@@ -41,21 +46,35 @@ pub struct Credentials {
 pub enum Verdict {
     /// All that is needed was right.
     Verified(Verified),
-    /// Unknown user or wrong password.
-    InvalidCredentials,
-    /// Right password, but the user's second factor is missing.
+    /// Unknown user or wrong password: to be counted.
+    InvalidCredentials(Failure),
+    /// Right password, but the user's second factor is missing. It neither
+    /// counts nor clears.
     MissingCode,
-    /// Right password, wrong or used one-time code.
-    InvalidCode,
+    /// Right password, wrong or used code: to be counted.
+    InvalidCode(Failure),
+    /// Not even tried: too many failures before. To be tried again in so many
+    /// seconds.
+    Throttled(u64),
 }
 
-/// A user who has proved who it is, and the witness of it.
+/// A user who has proved who it is, and the witness of it. Acting on the
+/// witness forgets the failures before.
 #[derive(Debug)]
 pub struct Verified {
     /// The user as it was read.
     pub user: User,
     /// What was checked, for the store to compare.
     pub witness: PasswordWitness,
+    _pass: Pass,
+}
+
+/// A failed attempt, to be counted by [`Credentials::count`].
+#[derive(Debug)]
+pub struct Failure {
+    attempted: Attempted,
+    at: Timestamp,
+    _pass: Pass,
 }
 
 /// Whoever asks for something that only a user may do.
@@ -86,6 +105,7 @@ impl Credentials {
         store: Arc<dyn Store>,
         hasher: Hasher,
         vault: Vault,
+        throttle: Throttle,
         clock: Arc<dyn Clock>,
     ) -> Result<Self, Error> {
         let nobody = hasher.parameters().unmatchable_record()?;
@@ -93,6 +113,7 @@ impl Credentials {
             store,
             hasher,
             vault,
+            throttle,
             clock,
             nobody,
         })
@@ -109,11 +130,31 @@ impl Credentials {
         password: &SecretString,
         code: Option<&SecretString>,
     ) -> Result<Verdict, Error> {
-        let user = self.store.user_by_name(username).await?;
+        let hash = self.vault.name_hash(username);
+        let entered = self
+            .throttle
+            .enter(
+                username,
+                || self.look_up(username, hash),
+                |(_, failures)| (*failures, self.clock.now()),
+            )
+            .await?;
+        let (user, pass) = match entered {
+            Ok(((user, _), pass)) => (user, pass),
+            Err(seconds) => return Ok(Verdict::Throttled(seconds)),
+        };
+        let attempted = user
+            .as_ref()
+            .map_or(Attempted::Nobody(hash), |user| Attempted::User(user.id));
         let record = user.as_ref().map_or(&self.nobody, |user| &user.password);
         let right = self.hasher.verify(password, record).await?;
+        let failure = |pass| Failure {
+            attempted,
+            at: self.clock.now(),
+            _pass: pass,
+        };
         let Some(user) = user.filter(|_| right) else {
-            return Ok(Verdict::InvalidCredentials);
+            return Ok(Verdict::InvalidCredentials(failure(pass)));
         };
         let code = match (&user.second_factor, code) {
             (None, _) => None,
@@ -122,7 +163,7 @@ impl Credentials {
                 let code = code.expose_secret();
                 match second_factor::check(&self.vault, user.id, factor, code, self.clock.now())? {
                     Some(code) => Some(code),
-                    None => return Ok(Verdict::InvalidCode),
+                    None => return Ok(Verdict::InvalidCode(failure(pass))),
                 }
             }
         };
@@ -133,45 +174,35 @@ impl Credentials {
             generation: user.generation,
             code,
         };
-        Ok(Verdict::Verified(Verified { user, witness }))
+        Ok(Verdict::Verified(Verified {
+            user,
+            witness,
+            _pass: pass,
+        }))
     }
 
-    /// The same for actions that fail with what was wrong.
-    ///
-    /// # Errors
-    /// What was wrong, or why the check failed.
-    pub async fn prove(
+    /// The user of a name and the failures under it.
+    async fn look_up(
         &self,
         username: &str,
-        password: &SecretString,
-        code: Option<&SecretString>,
-    ) -> Result<Verified, Error> {
-        match self.verify(username, password, code).await? {
-            Verdict::Verified(verified) => Ok(verified),
-            Verdict::InvalidCredentials => Err(Error::InvalidCredentials),
-            Verdict::MissingCode => Err(Error::MissingCode),
-            Verdict::InvalidCode => Err(Error::InvalidCode),
-        }
+        hash: NameHash,
+    ) -> Result<(Option<User>, Failures), Error> {
+        // Both, whoever has the name: the work tells nothing.
+        let failures = self.store.failures(&hash).await?;
+        let user = self.store.user_by_name(username).await?;
+        let failures = user.as_ref().map_or(failures, |user| user.failures);
+        Ok((user, failures))
     }
 
-    /// Checks an executing user's password or session token, either of which
-    /// is enough. A user with a second factor needs the session token.
+    /// Counts a failed attempt, with what its request is answered.
     ///
     /// # Errors
-    /// [`Error::InvalidExecutor`] when neither is good.
-    pub async fn authorize(&self, executor: &Executor) -> Result<Witness, Error> {
-        if let Some(token) = &executor.session_token
-            && let Some((session, _)) = self.session(token).await?
-        {
-            return Ok(Witness::Session(session.token));
-        }
-        let (Some(username), Some(password)) = (&executor.username, &executor.password) else {
-            return Err(Error::InvalidExecutor);
-        };
-        match self.verify(username, password, None).await? {
-            Verdict::Verified(verified) => Ok(Witness::Password(verified.witness)),
-            _ => Err(Error::InvalidExecutor),
-        }
+    /// When the store fails.
+    pub async fn count(&self, failure: Failure, outcome: Option<Outcome<()>>) -> Result<(), Error> {
+        Ok(self
+            .store
+            .note_failure(failure.attempted, failure.at, outcome)
+            .await?)
     }
 
     /// The valid session of that token and its user.

@@ -10,7 +10,7 @@ use zeroize::Zeroizing;
 use super::second_factor::{TotpSecret, keyed_hash};
 use crate::error::Error;
 use crate::keyring::Keyring;
-use crate::model::{Sealed, UserId};
+use crate::model::{NameHash, Sealed, UserId};
 
 /// What the key of the keyed hash is sealed as.
 const HASH_KEY: &[u8] = b"hash key";
@@ -55,6 +55,14 @@ impl Vault {
             .open_sealed(&totp_context(user_id), &sealed.0)
             .ok_or_else(|| Error::Internal("a second factor does not open".into()))?;
         Ok(TotpSecret::new(bytes.to_vec()))
+    }
+
+    /// What is kept of a name that nobody has.
+    pub(super) fn name_hash(&self, username: &str) -> NameHash {
+        let hash = self.keyed_hash(b"user name", 0, username.as_bytes());
+        let mut short = [0; 16];
+        short.copy_from_slice(&hash[..16]);
+        NameHash(short)
     }
 
     pub(super) fn keyed_hash(&self, purpose: &[u8], user_id: UserId, data: &[u8]) -> [u8; 32] {

@@ -104,7 +104,7 @@ impl Dispatcher {
         };
         log_result(&id, &echo(&action), &result);
         let encoded = match &result {
-            Ok(output) => address.success(output),
+            Ok(output) => address.success(output, &errors_beside(output)),
             Err(error) => address.failure(public_text(error, &id)),
         };
         let held = turn.filter(|turn| turn.until_settled);
@@ -262,9 +262,22 @@ fn log_result(id: &RequestId, action: &str, result: &Result<Output, Error>) {
     }
 }
 
-/// The body of a reply, for its outcome.
-fn encode_body(output: &Output) -> Vec<u8> {
-    reply::body(output).unwrap_or_default()
+/// The body of a reply, for its outcome. Only errors that the contract names
+/// are ever recorded.
+fn encode_body(result: &Result<Output, Error>) -> Vec<u8> {
+    let body = match result {
+        Ok(output) => reply::body(Some(output), &errors_beside(output)),
+        Err(error) => reply::body(None::<&Output>, &[error.to_string()]),
+    };
+    body.unwrap_or_default()
+}
+
+fn errors_beside(output: &Output) -> Vec<String> {
+    output
+        .error()
+        .map(ToString::to_string)
+        .into_iter()
+        .collect()
 }
 
 #[async_trait]

@@ -19,7 +19,8 @@ use async_trait::async_trait;
 
 use crate::clock::Timestamp;
 use crate::model::{
-    CodeUse, DeliveryId, PasswordRecord, SecondFactor, Session, TokenHash, User, UserId,
+    Attempted, CodeUse, DeliveryId, Failures, NameHash, PasswordRecord, SecondFactor, Session,
+    TokenHash, User, UserId,
 };
 
 /// Why the store did not do what it was asked.
@@ -172,9 +173,22 @@ pub trait Store: Send + Sync + 'static {
         to: PasswordRecord,
     ) -> Result<()>;
 
-    /// Takes the one-time code of the witness, so that it is never accepted
-    /// again.
-    async fn use_code(&self, witness: PasswordWitness, outcome: Option<Outcome<()>>) -> Result<()>;
+    /// Notes a complete success: takes the code of the witness, so that it is
+    /// never accepted again, and forgets the failures before it. (Every other
+    /// operation with a witness does the same.)
+    async fn accept(&self, witness: PasswordWitness, outcome: Option<Outcome<()>>) -> Result<()>;
+
+    /// The failures under a name that nobody has.
+    async fn failures(&self, name: &NameHash) -> Result<Failures>;
+
+    /// Counts a failed attempt. Of names that nobody has, the store keeps a
+    /// bounded number: the one that was tried longest ago goes.
+    async fn note_failure(
+        &self,
+        attempted: Attempted,
+        at: Timestamp,
+        outcome: Option<Outcome<()>>,
+    ) -> Result<()>;
 
     /// Switches the second factor of a user on or off.
     async fn set_second_factor(

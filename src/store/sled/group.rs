@@ -8,9 +8,15 @@
 use std::collections::HashMap;
 
 use crate::clock::Timestamp;
-use crate::model::{DeliveryId, PasswordRecord, SecondFactor, Session, TokenHash, User, UserId};
+use crate::model::{
+    Attempted, DeliveryId, Failures, NameHash, PasswordRecord, SecondFactor, Session, TokenHash,
+    User, UserId,
+};
 use crate::store::sled::{lookup::Lookup, records};
 use crate::store::{NewSession, NewUser, Outcome, PasswordWitness, Result, StoreError, Witness};
+
+/// Most names of nobody whose failures are kept.
+const MAX_ATTEMPTED: u64 = 1_000_000;
 
 pub(super) struct Group<'a> {
     tree: &'a ::sled::Tree,
@@ -92,6 +98,7 @@ impl<'a> Group<'a> {
             password: new.password,
             generation: 0,
             second_factor: None,
+            failures: Failures::default(),
         };
         let record = records::encode_user(&user)?;
         self.put_asker(asker)?;
@@ -132,9 +139,58 @@ impl<'a> Group<'a> {
         }
     }
 
-    pub(super) fn use_code(&mut self, witness: &PasswordWitness) -> Result<()> {
+    pub(super) fn accept(&mut self, witness: &PasswordWitness) -> Result<()> {
         let user = self.check_password(witness)?;
         self.put_user(&user)
+    }
+
+    pub(super) fn note_failure(&mut self, attempted: Attempted, at: Timestamp) -> Result<()> {
+        match attempted {
+            Attempted::User(id) => match self.user(id)? {
+                Some(mut user) => {
+                    user.failures = user.failures.and_one(at);
+                    self.put_user(&user)
+                }
+                None => Ok(()),
+            },
+            Attempted::Nobody(name) => self.note_failure_of_nobody(&name, at),
+        }
+    }
+
+    fn note_failure_of_nobody(&mut self, name: &NameHash, at: Timestamp) -> Result<()> {
+        let before = self.failures(name)?;
+        let known = self.number(records::ATTEMPTED_COUNT)?.unwrap_or(0);
+        let oldest = if before.count == 0 && known >= MAX_ATTEMPTED {
+            self.oldest_attempted()?
+        } else {
+            None
+        };
+        if let Some(oldest) = oldest {
+            let last = self.failures(&oldest)?.last;
+            self.remove(records::attempt_time_key(last, &oldest));
+            self.remove(records::attempts_key(&oldest));
+        } else if before.count == 0 {
+            self.put_number(records::ATTEMPTED_COUNT.into(), known + 1);
+        }
+        if before.count > 0 {
+            self.remove(records::attempt_time_key(before.last, name));
+        }
+        let now = before.and_one(at);
+        self.put(records::attempt_time_key(now.last, name), Vec::new());
+        self.put(records::attempts_key(name), records::encode_failures(now));
+        Ok(())
+    }
+
+    /// The name that was tried longest ago. What this group has added is
+    /// younger than all that stands in the tree.
+    fn oldest_attempted(&self) -> Result<Option<NameHash>> {
+        for entry in self.tree.scan_prefix(records::ATTEMPT_TIMES) {
+            let (key, _) = entry.map_err(super::engine_error)?;
+            if self.changes.get(&*key) != Some(&None) {
+                return records::name_of_time_key(&key).map(Some);
+            }
+        }
+        Ok(None)
     }
 
     pub(super) fn set_second_factor(
@@ -173,7 +229,7 @@ impl<'a> Group<'a> {
             expires_at: new.expires_at,
         };
         let record = records::encode_session(&session)?;
-        self.put_user_if_code_used(&user, witness)?;
+        self.put_user_if_changed(&user)?;
         self.put(records::session_key(&session.token), record);
         self.put(records::user_session_key(&session), Vec::new());
         Ok((session, user))
@@ -200,9 +256,7 @@ impl<'a> Group<'a> {
             },
         };
         // Also when there was no such session: the code is spent.
-        if ended || witness.code.is_some() {
-            self.put_user(&user)?;
-        }
+        self.put_user_if_changed(&user)?;
         Ok(ended)
     }
 
@@ -235,12 +289,13 @@ impl<'a> Group<'a> {
             },
             Witness::Password(witness) => {
                 let user = self.check_password(witness)?;
-                Ok(witness.code.is_some().then_some(user))
+                Ok(Some(user))
             }
         }
     }
 
-    /// The witness's user, with its code taken.
+    /// The witness's user after its complete success: with its code taken and
+    /// its failures forgotten.
     fn check_password(&self, witness: &PasswordWitness) -> Result<User> {
         let mut user = self.user(witness.user_id)?.ok_or(StoreError::Changed)?;
         if user.password != witness.record || user.generation != witness.generation {
@@ -255,7 +310,16 @@ impl<'a> Group<'a> {
             }
             _ => return Err(StoreError::Changed),
         }
+        user.failures = Failures::default();
         Ok(user)
+    }
+
+    /// Writes a user where anything of it is other than what stands there.
+    fn put_user_if_changed(&mut self, user: &User) -> Result<()> {
+        if self.user(user.id)?.as_ref() == Some(user) {
+            return Ok(());
+        }
+        self.put_user(user)
     }
 
     fn put_user(&mut self, user: &User) -> Result<()> {
@@ -265,14 +329,7 @@ impl<'a> Group<'a> {
     }
 
     fn put_asker(&mut self, asker: Option<User>) -> Result<()> {
-        asker.map_or(Ok(()), |user| self.put_user(&user))
-    }
-
-    fn put_user_if_code_used(&mut self, user: &User, witness: &PasswordWitness) -> Result<()> {
-        match witness.code {
-            Some(_) => self.put_user(user),
-            None => Ok(()),
-        }
+        asker.map_or(Ok(()), |user| self.put_user_if_changed(&user))
     }
 
     fn put_number(&mut self, key: Vec<u8>, number: u64) {

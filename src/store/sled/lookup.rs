@@ -2,7 +2,7 @@
 //! group under way.
 
 use super::records;
-use crate::model::{Session, TokenHash, User, UserId};
+use crate::model::{Failures, NameHash, Session, TokenHash, User, UserId};
 use crate::store::Result;
 
 pub(super) trait Lookup {
@@ -21,6 +21,14 @@ pub(super) trait Lookup {
 
     fn user_count(&self) -> Result<u64> {
         Ok(self.number(records::USER_COUNT)?.unwrap_or(0))
+    }
+
+    /// The failures under a name that nobody has.
+    fn failures(&self, name: &NameHash) -> Result<Failures> {
+        match self.get(&records::attempts_key(name))? {
+            Some(bytes) => records::decode_failures(&bytes),
+            None => Ok(Failures::default()),
+        }
     }
 
     fn id_of(&self, username: &str) -> Result<Option<UserId>> {

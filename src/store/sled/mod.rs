@@ -23,7 +23,10 @@ use super::{
     NewSession, NewUser, Outcome, PasswordWitness, Result, Store, StoreError, SweepStep, Witness,
 };
 use crate::clock::Timestamp;
-use crate::model::{DeliveryId, PasswordRecord, SecondFactor, Session, TokenHash, User, UserId};
+use crate::model::{
+    Attempted, DeliveryId, Failures, NameHash, PasswordRecord, SecondFactor, Session, TokenHash,
+    User, UserId,
+};
 
 /// Users and sessions in a sled database in a folder of its own.
 pub struct SledStore {
@@ -138,8 +141,21 @@ impl Store for SledStore {
             .await
     }
 
-    async fn use_code(&self, witness: PasswordWitness, outcome: Option<Outcome<()>>) -> Result<()> {
-        self.run(outcome, move |group| group.use_code(&witness))
+    async fn accept(&self, witness: PasswordWitness, outcome: Option<Outcome<()>>) -> Result<()> {
+        self.run(outcome, move |group| group.accept(&witness)).await
+    }
+
+    async fn failures(&self, name: &NameHash) -> Result<Failures> {
+        self.read(|tree| tree.failures(name)).await
+    }
+
+    async fn note_failure(
+        &self,
+        attempted: Attempted,
+        at: Timestamp,
+        outcome: Option<Outcome<()>>,
+    ) -> Result<()> {
+        self.run(outcome, move |group| group.note_failure(attempted, at))
             .await
     }
 

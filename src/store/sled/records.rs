@@ -12,6 +12,9 @@
 //! | `u:<id>` | a user: a version byte, then JSON |
 //! | `s:<token hash>` | a session: a version byte, then JSON |
 //! | `x:<user id><token hash>` | nothing: the sessions of each user |
+//! | `t:<name hash>` | failed attempts under a name that nobody has |
+//! | `a:<time><name hash>` | nothing: those names, the longest ago first |
+//! | `m:attempted` | how many of them there are, u64 |
 //! | `o:<delivery id>` | the outcome of an operation, sealed by its caller |
 //! | `m:hash_key` | the key of the keyed hashes, sealed |
 //!
@@ -22,7 +25,8 @@ use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
 use crate::clock::Timestamp;
 use crate::model::{
-    CodeHash, DeliveryId, PasswordRecord, Sealed, SecondFactor, Session, TokenHash, User, UserId,
+    CodeHash, DeliveryId, Failures, NameHash, PasswordRecord, Sealed, SecondFactor, Session,
+    TokenHash, User, UserId,
 };
 use crate::store::StoreError;
 
@@ -59,6 +63,47 @@ pub fn name_key(username: &str) -> Vec<u8> {
 
 pub fn session_key(token: &TokenHash) -> Vec<u8> {
     [SESSIONS, &token.0].concat()
+}
+
+pub const ATTEMPTED_COUNT: &[u8] = b"m:attempted";
+pub const ATTEMPT_TIMES: &[u8] = b"a:";
+
+pub fn attempts_key(name: &NameHash) -> Vec<u8> {
+    [b"t:", &name.0[..]].concat()
+}
+
+/// Key under which a name stands in the order of time.
+pub fn attempt_time_key(last: Option<Timestamp>, name: &NameHash) -> Vec<u8> {
+    let micros = last.map_or(0, |at| at.timestamp_micros()).max(0);
+    [ATTEMPT_TIMES, &micros.to_be_bytes(), &name.0].concat()
+}
+
+pub fn name_of_time_key(key: &[u8]) -> Result<NameHash, StoreError> {
+    key.get(ATTEMPT_TIMES.len() + 8..)
+        .and_then(|name| <[u8; 16]>::try_from(name).ok())
+        .map(NameHash)
+        .ok_or_else(|| corrupt("the time of an attempt"))
+}
+
+/// A count and a time in microseconds, 0 for none.
+pub fn encode_failures(failures: Failures) -> Vec<u8> {
+    let micros = failures.last.map_or(0, |at| at.timestamp_micros());
+    [&failures.count.to_be_bytes()[..], &micros.to_be_bytes()].concat()
+}
+
+pub fn decode_failures(bytes: &[u8]) -> Result<Failures, StoreError> {
+    let (count, micros) = bytes
+        .split_first_chunk::<4>()
+        .ok_or_else(|| corrupt("a count of failures"))?;
+    let micros = <[u8; 8]>::try_from(micros).map_err(|_| corrupt("a count of failures"))?;
+    failures(u32::from_be_bytes(*count), i64::from_be_bytes(micros))
+}
+
+fn failures(count: u32, micros: i64) -> Result<Failures, StoreError> {
+    Ok(Failures {
+        count,
+        last: (micros != 0).then(|| timestamp(micros)).transpose()?,
+    })
 }
 
 /// Beginning of the keys of a user's sessions.
@@ -101,6 +146,14 @@ struct UserRecord {
     generation: u64,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     second_factor: Option<SecondFactorRecord>,
+    #[serde(default, skip_serializing_if = "is_zero")]
+    failures: u32,
+    #[serde(default, skip_serializing_if = "is_zero")]
+    failed_at: i64,
+}
+
+fn is_zero<T: Default + PartialEq>(number: &T) -> bool {
+    *number == T::default()
 }
 
 #[derive(Serialize, Deserialize)]
@@ -128,6 +181,8 @@ pub fn encode_user(user: &User) -> Result<Vec<u8>, StoreError> {
         created_at: user.created_at.timestamp_micros(),
         password: user.password.expose().to_owned(),
         generation: user.generation,
+        failures: user.failures.count,
+        failed_at: user.failures.last.map_or(0, |at| at.timestamp_micros()),
         second_factor: user
             .second_factor
             .as_ref()
@@ -153,6 +208,7 @@ pub fn decode_user(id: UserId, bytes: &[u8]) -> Result<User, StoreError> {
         password: PasswordRecord::new(record.password),
         generation: record.generation,
         second_factor,
+        failures: failures(record.failures, record.failed_at)?,
     })
 }
 
