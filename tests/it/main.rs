@@ -10,6 +10,7 @@ mod call;
 mod contract;
 mod decode_oracle;
 mod password_cost;
+mod races;
 mod readme;
 mod redis_access;
 mod secrecy;
