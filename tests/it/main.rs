@@ -9,6 +9,7 @@
 mod call;
 mod contract;
 mod decode_oracle;
+mod durability;
 mod password_cost;
 mod races;
 mod readme;
