@@ -10,6 +10,7 @@ mod call;
 mod contract;
 mod decode_oracle;
 mod durability;
+mod lifecycle;
 mod password_cost;
 mod races;
 mod readme;
