@@ -82,6 +82,23 @@ fn a_restart_of_redis_under_load_loses_no_request() {
     );
 }
 
+/// The settler's connection, on which nothing had been sent since, was taken
+/// for a second outage.
+#[test]
+fn a_restart_of_redis_while_idle_is_one_outage_in_the_log() {
+    let mut redis = RedisServer::start();
+    let (mut daemon, socket) = heard(&redis);
+    redis.client().call("get_users", json!({})).ok();
+    let gone = Instant::now();
+    redis.kill();
+    assert_tries_without_spinning(&socket, gone);
+
+    redis.restart();
+    redis.client().call("get_users", json!({})).ok();
+    assert!(daemon.stop().success());
+    assert_one_outage_in_log(&daemon);
+}
+
 #[track_caller]
 fn assert_one_outage_in_log(daemon: &Daemon) {
     let counts = (daemon.count_in_log(AWAY), daemon.count_in_log(BACK));
