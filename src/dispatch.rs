@@ -15,6 +15,7 @@ use tracing::{debug, error, info};
 
 use crate::actions::{Action, Arguments, Call, Output, PLUGIN, World, outcome_context};
 use crate::clock::Timestamp;
+use crate::crash_point::poison;
 use crate::error::{Error, echo};
 use crate::keyring::Keyring;
 use crate::model::DeliveryId;
@@ -324,7 +325,10 @@ fn encode_body(output: &Output) -> Vec<u8> {
 impl Handler for Dispatcher {
     async fn handle(&self, begun: Begun, message: &[u8]) -> Disposition {
         match request::decode(message, &self.policy.limits) {
-            Ok(request) => self.handle_request(begun, request).await,
+            Ok(request) => {
+                poison(request.action.as_deref());
+                self.handle_request(begun, request).await
+            }
             Err(refused) => self.refuse(*refused),
         }
     }
