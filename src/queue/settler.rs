@@ -35,6 +35,8 @@ pub(super) struct Settler {
     handler: Arc<dyn Handler>,
     link: Link,
     connection: Option<MultiplexedConnection>,
+    /// How many failures there had been when it was made.
+    failures: u64,
     dead_letters: DeadLetterLog,
     undelivered: Vec<DeadLetter>,
 }
@@ -59,6 +61,7 @@ impl Settler {
             availability,
             handler,
             connection: None,
+            failures: 0,
             dead_letters: DeadLetterLog::default(),
             undelivered: Vec::new(),
         }
@@ -284,9 +287,15 @@ impl Settler {
     }
 
     async fn send<T: redis::FromRedisValue>(&mut self, pipe: &Pipeline) -> RedisResult<T> {
+        // Another connection that failed may mean that the way to Redis is
+        // gone: finding that out here, too, would take a time-out more.
+        let failures = self.availability.failures();
         let mut connection = match self.connection.take() {
-            Some(connection) => connection,
-            None => self.link.connect().await?,
+            Some(connection) if self.failures == failures => connection,
+            _ => {
+                self.failures = failures;
+                self.link.connect().await?
+            }
         };
         let result = pipe.query_async(&mut connection).await;
         // After an error nobody knows what is still on its way on the old one.
