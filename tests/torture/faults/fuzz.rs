@@ -51,6 +51,7 @@ pub fn fuzz(context: &mut Context) -> Told {
             setup.ledger.ring();
         });
         restarts = supervise(setup, &mut process, done);
+        stop.store(true, Ordering::SeqCst);
     });
     if restarts > MOST_RESTARTS {
         context.ledger.disagree(format!(
@@ -84,6 +85,7 @@ fn supervise(setup: &Setup, process: &mut Process, done: &AtomicBool) -> u64 {
             .wait(PATIENCE, |_| done.load(Ordering::SeqCst) || ended())
         {
             setup.ledger.disagree("fuzzing came to a halt");
+            return restarts;
         }
         if process.has_ended() {
             restarts += 1;

@@ -34,7 +34,8 @@ impl Fuzzer {
 
     pub fn message(&mut self) -> Vec<u8> {
         self.made += 1;
-        let id = format!("fuzzed{}x", self.made);
+        // No mutation of one is another.
+        let id = format!("fuzzed{:016x}", self.random.next());
         let message = if self.made % LONG_ONES == 0 {
             let length = if self.made == LONG_ONES {
                 self.most
@@ -151,6 +152,9 @@ impl Fuzzer {
     fn mutated(&mut self, id: &str) -> Vec<u8> {
         let mut message = Self::request(id).to_string().into_bytes();
         for _ in 0..self.random.between(1, 4) {
+            if message.is_empty() {
+                break;
+            }
             let at = self.random.below(message.len());
             let byte = self.random.next().to_le_bytes()[0];
             match self.random.below(5) {
@@ -158,7 +162,7 @@ impl Fuzzer {
                 1 => message[at] ^= 1 << self.random.below(8),
                 2 => message.insert(at, *self.random.pick(b"[]{}(),:'\"\\ 0ueN")),
                 3 => drop(message.drain(at..(at + 4).min(message.len()))),
-                _ => message.truncate(at.max(1)),
+                _ => message.truncate(at),
             }
         }
         self.ids.push((id.to_owned(), false));

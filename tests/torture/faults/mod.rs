@@ -79,9 +79,14 @@ pub const FAULTS: &[Fault] = &[
         run: connections::sigstop,
     },
     Fault {
-        name: "proxy",
-        title: "a proxy that goes silent, then delivers or drops what it held",
-        run: proxied::silence,
+        name: "silence-late",
+        title: "a proxy that goes silent, then delivers late what it held",
+        run: proxied::delivers,
+    },
+    Fault {
+        name: "silence-lost",
+        title: "a proxy that goes silent, then drops what it held and what follows",
+        run: proxied::drops,
     },
     Fault {
         name: "idle",
