@@ -2,6 +2,9 @@
 # The whole story, from the first user to deletion, against a private Redis and a daemon of its own in a temporary
 # folder. Every request and every reply is shown as it happens; a reply that is not what the story says ends it.
 set -euo pipefail
+
+# Settings of the person who runs this must not reach the daemon of the demo.
+while read -r variable; do unset "$variable"; done < <(compgen -v PLATYPUSH_USERD_ || true)
 cd "$(dirname "$0")/.."
 
 if [ -t 1 ]; then

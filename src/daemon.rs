@@ -15,7 +15,7 @@ use crate::actions::{ACTIONS, Limits, World};
 use crate::clock::{Clock, SystemClock};
 use crate::config::Config;
 use crate::credentials::{Argon2Parameters, Credentials, Hasher};
-use crate::dispatch::{Dispatcher, Parts, Policy};
+use crate::dispatch::{Dispatcher, Parts, Policy, Turns};
 use crate::keyring::Keyring;
 use crate::lifecycle::{self, Termination};
 use crate::queue::{self, Connector, Handler, Keys, Running, Settings, Status, Worker};
@@ -56,21 +56,23 @@ pub async fn serve(config: &Config) -> Result<()> {
     .context("cannot start the watchdog")?;
 
     let keyring = Arc::new(open_keyring(workdir.path(), &*store).await?);
-    let turns = turns(config);
-    let (running, left) = Running::open(&workdir.path().join(RUNNING_FILE), turns)
-        .context("cannot use the notes of what is running")?;
+    let hashing_turns = hashing_turns(config);
+    let (running, left) = Running::open(
+        &workdir.path().join(RUNNING_FILE),
+        Turns::count(hashing_turns),
+    )
+    .context("cannot use the notes of what is running")?;
     let dispatcher = Arc::new(
         Dispatcher::new(Parts {
             actions: ACTIONS,
             world: world(config, Arc::clone(&store) as Arc<dyn Store>)?,
             policy: policy(config)?,
-            turns,
-            running: Arc::clone(&running),
+            turns: Turns::new(hashing_turns, Arc::clone(&running)),
             keyring,
         })
         .await?,
     );
-    let settings = settings(config, workdir.store_id())?;
+    let settings = settings(config, &workdir)?;
     let handler = Arc::clone(&dispatcher) as Arc<dyn Handler>;
     let worker = Worker::start(settings, handler, running, left);
     let sweeper = tokio::spawn(sweep(Arc::clone(&store) as Arc<dyn Store>));
@@ -143,7 +145,7 @@ async fn open_keyring(workdir: &Path, store: &dyn Store) -> Result<Keyring> {
 
 /// Twice the hashing threads: one request hashes while another waits for the
 /// disk.
-const fn turns(config: &Config) -> usize {
+const fn hashing_turns(config: &Config) -> usize {
     config.password.threads.saturating_mul(2)
 }
 
@@ -188,12 +190,12 @@ fn token_hash(hex: &SecretString) -> Result<[u8; 32]> {
     Ok(hash)
 }
 
-fn settings(config: &Config, store_id: &str) -> Result<Settings> {
-    let mut boot = [0; 16];
-    getrandom::fill(&mut boot).context("cannot draw an id for this run")?;
+fn settings(config: &Config, workdir: &Workdir) -> Result<Settings> {
+    let runs = workdir.begin_run()?;
+    let store_id = workdir.store_id();
     Ok(Settings {
         connector: Connector::new(&config.redis)?,
-        keys: Keys::new(&config.queue, &config.reply_prefix, store_id, boot),
+        keys: Keys::new(&config.queue, &config.reply_prefix, store_id, runs),
         reply_ttl: config.reply_ttl,
         max_in_flight: config.max_in_flight,
         max_message_size: config.max_message_size,

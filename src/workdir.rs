@@ -11,6 +11,11 @@ const LOCK_FILE: &str = "lock";
 /// owns the processing lists under that name.
 const STORE_ID_FILE: &str = "store.id";
 
+/// Ids of the last runs, the newest last.
+const RUNS_FILE: &str = "runs";
+/// How many are kept: more than can have left anything behind.
+const KEPT_RUNS: usize = 1_000;
+
 /// Why the working directory cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum WorkdirError {
@@ -68,6 +73,38 @@ impl Workdir {
     #[must_use]
     pub fn path(&self) -> &Path {
         &self.path
+    }
+
+    /// Draws the id of a new run and adds it to the runs of this store, which
+    /// are returned in order, the new one last: what several of them left is
+    /// taken over in that order.
+    ///
+    /// # Errors
+    /// When the file of runs cannot be used.
+    pub fn begin_run(&self) -> Result<Vec<[u8; 16]>, WorkdirError> {
+        let path = self.path.join(RUNS_FILE);
+        let text = match fs::read_to_string(&path) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(String::new()),
+            result => result,
+        };
+        // It only tells an order: a line that is none is no reason not to run.
+        let mut runs: Vec<[u8; 16]> = text
+            .map_err(|error| at(&path, error))?
+            .lines()
+            .filter_map(|line| {
+                let mut run = [0; 16];
+                hex::decode_to_slice(line, &mut run).ok()?;
+                Some(run)
+            })
+            .collect();
+        runs.drain(..runs.len().saturating_sub(KEPT_RUNS));
+        let mut run = [0; 16];
+        getrandom::fill(&mut run)
+            .map_err(|error| at(&path, io::Error::other(error.to_string())))?;
+        runs.push(run);
+        let lines: String = runs.iter().map(|run| hex::encode(run) + "\n").collect();
+        write_whole(&path, &lines).map_err(|error| at(&path, error))?;
+        Ok(runs)
     }
 
     /// The random name of the store in it.
@@ -185,6 +222,18 @@ mod tests {
         let id = first.store_id().to_owned();
         drop(first);
         assert_eq!(Workdir::open(&path).unwrap().store_id(), id);
+    }
+
+    #[test]
+    fn runs_are_known_in_order() {
+        let folder = tempfile::tempdir().unwrap();
+        let workdir = Workdir::open(folder.path()).unwrap();
+        let first = workdir.begin_run().unwrap();
+        let second = workdir.begin_run().unwrap();
+        assert_eq!(second[..1], first);
+        assert_eq!(workdir.begin_run().unwrap()[..2], second);
+        fs::write(folder.path().join(RUNS_FILE), "rubbish").unwrap();
+        assert_eq!(workdir.begin_run().unwrap().len(), 1);
     }
 
     #[test]

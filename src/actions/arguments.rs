@@ -26,9 +26,10 @@ impl Arguments {
             signature,
             values: signature.parameters.iter().map(|_| None).collect(),
         };
+        let mut extra = None;
         match args {
             Value::Null => {}
-            Value::Dict(entries) => bound.bind_keywords(entries)?,
+            Value::Dict(entries) => extra = bound.bind_keywords(entries)?,
             Value::List(values) => bound.bind_positions(values)?,
             other => {
                 return Err(Error::Arguments(format!(
@@ -38,20 +39,29 @@ impl Arguments {
             }
         }
         bound.check_required()?;
-        Ok(bound)
+        match extra {
+            Some(error) => Err(error),
+            None => Ok(bound),
+        }
     }
 
-    fn bind_keywords(&mut self, entries: Vec<(Value, Value)>) -> Result<(), Error> {
+    /// Gives the error of the first keyword that only `**kwargs` would take:
+    /// Python looks at what is missing before the function looks at those.
+    fn bind_keywords(&mut self, entries: Vec<(Value, Value)>) -> Result<Option<Error>, Error> {
+        let mut extra = None;
         for (key, value) in entries {
             let Value::Text(key) = key else {
                 return Err(Error::Arguments("keywords must be strings".into()));
             };
             match self.position(&key) {
                 Some(position) => self.values[position] = Some(value),
+                None if self.signature.keywords_of.is_some() => {
+                    extra.get_or_insert_with(|| self.unknown_keyword(&key));
+                }
                 None => return Err(self.unknown_keyword(&key)),
             }
         }
-        Ok(())
+        Ok(extra)
     }
 
     fn bind_positions(&mut self, values: Vec<Value>) -> Result<(), Error> {
@@ -187,9 +197,6 @@ impl Arguments {
         name: &str,
         limits: &Limits,
     ) -> Result<SecretString, Error> {
-        if matches!(self.peek(name), Some(Value::Null)) {
-            return Err(Error::EmptyPassword);
-        }
         let password = self.text(name)?;
         check_password(name, &password, limits)?;
         if password.is_empty() {
@@ -200,11 +207,6 @@ impl Arguments {
             return Err(Error::PasswordTooShort { min });
         }
         Ok(password.into())
-    }
-
-    fn peek(&self, name: &str) -> Option<&Value> {
-        self.position(name)
-            .and_then(|position| self.values[position].as_ref())
     }
 
     /// A required secret, such as a session token.

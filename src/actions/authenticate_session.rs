@@ -3,7 +3,7 @@
 use async_trait::async_trait;
 
 use super::signature::SESSION_TOKEN;
-use super::{Action, Arguments, Call, Output, Signature, World};
+use super::{Action, Arguments, Call, Cost, Output, Signature, World};
 use crate::error::Error;
 
 /// Tells whose session a token is.
@@ -23,8 +23,8 @@ impl Action for AuthenticateSession {
         &SIGNATURE
     }
 
-    fn costs_hash(&self, _: &Arguments) -> bool {
-        false
+    fn cost(&self, _: &Arguments) -> Cost {
+        Cost::Light
     }
 
     async fn run(

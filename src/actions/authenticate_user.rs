@@ -5,7 +5,7 @@ use secrecy::SecretString;
 
 use super::signature::{CODE, USERNAME};
 use super::{
-    Action, Arguments, Call, Kind, Output, Parameter, Reason, Signature, World, until_settled,
+    Action, Arguments, Call, Cost, Kind, Output, Parameter, Reason, Signature, World, until_settled,
 };
 use crate::credentials::Verdict;
 use crate::error::Error;
@@ -38,8 +38,8 @@ impl Action for AuthenticateUser {
         &SIGNATURE
     }
 
-    fn costs_hash(&self, _: &Arguments) -> bool {
-        true
+    fn cost(&self, _: &Arguments) -> Cost {
+        Cost::Hash
     }
 
     async fn run(

@@ -3,7 +3,9 @@
 use async_trait::async_trait;
 
 use super::signature::{CODE, USERNAME};
-use super::{Action, Arguments, Call, Kind, Output, Parameter, Signature, World, until_settled};
+use super::{
+    Action, Arguments, Call, Cost, Kind, Output, Parameter, Signature, World, until_settled,
+};
 use crate::credentials::{SessionToken, Verdict};
 use crate::error::Error;
 use crate::store::NewSession;
@@ -35,8 +37,8 @@ impl Action for CreateSession {
         &SIGNATURE
     }
 
-    fn costs_hash(&self, _: &Arguments) -> bool {
-        true
+    fn cost(&self, _: &Arguments) -> Cost {
+        Cost::Hash
     }
 
     async fn run(

@@ -4,7 +4,9 @@ use async_trait::async_trait;
 use secrecy::SecretString;
 
 use super::signature::{EXECUTING_SESSION, EXECUTING_USER, EXECUTING_USER_PASSWORD, USERNAME};
-use super::{Action, Arguments, Call, Kind, Output, Parameter, Signature, World, until_settled};
+use super::{
+    Action, Arguments, Call, Cost, Kind, Output, Parameter, Signature, World, until_settled,
+};
 use crate::credentials::Executor;
 use crate::error::Error;
 use crate::model::User;
@@ -34,8 +36,8 @@ impl Action for CreateUser {
         &SIGNATURE
     }
 
-    fn costs_hash(&self, _: &Arguments) -> bool {
-        true
+    fn cost(&self, _: &Arguments) -> Cost {
+        Cost::Hash
     }
 
     async fn run(

@@ -3,7 +3,7 @@
 use async_trait::async_trait;
 
 use super::signature::SESSION_TOKEN;
-use super::{Action, Arguments, Call, Output, Signature, World};
+use super::{Action, Arguments, Call, Cost, Output, Signature, World};
 use crate::credentials::token_hash;
 use crate::error::Error;
 
@@ -24,8 +24,8 @@ impl Action for DeleteSession {
         &SIGNATURE
     }
 
-    fn costs_hash(&self, _: &Arguments) -> bool {
-        false
+    fn cost(&self, _: &Arguments) -> Cost {
+        Cost::Light
     }
 
     async fn run(

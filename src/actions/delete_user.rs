@@ -3,7 +3,7 @@
 use async_trait::async_trait;
 
 use super::signature::{EXECUTING_SESSION, EXECUTING_USER, EXECUTING_USER_PASSWORD, USERNAME};
-use super::{Action, Arguments, Call, Output, Signature, World, until_settled};
+use super::{Action, Arguments, Call, Cost, Output, Signature, World, until_settled};
 use crate::error::Error;
 use crate::store::StoreError;
 
@@ -30,8 +30,12 @@ impl Action for DeleteUser {
         &SIGNATURE
     }
 
-    fn costs_hash(&self, arguments: &Arguments) -> bool {
-        arguments.has("executing_user_password")
+    fn cost(&self, arguments: &Arguments) -> Cost {
+        if arguments.has("executing_user_password") {
+            Cost::Hash
+        } else {
+            Cost::Light
+        }
     }
 
     async fn run(

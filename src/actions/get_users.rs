@@ -2,7 +2,7 @@
 
 use async_trait::async_trait;
 
-use super::{Action, Arguments, Call, Output, Signature, World};
+use super::{Action, Arguments, Call, Cost, Output, Signature, World};
 use crate::error::Error;
 
 /// Lists all users.
@@ -22,8 +22,8 @@ impl Action for GetUsers {
         &SIGNATURE
     }
 
-    fn costs_hash(&self, _: &Arguments) -> bool {
-        false
+    fn cost(&self, _: &Arguments) -> Cost {
+        Cost::Listing
     }
 
     async fn run(&self, world: &World, _: &Call, _: Arguments) -> Result<Output, Error> {

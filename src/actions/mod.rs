@@ -85,15 +85,26 @@ pub struct Limits {
     pub max_password_length: usize,
 }
 
+/// What an action costs. A request with a cost waits for its turn before it
+/// starts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Cost {
+    /// A look-up or a change.
+    Light,
+    /// Password hashes.
+    Hash,
+    /// All users in memory, until the reply is sent.
+    Listing,
+}
+
 /// One action of the plugin.
 #[async_trait]
 pub trait Action: Send + Sync {
     /// Name, parameters and documentation.
     fn signature(&self) -> &'static Signature;
 
-    /// Whether these arguments will cost a password hash: such a request
-    /// waits for its turn before it starts.
-    fn costs_hash(&self, arguments: &Arguments) -> bool;
+    /// What running it with these arguments costs.
+    fn cost(&self, arguments: &Arguments) -> Cost;
 
     /// Runs the action.
     ///

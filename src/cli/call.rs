@@ -1,6 +1,6 @@
 //! `platypush-userd call`: one request through Redis.
 
-use std::io::{self, IsTerminal as _, Write as _};
+use std::io::{self, IsTerminal as _};
 use std::process::ExitCode;
 use std::time::Duration;
 
@@ -219,16 +219,37 @@ async fn exchange(config: &Config, request: &Request, timeout: u32) -> Result<Op
         reply = wait_for_reply(&mut connection, config, &request.id, wait) => reply,
         _ = tokio::signal::ctrl_c() => Ok(None),
     };
-    match reply {
-        Ok(Some(reply)) => Ok(Some(reply)),
-        Ok(None) => {
-            // On a connection of its own: the first may still be waiting.
-            let mut connection = connector.connect(wait).await.with_context(unreachable)?;
-            take_back(&mut connection, config, request).await?;
-            Ok(None)
-        }
-        Err(error) => Err(error).with_context(unreachable),
+    if let Ok(Some(reply)) = reply {
+        return Ok(Some(reply));
     }
+    // On a connection of its own: the first may still be waiting, or broken.
+    let taken_back = async {
+        let mut connection = connector.connect(wait).await?;
+        take_back(&mut connection, config, request).await
+    };
+    match taken_back.await {
+        Ok(TakenBack::Answered(reply)) => return Ok(Some(reply)),
+        Ok(TakenBack::Yes) => {
+            eprintln!("error: no reply came; the request was taken back. Is the daemon running?");
+        }
+        Ok(TakenBack::TooLate) => eprintln!(
+            "error: no reply came, but the daemon has taken the request: it may still run"
+        ),
+        Err(error) => eprintln!(
+            "error: no reply came, and the request could not be taken back: it may still run ({error})"
+        ),
+    }
+    Ok(None)
+}
+
+/// What became of a request that was given up.
+enum TakenBack {
+    /// It was still in the queue, and is no more.
+    Yes,
+    /// The daemon had taken it.
+    TooLate,
+    /// The reply had just come.
+    Answered(String),
 }
 
 async fn wait_for_reply(
@@ -246,22 +267,15 @@ async fn take_back(
     connection: &mut MultiplexedConnection,
     config: &Config,
     request: &Request,
-) -> Result<()> {
+) -> redis::RedisResult<TakenBack> {
     let removed: usize = connection
         .lrem(&config.queue, 1, request.message.expose_secret())
-        .await
-        .context("no reply came, and the request could not be taken back")?;
-    let mut err = io::stderr().lock();
+        .await?;
     if removed > 0 {
-        writeln!(
-            err,
-            "error: no reply in time; the request was taken back. Is the daemon running?"
-        )?;
-    } else {
-        writeln!(
-            err,
-            "error: no reply in time, but the daemon has taken the request: it may still run"
-        )?;
+        return Ok(TakenBack::Yes);
     }
-    Ok(())
+    let list = format!("{}{}", config.reply_prefix, request.id);
+    // BLPOP, because it is what a client has the right to.
+    let popped: Option<(String, String)> = connection.blpop(list, 0.01).await?;
+    Ok(popped.map_or(TakenBack::TooLate, |(_, reply)| TakenBack::Answered(reply)))
 }

@@ -6,6 +6,7 @@ use anyhow::Result;
 use clap::Subcommand;
 
 use super::{ConfigFile, print};
+use crate::queue::Connector;
 
 /// Look at the configuration
 #[derive(Debug, clap::Args)]
@@ -31,6 +32,8 @@ impl ConfigCommand {
         match self.command {
             Look::Check(file) => {
                 let loaded = file.load()?;
+                // The files it names must be there, too.
+                Connector::new(&loaded.config.redis)?;
                 for warning in &loaded.config.warnings {
                     eprintln!("warning: {warning}");
                 }

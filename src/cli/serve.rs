@@ -3,6 +3,8 @@
 use std::process::ExitCode;
 
 use anyhow::{Context as _, Result};
+use rustix::fs::Mode;
+use rustix::process::umask;
 use tracing_subscriber::fmt;
 
 use super::ConfigFile;
@@ -10,6 +12,9 @@ use crate::config::{Log, LogFormat};
 use crate::daemon;
 
 pub(super) fn run(file: &ConfigFile) -> Result<ExitCode> {
+    // sled makes its files for everybody to read. The folder they are in is
+    // shut, but one that was there before may not be.
+    umask(Mode::RWXG | Mode::RWXO);
     let loaded = file.load()?;
     start_log(&loaded.config.log);
     match &loaded.file {

@@ -179,10 +179,12 @@ impl Credentials {
             .await
         {
             Ok(()) => user.password = stronger,
-            // Somebody else changed the password meanwhile; if that matters,
+            Err(StoreError::Stopped) => return Err(StoreError::Stopped.into()),
+            // Somebody else changed the password meanwhile: if that matters,
             // the witness of the old record will tell.
             Err(StoreError::Changed) => {}
-            Err(error) => return Err(error.into()),
+            // The password was right all the same; the next login tries again.
+            Err(error) => tracing::warn!(%error, "a password record could not be renewed"),
         }
         Ok(user)
     }

@@ -3,7 +3,7 @@
 use argon2::password_hash::phc::{Ident, Output, ParamsString, PasswordHash, Salt};
 use argon2::{Algorithm, Argon2, Block, Params, Version};
 use subtle::ConstantTimeEq as _;
-use zeroize::Zeroizing;
+use zeroize::{Zeroize as _, Zeroizing};
 
 use super::hasher::HasherError;
 use crate::error::Error;
@@ -122,6 +122,12 @@ fn random<const N: usize>() -> Result<[u8; N], HasherError> {
 /// each time costs a fifth of the time at the default, half at 46 MiB.
 #[derive(Default)]
 pub(super) struct Memory(Vec<Block>);
+
+impl Drop for Memory {
+    fn drop(&mut self) {
+        self.0.zeroize();
+    }
+}
 
 impl Memory {
     fn blocks(&mut self, count: usize) -> Result<&mut [Block], HasherError> {

@@ -23,7 +23,7 @@ pub(super) struct Budget {
 #[derive(Debug)]
 pub(super) struct Claim {
     budget: Arc<Budget>,
-    bytes: usize,
+    taken: Room,
 }
 
 impl Budget {
@@ -66,12 +66,15 @@ impl Budget {
     /// what is left, because it could not be left behind.
     pub(super) fn claim(self: &Arc<Self>, bytes: usize) -> Claim {
         let mut left = self.left.lock().unwrap_or_else(PoisonError::into_inner);
-        let bytes = bytes.min(left.bytes);
-        left.messages = left.messages.saturating_sub(1);
-        left.bytes -= bytes;
+        let taken = Room {
+            messages: left.messages.min(1),
+            bytes: left.bytes.min(bytes),
+        };
+        left.messages -= taken.messages;
+        left.bytes -= taken.bytes;
         Claim {
             budget: Arc::clone(self),
-            bytes,
+            taken,
         }
     }
 }
@@ -83,8 +86,8 @@ impl Drop for Claim {
             .left
             .lock()
             .unwrap_or_else(PoisonError::into_inner);
-        left.messages += 1;
-        left.bytes += self.bytes;
+        left.messages += self.taken.messages;
+        left.bytes += self.taken.bytes;
         drop(left);
         self.budget.freed.notify_one();
     }
@@ -93,6 +96,19 @@ impl Drop for Claim {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[tokio::test]
+    async fn a_claim_beyond_what_is_left_gives_back_no_more_than_it_took() {
+        let budget = Budget::new(1, 10);
+        drop([budget.claim(4), budget.claim(4), budget.claim(4)]);
+        assert_eq!(
+            budget.room().await,
+            Room {
+                messages: 1,
+                bytes: 10
+            }
+        );
+    }
 
     #[tokio::test]
     async fn what_is_claimed_comes_back() {

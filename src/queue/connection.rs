@@ -18,7 +18,7 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 /// A connection that is silent for longer is taken for dead. (The redis
 /// crate's default, 500 ms, also applies to blocking commands: it would give
 /// them up while Redis goes on with them.)
-const ANSWER_TIMEOUT: Duration = Duration::from_secs(8);
+pub(super) const ANSWER_TIMEOUT: Duration = Duration::from_secs(8);
 /// Silence after which TCP asks whether the other side is still there.
 const KEEPALIVE: Duration = Duration::from_secs(5);
 /// Bytes that are written at once (8 KiB by default): batches are larger.

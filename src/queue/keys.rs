@@ -20,8 +20,8 @@ pub struct Keys {
     pub owner: String,
     /// Id of the store.
     pub store_id: String,
-    /// Random id of this process' run.
-    pub boot: [u8; 16],
+    /// Random ids of the store's runs in order; this process' is the last.
+    runs: Vec<[u8; 16]>,
     /// Beginning of the reply lists' names.
     pub reply_prefix: String,
     /// Beginning of the names of the store's processing lists.
@@ -36,9 +36,9 @@ pub const DEAD_LETTER_CAP: usize = 1_000;
 
 impl Keys {
     /// The keys of a process that works on `queue` for the store `store_id`,
-    /// in its run `boot`.
+    /// in the last of its `runs`.
     #[must_use]
-    pub fn new(queue: &str, reply_prefix: &str, store_id: &str, boot: [u8; 16]) -> Self {
+    pub fn new(queue: &str, reply_prefix: &str, store_id: &str, runs: Vec<[u8; 16]>) -> Self {
         let processing_prefix = format!("{queue}:processing:{store_id}:");
         Self {
             queue: queue.to_owned(),
@@ -47,10 +47,22 @@ impl Keys {
             taking: format!("{processing_prefix}taking"),
             owner: format!("{queue}:owner"),
             store_id: store_id.to_owned(),
-            boot,
+            runs,
             reply_prefix: reply_prefix.to_owned(),
             processing_prefix,
         }
+    }
+
+    /// Random id of this process' run.
+    #[must_use]
+    pub fn boot(&self) -> [u8; 16] {
+        self.runs.last().copied().unwrap_or_default()
+    }
+
+    /// Where a run stands among the runs of the store.
+    #[must_use]
+    pub(super) fn order(&self, boot: &[u8; 16]) -> Option<usize> {
+        self.runs.iter().position(|run| run == boot)
     }
 
     /// Processing list of a batch. No name is ever used twice.

@@ -29,6 +29,7 @@ mod availability;
 mod budget;
 mod connection;
 mod crew;
+mod dead_letter_log;
 mod keys;
 mod recovery;
 mod running;
@@ -88,7 +89,6 @@ pub enum Disposition {
 }
 
 /// A message that is done with.
-#[derive(Debug)]
 pub struct Finished {
     /// The reply, where one is due.
     pub reply: Option<Reply>,
@@ -96,6 +96,18 @@ pub struct Finished {
     pub dead_letter: Option<DeadLetter>,
     /// Whether there may be an outcome to forget once it is settled.
     pub left_outcome: bool,
+    /// What is held until then, such as a turn that bounds memory.
+    pub held: Option<Box<dyn Send>>,
+}
+
+impl std::fmt::Debug for Finished {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Finished")
+            .field("reply", &self.reply)
+            .field("dead_letter", &self.dead_letter)
+            .field("left_outcome", &self.left_outcome)
+            .finish_non_exhaustive()
+    }
 }
 
 /// A reply and where it goes.

@@ -8,8 +8,8 @@ use super::Keys;
 use super::crew::Messages;
 use crate::model::DeliveryId;
 
-/// The store's processing lists: run and number of each, those of one run in
-/// the order in which they were taken.
+/// The store's processing lists, run and number of each, in the order in
+/// which they were taken.
 pub(super) async fn lists(
     connection: &mut MultiplexedConnection,
     keys: &Keys,
@@ -22,7 +22,7 @@ pub(super) async fn lists(
         .iter()
         .filter_map(|name| keys.parse_batch(name))
         .collect();
-    lists.sort_unstable();
+    lists.sort_unstable_by_key(|(boot, number)| (keys.order(boot), *boot, *number));
     Ok(lists)
 }
 
@@ -54,8 +54,8 @@ pub(super) async fn open_entries(
         })
         .collect();
     if open.is_empty() {
+        // Not in MULTI, which a Redis short of memory refuses.
         redis::pipe()
-            .atomic()
             .del(&list)
             .srem(&keys.lists, &list)
             .exec_async(connection)

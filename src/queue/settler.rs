@@ -17,8 +17,9 @@ use tracing::warn;
 use crate::crash_point::crash_point;
 
 use super::availability::{Availability, Backoff};
-use super::connection::Link;
+use super::connection::{ANSWER_TIMEOUT, Link};
 use super::crew::{Batch, Delivery};
+use super::dead_letter_log::DeadLetterLog;
 use super::keys::DEAD_LETTER_CAP;
 use super::{DeadLetter, Disposition, Finished, Handler, Settings, scripts};
 
@@ -26,8 +27,10 @@ use super::{DeadLetter, Disposition, Finished, Handler, Settings, scripts};
 const SETTLING: &str = "sending replies";
 /// Most messages settled in one round trip.
 const MAX_ROUND: usize = 128;
-/// Dead letters are announced in the log at most this often.
-const DEAD_LETTER_LOG: Duration = Duration::from_secs(10);
+/// Most bytes of replies in one round trip, unless a single one is longer.
+const MAX_ROUND_BYTES: usize = 1 << 20;
+/// The slowest line on which a long reply still gets through: 800 kbit/s.
+const SLOWEST_BYTES_PER_MS: usize = 100;
 
 pub(super) struct Settler {
     settings: Arc<Settings>,
@@ -37,7 +40,7 @@ pub(super) struct Settler {
     connection: Option<MultiplexedConnection>,
     /// How many failures there had been when it was made.
     failures: u64,
-    dead_letters: DeadLetterLog,
+    dead_letters: Arc<DeadLetterLog>,
     undelivered: Vec<DeadLetter>,
 }
 
@@ -54,6 +57,7 @@ impl Settler {
         settings: Arc<Settings>,
         availability: Arc<Availability>,
         handler: Arc<dyn Handler>,
+        dead_letters: Arc<DeadLetterLog>,
     ) -> Self {
         Self {
             link: Link::new(settings.connector.clone(), Duration::ZERO),
@@ -62,7 +66,7 @@ impl Settler {
             handler,
             connection: None,
             failures: 0,
-            dead_letters: DeadLetterLog::default(),
+            dead_letters,
             undelivered: Vec::new(),
         }
     }
@@ -80,7 +84,9 @@ impl Settler {
                     Disposition::Keep => {}
                 }
             }
-            self.settle(group_by_list(finished)).await;
+            for round in in_rounds(finished) {
+                self.settle(round).await;
+            }
             self.keep_undelivered().await;
         }
         crash_point("in shutdown");
@@ -88,8 +94,9 @@ impl Settler {
         self.leave().await;
     }
 
-    /// Settles all groups, however long Redis is away.
-    async fn settle(&mut self, mut groups: Vec<Group>) {
+    /// Settles what takes one round trip, however long Redis is away.
+    async fn settle(&mut self, finished: Vec<(Delivery, Finished)>) {
+        let mut groups = group_by_list(finished);
         let mut backoff = Backoff::new();
         while !groups.is_empty() {
             let pipe = self.settling(&groups);
@@ -186,7 +193,7 @@ impl Settler {
                 None => {}
             }
             if let Some(dead_letter) = &finished.dead_letter {
-                self.dead_letters.note(&dead_letter.reason);
+                self.dead_letters.note(1, &dead_letter.reason);
             }
             group.batch.open.fetch_sub(1, Ordering::Relaxed);
             if finished.left_outcome {
@@ -204,7 +211,7 @@ impl Settler {
     fn undeliverable(&mut self, finished: &Finished) {
         let reply = finished.reply.as_ref();
         if let Some(letter) = reply.and_then(|reply| self.handler.undeliverable(&reply.id)) {
-            self.dead_letters.note(&letter.reason);
+            self.dead_letters.note(1, &letter.reason);
             self.undelivered.push(letter);
         }
     }
@@ -297,6 +304,8 @@ impl Settler {
                 self.link.connect().await?
             }
         };
+        let bytes = pipe.get_packed_pipeline().len();
+        connection.set_response_timeout(ANSWER_TIMEOUT + sending_time(bytes));
         let result = pipe.query_async(&mut connection).await;
         // After an error nobody knows what is still on its way on the old one.
         if result.is_ok() {
@@ -321,6 +330,30 @@ impl Group {
             u8::from(count == self.batch.open.load(Ordering::Relaxed))
         }
     }
+}
+
+/// Splits what is finished into round trips: one that does not get through in
+/// time is sent again whole.
+fn in_rounds(finished: Vec<(Delivery, Finished)>) -> Vec<Vec<(Delivery, Finished)>> {
+    let mut rounds = Vec::new();
+    let mut round = Vec::new();
+    let mut bytes = 0;
+    for (delivery, done) in finished {
+        let size = done.reply.as_ref().map_or(0, |reply| reply.bytes.len());
+        if bytes + size > MAX_ROUND_BYTES && !round.is_empty() {
+            rounds.push(std::mem::take(&mut round));
+            bytes = 0;
+        }
+        bytes += size;
+        round.push((delivery, done));
+    }
+    rounds.push(round);
+    rounds
+}
+
+/// How long that many bytes may take on a slow line.
+fn sending_time(bytes: usize) -> Duration {
+    Duration::from_millis(u64::try_from(bytes / SLOWEST_BYTES_PER_MS).unwrap_or(u64::MAX))
 }
 
 fn group_by_list(finished: Vec<(Delivery, Finished)>) -> Vec<Group> {
@@ -353,28 +386,4 @@ fn parse_refused(answer: &[redis::Value]) -> RedisResult<HashMap<u32, String>> {
             ))
         })
         .collect()
-}
-
-/// Announces dead letters in the log, at a bounded rate: anybody can make
-/// them.
-#[derive(Default)]
-struct DeadLetterLog {
-    last: Option<std::time::Instant>,
-    silent: u64,
-}
-
-impl DeadLetterLog {
-    fn note(&mut self, reason: &str) {
-        if self.last.is_some_and(|at| at.elapsed() < DEAD_LETTER_LOG) {
-            self.silent += 1;
-            return;
-        }
-        self.last = Some(std::time::Instant::now());
-        let silent = std::mem::take(&mut self.silent);
-        warn!(
-            reason,
-            and_before = silent,
-            "a message became a dead letter"
-        );
-    }
 }

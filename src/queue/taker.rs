@@ -11,12 +11,12 @@ use redis::aio::MultiplexedConnection;
 use redis::{RedisResult, Value};
 use tokio::sync::watch;
 use tokio::time::sleep;
-use tracing::warn;
 
 use super::availability::{Availability, Backoff};
 use super::budget::Room;
 use super::connection::Link;
 use super::crew::{Crew, Messages};
+use super::dead_letter_log::DeadLetterLog;
 use super::keys::{DEAD_LETTER_CAP, OWNER_TTL};
 use super::take_over::TakeOver;
 use super::{Settings, recovery, scripts};
@@ -40,6 +40,7 @@ pub(super) struct Taker {
     availability: Arc<Availability>,
     pub(super) crew: Crew,
     pub(super) takeover: TakeOver,
+    dead_letters: Arc<DeadLetterLog>,
     stopped: watch::Receiver<bool>,
     link: Link,
     next_batch: u64,
@@ -47,6 +48,9 @@ pub(super) struct Taker {
     unanswered: Option<u64>,
     /// Whether the queue was empty at the last take.
     drained: bool,
+    /// Whether the connection has had to read an over-long message, and now
+    /// holds on to that much memory.
+    bloated: bool,
     /// Whether the queue has been ours at all.
     owned: bool,
 }
@@ -63,7 +67,7 @@ struct Taken {
     /// Messages in the order of the queue.
     messages: Vec<Vec<u8>>,
     /// How many over-long ones became dead letters.
-    set_aside: usize,
+    set_aside: u64,
     /// Whether the queue was empty then.
     drained: bool,
 }
@@ -74,6 +78,7 @@ impl Taker {
         availability: Arc<Availability>,
         crew: Crew,
         takeover: TakeOver,
+        dead_letters: Arc<DeadLetterLog>,
         stopped: watch::Receiver<bool>,
     ) -> Self {
         Self {
@@ -82,10 +87,12 @@ impl Taker {
             availability,
             crew,
             takeover,
+            dead_letters,
             stopped,
             next_batch: 0,
             unanswered: None,
             drained: false,
+            bloated: false,
             owned: false,
         }
     }
@@ -104,6 +111,7 @@ impl Taker {
     async fn take_until_stopped(&mut self, backoff: &mut Backoff) -> RedisResult<()> {
         let mut connection = self.link.connect().await?;
         self.drained = false;
+        self.bloated = false;
         // Before anything else: is the queue ours?
         if !self.renew(&mut connection).await? {
             return Ok(());
@@ -114,12 +122,19 @@ impl Taker {
             let block = self.drained;
             match self.take(&mut connection, room, block).await? {
                 Some(messages) => {
-                    self.availability.works(TAKING);
-                    backoff.reset();
+                    // A take that had nothing to do proves little: the wait
+                    // behind it may be refused.
+                    if block || !messages.open.is_empty() {
+                        self.availability.works(TAKING);
+                        backoff.reset();
+                    }
                     if !messages.open.is_empty() {
                         crash_point("after move");
                     }
                     self.crew.work(messages, false).await;
+                    if self.bloated {
+                        return Ok(());
+                    }
                 }
                 None => {
                     self.drained = false;
@@ -134,7 +149,7 @@ impl Taker {
     /// started.
     async fn resume(&mut self, connection: &mut MultiplexedConnection) -> RedisResult<()> {
         if let Some(number) = self.unanswered {
-            let batch = (self.settings.keys.boot, number);
+            let batch = (self.settings.keys.boot(), number);
             let messages = recovery::open_entries(connection, &self.settings.keys, batch).await?;
             self.unanswered = None;
             self.crew.work(messages, false).await;
@@ -176,8 +191,12 @@ impl Taker {
             return Ok(None);
         };
         // With nothing taken, a refused wait must not become a busy loop.
-        if taken.messages.is_empty() {
-            blocked?;
+        match blocked {
+            Err(error) if taken.messages.is_empty() => return Err(error),
+            Ok(Value::BulkString(brought)) => {
+                self.bloated = brought.len() > self.settings.max_message_size;
+            }
+            _ => {}
         }
         self.drained = taken.drained;
         Ok(Some(self.messages(batch, taken.messages)))
@@ -189,11 +208,8 @@ impl Taker {
             Answer::Taken(taken) => {
                 self.owned = true;
                 if taken.set_aside > 0 {
-                    warn!(
-                        count = taken.set_aside,
-                        max_message_size = self.settings.max_message_size,
-                        "over-long messages became dead letters"
-                    );
+                    self.dead_letters
+                        .note(taken.set_aside, "longer than max_message_size");
                 }
                 Some(taken)
             }
@@ -210,7 +226,7 @@ impl Taker {
     }
 
     fn messages(&self, batch: u64, messages: Vec<Vec<u8>>) -> Messages {
-        let boot = self.settings.keys.boot;
+        let boot = self.settings.keys.boot();
         let count = messages.len();
         let open = messages.into_iter().zip(0..).map(|(message, position)| {
             let id = DeliveryId {
@@ -245,7 +261,7 @@ impl Taker {
             .arg(6)
             .arg(&keys.queue)
             .arg(&keys.taking)
-            .arg(keys.batch(keys.boot, batch))
+            .arg(keys.batch(keys.boot(), batch))
             .arg(&keys.lists)
             .arg(&keys.dead)
             .arg(&keys.owner)
@@ -308,10 +324,10 @@ impl Taker {
 async fn ask(
     connection: &mut MultiplexedConnection,
     pipe: &redis::Pipeline,
-) -> RedisResult<(Answer, RedisResult<()>)> {
+) -> RedisResult<(Answer, RedisResult<Value>)> {
     let mut answers: Vec<RedisResult<Value>> = pipe.query_async(connection).await?;
     let answer = parse(answers.pop().unwrap_or(Ok(Value::Nil))?)?;
-    Ok((answer, answers.pop().unwrap_or(Ok(Value::Nil)).map(|_| ())))
+    Ok((answer, answers.pop().unwrap_or(Ok(Value::Nil))))
 }
 
 fn parse(answer: Value) -> RedisResult<Answer> {

@@ -9,6 +9,7 @@ use tokio::task::JoinHandle;
 use super::availability::Availability;
 use super::budget::Budget;
 use super::crew::Crew;
+use super::dead_letter_log::DeadLetterLog;
 use super::settler::Settler;
 use super::take_over::TakeOver;
 use super::taker::Taker;
@@ -68,15 +69,24 @@ impl Worker {
         let settings = Arc::new(settings);
         let availability = Arc::new(Availability::new());
         let status = availability.subscribe();
+        let dead_letters = Arc::new(DeadLetterLog::default());
         let settler = Settler::new(
             Arc::clone(&settings),
             Arc::clone(&availability),
             Arc::clone(&handler),
+            Arc::clone(&dead_letters),
         );
         let budget = Budget::new(settings.max_in_flight, MAX_BYTES_IN_FLIGHT);
         let crew = Crew::new(handler, Arc::clone(&running), budget, done);
         let takeover = TakeOver::new(running, left);
-        let taker = Taker::new(settings, availability, crew, takeover, stopped);
+        let taker = Taker::new(
+            settings,
+            availability,
+            crew,
+            takeover,
+            dead_letters,
+            stopped,
+        );
         Self {
             stop,
             status,

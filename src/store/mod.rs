@@ -1,6 +1,6 @@
 //! What is kept: whole atomic operations on users and sessions, behind a
 //! trait, so that an engine can be swapped and tests can hold every engine to
-//! the same suite (`tests/it/store_conformance.rs`).
+//! the same suite (`tests/it/store_conformance/`).
 //!
 //! The store knows no policy. A caller that decided on what it read names
 //! that in a [`Witness`]; the one writer compares it again and answers

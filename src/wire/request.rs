@@ -36,7 +36,8 @@ pub struct Envelope {
     /// Names the reply list and is echoed; `None` where the request brings
     /// none that can be used.
     pub id: Option<RequestId>,
-    /// Who sent the request: the reply's target.
+    /// Who sent the request: the reply's target. None where it is no text, or
+    /// longer than an id may be.
     pub origin: Option<String>,
 }
 
@@ -87,7 +88,9 @@ pub fn decode(message: &[u8], limits: &MessageLimits) -> Result<Request, Box<Ref
     }
     let envelope = envelope(&value, limits);
     if let Some(flaw) = decoded.flaw {
-        let reply_to = envelope.id.is_some().then_some(envelope);
+        // An id that was itself spoiled names a list that nobody reads.
+        let usable = |id: &RequestId| !id.name().contains(char::REPLACEMENT_CHARACTER);
+        let reply_to = envelope.id.as_ref().is_some_and(usable).then_some(envelope);
         return Err(refuse(&flaw.to_string(), reply_to));
     }
     Ok(read_parts(value, envelope))
@@ -115,6 +118,7 @@ fn envelope(value: &Value, limits: &MessageLimits) -> Envelope {
         origin: value
             .get("origin")
             .and_then(Value::as_text)
+            .filter(|origin| origin.len() <= limits.max_id_length)
             .map(str::to_owned),
     }
 }

@@ -7,8 +7,13 @@
 )]
 
 mod call;
+mod contract;
 mod decode_oracle;
+mod password_cost;
 mod readme;
 mod redis_access;
+mod secrecy;
+mod sled_files;
 mod smoke;
+mod store_conformance;
 mod support;

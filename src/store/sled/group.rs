@@ -79,7 +79,7 @@ impl<'a> Group<'a> {
     }
 
     pub(super) fn create_user(&mut self, new: NewUser, witness: &Witness) -> Result<User> {
-        self.check(witness)?;
+        let asker = self.check(witness)?;
         if self.id_of(&new.username)?.is_some() {
             return Err(StoreError::NameTaken);
         }
@@ -94,6 +94,7 @@ impl<'a> Group<'a> {
             second_factor: None,
         };
         let record = records::encode_user(&user)?;
+        self.put_asker(asker)?;
         self.put(records::user_key(id), record);
         self.put_number(records::name_key(&user.username), id);
         self.put_number(records::NEXT_USER_ID.into(), id + 1);
@@ -147,9 +148,11 @@ impl<'a> Group<'a> {
     }
 
     pub(super) fn delete_user(&mut self, username: &str, witness: &Witness) -> Result<()> {
-        self.check(witness)?;
+        let asker = self.check(witness)?;
         let id = self.id_of(username)?.ok_or(StoreError::NoSuchUser)?;
         let count = self.user_count()?;
+        // First, as the user who asks may be the one to go.
+        self.put_asker(asker)?;
         self.remove(records::user_key(id));
         self.remove(records::name_key(username));
         self.put_number(records::USER_COUNT.into(), count.saturating_sub(1));
@@ -193,19 +196,20 @@ impl<'a> Group<'a> {
         }
     }
 
-    /// Compares what the caller had read with what stands here now, and
-    /// spends the one-time code it names.
-    fn check(&mut self, witness: &Witness) -> Result<()> {
+    /// Compares what the caller had read with what stands here now. Gives
+    /// the user whose one-time code is spent with that, to be put when all
+    /// checks are done.
+    fn check(&self, witness: &Witness) -> Result<Option<User>> {
         match witness {
-            Witness::NoUsers if self.user_count()? == 0 => Ok(()),
+            Witness::NoUsers if self.user_count()? == 0 => Ok(None),
             Witness::NoUsers => Err(StoreError::Changed),
             Witness::Session(token) => match self.session(token)? {
-                Some(_) => Ok(()),
+                Some(_) => Ok(None),
                 None => Err(StoreError::Changed),
             },
             Witness::Password(witness) => {
                 let user = self.check_password(witness)?;
-                self.put_user_if_code_used(&user, witness)
+                Ok(witness.step.is_some().then_some(user))
             }
         }
     }
@@ -230,6 +234,10 @@ impl<'a> Group<'a> {
         let record = records::encode_user(user)?;
         self.put(records::user_key(user.id), record);
         Ok(())
+    }
+
+    fn put_asker(&mut self, asker: Option<User>) -> Result<()> {
+        asker.map_or(Ok(()), |user| self.put_user(&user))
     }
 
     fn put_user_if_code_used(&mut self, user: &User, witness: &PasswordWitness) -> Result<()> {

@@ -2,12 +2,12 @@
 
 use std::fs::{File, OpenOptions};
 use std::io;
-use std::os::unix::fs::OpenOptionsExt as _;
+use std::os::unix::fs::{FileExt as _, OpenOptionsExt as _};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 
 use super::records;
-use super::writer::Disk;
+use super::writer::{Disk, RESERVED_MIB};
 
 /// sled's data folder inside the working directory.
 const DATABASE: &str = "db";
@@ -83,7 +83,7 @@ pub(super) fn open(workdir: &Path) -> Result<Disk, OpenError> {
         Some(bytes) => records::number(&bytes).map_err(|e| engine(e.to_string()))?,
         None => 0,
     };
-    let (commit_file, acknowledged) = open_commit_file(&workdir.join(COMMIT_FILE))?;
+    let (commit_file, acknowledged) = open_commit_file(&workdir.join(COMMIT_FILE), found)?;
     if found < acknowledged {
         return Err(OpenError::Older {
             file: workdir.join(COMMIT_FILE),
@@ -105,6 +105,7 @@ pub(super) fn open(workdir: &Path) -> Result<Disk, OpenError> {
         data_file,
         commit_file,
         commit: found,
+        reserved_mib: RESERVED_MIB,
     })
 }
 
@@ -115,15 +116,18 @@ fn open_sled(folder: &Path) -> Result<::sled::Db, OpenError> {
         .cache_capacity(CACHE_BYTES)
         // The one writer flushes; a second flusher only costs.
         .flush_every_ms(None);
-    let reason = match catch_unwind(AssertUnwindSafe(|| config.open())) {
-        Ok(Ok(db)) => return Ok(db),
-        Ok(Err(error)) => error.to_string(),
-        Err(_) => "its files are damaged".to_owned(),
-    };
-    Err(OpenError::Engine {
+    catch(|| config.open()).map_err(|reason| OpenError::Engine {
         path: folder.to_owned(),
         reason,
     })
+}
+
+/// Makes an error of a panic: sled meets some damaged files with one.
+fn catch<T>(open: impl FnOnce() -> ::sled::Result<T>) -> Result<T, String> {
+    match catch_unwind(AssertUnwindSafe(open)) {
+        Ok(opened) => opened.map_err(|error| error.to_string()),
+        Err(_) => Err("its files are damaged".to_owned()),
+    }
 }
 
 /// Stamps a new database, refuses a newer one.
@@ -154,9 +158,10 @@ fn check_schema(
     }
 }
 
-/// The commit file and the number in it; a missing or empty file (made, but
-/// not written before a power cut) is a 0.
-fn open_commit_file(path: &Path) -> Result<(File, u64), OpenError> {
+/// The commit file and the number in it. A missing or empty file gets the
+/// number `found` in the database, on disk at once: from then on it is only
+/// overwritten in place.
+fn open_commit_file(path: &Path, found: u64) -> Result<(File, u64), OpenError> {
     let file = OpenOptions::new()
         .read(true)
         .write(true)
@@ -164,14 +169,34 @@ fn open_commit_file(path: &Path) -> Result<(File, u64), OpenError> {
         .truncate(false)
         .mode(0o600)
         .open(path)?;
-    let text = io::read_to_string(&file)?;
-    let text = text.trim_end();
-    let acknowledged = if text.is_empty() {
-        0
-    } else {
-        text.parse().map_err(|_| OpenError::BadCommitFile {
-            file: path.to_owned(),
-        })?
+    let bad = || OpenError::BadCommitFile {
+        file: path.to_owned(),
+    };
+    let text = io::read_to_string(&file).map_err(|error| match error.kind() {
+        io::ErrorKind::InvalidData => bad(),
+        _ => error.into(),
+    })?;
+    let acknowledged = match text.trim_end() {
+        "" => {
+            file.write_all_at(super::commit_line(found).as_bytes(), 0)?;
+            file.sync_all()?;
+            found
+        }
+        number => number.parse().map_err(|_| bad())?,
     };
     Ok((file, acknowledged))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Cut-off files of several segments were seen to do this to sled 0.34.7
+    /// (`serialization.rs:662`), but none that is small enough for a test.
+    #[test]
+    fn a_panic_while_opening_is_an_error() {
+        let opened = catch(|| -> ::sled::Result<()> { panic!("on purpose") });
+        assert_eq!(opened.unwrap_err(), "its files are damaged");
+        assert_eq!(catch(|| Ok(7)), Ok(7));
+    }
 }

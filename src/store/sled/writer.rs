@@ -31,7 +31,7 @@ const FORGET_WHEN_IDLE: Duration = Duration::from_millis(200);
 
 /// Room on the disk below which nothing is written. sled cannot go on after a
 /// failed write, so it must not come to one; some segments' worth.
-const RESERVED_MIB: u64 = 64;
+pub(super) const RESERVED_MIB: u64 = 64;
 
 /// An operation on its way through the writer.
 trait Job: Send {
@@ -302,6 +302,8 @@ pub(super) struct Disk {
     /// database that comes back older, or empty, is noticed.
     pub(super) commit_file: File,
     pub(super) commit: u64,
+    /// Room that must be left, in MiB.
+    pub(super) reserved_mib: u64,
 }
 
 impl Disk {
@@ -331,13 +333,16 @@ impl Disk {
             return Ok(());
         };
         let free_mib = fs.f_bavail.saturating_mul(fs.f_frsize) >> 20;
-        if free_mib >= RESERVED_MIB {
+        if free_mib >= self.reserved_mib {
             return Ok(());
         }
         Err(StoreError::DiskFull {
             path: self.folder.clone(),
             free_mib,
-            needed_mib: RESERVED_MIB,
+            needed_mib: self.reserved_mib,
         })
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -6,10 +6,12 @@
 mod client;
 mod daemon;
 mod redis_server;
+mod store;
 
-pub use client::{Client, Reply};
+pub use client::{Client, QUEUE, REPLIES, Reply};
 pub use daemon::Daemon;
 pub use redis_server::RedisServer;
+pub use store::{open_store, wait_until_closed};
 
 /// A Redis, a daemon on it and a client of both, with cheap password hashes.
 pub struct Setup {

@@ -1,56 +1,38 @@
 //! From a message to what becomes of it: decode, judge, find the action, wait
 //! for its turn, run it, encode the reply.
 
+mod policy;
+mod turns;
+
 use std::collections::HashSet;
 use std::panic::AssertUnwindSafe;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
 
 use async_trait::async_trait;
 use futures_util::FutureExt as _;
-use sha2::{Digest as _, Sha256};
-use subtle::ConstantTimeEq as _;
-use tokio::sync::{Semaphore, SemaphorePermit};
 use tracing::{debug, error, info};
 
+pub use self::policy::Policy;
+use self::turns::Turn;
+pub use self::turns::Turns;
 use crate::actions::{Action, Arguments, Call, Output, PLUGIN, World, outcome_context};
-use crate::clock::Timestamp;
 use crate::crash_point::poison;
 use crate::error::{Error, echo};
 use crate::keyring::Keyring;
 use crate::model::DeliveryId;
-use crate::queue::{self, Begun, Disposition, Finished, Handler, Reply, Running, TurnNote};
+use crate::queue::{self, Begun, Disposition, Finished, Handler, Reply};
 use crate::store::StoreError;
-use crate::value::Value;
 use crate::wire::RequestId;
 use crate::wire::dead_letter::{self, DeadLetter};
 use crate::wire::reply::{self, Address};
-use crate::wire::request::{self, Envelope, MessageLimits, Refused, Request};
-
-/// What requests are judged by, from the configuration.
-#[derive(Debug, Clone)]
-pub struct Policy {
-    /// Who we are: the origin of replies.
-    pub device_id: String,
-    /// Whether requests for another target are run too.
-    pub accept_any_target: bool,
-    /// SHA-256 of the token that requests must bring.
-    pub token_hash: Option<[u8; 32]>,
-    /// Age from which a request is not started any more.
-    pub max_request_age: Option<Duration>,
-    /// Bounds of messages.
-    pub limits: MessageLimits,
-}
+use crate::wire::request::{self, Envelope, Refused, Request};
 
 /// Runs messages.
 pub struct Dispatcher {
     actions: &'static [&'static dyn Action],
     world: World,
     policy: Policy,
-    /// Turns for requests that cost a password hash. They are given in the
-    /// order of asking, so slow requests wait here and fast ones pass by.
-    turns: Semaphore,
-    running: Arc<Running>,
+    turns: Turns,
     keyring: Arc<Keyring>,
     /// Outcomes that earlier processes left, until their requests are known.
     left_outcomes: Mutex<Vec<DeliveryId>>,
@@ -64,12 +46,8 @@ pub struct Parts {
     pub world: World,
     /// What requests are judged by.
     pub policy: Policy,
-    /// How many requests that cost a hash may be under way: somewhat more
-    /// than there are hashing threads, so that none is idle while an answer is
-    /// on its way.
-    pub turns: usize,
-    /// Where turns are noted.
-    pub running: Arc<Running>,
+    /// Turns for requests with a cost.
+    pub turns: Turns,
     /// Seals outcomes.
     pub keyring: Arc<Keyring>,
 }
@@ -93,8 +71,7 @@ impl Dispatcher {
             actions: parts.actions,
             world: parts.world,
             policy: parts.policy,
-            turns: Semaphore::new(parts.turns.min(Semaphore::MAX_PERMITS)),
-            running: parts.running,
+            turns: parts.turns,
             keyring: parts.keyring,
         })
     }
@@ -118,25 +95,22 @@ impl Dispatcher {
         }
         let action = request.action.clone().unwrap_or_default();
         let call = Call::new(begun.id, Arc::clone(&self.keyring), encode_body);
-        let run = self.run(begun, &call, request);
+        let mut turn = None;
+        let run = self.run(begun, &call, &mut turn, request);
         let result = match AssertUnwindSafe(run).catch_unwind().await {
             Ok(Ok(result)) => result,
             Ok(Err(NotRun::Stopping)) => return Disposition::GiveBack,
             Ok(Err(NotRun::Unknown)) => return Disposition::Keep,
             Err(_) => Err(Error::Internal("the action panicked".into())),
         };
-        match &result {
-            Ok(_) => debug!(id = ?id.name(), ?action, "done"),
-            Err(error @ (Error::Internal(_) | Error::Store(StoreError::Engine(_)))) => {
-                error!(id = ?id.name(), ?action, %error, "failed");
-            }
-            Err(error) => debug!(id = ?id.name(), ?action, error = ?error.to_string(), "refused"),
-        }
+        log_result(&id, &echo(&action), &result);
         let encoded = match &result {
             Ok(output) => address.success(output),
             Err(error) => address.failure(public_text(error, &id)),
         };
-        finish(&id, encoded, call.left_outcome())
+        let held = turn.filter(|turn| turn.until_settled);
+        let held = held.map(|turn| Box::new(turn) as Box<dyn Send>);
+        finish(&id, encoded, call.left_outcome(), held)
     }
 
     /// The answer that an earlier process left for a delivery.
@@ -159,71 +133,42 @@ impl Dispatcher {
                 address.failure("The request had its effect, but its reply is lost".into())
             }
         };
-        Ok(Some(finish(address.id, encoded, true)))
+        Ok(Some(finish(address.id, encoded, true, None)))
     }
 
     async fn run(
         &self,
         mut begun: Begun,
         call: &Call,
+        turn: &mut Option<Turn>,
         request: Request,
     ) -> Result<Result<Output, Error>, NotRun> {
-        let (action, arguments) = match self.admit(&request).and_then(|()| self.resolve(&request)) {
+        let (action, arguments) = match self
+            .policy
+            .admit(&request)
+            .and_then(|()| self.resolve(&request))
+        {
             Ok(action) => match Arguments::bind(action.signature(), request.args) {
                 Ok(arguments) => (action, arguments),
                 Err(error) => return Ok(Err(error)),
             },
             Err(error) => return Ok(Err(error)),
         };
-        let _turn = if action.costs_hash(&arguments) {
-            Some(self.wait_for_turn(&mut begun).await?)
-        } else {
-            None
-        };
+        let cost = action.cost(&arguments);
+        *turn = self
+            .turns
+            .wait(cost, &mut begun)
+            .await
+            .map_err(|_| NotRun::Stopping)?;
         // Judged when the work would start: a request that waited too long is
         // one whose sender has given up.
-        if let Err(error) = self.check_age(request.timestamp) {
+        let now = self.world.clock.now();
+        if let Err(error) = self.policy.check_age(request.timestamp, now) {
             return Ok(Err(error));
         }
         match action.run(&self.world, call, arguments).await {
             Err(Error::Store(StoreError::Stopped)) => Err(NotRun::Unknown),
             result => Ok(result),
-        }
-    }
-
-    async fn wait_for_turn(
-        &self,
-        begun: &mut Begun,
-    ) -> Result<(SemaphorePermit<'_>, Option<TurnNote>), NotRun> {
-        begun.leave_fast();
-        let permit = self.turns.acquire().await.map_err(|_| NotRun::Stopping)?;
-        Ok((permit, self.running.begin_turn(begun.id)))
-    }
-
-    /// Whether the request is for us, from somebody who may ask.
-    fn admit(&self, request: &Request) -> Result<(), Error> {
-        if let Some(expected) = &self.policy.token_hash {
-            let token = match &request.token {
-                Some(Value::Text(token) | Value::Int(token)) => token.as_bytes(),
-                _ => return Err(Error::Unauthorized),
-            };
-            let given: [u8; 32] = Sha256::digest(token).into();
-            if !bool::from(given.ct_eq(expected)) {
-                return Err(Error::Unauthorized);
-            }
-        }
-        if self.policy.accept_any_target {
-            return Ok(());
-        }
-        match &request.target {
-            None => Ok(()),
-            Some(Value::Text(target)) if *target == self.policy.device_id => Ok(()),
-            Some(target) => Err(Error::ForeignTarget {
-                target: target
-                    .as_text()
-                    .map_or_else(|| target.type_name().to_owned(), echo),
-                device_id: self.policy.device_id.clone(),
-            }),
         }
     }
 
@@ -242,25 +187,6 @@ impl Dispatcher {
             .find(|action| action.signature().name == name)
             .copied()
             .ok_or_else(|| Error::NoSuchAction(echo(full)))
-    }
-
-    #[expect(
-        clippy::cast_precision_loss,
-        reason = "microseconds since the epoch have 51 bits, an f64 keeps 53"
-    )]
-    fn check_age(&self, sent: Option<f64>) -> Result<(), Error> {
-        let (Some(sent), Some(max_age)) = (sent, self.policy.max_request_age) else {
-            return Ok(());
-        };
-        let now = self.world.clock.now();
-        if now.timestamp_micros() as f64 / 1e6 - sent <= max_age.as_secs_f64() {
-            return Ok(());
-        }
-        Err(Error::Expired {
-            sent: describe_seconds(sent),
-            now: iso(now),
-            max_age: max_age.as_secs(),
-        })
     }
 
     fn address<'a>(&'a self, id: &'a RequestId, target: Option<&'a str>) -> Address<'a> {
@@ -284,6 +210,7 @@ impl Dispatcher {
             reply,
             dead_letter: Some(queue::DeadLetter { reason, bytes }),
             left_outcome: false,
+            held: None,
         })
     }
 
@@ -299,7 +226,12 @@ impl Dispatcher {
 }
 
 /// What becomes of a request with this reply.
-fn finish(id: &RequestId, encoded: serde_json::Result<Vec<u8>>, left_outcome: bool) -> Disposition {
+fn finish(
+    id: &RequestId,
+    encoded: serde_json::Result<Vec<u8>>,
+    left_outcome: bool,
+    held: Option<Box<dyn Send>>,
+) -> Disposition {
     match encoded {
         Ok(bytes) => Disposition::Finished(Finished {
             reply: Some(Reply {
@@ -308,11 +240,26 @@ fn finish(id: &RequestId, encoded: serde_json::Result<Vec<u8>>, left_outcome: bo
             }),
             dead_letter: None,
             left_outcome,
+            held,
         }),
         Err(error) => {
             error!(id = ?id.name(), %error, "a reply could not be encoded");
             Disposition::Keep
         }
+    }
+}
+
+/// One line for each request. Errors about arguments may quote them: they are
+/// for the caller alone.
+fn log_result(id: &RequestId, action: &str, result: &Result<Output, Error>) {
+    let id = id.name();
+    match result {
+        Ok(_) => debug!(?id, ?action, "done"),
+        Err(error @ (Error::Internal(_) | Error::Store(StoreError::Engine(_)))) => {
+            error!(?id, ?action, %error, "failed");
+        }
+        Err(Error::Arguments(_)) => debug!(?id, ?action, "refused: its arguments do not fit"),
+        Err(error) => debug!(?id, ?action, error = ?error.to_string(), "refused"),
     }
 }
 
@@ -324,12 +271,20 @@ fn encode_body(output: &Output) -> Vec<u8> {
 #[async_trait]
 impl Handler for Dispatcher {
     async fn handle(&self, begun: Begun, message: &[u8]) -> Disposition {
-        match request::decode(message, &self.policy.limits) {
-            Ok(request) => {
-                poison(request.action.as_deref());
-                self.handle_request(begun, request).await
+        let handle = async {
+            match request::decode(message, &self.policy.limits) {
+                Ok(request) => {
+                    poison(request.action.as_deref());
+                    self.handle_request(begun, request).await
+                }
+                Err(refused) => self.refuse(*refused),
             }
-            Err(refused) => self.refuse(*refused),
+        };
+        match AssertUnwindSafe(handle).catch_unwind().await {
+            Ok(disposition) => disposition,
+            // Actions have a net of their own: this is a defect in reading the
+            // request or writing the reply, and would be one again.
+            Err(_) => self.refuse(request::condemn(message, &self.policy.limits, true)),
         }
     }
 
@@ -397,17 +352,4 @@ fn public_text(error: &Error, id: &RequestId) -> String {
         ),
         error => error.to_string(),
     }
-}
-
-fn iso(moment: Timestamp) -> String {
-    moment.format("%Y-%m-%dT%H:%M:%S%.6f").to_string()
-}
-
-#[expect(
-    clippy::cast_possible_truncation,
-    reason = "a float out of range saturates, and is then no timestamp"
-)]
-fn describe_seconds(seconds: f64) -> String {
-    chrono::DateTime::from_timestamp_micros((seconds * 1e6) as i64)
-        .map_or_else(|| format!("{seconds} s since the epoch"), iso)
 }

@@ -1,0 +1,42 @@
+//! The cases of each action. A new one needs a file here and its name below.
+
+mod authenticate_session;
+mod authenticate_user;
+mod create_session;
+mod create_user;
+mod delete_session;
+mod delete_user;
+mod get_user_by_session;
+mod get_users;
+mod update_password;
+
+use super::case::{Case, run_all};
+
+/// Makes the table of all cases, and a test of those of each action.
+macro_rules! cases_of {
+    ($($action:ident)*) => {
+        /// The cases of each action.
+        pub static CASES: &[(&str, &[Case])] = &[
+            $((stringify!($action), $action::CASES)),*
+        ];
+
+        mod cases_hold {
+            $(#[test]
+            fn $action() {
+                super::run_all(stringify!($action), super::$action::CASES);
+            })*
+        }
+    };
+}
+
+cases_of! {
+    create_user
+    authenticate_user
+    update_password
+    delete_user
+    create_session
+    authenticate_session
+    delete_session
+    get_users
+    get_user_by_session
+}

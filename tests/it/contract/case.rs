@@ -1,0 +1,131 @@
+//! A case: one call of an action and what it answers.
+
+use serde_json::{Value, json};
+
+use super::coverage::row;
+use super::shape::compare;
+use super::stage::{Fixture, Stage};
+use crate::support::{Reply, Setup};
+
+/// One call of an action and what it answers. It is made by keyword and,
+/// where the arguments have a position, by position too.
+pub struct Case {
+    pub name: &'static str,
+    /// The keyword arguments.
+    pub args: fn(&Fixture) -> Value,
+    pub answer: Answer,
+    given: Given,
+}
+
+pub enum Answer {
+    /// Success, with an `output` that fits this template (see `shape.rs`).
+    Output(fn(&Fixture) -> Value),
+    /// Failure, with exactly this text.
+    Error(&'static str),
+}
+
+/// What there is when the case begins.
+#[derive(Clone, Copy, PartialEq)]
+enum Given {
+    /// The users keeper and alice, and three sessions of alice.
+    Alice,
+    /// These, and a user with a second factor.
+    Otto,
+    /// No user at all.
+    Nobody,
+}
+
+impl Case {
+    pub const fn new(name: &'static str, args: fn(&Fixture) -> Value, answer: Answer) -> Self {
+        Self {
+            name,
+            args,
+            answer,
+            given: Given::Alice,
+        }
+    }
+
+    /// The case speaks of `otto`.
+    pub const fn with_otto(mut self) -> Self {
+        self.given = Given::Otto;
+        self
+    }
+
+    /// There is no user.
+    pub const fn with_nobody(mut self) -> Self {
+        self.given = Given::Nobody;
+        self
+    }
+}
+
+/// The arguments by position, up to the last one that is given. `None` where
+/// one of them has no position, or one without a default is left out.
+pub fn by_position(action: &str, keywords: &Value) -> Option<Value> {
+    let keywords = keywords.as_object().unwrap();
+    let parameters = row(action).parameters;
+    let position = |name: &str| parameters.iter().position(|(known, _)| *known == name);
+    let positions: Option<Vec<_>> = keywords.keys().map(|name| position(name)).collect();
+    let count = positions?.into_iter().max().map_or(0, |last| last + 1);
+    parameters[..count]
+        .iter()
+        .map(|(name, default)| keywords.get(*name).or(default.as_ref()).cloned())
+        .collect::<Option<Vec<_>>>()
+        .map(Value::Array)
+}
+
+/// Runs all cases of an action and reports all that fail.
+pub fn run_all(action: &str, cases: &[Case]) {
+    let ottos = cases.iter().filter(|case| case.given == Given::Otto);
+    let mut stage = Stage::new(ottos.count() * Form::ALL.len());
+    let mut failures = Vec::new();
+    for case in cases {
+        for form in Form::ALL {
+            if let Err(failure) = run(action, case, form, &mut stage) {
+                failures.push(format!("{action}, {}, {form:?}:\n{failure}", case.name));
+            }
+        }
+    }
+    assert!(failures.is_empty(), "{}", failures.join("\n\n"));
+}
+
+/// How arguments are given.
+#[derive(Clone, Copy, Debug)]
+enum Form {
+    ByKeyword,
+    ByPosition,
+}
+
+impl Form {
+    const ALL: [Self; 2] = [Self::ByKeyword, Self::ByPosition];
+}
+
+fn run(action: &str, case: &Case, form: Form, stage: &mut Stage) -> Result<(), String> {
+    let mut empty;
+    let (fixture, client) = if case.given == Given::Nobody {
+        empty = Setup::new();
+        (Fixture::of_nobody(), &mut empty.client)
+    } else {
+        stage.fresh(case.given == Given::Otto)
+    };
+    let keywords = (case.args)(&fixture);
+    let args = match form {
+        Form::ByKeyword => Some(keywords),
+        Form::ByPosition => by_position(action, &keywords),
+    };
+    match args {
+        Some(args) => case.answer.check(&client.call(action, args), &fixture),
+        None => Ok(()),
+    }
+}
+
+impl Answer {
+    fn check(&self, reply: &Reply, fixture: &Fixture) -> Result<(), String> {
+        let wanted = match self {
+            Self::Output(output) => json!({"output": output(fixture), "errors": []}),
+            Self::Error(text) => {
+                json!({"output": {"success": false}, "errors": [text]})
+            }
+        };
+        compare(&reply.0["response"], &wanted)
+    }
+}

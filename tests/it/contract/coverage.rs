@@ -1,0 +1,246 @@
+//! The contract's table "The nine actions", and that nothing in it is without
+//! a case.
+
+use std::collections::BTreeSet;
+
+use platypush_userd::actions::ACTIONS;
+use serde_json::Value;
+
+use super::actions::CASES;
+use super::case::{Answer, Case, by_position};
+use super::stage::Fixture;
+
+/// A row of the table.
+pub struct Row {
+    action: &'static str,
+    /// In positional order, with their defaults.
+    pub parameters: &'static [(&'static str, Option<Value>)],
+    /// The answers that are no object, as JSON.
+    answers: &'static [&'static str],
+    errors: &'static [&'static str],
+}
+
+const REQUIRED: Option<Value> = None;
+const NONE: Option<Value> = Some(Value::Null);
+const FALSE: Option<Value> = Some(Value::Bool(false));
+
+static CONTRACT: &[Row] = &[
+    Row {
+        action: "create_user",
+        parameters: &[
+            ("username", REQUIRED),
+            ("password", REQUIRED),
+            ("executing_user", NONE),
+            ("executing_user_password", NONE),
+            ("session_token", NONE),
+        ],
+        answers: &[],
+        errors: &[
+            "You need to authenticate in order to create another user",
+            "Invalid credentials and/or session_token",
+            "The user alice already exists",
+            "Invalid or empty username",
+            "Please provide a password for the user",
+            "'foo' is an invalid keyword argument for User",
+        ],
+    },
+    Row {
+        action: "authenticate_user",
+        parameters: &[
+            ("username", REQUIRED),
+            ("password", REQUIRED),
+            ("code", NONE),
+            ("return_details", FALSE),
+        ],
+        answers: &[
+            "true",
+            "false",
+            r#"[true,""]"#,
+            r#"[false,"invalid_credentials"]"#,
+            r#"[false,"invalid_otp_code"]"#,
+            r#"[false,"missing_otp_code"]"#,
+        ],
+        errors: &[],
+    },
+    Row {
+        action: "update_password",
+        parameters: &[
+            ("username", REQUIRED),
+            ("old_password", REQUIRED),
+            ("new_password", REQUIRED),
+            ("code", NONE),
+            ("revoke_sessions", FALSE),
+        ],
+        answers: &["true", "false"],
+        errors: &["Please provide a password for the user"],
+    },
+    Row {
+        action: "delete_user",
+        parameters: &[
+            ("username", REQUIRED),
+            ("executing_user", NONE),
+            ("executing_user_password", NONE),
+            ("session_token", NONE),
+        ],
+        answers: &["true"],
+        errors: &[
+            "Invalid credentials and/or session_token",
+            "No such user: bob",
+        ],
+    },
+    Row {
+        action: "create_session",
+        parameters: &[
+            ("username", REQUIRED),
+            ("password", REQUIRED),
+            ("code", NONE),
+            ("expires_at", NONE),
+        ],
+        answers: &[],
+        errors: &[
+            "Invalid credentials",
+            "missing_otp_code",
+            "invalid_otp_code",
+            "Invalid isoformat string: 'garbage'",
+        ],
+    },
+    Row {
+        action: "authenticate_session",
+        parameters: &[("session_token", REQUIRED)],
+        answers: &[],
+        errors: &["Invalid session token"],
+    },
+    Row {
+        action: "delete_session",
+        parameters: &[("session_token", REQUIRED)],
+        answers: &["true", "false"],
+        errors: &[],
+    },
+    Row {
+        action: "get_users",
+        parameters: &[],
+        answers: &[],
+        errors: &[],
+    },
+    Row {
+        action: "get_user_by_session",
+        parameters: &[("session_token", REQUIRED)],
+        answers: &[],
+        errors: &["No user associated with the specified session token"],
+    },
+];
+
+/// The contract's row for an action.
+pub fn row(action: &str) -> &'static Row {
+    CONTRACT
+        .iter()
+        .find(|row| row.action == action)
+        .unwrap_or_else(|| panic!("{action} is not in the contract's table"))
+}
+
+fn cases(action: &str) -> impl Iterator<Item = &'static Case> {
+    CASES
+        .iter()
+        .filter(move |(name, _)| *name == action)
+        .flat_map(|(_, cases)| *cases)
+}
+
+/// The actions are those of the contract, with its parameters in its order.
+#[test]
+fn signatures_are_those_of_the_contract() {
+    let ours: Vec<_> = ACTIONS
+        .iter()
+        .map(|action| {
+            let signature = action.signature();
+            let parameters = signature.parameters.iter();
+            let parameters: Vec<_> = parameters.map(|p| (p.name, p.required)).collect();
+            (signature.name, parameters)
+        })
+        .collect();
+    let theirs: Vec<_> = CONTRACT
+        .iter()
+        .map(|row| {
+            let parameters = row.parameters.iter();
+            let parameters = parameters.map(|(name, default)| (*name, default.is_none()));
+            (row.action, parameters.collect())
+        })
+        .collect();
+    assert_eq!(ours, theirs);
+}
+
+/// Every action of the program has cases; each of its parameters is given in
+/// one of them, by keyword and by position; each of its answers and error
+/// texts is the outcome of one.
+#[test]
+fn everything_has_a_case() {
+    let mut missing = Vec::new();
+    for action in ACTIONS {
+        let signature = action.signature();
+        if cases(signature.name).next().is_none() {
+            missing.push(format!("{}: any case", signature.name));
+        }
+        let exercised = exercised(signature.name);
+        for (position, parameter) in signature.parameters.iter().enumerate() {
+            if !exercised.keywords.contains(parameter.name) {
+                missing.push(format!("{}: {}", signature.name, parameter.name));
+            }
+            if !exercised.positions.contains(&position) {
+                missing.push(format!("{}: position {position}", signature.name));
+            }
+        }
+        let row = row(signature.name);
+        let wanted = row.answers.iter().chain(row.errors);
+        for outcome in wanted.filter(|outcome| !exercised.outcomes.contains(**outcome)) {
+            missing.push(format!("{}: {outcome}", signature.name));
+        }
+    }
+    assert_eq!(missing, Vec::<String>::new(), "without a case");
+}
+
+/// What the cases of an action give and get.
+#[derive(Default)]
+struct Exercised {
+    keywords: BTreeSet<String>,
+    positions: BTreeSet<usize>,
+    outcomes: BTreeSet<String>,
+}
+
+fn exercised(action: &str) -> Exercised {
+    let fixture = Fixture::default();
+    let mut found = Exercised::default();
+    for case in cases(action) {
+        let args = (case.args)(&fixture);
+        let given = |value: &Value| !value.is_null();
+        for (name, value) in args.as_object().unwrap() {
+            if given(value) {
+                found.keywords.insert(name.clone());
+            }
+        }
+        if let Some(Value::Array(values)) = by_position(action, &args) {
+            let positions = values.iter().enumerate();
+            let positions = positions.filter(|(_, value)| given(value));
+            found.positions.extend(positions.map(|(n, _)| n));
+        }
+        found.outcomes.insert(match &case.answer {
+            Answer::Output(output) => output(&fixture).to_string(),
+            Answer::Error(text) => (*text).to_owned(),
+        });
+    }
+    found
+}
+
+/// Cases of one action have names of their own, and no case speaks of an
+/// action that there is not.
+#[test]
+fn cases_are_told_apart() {
+    for (action, cases) in CASES {
+        assert!(
+            ACTIONS
+                .iter()
+                .any(|known| known.signature().name == *action),
+            "there is no action {action}"
+        );
+        let names: BTreeSet<_> = cases.iter().map(|case| case.name).collect();
+        assert_eq!(names.len(), cases.len(), "{action}: a name stands twice");
+    }
+}

@@ -1,0 +1,95 @@
+//! Comparing JSON with a template: exactly, the order of keys included,
+//! except for what no test can know.
+
+use serde_json::Value;
+
+/// Stands in a template for a time as the contract writes it.
+pub const TIME: &str = "<time>";
+/// Stands in a template for a session token.
+pub const TOKEN: &str = "<token>";
+
+/// The differences as a message, or `Ok`.
+pub fn compare(actual: &Value, template: &Value) -> Result<(), String> {
+    let mut masked = actual.clone();
+    mask(&mut masked, template);
+    // As text: two objects are equal whatever the order of their keys.
+    let (actual, template) = (masked.to_string(), template.to_string());
+    if actual == template {
+        Ok(())
+    } else {
+        Err(format!("expected {template}\n     got {actual}"))
+    }
+}
+
+#[track_caller]
+pub fn assert_shape(actual: &Value, template: &Value) {
+    if let Err(difference) = compare(actual, template) {
+        panic!("{difference}");
+    }
+}
+
+fn mask(actual: &mut Value, template: &Value) {
+    match (actual, template) {
+        (Value::String(text), Value::String(wanted))
+            if (wanted == TIME && is_time(text)) || (wanted == TOKEN && is_token(text)) =>
+        {
+            text.clone_from(wanted);
+        }
+        (Value::Object(members), Value::Object(wanted)) => {
+            for (key, member) in members {
+                if let Some(wanted) = wanted.get(key) {
+                    mask(member, wanted);
+                }
+            }
+        }
+        (Value::Array(items), Value::Array(wanted)) => {
+            for (item, wanted) in items.iter_mut().zip(wanted) {
+                mask(item, wanted);
+            }
+        }
+        _ => {}
+    }
+}
+
+/// `2026-11-24T02:09:52.538344`
+pub fn is_time(text: &str) -> bool {
+    let digits_as_zero: String = text
+        .chars()
+        .map(|c| if c.is_ascii_digit() { '0' } else { c })
+        .collect();
+    digits_as_zero == "0000-00-00T00:00:00.000000"
+}
+
+/// 256 bits in lower-case hexadecimal.
+fn is_token(text: &str) -> bool {
+    text.len() == 64 && is_lower_hex(text)
+}
+
+pub fn is_lower_hex(text: &str) -> bool {
+    text.bytes()
+        .all(|b| b.is_ascii_digit() || (b'a'..=b'f').contains(&b))
+}
+
+#[test]
+fn a_template_is_matched_exactly() {
+    use serde_json::json;
+
+    let template = json!({"at": TIME, "key": TOKEN, "list": [1, TIME]});
+    let time = "2026-11-24T02:09:52.538344";
+    let token = "0f".repeat(32);
+    let good = json!({"at": time, "key": token, "list": [1, time]});
+    assert_eq!(compare(&good, &template), Ok(()));
+    for bad in [
+        json!({"key": token, "at": time, "list": [1, time]}),
+        json!({"at": time, "key": token, "list": [1, time], "more": 1}),
+        json!({"at": time, "key": token, "list": [1]}),
+        json!({"at": time, "key": token, "list": [1.0, time]}),
+        json!({"at": "2026-11-24T02:09:52", "key": token, "list": [1, time]}),
+        json!({"at": "2026-11-24T02:09:52.538344+00:00", "key": token, "list": [1, time]}),
+        json!({"at": time, "key": token.to_uppercase(), "list": [1, time]}),
+        json!({"at": time, "key": token[1..], "list": [1, time]}),
+        json!({"at": null, "key": token, "list": [1, time]}),
+    ] {
+        assert!(compare(&bad, &template).is_err(), "{bad}");
+    }
+}

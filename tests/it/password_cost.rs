@@ -1,0 +1,246 @@
+//! What a password check costs: as much for an unknown user as for a known
+//! one, and as much as is configured, once a weaker record has been used.
+
+use std::fs;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use platypush_userd::clock::{Clock as _, SystemClock};
+use platypush_userd::credentials::one_time_code;
+use platypush_userd::model::User;
+use platypush_userd::store::Store as _;
+use serde_json::{Value, json};
+
+use crate::store_conformance::bench::{factor, proof, wait};
+use crate::support::{Daemon, Setup, open_store, wait_until_closed};
+
+const WEAK: &str = "$argon2id$v=19$m=8,t=1,p=1$";
+const STRONG: &str = "$argon2id$v=19$m=64,t=3,p=1$";
+const TO_STRONG: [(&str, &str); 2] = [
+    ("PASSWORD__MEMORY_KIB", "64"),
+    ("PASSWORD__ITERATIONS", "3"),
+];
+
+/// A daemon with weak records of alice (of password `secret`) and others,
+/// stopped.
+fn weak_records_of(others: &[&str]) -> Setup {
+    let mut setup = Setup::with_alice(&[]);
+    for name in others {
+        let args = json!({
+            "username": name, "password": format!("{name}'s"),
+            "executing_user": "alice", "executing_user_password": "secret",
+        });
+        setup.client.call("create_user", args).ok();
+    }
+    assert!(setup.daemon.stop().success());
+    assert!(
+        users(&setup.daemon)
+            .iter()
+            .all(|user| user.password.expose().starts_with(WEAK))
+    );
+    setup
+}
+
+/// The same workdir with other settings.
+fn start_anew(setup: &mut Setup, settings: &[(&str, &str)]) {
+    wait_until_closed(&setup.daemon.workdir());
+    setup.daemon = Daemon::start_in(setup.daemon.folder(), &setup.redis, settings);
+}
+
+/// What stands in the store of a stopped daemon.
+fn users(daemon: &Daemon) -> Vec<User> {
+    let store = open_store(&daemon.workdir()).unwrap();
+    wait(store.users()).unwrap()
+}
+
+fn record_of(daemon: &Daemon, name: &str) -> String {
+    let users = users(daemon);
+    let user = users.iter().find(|user| user.username == name).unwrap();
+    user.password.expose().to_owned()
+}
+
+#[test]
+fn a_login_strengthens_a_weaker_record_and_only_that() {
+    let mut setup = weak_records_of(&["bob", "carol"]);
+    let weak_bob = record_of(&setup.daemon, "bob");
+    start_anew(&mut setup, &TO_STRONG);
+    let right = json!(["alice", "secret"]);
+    assert_eq!(
+        setup.client.call("authenticate_user", right.clone()).ok(),
+        true
+    );
+    assert_eq!(
+        setup
+            .client
+            .call("authenticate_user", json!(["bob", "secret"]))
+            .ok(),
+        false
+    );
+    assert!(setup.daemon.stop().success());
+    let strong = record_of(&setup.daemon, "alice");
+    assert!(strong.starts_with(STRONG), "{strong}");
+    assert_eq!(
+        record_of(&setup.daemon, "bob"),
+        weak_bob,
+        "a wrong password"
+    );
+    assert!(record_of(&setup.daemon, "carol").starts_with(WEAK));
+
+    // Neither another login nor weaker parameters touch it again.
+    for settings in [TO_STRONG.as_slice(), &[]] {
+        start_anew(&mut setup, settings);
+        assert_eq!(
+            setup.client.call("authenticate_user", right.clone()).ok(),
+            true
+        );
+        let wrong = json!(["alice", "Secret"]);
+        assert_eq!(setup.client.call("authenticate_user", wrong).ok(), false);
+        assert!(setup.daemon.stop().success());
+        assert_eq!(record_of(&setup.daemon, "alice"), strong);
+    }
+}
+
+#[test]
+fn logins_at_once_all_succeed_while_the_record_is_strengthened() {
+    let mut setup = weak_records_of(&[]);
+    start_anew(&mut setup, &TO_STRONG);
+    let ids: Vec<_> = (0..40)
+        .map(|number| {
+            let action = ["create_session", "authenticate_user"][number % 2];
+            setup.client.send(action, json!(["alice", "secret"]))
+        })
+        .collect();
+    let mut tokens = Vec::new();
+    for id in &ids {
+        let reply = setup.client.reply(id);
+        match &reply.ok()["session_token"] {
+            Value::Null => assert_eq!(reply.ok(), true),
+            token => tokens.push(token.clone()),
+        }
+    }
+    assert_eq!(tokens.len(), 20);
+    for token in tokens {
+        setup
+            .client
+            .call("authenticate_session", json!([token]))
+            .ok();
+    }
+    assert!(setup.daemon.stop().success());
+    assert!(record_of(&setup.daemon, "alice").starts_with(STRONG));
+}
+
+#[test]
+fn a_session_from_before_lives_on_when_the_record_is_strengthened() {
+    let mut setup = Setup::with_alice(&[]);
+    let session = setup
+        .client
+        .call("create_session", json!(["alice", "secret"]));
+    let token = session.ok()["session_token"].clone();
+    assert!(setup.daemon.stop().success());
+    start_anew(&mut setup, &TO_STRONG);
+    setup
+        .client
+        .call("authenticate_user", json!(["alice", "secret"]))
+        .ok();
+    setup
+        .client
+        .call("authenticate_session", json!([token]))
+        .ok();
+    assert!(setup.daemon.stop().success());
+    assert!(record_of(&setup.daemon, "alice").starts_with(STRONG));
+}
+
+#[test]
+fn a_code_counts_once_while_the_record_is_strengthened() {
+    let mut setup = weak_records_of(&["bob"]);
+    let store = open_store(&setup.daemon.workdir()).unwrap();
+    let bob = wait(store.user_by_name("bob")).unwrap().unwrap();
+    wait(store.set_second_factor(proof(&bob), Some(factor(0)), None)).unwrap();
+    drop(store);
+
+    start_anew(&mut setup, &TO_STRONG);
+    let code = one_time_code::current(&factor(0).secret, SystemClock.now());
+    let login = json!({
+        "username": "bob", "password": "bob's", "code": code, "return_details": true
+    });
+    let ids: Vec<_> = (0..20)
+        .map(|_| setup.client.send("authenticate_user", login.clone()))
+        .collect();
+    let mut details: Vec<_> = ids
+        .iter()
+        .map(|id| setup.client.reply(id).ok().clone())
+        .collect();
+    details.sort_by_key(|detail| detail[0] == json!(false));
+    assert_eq!(details[0], json!([true, ""]));
+    assert_eq!(details[1..], vec![json!([false, "invalid_otp_code"]); 19]);
+    assert!(setup.daemon.stop().success());
+    assert!(record_of(&setup.daemon, "bob").starts_with(STRONG));
+}
+
+/// Time that the hashing threads have spent on a processor so far.
+fn hashing_time(daemon: &Daemon) -> Duration {
+    let threads = format!("/proc/{}/task", daemon.pid().as_raw_nonzero());
+    let of_hasher = |thread: PathBuf| {
+        let name = fs::read_to_string(thread.join("comm")).unwrap();
+        let spent = fs::read_to_string(thread.join("schedstat")).unwrap();
+        name.starts_with("hasher-")
+            .then(|| spent.split(' ').next().unwrap().parse().unwrap())
+    };
+    let threads = fs::read_dir(threads).unwrap();
+    let nanoseconds: Vec<u64> = threads
+        .filter_map(|thread| of_hasher(thread.unwrap().path()))
+        .collect();
+    assert!(!nanoseconds.is_empty(), "no hashing thread");
+    Duration::from_nanos(nanoseconds.iter().sum())
+}
+
+/// What is asked with the password of somebody who is not there, or of
+/// alice, but wrong.
+fn guesses(name: &str) -> [(&'static str, Value); 5] {
+    let as_executor = json!({
+        "username": "new", "executing_user": name, "executing_user_password": "wrong",
+    });
+    let mut create = as_executor.clone();
+    create["password"] = json!("x");
+    [
+        ("authenticate_user", json!([name, "wrong"])),
+        ("create_session", json!([name, "wrong"])),
+        ("update_password", json!([name, "wrong", "new"])),
+        ("create_user", create),
+        ("delete_user", as_executor),
+    ]
+}
+
+fn cost(setup: &mut Setup, action: &str, args: Value) -> Duration {
+    let before = hashing_time(&setup.daemon);
+    let reply = setup.client.call(action, args);
+    assert!(reply.output() == &json!(false) || reply.errors().len() == 1);
+    hashing_time(&setup.daemon) - before
+}
+
+#[test]
+fn guessing_costs_as_much_for_somebody_unknown() {
+    let settings = [
+        ("PASSWORD__MEMORY_KIB", "8192"),
+        ("PASSWORD__ITERATIONS", "2"),
+        ("PASSWORD__THREADS", "1"),
+    ];
+    let mut setup = Setup::with_alice(&settings);
+    // The first one is no measure: it also gets its work memory.
+    let [_, one_hash] =
+        [(); 2].map(|()| cost(&mut setup, "authenticate_user", json!(["alice", "wrong"])));
+    assert!(one_hash > Duration::from_millis(2), "{one_hash:?}");
+    let free = cost(&mut setup, "authenticate_session", json!(["wrong"]));
+    assert!(free * 10 < one_hash, "{free:?} {one_hash:?}");
+    for ((action, of_alice), (_, of_nobody)) in guesses("alice").into_iter().zip(guesses("nobody"))
+    {
+        for args in [of_alice, of_nobody] {
+            let spent = cost(&mut setup, action, args);
+            let about_one = one_hash / 2..one_hash * 2;
+            assert!(
+                about_one.contains(&spent),
+                "{action}: {spent:?} {one_hash:?}"
+            );
+        }
+    }
+}

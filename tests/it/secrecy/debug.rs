@@ -1,0 +1,128 @@
+//! `Debug`, which ends up in logs and panics, of everything that can hold a
+//! secret.
+
+use std::fmt::Debug;
+
+use platypush_userd::config::{self, Environment};
+use platypush_userd::credentials::{Executor, SessionToken, Verdict, Verified, token_hash};
+use platypush_userd::model::{PasswordRecord, SecondFactor, TokenHash, TotpSecret, User};
+use platypush_userd::queue::{Disposition, Finished, Reply};
+use platypush_userd::store::{NewSession, NewUser, StoreError, Witness};
+use platypush_userd::value::Value;
+
+use super::scan::Secrets;
+use crate::store_conformance::bench::{at, new_session, proof};
+
+const SECRET: &str = "9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08";
+
+fn secret_user() -> User {
+    User {
+        id: 1,
+        username: "alice".into(),
+        created_at: at(0),
+        password: PasswordRecord::new(SECRET.into()),
+        generation: 0,
+        second_factor: Some(SecondFactor {
+            secret: TotpSecret::new(SECRET.into()),
+            last_step: 0,
+        }),
+    }
+}
+
+fn hash() -> TokenHash {
+    TokenHash(hex::decode(SECRET).unwrap().try_into().unwrap())
+}
+
+fn text() -> Value {
+    Value::Text(SECRET.into())
+}
+
+#[test]
+fn shows_no_secret() {
+    let session = NewSession {
+        token: hash(),
+        ..new_session(0, None)
+    };
+    let verified = || Verified {
+        user: secret_user(),
+        witness: proof(&secret_user()),
+    };
+    let executor = Executor {
+        username: Some("alice".into()),
+        password: Some(SECRET.into()),
+        session_token: Some(SECRET.into()),
+    };
+    let reply = || Reply {
+        id: "r1".into(),
+        bytes: SECRET.into(),
+    };
+    let finished = Finished {
+        left_outcome: false,
+        held: None,
+        reply: Some(reply()),
+        dead_letter: None,
+    };
+    let environment = Environment::empty()
+        .with("PLATYPUSH_USERD_TOKEN_HASH", SECRET)
+        .with("PLATYPUSH_USERD_WORKDIR", "/nowhere")
+        .with(
+            "PLATYPUSH_USERD_REDIS__URL",
+            format!("redis://a:{SECRET}@h/0"),
+        );
+    let loaded = config::load(None, &environment).map_err(|e| e.to_string());
+    let loaded = loaded.unwrap();
+
+    let things: [(&str, &dyn Debug); 20] = [
+        ("PasswordRecord", &PasswordRecord::new(SECRET.into())),
+        ("TotpSecret", &TotpSecret::new(SECRET.into())),
+        ("TokenHash", &hash()),
+        ("User", &secret_user()),
+        (
+            "NewUser",
+            &NewUser {
+                username: "alice".into(),
+                created_at: at(0),
+                password: PasswordRecord::new(SECRET.into()),
+            },
+        ),
+        ("NewSession", &session),
+        ("PasswordWitness", &proof(&secret_user())),
+        (
+            "Witness::Password",
+            &Witness::Password(proof(&secret_user())),
+        ),
+        ("Witness::Session", &Witness::Session(hash())),
+        ("StoreError", &StoreError::Changed),
+        ("Verified", &verified()),
+        ("Verdict", &Verdict::Verified(verified())),
+        ("Executor", &executor),
+        ("Value", &text()),
+        ("Value in a list", &Value::List(vec![text()])),
+        ("Value in a dict", &Value::Dict(vec![(text(), text())])),
+        ("Reply", &reply()),
+        ("Disposition", &Disposition::Finished(finished)),
+        ("Config", &loaded.config),
+        ("Loaded", &loaded),
+    ];
+    let mut secrets = Secrets::default();
+    secrets.add_password("it", SECRET);
+    for (name, thing) in things {
+        for shown in [format!("{thing:?}"), format!("{thing:#?}")] {
+            assert_eq!(
+                secrets.found_in(shown.as_bytes()),
+                [""; 0],
+                "{name}: {shown}"
+            );
+        }
+    }
+}
+
+#[test]
+fn of_a_session_token_shows_neither_it_nor_its_hash() {
+    let token = SessionToken::generate().unwrap();
+    let mut secrets = Secrets::default();
+    secrets.add_password("the token", token.expose());
+    let shown = format!("{token:?} {:?} {token:#?}", token.hash());
+    assert_eq!(secrets.found_in(shown.as_bytes()), [""; 0], "{shown}");
+    assert_eq!(token.hash(), token_hash(&token.expose().into()));
+}

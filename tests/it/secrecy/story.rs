@@ -1,0 +1,314 @@
+//! A long story with everything that can go wrong in it, told to a daemon that
+//! logs all it can; then a search for every secret of it.
+
+use std::fs;
+
+use platypush_userd::clock::{Clock as _, SystemClock};
+use platypush_userd::credentials::{one_time_code, token_hash};
+use platypush_userd::model::{SecondFactor, TotpSecret};
+use platypush_userd::store::Store as _;
+use serde_json::{Value, json};
+use sha2::{Digest as _, Sha256};
+
+use super::everything_below;
+use super::mistakes::{odd_messages, unreadable_messages, wrong_arguments};
+use super::scan::Secrets;
+use crate::store_conformance::bench::{proof, wait};
+use crate::support::{Client, Daemon, RedisServer, Reply, open_store, wait_until_closed};
+
+/// A text that stands nowhere by chance.
+fn unmistakable(name: &str) -> String {
+    format!("{name}-{}", &hex::encode(Sha256::digest(name))[..40])
+}
+
+/// Who speaks to the daemon, and all that is known to be secret.
+pub struct Story {
+    pub client: Client,
+    request_token: String,
+    /// Must stand nowhere.
+    secrets: Secrets,
+    /// May stand in the database, and nowhere else.
+    kept: Secrets,
+    session_tokens: Vec<String>,
+    /// What was answered, without the tokens it was for.
+    replies: Vec<String>,
+    log: Vec<String>,
+    pub dead_letters_due: usize,
+}
+
+impl Story {
+    /// A new password, known from now on to be secret.
+    pub fn password(&mut self, name: &str) -> String {
+        let password = unmistakable(name);
+        self.secrets.add_password(name, &password);
+        password
+    }
+
+    fn message(&self, id: &str, action: &str, args: &Value) -> Value {
+        json!({
+            "type": "request", "id": id, "action": action, "args": args,
+            "origin": "somebody", "token": self.request_token,
+        })
+    }
+
+    pub fn call(&mut self, action: &str, args: Value) -> Reply {
+        let id = Client::new_id();
+        let message = self.message(&id, &format!("user.{action}"), &args);
+        self.client.push(message.to_string());
+        self.answer(&id)
+    }
+
+    /// A message that is not as it should be, with its id in it.
+    pub fn call_oddly(&mut self, change: impl FnOnce(&mut Value)) {
+        let id = Client::new_id();
+        let args = json!({"username": "alice", "password": self.password(&id)});
+        let mut message = self.message(&id, "user.authenticate_user", &args);
+        change(&mut message);
+        self.client.push(message.to_string());
+        assert_eq!(self.answer(&id).errors().len(), 1, "{id}");
+    }
+
+    pub fn answer(&mut self, id: &str) -> Reply {
+        let mut raw = self.client.raw_reply(id);
+        let reply = Reply(serde_json::from_str(&raw).unwrap());
+        // The one place where a token may be shown.
+        if let Some(token) = reply.output()["session_token"].as_str() {
+            self.secrets.add("a session token", token.as_bytes());
+            let hash = token_hash(&token.into());
+            self.kept.add("SHA-256 of a session token", &hash.0);
+            self.session_tokens.push(token.to_owned());
+            raw = raw.replacen(token, "(the token)", 1);
+        }
+        self.replies.push(raw);
+        reply
+    }
+
+    fn log_in(&mut self, username: &str, password: &str) -> String {
+        let args = json!({"username": username, "password": password});
+        let reply = self.call("create_session", args);
+        reply.ok()["session_token"].as_str().unwrap().to_owned()
+    }
+
+    /// Nothing is checked of these but that they are refused.
+    pub fn refused(&mut self, action: &str, args: Value) {
+        let reply = self.call(action, args);
+        assert_eq!(reply.errors().len(), 1, "{action}: {reply:?}");
+    }
+
+    fn keep_log_of(&mut self, daemon: &Daemon) {
+        daemon.wait_for_log("(end of log)");
+        self.log.push(daemon.log());
+    }
+}
+
+#[test]
+fn no_secret_is_left_anywhere() {
+    let redis = RedisServer::start();
+    let request_token = unmistakable("request token");
+    let redis_password = unmistakable("redis password");
+    let mut story = Story {
+        client: redis.client(),
+        request_token: request_token.clone(),
+        secrets: Secrets::default(),
+        kept: Secrets::default(),
+        session_tokens: Vec::new(),
+        replies: Vec::new(),
+        log: Vec::new(),
+        dead_letters_due: 0,
+    };
+    story.secrets.add_password("request token", &request_token);
+    story
+        .secrets
+        .add_password("redis password", &redis_password);
+    let rule = format!(">{redis_password}");
+    let _: () = redis::cmd("ACL")
+        .arg(&["SETUSER", "daemon", "on", &rule, "~*", "&*", "+@all"])
+        .query(&mut story.client.redis)
+        .unwrap();
+    let url = format!("{}?user=daemon&pass={redis_password}", redis.url());
+    let token_hash = hex::encode(Sha256::digest(&request_token));
+    let settings = |format| {
+        vec![
+            ("REDIS__URL", url.as_str()),
+            ("TOKEN_HASH", token_hash.as_str()),
+            ("MAX_MESSAGE_SIZE", "20000"),
+            ("ACCEPT_ANY_TARGET", "false"),
+            ("LOG__LEVEL", "trace"),
+            ("LOG__FORMAT", format),
+        ]
+    };
+
+    let mut daemon = Daemon::start(&redis, &settings("text"));
+    let alice = people_come_and_go(&mut story);
+    wrong_arguments(&mut story);
+    odd_messages(&mut story);
+    unreadable_messages(&mut story);
+    stop_and_kill(&mut story, &mut daemon, &alice);
+
+    let with_factor = switch_factor_on(&mut story, &daemon);
+    let mut daemon = Daemon::start_in(daemon.folder(), &redis, &settings("json"));
+    one_time_codes(&mut story, &alice, &with_factor);
+    wrong_arguments(&mut story);
+    unreadable_messages(&mut story);
+    assert!(daemon.stop().success());
+    story.keep_log_of(&daemon);
+    story.client.assert_nothing_left();
+    search(&mut story, &daemon);
+}
+
+/// Right and wrong passwords and sessions; gives alice's password.
+fn people_come_and_go(story: &mut Story) -> String {
+    let [first, alice, bob, wrong, other] =
+        ["first", "alice", "bob", "wrong", "other"].map(|name| story.password(name));
+    story.call("create_user", json!(["alice", first])).ok();
+    story.refused("create_user", json!(["bob", bob]));
+    let as_alice = |password: &str| {
+        json!({
+            "username": "bob", "password": bob, "executing_user": "alice",
+            "executing_user_password": password,
+        })
+    };
+    story.refused("create_user", as_alice(&wrong));
+    story.call("create_user", as_alice(&first)).ok();
+    story.refused("create_user", as_alice(&first));
+
+    let change = |old: &str| json!(["alice", old, alice, null, true]);
+    assert_eq!(story.call("update_password", change(&wrong)).ok(), false);
+    assert_eq!(story.call("update_password", change(&first)).ok(), true);
+    for (user, password) in [("alice", &alice), ("alice", &first), ("nobody", &wrong)] {
+        let args = json!([user, password, null, true]);
+        story.call("authenticate_user", args).ok();
+        let args = json!({"username": user, "password": password, "code": other});
+        story.call("create_session", args);
+    }
+
+    let token = story.log_in("alice", &alice);
+    story.call("authenticate_session", json!([token])).ok();
+    story.call("get_user_by_session", json!([token])).ok();
+    let carol = json!({"username": "carol", "password": other, "session_token": token});
+    story.call("create_user", carol).ok();
+    story
+        .call(
+            "delete_user",
+            json!({"username": "carol", "session_token": token}),
+        )
+        .ok();
+    assert_eq!(story.call("delete_session", json!([token])).ok(), true);
+    for gone in [token.as_str(), &wrong, "", "0"] {
+        story.refused("authenticate_session", json!([gone]));
+        story.refused("get_user_by_session", json!([gone]));
+        story.refused(
+            "delete_user",
+            json!({"username": "bob", "session_token": gone}),
+        );
+        assert_eq!(story.call("delete_session", json!([gone])).ok(), false);
+    }
+    let args = json!({"username": "bob", "password": bob, "expires_at": 1});
+    let expired = story.call("create_session", args).ok()["session_token"].clone();
+    story.refused("authenticate_session", json!([expired]));
+    alice
+}
+
+/// Ends with work under way, in both ways; what was pushed is answered.
+fn stop_and_kill(story: &mut Story, daemon: &mut Daemon, alice: &str) {
+    for gently in [true, false] {
+        let ids: Vec<_> = (0..40)
+            .map(|_| {
+                let id = Client::new_id();
+                let args = json!(["alice", alice]);
+                let message = story.message(&id, "user.create_session", &args);
+                story.client.push(message.to_string());
+                id
+            })
+            .collect();
+        story.answer(&ids[0]).ok();
+        if gently {
+            assert!(daemon.stop().success());
+        } else {
+            daemon.kill();
+        }
+        story.keep_log_of(daemon);
+        daemon.restart();
+        for id in &ids[1..] {
+            story.answer(id).ok();
+        }
+    }
+    assert!(daemon.stop().success());
+    story.keep_log_of(daemon);
+}
+
+/// Switches a second factor on for bob, whose daemon is stopped.
+fn switch_factor_on(story: &mut Story, daemon: &Daemon) -> SecondFactor {
+    let store = open_store(&daemon.workdir()).unwrap();
+    let factor = SecondFactor {
+        secret: TotpSecret::new(Sha256::digest("the second factor")[..20].to_vec()),
+        last_step: 0,
+    };
+    story.kept.add("second factor", factor.secret.expose());
+    let bob = wait(store.user_by_name("bob")).unwrap().unwrap();
+    wait(store.set_second_factor(proof(&bob), Some(factor.clone()), None)).unwrap();
+    drop(store);
+    wait_until_closed(&daemon.workdir());
+    factor
+}
+
+fn one_time_codes(story: &mut Story, alice: &str, factor: &SecondFactor) {
+    let bob = story.password("bob");
+    let code = one_time_code::current(&factor.secret, SystemClock.now());
+    let log_in = |code: Value| json!({"username": "bob", "password": bob, "code": code});
+    story.refused("create_session", log_in(Value::Null));
+    let wrong = story.password("no code");
+    story.refused("create_session", log_in(json!(wrong)));
+    story.call("create_session", log_in(json!(code))).ok();
+    story.refused("create_session", log_in(json!(code)));
+    let token = story.log_in("alice", alice);
+    let user = story.call("get_user_by_session", json!([token]));
+    assert_eq!(user.ok()["username"], "alice");
+}
+
+fn search(story: &mut Story, daemon: &Daemon) {
+    let store = open_store(&daemon.workdir()).unwrap();
+    for user in wait(store.users()).unwrap() {
+        let record = user.password.expose().as_bytes();
+        story.kept.add("password record", record);
+    }
+    drop(store);
+    let nothing = [""; 0];
+
+    let mut on_disk = Vec::new();
+    for path in everything_below(&daemon.workdir()) {
+        if path.is_file() {
+            let bytes = fs::read(&path).unwrap();
+            assert_eq!(
+                story.secrets.found_in(&bytes),
+                nothing,
+                "{}",
+                path.display()
+            );
+            on_disk.extend(bytes);
+        }
+    }
+    // What is kept is found: the search is not blind.
+    assert_eq!(
+        story.kept.found_in(&on_disk),
+        [
+            "SHA-256 of a session token (raw)",
+            "password record (raw)",
+            "second factor (hex)"
+        ]
+    );
+
+    assert!(story.session_tokens.len() > 80 && story.replies.len() > 200);
+    let log = story.log.join("\n");
+    let dead = story.client.dead_letters();
+    assert!(log.lines().count() > 200);
+    assert_eq!(dead.len(), story.dead_letters_due);
+    for (place, text) in [
+        ("the log", log),
+        ("a dead letter", json!(dead).to_string()),
+        ("a reply", story.replies.join("\n")),
+    ] {
+        assert_eq!(story.secrets.found_in(text.as_bytes()), nothing, "{place}");
+        assert_eq!(story.kept.found_in(text.as_bytes()), nothing, "{place}");
+    }
+}

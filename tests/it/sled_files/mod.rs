@@ -1,0 +1,53 @@
+//! What sled's store finds on disk when it opens: its own of today and of
+//! old, somebody else's, and what a crash or a bad restore left.
+
+mod damage;
+mod stored;
+
+use std::fs;
+use std::path::Path;
+
+use platypush_userd::store::sled::SledStore;
+use platypush_userd::store::{Store as _, Witness};
+
+use crate::store_conformance::bench::{new_user, proof, wait};
+use crate::support::{open_store as open, wait_until_closed};
+
+/// The file with the number of the last commit.
+const COMMIT_FILE: &str = "commit";
+
+/// A database with these users, closed.
+fn database_of(names: &[&str]) -> tempfile::TempDir {
+    let folder = tempfile::tempdir().unwrap();
+    add_users(folder.path(), names);
+    folder
+}
+
+/// Adds users in one commit each.
+fn add_users(workdir: &Path, names: &[&str]) {
+    let store = open(workdir).unwrap();
+    for name in names {
+        let first = wait(store.users()).unwrap().into_iter().next();
+        let witness = first.map_or(Witness::NoUsers, |user| Witness::Password(proof(&user)));
+        wait(store.create_user(new_user(name), witness, None)).unwrap();
+    }
+    drop(store);
+    wait_until_closed(workdir);
+}
+
+fn names_in(store: &SledStore) -> Vec<String> {
+    let users = wait(store.users()).unwrap();
+    users.into_iter().map(|user| user.username).collect()
+}
+
+fn copy_folder(from: &Path, to: &Path) {
+    fs::create_dir_all(to).unwrap();
+    for entry in fs::read_dir(from).unwrap().map(Result::unwrap) {
+        let target = to.join(entry.file_name());
+        if entry.file_type().unwrap().is_dir() {
+            copy_folder(&entry.path(), &target);
+        } else {
+            fs::copy(entry.path(), target).unwrap();
+        }
+    }
+}

@@ -1,0 +1,214 @@
+//! What the cases work with: a store, and everything that can be seen of it.
+
+use std::sync::Barrier;
+
+use chrono::DateTime;
+use platypush_userd::clock::Timestamp;
+use platypush_userd::model::{PasswordRecord, SecondFactor, Session, TokenHash, TotpSecret, User};
+use platypush_userd::store::{
+    NewSession, NewUser, PasswordWitness, Result, Store, StoreError, Witness,
+};
+
+use super::Engine;
+
+/// A store under test and the tokens that were used on it.
+pub struct Bench<E> {
+    engine: E,
+    tokens: Vec<TokenHash>,
+}
+
+/// Everything that can be seen of a store: if two are equal, nothing has
+/// changed in between.
+#[derive(Debug, Clone, PartialEq)]
+pub struct State {
+    pub has_users: bool,
+    pub users: Vec<User>,
+    pub by_name: Vec<Option<User>>,
+    pub sessions: Vec<Option<(Session, User)>>,
+}
+
+/// Runs a future to its end on this thread.
+pub fn wait<T>(future: impl Future<Output = T>) -> T {
+    tokio::runtime::Builder::new_current_thread()
+        .build()
+        .unwrap()
+        .block_on(future)
+}
+
+/// Runs `work` on as many threads, which start all at once.
+pub fn at_once<T: Send, F: Future<Output = T>>(
+    threads: usize,
+    work: impl Fn(usize) -> F + Sync,
+) -> Vec<T> {
+    let (start, work) = (&Barrier::new(threads), &work);
+    std::thread::scope(|scope| {
+        let running: Vec<_> = (0..threads)
+            .map(|number| {
+                scope.spawn(move || {
+                    start.wait();
+                    wait(work(number))
+                })
+            })
+            .collect();
+        running.into_iter().map(|t| t.join().unwrap()).collect()
+    })
+}
+
+/// Microseconds since the epoch.
+pub fn at(micros: i64) -> Timestamp {
+    DateTime::from_timestamp_micros(micros).unwrap()
+}
+
+/// An arbitrary moment, to the microsecond.
+pub fn noon() -> Timestamp {
+    at(1_795_521_600_123_457)
+}
+
+pub fn record(text: &str) -> PasswordRecord {
+    PasswordRecord::new(format!("$argon2id$v=19$m=8,t=1,p=1${text}"))
+}
+
+pub fn token(number: u64) -> TokenHash {
+    // Spread over the whole key space, as hashes are.
+    let mut bytes = [0x5a; 32];
+    let spread = number.wrapping_mul(0x9e37_79b9_7f4a_7c15);
+    bytes[..8].copy_from_slice(&spread.to_be_bytes());
+    TokenHash(bytes)
+}
+
+pub fn new_user(name: &str) -> NewUser {
+    NewUser {
+        username: name.into(),
+        created_at: noon(),
+        password: record(name),
+    }
+}
+
+pub fn new_session(number: u64, expires_at: Option<Timestamp>) -> NewSession {
+    NewSession {
+        token: token(number),
+        created_at: noon(),
+        expires_at,
+    }
+}
+
+pub fn factor(last_step: u64) -> SecondFactor {
+    SecondFactor {
+        secret: TotpSecret::new(b"12345678901234567890".to_vec()),
+        last_step,
+    }
+}
+
+/// What a right password proves of a user as it was read, with the next step
+/// where a second factor is on.
+pub fn proof(user: &User) -> PasswordWitness {
+    PasswordWitness {
+        user_id: user.id,
+        record: user.password.clone(),
+        generation: user.generation,
+        step: user.second_factor.as_ref().map(|f| f.last_step + 1),
+    }
+}
+
+#[track_caller]
+pub fn assert_fails<T>(result: &Result<T>, expected: &StoreError) {
+    let got = result.as_ref().err().map(ToString::to_string);
+    assert_eq!(got, Some(expected.to_string()));
+}
+
+impl<E: Engine> Bench<E> {
+    /// On an empty store.
+    pub fn fresh() -> Self {
+        Self {
+            engine: E::fresh(),
+            tokens: Vec::new(),
+        }
+    }
+
+    pub fn store(&self) -> &dyn Store {
+        self.engine.store()
+    }
+
+    pub fn reopen(&mut self) {
+        self.engine.reopen();
+    }
+
+    /// Makes a user, on the word of the first one where there is one.
+    pub fn user(&self, name: &str) -> User {
+        let first = wait(self.store().users()).unwrap().into_iter().next();
+        let witness = first.map_or(Witness::NoUsers, |user| Witness::Password(proof(&user)));
+        wait(self.store().create_user(new_user(name), witness, None)).unwrap()
+    }
+
+    /// Makes a user with a second factor.
+    pub fn user_with_factor(&self, name: &str, last_step: u64) -> User {
+        let user = self.user(name);
+        let on = Some(factor(last_step));
+        wait(self.store().set_second_factor(proof(&user), on, None)).unwrap();
+        self.read(name)
+    }
+
+    /// Makes a session under `token(number)`.
+    pub fn session(&mut self, number: u64, user: &User, expires_at: Option<Timestamp>) -> Session {
+        let new = new_session(number, expires_at);
+        self.watch(number);
+        wait(self.store().create_session(new, proof(user), None))
+            .unwrap()
+            .0
+    }
+
+    /// Has [`Self::state`] look at a session too.
+    pub fn watch(&mut self, number: u64) {
+        self.tokens.push(token(number));
+    }
+
+    /// A user as it stands now.
+    #[track_caller]
+    pub fn read(&self, name: &str) -> User {
+        wait(self.store().user_by_name(name)).unwrap().unwrap()
+    }
+
+    pub fn is_there(&self, number: u64) -> bool {
+        wait(self.store().session(&token(number)))
+            .unwrap()
+            .is_some()
+    }
+
+    pub fn delete(&self, name: &str) {
+        let user = self.read(name);
+        wait(
+            self.store()
+                .delete_user(name, Witness::Password(proof(&user)), None),
+        )
+        .unwrap();
+    }
+
+    pub fn state(&self) -> State {
+        wait(async {
+            let store = self.store();
+            let users = store.users().await.unwrap();
+            let mut by_name = Vec::new();
+            for user in &users {
+                by_name.push(store.user_by_name(&user.username).await.unwrap());
+            }
+            let mut sessions = Vec::new();
+            for token in &self.tokens {
+                sessions.push(store.session(token).await.unwrap());
+            }
+            State {
+                has_users: store.has_users().await.unwrap(),
+                users,
+                by_name,
+                sessions,
+            }
+        })
+    }
+
+    /// Asserts that an operation fails so and changes nothing.
+    #[track_caller]
+    pub fn refuses<T>(&self, expected: &StoreError, operation: impl Future<Output = Result<T>>) {
+        let before = self.state();
+        assert_fails(&wait(operation), expected);
+        assert_eq!(self.state(), before);
+    }
+}

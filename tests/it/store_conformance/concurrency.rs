@@ -1,0 +1,133 @@
+//! Many at once: whoever writes decides.
+
+use platypush_userd::store::{StoreError, Witness};
+
+use super::Engine;
+use super::bench::{
+    Bench, assert_fails, at_once, new_session, new_user, noon, proof, record, token, wait,
+};
+use super::operations::Operation;
+
+/// Asserts that exactly one succeeded and all others failed so; gives its
+/// place.
+#[track_caller]
+fn the_one<T>(results: &[Result<T, StoreError>], others: &StoreError) -> usize {
+    let winners: Vec<_> = (0..results.len()).filter(|n| results[*n].is_ok()).collect();
+    assert_eq!(winners.len(), 1);
+    for loser in results.iter().filter(|result| result.is_err()) {
+        assert_fails(loser, others);
+    }
+    winners[0]
+}
+
+pub fn of_100_first_users_one_is_made<E: Engine>() {
+    let bench = Bench::<E>::fresh();
+    let results = at_once(100, async |number| {
+        let new = new_user(&format!("user-{number}"));
+        bench.store().create_user(new, Witness::NoUsers, None).await
+    });
+    let winner = the_one(&results, &StoreError::Changed);
+    let users = wait(bench.store().users()).unwrap();
+    assert_eq!(users, [results[winner].clone().unwrap()]);
+    assert_eq!((users[0].id, bench.user("next").id), (1, 2));
+}
+
+pub fn of_50_users_of_a_name_one_is_made<E: Engine>() {
+    let bench = Bench::<E>::fresh();
+    let first = bench.user("first");
+    let results = at_once(50, async |number| {
+        let mut new = new_user("wanted");
+        new.password = record(&number.to_string());
+        let witness = Witness::Password(proof(&first));
+        bench.store().create_user(new, witness, None).await
+    });
+    let winner = the_one(&results, &StoreError::NameTaken);
+    assert_eq!(bench.read("wanted").password, record(&winner.to_string()));
+    assert_eq!(bench.user("next").id, 3);
+}
+
+pub fn a_step_is_taken_once<E: Engine>() {
+    let bench = Bench::<E>::fresh();
+    bench.user("first");
+    let with_codes = [
+        Operation::UseCode,
+        Operation::CreateSession,
+        Operation::CreateUser,
+        Operation::SetPassword,
+    ];
+    for (last_step, kinds) in [(10, &with_codes[..1]), (20, &with_codes)] {
+        let name = format!("from {last_step}");
+        let user = bench.user_with_factor(&name, last_step);
+        let results = at_once(50, async |number| {
+            let operation = kinds[number % kinds.len()];
+            let number = last_step * 100 + number as u64;
+            operation
+                .run(bench.store(), &name, proof(&user), number)
+                .await
+        });
+        the_one(&results, &StoreError::Changed);
+        let taken = bench.read(&name).second_factor.unwrap().last_step;
+        assert_eq!(taken, last_step + 1);
+    }
+}
+
+pub fn a_password_is_changed_from_once<E: Engine>() {
+    let bench = Bench::<E>::fresh();
+    let alice = bench.user("alice");
+    let results = at_once(50, async |number| {
+        let new = record(&number.to_string());
+        if number % 2 == 0 {
+            let set = bench
+                .store()
+                .set_password(proof(&alice), new, false, None)
+                .await;
+            set.map(drop)
+        } else {
+            let from = alice.password.clone();
+            let replaced = bench.store().replace_password_record(alice.id, from, new);
+            replaced.await
+        }
+    });
+    let winner = the_one(&results, &StoreError::Changed);
+    assert_eq!(bench.read("alice").password, record(&winner.to_string()));
+}
+
+pub fn a_session_is_deleted_once<E: Engine>() {
+    let mut bench = Bench::<E>::fresh();
+    let alice = bench.user("alice");
+    bench.session(1, &alice, None);
+    let deleted = at_once(50, async |_| {
+        let deleted = bench.store().delete_session(&token(1), noon(), None).await;
+        deleted.unwrap()
+    });
+    assert_eq!(deleted.into_iter().filter(|deleted| *deleted).count(), 1);
+}
+
+pub fn no_session_outlives_its_user<E: Engine>() {
+    let mut bench = Bench::<E>::fresh();
+    bench.user("first");
+    for round in 0..10 {
+        let alice = bench.user("alice");
+        bench.session(round * 100, &alice, None);
+        let results = at_once(17, async |thread| {
+            let store = bench.store();
+            if thread == 16 {
+                let witness = Witness::Session(token(round * 100));
+                store.delete_user("alice", witness, None).await.unwrap();
+                return store.session(&token(round * 100)).await.unwrap().is_none();
+            }
+            let number = round * 100 + 1 + thread as u64;
+            let made = store
+                .create_session(new_session(number, None), proof(&alice), None)
+                .await;
+            let user = Witness::Session(token(number));
+            let created = store
+                .create_user(new_user(&format!("{number}")), user, None)
+                .await;
+            // Without a session nobody may have been let in by it.
+            made.is_ok() || created.is_err()
+        });
+        assert_eq!(results, [true; 17]);
+        assert!((0..=17).all(|number| !bench.is_there(round * 100 + number)));
+    }
+}

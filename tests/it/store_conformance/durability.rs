@@ -1,0 +1,113 @@
+//! What was acknowledged is there after closing and opening again.
+
+use platypush_userd::store::{PasswordWitness, Witness};
+
+use super::Engine;
+use super::bench::{
+    Bench, at_once, factor, new_session, new_user, noon, proof, record, token, wait,
+};
+
+const MUTATORS: usize = 64;
+
+pub fn all_that_64_did_at_once_is_there_after_reopening<E: Engine>() {
+    let mut bench = Bench::<E>::fresh();
+    bench.user("first");
+    bench.user("second");
+    let first = bench.read("first");
+    // Each on a user of its own: made, given a session to stay and one to
+    // go, a new password and a second factor.
+    let mut expected = at_once(MUTATORS, async |thread| {
+        let store = bench.store();
+        let (stays, goes) = (2 * thread as u64, 2 * thread as u64 + 1);
+        let new = new_user(&format!("user-{thread}"));
+        let witness = Witness::Password(proof(&first));
+        let user = store.create_user(new, witness, None).await.unwrap();
+        store
+            .create_session(new_session(goes, None), proof(&user), None)
+            .await
+            .unwrap();
+        let user = store
+            .set_password(proof(&user), record(&format!("new-{thread}")), true, None)
+            .await
+            .unwrap();
+        let on = Some(factor(thread as u64));
+        store
+            .set_second_factor(proof(&user), on, None)
+            .await
+            .unwrap();
+        let user = store.user_by_name(&user.username).await.unwrap().unwrap();
+        let made = store
+            .create_session(new_session(stays, Some(noon())), proof(&user), None)
+            .await;
+        made.unwrap()
+    });
+    expected.sort_by_key(|(_, user)| user.id);
+    assert!(
+        expected.iter().map(|(_, user)| user.id).eq(3..67),
+        "no gaps"
+    );
+
+    (0..2 * MUTATORS as u64).for_each(|number| bench.watch(number));
+    let before = bench.state();
+    bench.reopen();
+    let after = bench.state();
+    assert_eq!(after, before);
+    let users = expected.iter().map(|(_, user)| user.clone());
+    assert!(after.users.into_iter().skip(2).eq(users));
+    let mut sessions: Vec<_> = after.sessions.into_iter().flatten().collect();
+    sessions.sort_by_key(|(_, user)| user.id);
+    assert_eq!(sessions, expected);
+}
+
+pub fn every_operation_is_there_after_reopening<E: Engine>() {
+    let mut bench = Bench::<E>::fresh();
+    let check = |bench: &mut Bench<E>, what: &str| {
+        let before = bench.state();
+        bench.reopen();
+        assert_eq!(bench.state(), before, "{what}");
+    };
+    bench.user("first");
+    check(&mut bench, "create_user");
+    bench.user("alice");
+    bench.session(1, &bench.read("alice"), None);
+    bench.session(2, &bench.read("alice"), Some(noon()));
+    check(&mut bench, "create_session");
+    wait(
+        bench
+            .store()
+            .set_password(proof(&bench.read("alice")), record("a"), false, None),
+    )
+    .unwrap();
+    check(&mut bench, "set_password");
+    let id = bench.read("alice").id;
+    wait(
+        bench
+            .store()
+            .replace_password_record(id, record("a"), record("b")),
+    )
+    .unwrap();
+    check(&mut bench, "replace_password_record");
+    wait(
+        bench
+            .store()
+            .set_second_factor(proof(&bench.read("alice")), Some(factor(5)), None),
+    )
+    .unwrap();
+    check(&mut bench, "set_second_factor");
+    let code = PasswordWitness {
+        step: Some(9),
+        ..proof(&bench.read("alice"))
+    };
+    wait(bench.store().use_code(code, None)).unwrap();
+    check(&mut bench, "use_code");
+    assert!(wait(bench.store().delete_session(&token(1), noon(), None)).unwrap());
+    check(&mut bench, "delete_session");
+    let swept = wait(bench.store().sweep_sessions(None, 10, noon())).unwrap();
+    assert_eq!(swept.removed, 1);
+    check(&mut bench, "sweep_sessions");
+    bench.delete("alice");
+    check(&mut bench, "delete_user");
+    // An operation that does not change anything leaves it openable, too.
+    wait(bench.store().sweep_sessions(None, 10, noon())).unwrap();
+    check(&mut bench, "nothing");
+}

@@ -1,0 +1,118 @@
+//! The suite that every store must pass: cases against `dyn Store` through
+//! [`Engine`].
+//!
+//! A second engine is one `impl Engine` and one line `conformance!` below. A
+//! case that is not in the table is an unused function, which the compiler
+//! reports.
+
+pub mod bench;
+mod concurrency;
+mod durability;
+mod linearizability;
+mod model;
+mod operations;
+mod passwords;
+mod random_operations;
+mod second_factor;
+mod sessions;
+mod sweeping;
+mod users;
+mod witnesses;
+
+use platypush_userd::store::{Store, sled::SledStore};
+use tempfile::TempDir;
+
+use crate::support::open_store;
+
+/// A store under test, with what it stands on.
+pub trait Engine: Send + Sync + 'static {
+    /// An empty store.
+    fn fresh() -> Self;
+    /// The store, open.
+    fn store(&self) -> &dyn Store;
+    /// Closes the store, and opens what stands on disk then.
+    fn reopen(&mut self);
+}
+
+struct Sled {
+    store: Option<SledStore>,
+    folder: TempDir,
+}
+
+impl Engine for Sled {
+    fn fresh() -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let store = Some(SledStore::open(folder.path()).unwrap());
+        Self { store, folder }
+    }
+
+    fn store(&self) -> &dyn Store {
+        self.store.as_ref().expect("open but while it reopens")
+    }
+
+    fn reopen(&mut self) {
+        drop(self.store.take());
+        self.store = Some(open_store(self.folder.path()).unwrap());
+    }
+}
+
+macro_rules! conformance {
+    ($name:ident: $engine:ty) => {
+        conformance! { $name: $engine =>
+            users::ids_grow_from_one_without_gaps,
+            users::ids_are_never_used_again,
+            users::a_user_is_kept_as_it_was_made,
+            users::a_taken_name_is_refused_and_uses_no_id,
+            users::no_users_is_true_before_the_first_and_after_the_last,
+            users::somebody_unknown_cannot_be_deleted,
+            users::names_are_compared_byte_for_byte,
+            users::users_are_listed_by_id_as_a_number,
+            witnesses::a_good_password_serves_for_every_operation,
+            witnesses::a_step_serves_for_every_operation_once,
+            witnesses::a_stale_password_serves_for_none,
+            witnesses::a_valid_session_serves,
+            witnesses::a_dead_session_does_not,
+            passwords::a_new_password_leaves_all_else_as_it_was,
+            passwords::revoking_ends_all_sessions_of_the_user_and_of_nobody_else,
+            passwords::a_stronger_record_takes_the_place_of_its_own_weaker_one_only,
+            second_factor::is_switched_on_and_off,
+            second_factor::any_secret_is_kept,
+            second_factor::steps_only_go_forward,
+            second_factor::an_operation_that_fails_spends_no_code,
+            sessions::a_session_is_kept_as_it_was_made,
+            sessions::expiry_is_kept_at_its_extremes,
+            sessions::expiry_is_for_the_caller_to_judge,
+            sessions::deleting_answers_true_once,
+            sessions::deleting_one_that_has_expired_answers_false,
+            sessions::deleting_one_without_its_user_answers_false,
+            sessions::end_with_their_user,
+            sessions::do_not_come_back_with_a_new_user_of_the_name,
+            sweeping::removes_the_dead_and_nothing_else_in_steps,
+            sweeping::an_empty_store_is_swept_in_one_step,
+            sweeping::the_last_full_step_is_followed_by_an_empty_one,
+            sweeping::a_session_has_expired_at_the_moment_it_names,
+            concurrency::of_100_first_users_one_is_made,
+            concurrency::of_50_users_of_a_name_one_is_made,
+            concurrency::a_step_is_taken_once,
+            concurrency::a_password_is_changed_from_once,
+            concurrency::a_session_is_deleted_once,
+            concurrency::no_session_outlives_its_user,
+            durability::all_that_64_did_at_once_is_there_after_reopening,
+            durability::every_operation_is_there_after_reopening,
+            random_operations::agree_with_the_model,
+            linearizability::what_happens_at_once_happens_in_some_order,
+        }
+    };
+    ($name:ident: $engine:ty => $($subject:ident::$case:ident),* $(,)?) => {
+        mod $name {
+            $(
+                #[test]
+                fn $case() {
+                    super::$subject::$case::<$engine>();
+                }
+            )*
+        }
+    };
+}
+
+conformance!(sled: super::Sled);

@@ -1,0 +1,231 @@
+//! A store that is nothing but maps: what every engine must agree with.
+
+use std::collections::BTreeMap;
+
+use platypush_userd::clock::Timestamp;
+use platypush_userd::model::{PasswordRecord, SecondFactor, Session, TokenHash, User, UserId};
+use platypush_userd::store::{
+    NewSession, NewUser, PasswordWitness, Result, Store, StoreError, Witness,
+};
+
+/// An operation with its arguments.
+#[derive(Debug, Clone)]
+pub enum Call {
+    HasUsers,
+    UserByName(String),
+    Users,
+    Session(TokenHash),
+    CreateUser(NewUser, Witness),
+    SetPassword(PasswordWitness, PasswordRecord, bool),
+    ReplacePasswordRecord(UserId, PasswordRecord, PasswordRecord),
+    UseCode(PasswordWitness),
+    SetSecondFactor(PasswordWitness, Option<SecondFactor>),
+    DeleteUser(String, Witness),
+    CreateSession(NewSession, PasswordWitness),
+    DeleteSession(TokenHash, Timestamp),
+    /// All steps, each of at most so many.
+    Sweep(usize, Timestamp),
+}
+
+/// What came of it; an error by its text.
+pub type Answer = std::result::Result<Found, String>;
+
+#[derive(Debug, Clone, PartialEq)]
+pub enum Found {
+    Done,
+    Flag(bool),
+    User(Option<User>),
+    Users(Vec<User>),
+    Session(Option<(Session, User)>),
+    Removed(usize),
+}
+
+impl Call {
+    pub async fn on(self, store: &dyn Store) -> Answer {
+        let found: Result<Found> = async {
+            Ok(match self {
+                Self::HasUsers => Found::Flag(store.has_users().await?),
+                Self::UserByName(name) => Found::User(store.user_by_name(&name).await?),
+                Self::Users => Found::Users(store.users().await?),
+                Self::Session(token) => Found::Session(store.session(&token).await?),
+                Self::CreateUser(new, witness) => {
+                    Found::User(Some(store.create_user(new, witness, None).await?))
+                }
+                Self::SetPassword(witness, password, revoke) => Found::User(Some(
+                    store.set_password(witness, password, revoke, None).await?,
+                )),
+                Self::ReplacePasswordRecord(id, from, to) => {
+                    store.replace_password_record(id, from, to).await?;
+                    Found::Done
+                }
+                Self::UseCode(witness) => {
+                    store.use_code(witness, None).await?;
+                    Found::Done
+                }
+                Self::SetSecondFactor(witness, factor) => {
+                    store.set_second_factor(witness, factor, None).await?;
+                    Found::Done
+                }
+                Self::DeleteUser(name, witness) => {
+                    store.delete_user(&name, witness, None).await?;
+                    Found::Done
+                }
+                Self::CreateSession(new, witness) => {
+                    Found::Session(Some(store.create_session(new, witness, None).await?))
+                }
+                Self::DeleteSession(token, now) => {
+                    Found::Flag(store.delete_session(&token, now, None).await?)
+                }
+                Self::Sweep(limit, now) => {
+                    let (mut removed, mut after) = (0, None);
+                    loop {
+                        let step = store.sweep_sessions(after, limit, now).await?;
+                        removed += step.removed;
+                        assert!(step.next.is_none() || step.next > after, "it goes forward");
+                        after = step.next;
+                        if after.is_none() {
+                            break Found::Removed(removed);
+                        }
+                    }
+                }
+            })
+        }
+        .await;
+        found.map_err(|error| error.to_string())
+    }
+}
+
+/// Users and sessions, in memory.
+#[derive(Debug, Clone, Default)]
+pub struct Model {
+    pub users: BTreeMap<UserId, User>,
+    pub sessions: BTreeMap<TokenHash, Session>,
+    ids_given: UserId,
+}
+
+impl Model {
+    pub fn run(&mut self, call: Call) -> Answer {
+        // On a copy, so that an error leaves all as it was.
+        let mut next = self.clone();
+        let found = next.apply(call).map_err(|error| error.to_string())?;
+        *self = next;
+        Ok(found)
+    }
+
+    fn apply(&mut self, call: Call) -> Result<Found> {
+        Ok(match call {
+            Call::HasUsers => Found::Flag(!self.users.is_empty()),
+            Call::UserByName(name) => Found::User(self.named(&name).cloned()),
+            Call::Users => Found::Users(self.users.values().cloned().collect()),
+            Call::Session(token) => Found::Session(self.session(&token)),
+            Call::CreateUser(new, witness) => {
+                self.check(&witness)?;
+                if self.named(&new.username).is_some() {
+                    return Err(StoreError::NameTaken);
+                }
+                self.ids_given += 1;
+                let user = User {
+                    id: self.ids_given,
+                    username: new.username,
+                    created_at: new.created_at,
+                    password: new.password,
+                    generation: 0,
+                    second_factor: None,
+                };
+                self.users.insert(user.id, user.clone());
+                Found::User(Some(user))
+            }
+            Call::SetPassword(witness, password, revoke) => {
+                let user = self.prove(&witness)?;
+                user.password = password;
+                user.generation += u64::from(revoke);
+                Found::User(Some(user.clone()))
+            }
+            Call::ReplacePasswordRecord(id, from, to) => {
+                let user = self.users.get_mut(&id).ok_or(StoreError::Changed)?;
+                if user.password != from {
+                    return Err(StoreError::Changed);
+                }
+                user.password = to;
+                Found::Done
+            }
+            Call::UseCode(witness) => {
+                self.prove(&witness)?;
+                Found::Done
+            }
+            Call::SetSecondFactor(witness, factor) => {
+                self.prove(&witness)?.second_factor = factor;
+                Found::Done
+            }
+            Call::DeleteUser(name, witness) => {
+                self.check(&witness)?;
+                let id = self.named(&name).ok_or(StoreError::NoSuchUser)?.id;
+                self.users.remove(&id);
+                Found::Done
+            }
+            Call::CreateSession(new, witness) => {
+                let user = self.prove(&witness)?.clone();
+                let session = Session {
+                    token: new.token,
+                    user_id: user.id,
+                    generation: user.generation,
+                    created_at: new.created_at,
+                    expires_at: new.expires_at,
+                };
+                self.sessions.insert(session.token, session.clone());
+                Found::Session(Some((session, user)))
+            }
+            Call::DeleteSession(token, now) => {
+                let live = self
+                    .session(&token)
+                    .is_some_and(|(s, _)| !s.is_expired(now));
+                self.sessions.remove(&token);
+                Found::Flag(live)
+            }
+            Call::Sweep(_, now) => {
+                let before = self.sessions.len();
+                let users = &self.users;
+                self.sessions.retain(|_, session| {
+                    let user = users.get(&session.user_id);
+                    user.is_some_and(|user| session.is_valid(user, now))
+                });
+                Found::Removed(before - self.sessions.len())
+            }
+        })
+    }
+
+    fn named(&self, name: &str) -> Option<&User> {
+        self.users.values().find(|user| user.username == name)
+    }
+
+    fn session(&self, token: &TokenHash) -> Option<(Session, User)> {
+        let session = self.sessions.get(token)?;
+        let user = self.users.get(&session.user_id)?;
+        session
+            .belongs_to(user)
+            .then(|| (session.clone(), user.clone()))
+    }
+
+    fn check(&mut self, witness: &Witness) -> Result<()> {
+        let good = match witness {
+            Witness::NoUsers => self.users.is_empty(),
+            Witness::Session(token) => self.session(token).is_some(),
+            Witness::Password(witness) => return self.prove(witness).map(drop),
+        };
+        good.then_some(()).ok_or(StoreError::Changed)
+    }
+
+    /// The witness's user, its step taken.
+    fn prove(&mut self, witness: &PasswordWitness) -> Result<&mut User> {
+        let user = self.users.get_mut(&witness.user_id);
+        let user = user.ok_or(StoreError::Changed)?;
+        let same = user.password == witness.record && user.generation == witness.generation;
+        let last_step = user.second_factor.as_mut().map(|f| &mut f.last_step);
+        match (last_step, witness.step) {
+            (None, None) if same => {}
+            (Some(last), Some(step)) if same && step > *last => *last = step,
+            _ => return Err(StoreError::Changed),
+        }
+        Ok(user)
+    }
+}

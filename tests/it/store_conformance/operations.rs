@@ -1,0 +1,76 @@
+//! Every operation that acts on a password witness, as a table.
+
+use platypush_userd::store::{PasswordWitness, Result, Store, Witness};
+
+use super::bench::{factor, new_session, new_user, record};
+
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum Operation {
+    CreateUser,
+    SetPassword,
+    SetPasswordAndRevoke,
+    UseCode,
+    SwitchFactorOn,
+    SwitchFactorOff,
+    CreateSession,
+    DeleteUser,
+}
+
+impl Operation {
+    /// Each; the one that ends its user is the last.
+    pub const ALL: [Self; 8] = [
+        Self::CreateUser,
+        Self::SetPassword,
+        Self::SetPasswordAndRevoke,
+        Self::UseCode,
+        Self::SwitchFactorOn,
+        Self::SwitchFactorOff,
+        Self::CreateSession,
+        Self::DeleteUser,
+    ];
+
+    /// Runs it for the witness's user `name`; `number` tells its effects
+    /// from those of others.
+    pub async fn run(
+        self,
+        store: &dyn Store,
+        name: &str,
+        witness: PasswordWitness,
+        number: u64,
+    ) -> Result<()> {
+        let password = record(&format!("changed-{number}"));
+        match self {
+            Self::CreateUser => {
+                let user = new_user(&format!("created-{number}"));
+                let made = store
+                    .create_user(user, Witness::Password(witness), None)
+                    .await;
+                made.map(drop)
+            }
+            Self::SetPassword => {
+                let changed = store.set_password(witness, password, false, None).await;
+                changed.map(drop)
+            }
+            Self::SetPasswordAndRevoke => {
+                let changed = store.set_password(witness, password, true, None).await;
+                changed.map(drop)
+            }
+            Self::UseCode => store.use_code(witness, None).await,
+            Self::SwitchFactorOn => {
+                let last_step = witness.step.unwrap_or(0);
+                let on = Some(factor(last_step));
+                store.set_second_factor(witness, on, None).await
+            }
+            Self::SwitchFactorOff => store.set_second_factor(witness, None, None).await,
+            Self::CreateSession => {
+                let session = new_session(number, None);
+                store.create_session(session, witness, None).await.map(drop)
+            }
+            Self::DeleteUser => {
+                store
+                    .delete_user(name, Witness::Password(witness), None)
+                    .await
+            }
+        }
+    }
+}

@@ -1,0 +1,237 @@
+//! Random operations, one after the other and with reopening in between,
+//! against the model.
+
+use platypush_userd::clock::Timestamp;
+use platypush_userd::store::{PasswordWitness, Witness};
+use proptest::prelude::*;
+use proptest::sample::Index;
+use proptest::test_runner::TestRunner;
+
+use super::Engine;
+use super::bench::{Bench, at, factor, new_session, new_user, noon, record, token, wait};
+use super::model::{Call, Model};
+
+/// A witness as somebody may hold it who had looked at the store: mostly
+/// true, sometimes not any more.
+#[derive(Debug, Clone)]
+pub struct Belief {
+    user: Index,
+    other_record: bool,
+    other_generation: bool,
+    step: Option<u64>,
+    /// Whether the step fits the user's second factor, whatever `step` says.
+    right_step: bool,
+}
+
+#[derive(Debug, Clone)]
+pub enum Kind {
+    HasUsers,
+    UserByName,
+    Users,
+    Session,
+    CreateUser,
+    CreateUserBySession,
+    CreateFirstUser,
+    SetPassword,
+    Rehash,
+    UseCode,
+    SwitchOn,
+    SwitchOff,
+    DeleteUser,
+    DeleteUserBySession,
+    CreateSession,
+    DeleteSession,
+    Sweep,
+    Reopen,
+}
+
+/// An operation that finds its arguments in the state it meets.
+#[derive(Debug, Clone)]
+pub struct Step {
+    pub kind: Kind,
+    name: u8,
+    belief: Belief,
+    session: Index,
+    password: u8,
+    flag: bool,
+    moment: i8,
+}
+
+fn belief() -> impl Strategy<Value = Belief> {
+    (
+        any::<Index>(),
+        prop::bool::weighted(0.1),
+        prop::bool::weighted(0.1),
+        prop::option::of(0..20_u64),
+        prop::bool::weighted(0.8),
+    )
+        .prop_map(
+            |(user, other_record, other_generation, step, right_step)| Belief {
+                user,
+                other_record,
+                other_generation,
+                step,
+                right_step,
+            },
+        )
+}
+
+pub fn step(kinds: impl Strategy<Value = Kind>) -> impl Strategy<Value = Step> {
+    (
+        kinds,
+        0..4_u8,
+        belief(),
+        any::<Index>(),
+        0..3_u8,
+        any::<bool>(),
+        -2..=2_i8,
+    )
+        .prop_map(
+            |(kind, name, belief, session, password, flag, moment)| Step {
+                kind,
+                name,
+                belief,
+                session,
+                password,
+                flag,
+                moment,
+            },
+        )
+}
+
+pub fn any_kind() -> impl Strategy<Value = Kind> {
+    prop_oneof![
+        1 => Just(Kind::HasUsers),
+        1 => Just(Kind::UserByName),
+        1 => Just(Kind::Users),
+        2 => Just(Kind::Session),
+        3 => Just(Kind::CreateUser),
+        1 => Just(Kind::CreateUserBySession),
+        3 => Just(Kind::CreateFirstUser),
+        2 => Just(Kind::SetPassword),
+        1 => Just(Kind::Rehash),
+        2 => Just(Kind::UseCode),
+        1 => Just(Kind::SwitchOn),
+        1 => Just(Kind::SwitchOff),
+        2 => Just(Kind::DeleteUser),
+        1 => Just(Kind::DeleteUserBySession),
+        4 => Just(Kind::CreateSession),
+        2 => Just(Kind::DeleteSession),
+        1 => Just(Kind::Sweep),
+        1 => Just(Kind::Reopen),
+    ]
+}
+
+impl Belief {
+    fn of(&self, model: &Model) -> PasswordWitness {
+        let users: Vec<_> = model.users.values().collect();
+        let Some(user) = (!users.is_empty()).then(|| users[self.user.index(users.len())]) else {
+            return PasswordWitness {
+                user_id: 1,
+                record: record("0"),
+                generation: 0,
+                step: self.step,
+            };
+        };
+        let right_step = user.second_factor.as_ref().map(|f| f.last_step + 1);
+        PasswordWitness {
+            user_id: user.id,
+            record: if self.other_record {
+                record("other")
+            } else {
+                user.password.clone()
+            },
+            generation: user.generation + u64::from(self.other_generation),
+            step: if self.right_step {
+                right_step
+            } else {
+                self.step
+            },
+        }
+    }
+}
+
+impl Step {
+    /// The call this makes in a state; `sessions` is how many tokens have
+    /// been used. `None`: reopen.
+    pub fn call(&self, model: &Model, sessions: &mut u64) -> Option<Call> {
+        let name = format!("user-{}", self.name);
+        let belief = self.belief.of(model);
+        let session = token(self.session.index(*sessions as usize + 1) as u64);
+        let password = record(&self.password.to_string());
+        let by_session = Witness::Session(session);
+        let mut new = new_user(&name);
+        new.password = password.clone();
+        Some(match self.kind {
+            Kind::HasUsers => Call::HasUsers,
+            Kind::UserByName => Call::UserByName(name),
+            Kind::Users => Call::Users,
+            Kind::Session => Call::Session(session),
+            Kind::CreateUser => Call::CreateUser(new, Witness::Password(belief)),
+            Kind::CreateUserBySession => Call::CreateUser(new, by_session),
+            Kind::CreateFirstUser => Call::CreateUser(new, Witness::NoUsers),
+            Kind::SetPassword => Call::SetPassword(belief, password, self.flag),
+            Kind::Rehash => Call::ReplacePasswordRecord(belief.user_id, belief.record, password),
+            Kind::UseCode => Call::UseCode(belief),
+            Kind::SwitchOn => {
+                let last_step = u64::from(self.moment.unsigned_abs());
+                Call::SetSecondFactor(belief, Some(factor(last_step)))
+            }
+            Kind::SwitchOff => Call::SetSecondFactor(belief, None),
+            Kind::DeleteUser => Call::DeleteUser(name, Witness::Password(belief)),
+            Kind::DeleteUserBySession => Call::DeleteUser(name, by_session),
+            Kind::CreateSession => {
+                // Tokens are random: none is ever made twice.
+                *sessions += 1;
+                let expires_at = self.flag.then(|| self.moment());
+                Call::CreateSession(new_session(*sessions, expires_at), belief)
+            }
+            Kind::DeleteSession => Call::DeleteSession(session, self.moment()),
+            Kind::Sweep => Call::Sweep(usize::from(self.password) + 1, self.moment()),
+            Kind::Reopen => return None,
+        })
+    }
+
+    fn moment(&self) -> Timestamp {
+        at(noon().timestamp_micros() + i64::from(self.moment))
+    }
+}
+
+/// Whether all that can be seen of a store is as in the model.
+pub fn agrees<E: Engine>(bench: &Bench<E>, model: &Model, sessions: u64) -> bool {
+    let mut looks = vec![Call::HasUsers, Call::Users];
+    looks.extend((0..4).map(|name| Call::UserByName(format!("user-{name}"))));
+    looks.extend((0..=sessions).map(|number| Call::Session(token(number))));
+    let model = &mut model.clone();
+    looks
+        .into_iter()
+        .all(|look| wait(look.clone().on(bench.store())) == model.run(look))
+}
+
+pub fn agree_with_the_model<E: Engine>() {
+    let config = ProptestConfig {
+        cases: 48,
+        failure_persistence: None,
+        ..ProptestConfig::default()
+    };
+    let steps = prop::collection::vec(step(any_kind()), 1..80);
+    TestRunner::new(config)
+        .run(&steps, |steps| {
+            let mut bench = Bench::<E>::fresh();
+            let (mut model, mut sessions) = (Model::default(), 0);
+            for step in steps {
+                let Some(call) = step.call(&model, &mut sessions) else {
+                    bench.reopen();
+                    prop_assert!(agrees(&bench, &model, sessions), "after reopening");
+                    continue;
+                };
+                let answer = wait(call.clone().on(bench.store()));
+                prop_assert_eq!(&answer, &model.run(call.clone()), "{:?}", call);
+            }
+            prop_assert!(agrees(&bench, &model, sessions), "at the end");
+            bench.reopen();
+            prop_assert!(agrees(&bench, &model, sessions), "at the end, reopened");
+            Ok(())
+        })
+        .unwrap();
+}

@@ -1,0 +1,127 @@
+//! The second factor and the steps of its one-time codes.
+
+use platypush_userd::model::{SecondFactor, TotpSecret};
+use platypush_userd::store::{PasswordWitness, StoreError, Witness};
+
+use super::Engine;
+use super::bench::{Bench, assert_fails, new_user, proof, wait};
+
+pub fn is_switched_on_and_off<E: Engine>() {
+    let mut bench = Bench::<E>::fresh();
+    let plain = bench.user("alice");
+    bench.session(1, &plain, None);
+    let alice = bench.user_with_factor("alice 2", 0);
+    let mut without = alice.clone();
+    without.second_factor = None;
+    assert_eq!(without.password, alice.password);
+    bench.reopen();
+    assert_eq!(bench.read("alice 2"), alice);
+
+    wait(bench.store().set_second_factor(proof(&alice), None, None)).unwrap();
+    assert_eq!(bench.read("alice 2"), without);
+    bench.reopen();
+    assert_eq!(bench.read("alice 2"), without);
+    assert_eq!(bench.read("alice"), plain, "nobody else is touched");
+    assert!(bench.is_there(1));
+}
+
+pub fn any_secret_is_kept<E: Engine>() {
+    let mut bench = Bench::<E>::fresh();
+    let secrets = [
+        vec![],
+        vec![0],
+        vec![0; 64],
+        (0..=255).collect(),
+        vec![255; 20],
+    ];
+    let mut made = Vec::new();
+    for (secret, last_step) in secrets
+        .into_iter()
+        .zip([0, 1, 1 << 32, u64::MAX - 1, u64::MAX])
+    {
+        let name = format!("step {last_step}");
+        let mut user = bench.user(&name);
+        user.second_factor = Some(SecondFactor {
+            secret: TotpSecret::new(secret),
+            last_step,
+        });
+        let on = user.second_factor.clone();
+        let plain = PasswordWitness {
+            step: None,
+            ..proof(&bench.read(&name))
+        };
+        wait(bench.store().set_second_factor(plain, on, None)).unwrap();
+        // Who makes the next user must not need a code.
+        if made.is_empty() {
+            let off = PasswordWitness {
+                step: Some(1),
+                ..proof(&user)
+            };
+            wait(bench.store().set_second_factor(off, None, None)).unwrap();
+            user.second_factor = None;
+        }
+        made.push(user);
+    }
+    bench.reopen();
+    assert_eq!(bench.state().users, made);
+}
+
+pub fn steps_only_go_forward<E: Engine>() {
+    let mut bench = Bench::<E>::fresh();
+    let alice = bench.user_with_factor("alice", 10);
+    let with = |step| PasswordWitness {
+        step: Some(step),
+        ..proof(&alice)
+    };
+    let take = |bench: &Bench<E>, step| wait(bench.store().use_code(with(step), None));
+    let refused = |bench: &Bench<E>, step| {
+        bench.refuses(
+            &StoreError::Changed,
+            bench.store().use_code(with(step), None),
+        );
+    };
+    for step in [0, 9, 10] {
+        refused(&bench, step);
+    }
+    take(&bench, 11).unwrap();
+    refused(&bench, 11);
+    take(&bench, 15).unwrap();
+    for step in [11, 12, 14, 15] {
+        refused(&bench, step);
+    }
+    bench.reopen();
+    refused(&bench, 15);
+    take(&bench, u64::MAX).unwrap();
+    refused(&bench, u64::MAX);
+    // Without a step it is no proof at all while the factor is on.
+    let without = PasswordWitness {
+        step: None,
+        ..proof(&alice)
+    };
+    bench.refuses(&StoreError::Changed, bench.store().use_code(without, None));
+}
+
+pub fn an_operation_that_fails_spends_no_code<E: Engine>() {
+    let bench = Bench::<E>::fresh();
+    bench.user("first");
+    let alice = bench.user_with_factor("alice", 10);
+    let witness = || Witness::Password(proof(&alice));
+    bench.refuses(
+        &StoreError::NameTaken,
+        bench
+            .store()
+            .create_user(new_user("first"), witness(), None),
+    );
+    bench.refuses(
+        &StoreError::NoSuchUser,
+        bench.store().delete_user("nobody", witness(), None),
+    );
+    // It is still good, once.
+    wait(bench.store().create_user(new_user("new"), witness(), None)).unwrap();
+    let again = wait(
+        bench
+            .store()
+            .create_user(new_user("other"), witness(), None),
+    );
+    assert_fails(&again, &StoreError::Changed);
+}

@@ -1,0 +1,147 @@
+//! Sessions: what is kept of them, and every way they end.
+
+use chrono::SubsecRound as _;
+use platypush_userd::clock::Timestamp;
+use platypush_userd::model::Session;
+
+use super::Engine;
+use super::bench::{Bench, at, new_session, noon, proof, token, wait};
+
+const SECOND: i64 = 1_000_000;
+
+fn delete<E: Engine>(bench: &Bench<E>, number: u64) -> bool {
+    wait(bench.store().delete_session(&token(number), noon(), None)).unwrap()
+}
+
+pub fn a_session_is_kept_as_it_was_made<E: Engine>() {
+    let mut bench = Bench::<E>::fresh();
+    bench.user("first");
+    let alice = bench.user("alice");
+    let new = new_session(1, Some(at(1_795_521_660_000_001)));
+    let expected = Session {
+        token: token(1),
+        user_id: alice.id,
+        generation: alice.generation,
+        created_at: noon(),
+        expires_at: Some(at(1_795_521_660_000_001)),
+    };
+    let made = wait(bench.store().create_session(new, proof(&alice), None)).unwrap();
+    assert_eq!(made, (expected, alice));
+    let read = |bench: &Bench<E>, number| wait(bench.store().session(&token(number))).unwrap();
+    assert_eq!(read(&bench, 1), Some(made.clone()));
+    assert_eq!(read(&bench, 2), None);
+    bench.reopen();
+    assert_eq!(read(&bench, 1), Some(made));
+}
+
+pub fn expiry_is_kept_at_its_extremes<E: Engine>() {
+    let mut bench = Bench::<E>::fresh();
+    let alice = bench.user("alice");
+    let extremes = [
+        None,
+        Some(at(0)),
+        Some(at(-1)),
+        Some(at(1)),
+        Some(at(i64::from(i32::MAX) * SECOND + 999_999)),
+        Some(at(253_402_300_799_999_999)),
+        Some(Timestamp::MIN_UTC),
+        Some(Timestamp::MAX_UTC.trunc_subsecs(6)),
+    ];
+    for (expires_at, number) in extremes.into_iter().zip(0..) {
+        let made = bench.session(number, &alice, expires_at);
+        assert_eq!(made.expires_at, expires_at);
+    }
+    let kept = |bench: &Bench<E>| -> Vec<_> {
+        let found = bench.state().sessions.into_iter();
+        found.map(|session| session.unwrap().0.expires_at).collect()
+    };
+    assert_eq!(kept(&bench), extremes);
+    bench.reopen();
+    assert_eq!(kept(&bench), extremes);
+}
+
+pub fn expiry_is_for_the_caller_to_judge<E: Engine>() {
+    let mut bench = Bench::<E>::fresh();
+    let alice = bench.user("alice");
+    bench.session(1, &alice, Some(Timestamp::MIN_UTC));
+    let (session, user) = wait(bench.store().session(&token(1))).unwrap().unwrap();
+    assert!(session.belongs_to(&user) && !session.is_valid(&user, noon()));
+}
+
+pub fn deleting_answers_true_once<E: Engine>() {
+    let mut bench = Bench::<E>::fresh();
+    let alice = bench.user("alice");
+    bench.session(1, &alice, None);
+    bench.session(2, &alice, None);
+    assert!(!delete(&bench, 3), "there is none");
+    assert!(delete(&bench, 1));
+    assert!(!bench.is_there(1) && bench.is_there(2));
+    assert!(!delete(&bench, 1));
+    bench.reopen();
+    assert!(!bench.is_there(1) && bench.is_there(2));
+    assert!(!delete(&bench, 1));
+    assert!(delete(&bench, 2));
+}
+
+pub fn deleting_one_that_has_expired_answers_false<E: Engine>() {
+    let mut bench = Bench::<E>::fresh();
+    let alice = bench.user("alice");
+    let around_now =
+        [-SECOND, -1, 0, 1, SECOND].map(|micros| at(noon().timestamp_micros() + micros));
+    for (expires_at, number) in around_now.into_iter().zip(0..) {
+        bench.session(number, &alice, Some(expires_at));
+    }
+    let answers = [0, 1, 2, 3, 4].map(|number| delete(&bench, number));
+    assert_eq!(answers, [false, false, false, true, true]);
+    assert_eq!(bench.state().sessions, vec![None; 5], "all are gone");
+}
+
+pub fn deleting_one_without_its_user_answers_false<E: Engine>() {
+    let mut bench = Bench::<E>::fresh();
+    bench.user("first");
+    let [deleted, revoked] = ["deleted", "revoked"].map(|name| bench.user(name));
+    bench.session(1, &deleted, None);
+    bench.session(2, &revoked, None);
+    bench.delete("deleted");
+    let same = revoked.password.clone();
+    wait(
+        bench
+            .store()
+            .set_password(proof(&revoked), same, true, None),
+    )
+    .unwrap();
+    for number in [1, 2, 1, 2] {
+        assert!(!delete(&bench, number));
+    }
+}
+
+pub fn end_with_their_user<E: Engine>() {
+    let mut bench = Bench::<E>::fresh();
+    let [alice, bob] = ["alice", "bob"].map(|name| bench.user(name));
+    for number in 0..300 {
+        bench.session(number, [&alice, &bob][number as usize % 2], None);
+    }
+    bench.delete("bob");
+    let of_alice =
+        |bench: &Bench<E>| (0..300).all(|number| bench.is_there(number) == (number % 2 == 0));
+    assert!(of_alice(&bench));
+    bench.reopen();
+    assert!(of_alice(&bench));
+}
+
+pub fn do_not_come_back_with_a_new_user_of_the_name<E: Engine>() {
+    let mut bench = Bench::<E>::fresh();
+    // The only user, so that everything is as it was at the beginning.
+    let first = bench.user("alice");
+    bench.session(1, &first, None);
+    bench.delete("alice");
+    let second = bench.user("alice");
+    assert_eq!(second.password, first.password);
+    assert!(!bench.is_there(1));
+    bench.reopen();
+    assert!(!bench.is_there(1));
+    // The same token may be made anew, for the one who made it.
+    bench.session(1, &second, None);
+    let found = wait(bench.store().session(&token(1))).unwrap();
+    assert_eq!(found.map(|(_, user)| user), Some(second));
+}

@@ -1,0 +1,209 @@
+//! Users: ids, names, what is kept of them.
+
+use platypush_userd::model::User;
+use platypush_userd::store::{StoreError, Witness};
+
+use super::Engine;
+use super::bench::{Bench, at, at_once, new_user, proof, wait};
+
+fn ids<E: Engine>(bench: &Bench<E>) -> Vec<u64> {
+    let users = wait(bench.store().users()).unwrap();
+    users.iter().map(|user| user.id).collect()
+}
+
+pub fn ids_grow_from_one_without_gaps<E: Engine>() {
+    let mut bench = Bench::<E>::fresh();
+    for id in 1..=4 {
+        assert_eq!(bench.user(&format!("user-{id}")).id, id);
+    }
+    bench.reopen();
+    assert_eq!(bench.user("after reopening").id, 5);
+}
+
+pub fn ids_are_never_used_again<E: Engine>() {
+    let mut bench = Bench::<E>::fresh();
+    bench.user("a");
+    bench.user("b");
+    bench.delete("b");
+    assert_eq!(bench.user("b").id, 3);
+    bench.delete("b");
+    bench.reopen();
+    assert_eq!(bench.user("c").id, 4);
+    bench.delete("c");
+    bench.delete("a");
+    bench.reopen();
+    assert_eq!(bench.user("a").id, 5, "nor when all are gone");
+}
+
+pub fn a_user_is_kept_as_it_was_made<E: Engine>() {
+    let mut bench = Bench::<E>::fresh();
+    let moments = [0, 1, -1, 1_795_521_600_999_999, 253_402_300_799_999_999];
+    let mut made = Vec::new();
+    for micros in moments {
+        let mut new = new_user(&format!("at {micros}"));
+        new.created_at = at(micros);
+        let expected = User {
+            id: made.len() as u64 + 1,
+            username: new.username.clone(),
+            created_at: new.created_at,
+            password: new.password.clone(),
+            generation: 0,
+            second_factor: None,
+        };
+        let witness = match made.first() {
+            Some(user) => Witness::Password(proof(user)),
+            None => Witness::NoUsers,
+        };
+        assert_eq!(
+            wait(bench.store().create_user(new, witness, None)).unwrap(),
+            expected
+        );
+        assert_eq!(bench.read(&expected.username), expected);
+        made.push(expected);
+    }
+    assert_eq!(bench.state().users, made);
+    bench.reopen();
+    assert_eq!(bench.state().users, made);
+}
+
+pub fn a_taken_name_is_refused_and_uses_no_id<E: Engine>() {
+    let mut bench = Bench::<E>::fresh();
+    let alice = bench.user("alice");
+    bench.session(1, &alice, None);
+    for witness in [
+        Witness::Password(proof(&alice)),
+        Witness::Session(super::bench::token(1)),
+    ] {
+        let mut again = new_user("alice");
+        again.password = super::bench::record("another");
+        bench.refuses(
+            &StoreError::NameTaken,
+            bench.store().create_user(again, witness, None),
+        );
+    }
+    assert_eq!(bench.user("bob").id, 2);
+}
+
+pub fn no_users_is_true_before_the_first_and_after_the_last<E: Engine>() {
+    let mut bench = Bench::<E>::fresh();
+    let create = |bench: &Bench<E>, name| {
+        wait(
+            bench
+                .store()
+                .create_user(new_user(name), Witness::NoUsers, None),
+        )
+    };
+    let has_users = |bench: &Bench<E>| wait(bench.store().has_users()).unwrap();
+
+    bench.refuses(
+        &StoreError::NoSuchUser,
+        bench.store().delete_user("nobody", Witness::NoUsers, None),
+    );
+    assert!(!has_users(&bench));
+    create(&bench, "a").unwrap();
+    assert!(has_users(&bench));
+    bench.refuses(
+        &StoreError::Changed,
+        bench
+            .store()
+            .create_user(new_user("b"), Witness::NoUsers, None),
+    );
+    bench.refuses(
+        &StoreError::Changed,
+        bench.store().delete_user("a", Witness::NoUsers, None),
+    );
+    bench.user("b");
+    bench.delete("a");
+    assert!(has_users(&bench), "one of two is left");
+    bench.delete("b");
+    assert!(!has_users(&bench));
+    bench.reopen();
+    assert!(!has_users(&bench));
+    assert_eq!(create(&bench, "c").unwrap().id, 3, "a refusal uses no id");
+}
+
+pub fn somebody_unknown_cannot_be_deleted<E: Engine>() {
+    let bench = Bench::<E>::fresh();
+    let alice = bench.user("alice");
+    for name in ["bob", "Alice", "alic", "alice "] {
+        let witness = Witness::Password(proof(&alice));
+        bench.refuses(
+            &StoreError::NoSuchUser,
+            bench.store().delete_user(name, witness, None),
+        );
+    }
+}
+
+pub fn names_are_compared_byte_for_byte<E: Engine>() {
+    let mut bench = Bench::<E>::fresh();
+    let longest = "ü".repeat(127) + "x";
+    let names = [
+        "a",
+        "A",
+        " a",
+        "a ",
+        "a\n",
+        "",
+        " ",
+        "\0",
+        "a\0",
+        "\0a",
+        "a\0b",
+        // One é in two ways, and what case folding or trimming would merge.
+        "é",
+        "e\u{301}",
+        "ß",
+        "ss",
+        "SS",
+        "ﬀ",
+        "ff",
+        "\u{200b}a",
+        "\u{feff}a",
+        "ı",
+        "i",
+        // What keys of the store itself look like, and what JSON escapes.
+        "m:users",
+        "u:1",
+        "n:a",
+        "s:",
+        "\"",
+        "\\",
+        "\\u0000",
+        "\u{10ffff}",
+        "👩‍👩‍👧",
+        "longest",
+        &longest[..254],
+        &longest,
+        "\u{7f}",
+    ];
+    for (name, id) in names.iter().zip(1..) {
+        assert_eq!(bench.user(name).id, id, "{name:?}");
+    }
+    bench.reopen();
+    for (name, id) in names.iter().zip(1..) {
+        let found = bench.read(name);
+        assert_eq!((found.id, found.username.as_str()), (id, *name));
+    }
+    for stranger in ["b", "aa", "É", "\0\0", "n:", "a\0bc", &longest[..252]] {
+        let found = wait(bench.store().user_by_name(stranger)).unwrap();
+        assert_eq!(found, None, "{stranger:?}");
+    }
+    bench.delete("a\0");
+    let left: Vec<_> = names.iter().filter(|name| **name != "a\0").collect();
+    let users = wait(bench.store().users()).unwrap();
+    assert!(users.iter().map(|user| &user.username).eq(left));
+}
+
+pub fn users_are_listed_by_id_as_a_number<E: Engine>() {
+    let bench = Bench::<E>::fresh();
+    let first = bench.user("first");
+    // Past 9 and 255, where text and single bytes would sort otherwise.
+    at_once(4, async |thread| {
+        for number in 0..75 {
+            let new = new_user(&format!("{thread}-{number}"));
+            let witness = Witness::Password(proof(&first));
+            bench.store().create_user(new, witness, None).await.unwrap();
+        }
+    });
+    assert!(ids(&bench).into_iter().eq(1..=301));
+}

@@ -1,0 +1,197 @@
+//! What was read to decide is compared again by whoever writes.
+
+use platypush_userd::model::User;
+use platypush_userd::store::{PasswordWitness, StoreError, Witness};
+
+use super::Engine;
+use super::bench::{Bench, factor, new_user, proof, record, token, wait};
+use super::operations::Operation;
+
+/// What can come between reading a user and acting on it.
+#[derive(Debug, Clone, Copy)]
+enum Meanwhile {
+    PasswordChanged,
+    PasswordRehashed,
+    SessionsRevoked,
+    Deleted,
+    DeletedAndMadeAgain,
+    FactorSwitchedOn,
+    FactorSwitchedOff,
+    StepTaken,
+    LaterStepTaken,
+}
+
+impl Meanwhile {
+    const ALL: [Self; 9] = [
+        Self::PasswordChanged,
+        Self::PasswordRehashed,
+        Self::SessionsRevoked,
+        Self::Deleted,
+        Self::DeletedAndMadeAgain,
+        Self::FactorSwitchedOn,
+        Self::FactorSwitchedOff,
+        Self::StepTaken,
+        Self::LaterStepTaken,
+    ];
+
+    const fn needs_factor(self) -> bool {
+        matches!(
+            self,
+            Self::FactorSwitchedOff | Self::StepTaken | Self::LaterStepTaken
+        )
+    }
+
+    fn happens<E: Engine>(self, bench: &Bench<E>, user: &User) {
+        let store = bench.store();
+        let (name, now) = (user.username.as_str(), proof(user));
+        let same = user.password.clone();
+        match self {
+            Self::PasswordChanged => {
+                wait(store.set_password(now, record("other"), false, None)).unwrap();
+            }
+            Self::PasswordRehashed => {
+                wait(store.replace_password_record(user.id, same, record("stronger"))).unwrap();
+            }
+            Self::SessionsRevoked => {
+                wait(store.set_password(now, same, true, None)).unwrap();
+            }
+            Self::Deleted => bench.delete(name),
+            Self::DeletedAndMadeAgain => {
+                bench.delete(name);
+                assert_eq!(bench.user(name).password, user.password);
+            }
+            Self::FactorSwitchedOn => {
+                wait(store.set_second_factor(now, Some(factor(0)), None)).unwrap();
+            }
+            Self::FactorSwitchedOff => wait(store.set_second_factor(now, None, None)).unwrap(),
+            Self::StepTaken => wait(store.use_code(now, None)).unwrap(),
+            Self::LaterStepTaken => {
+                let step = now.step.map(|step| step + 1);
+                wait(store.use_code(PasswordWitness { step, ..now }, None)).unwrap();
+            }
+        }
+    }
+}
+
+pub fn a_good_password_serves_for_every_operation<E: Engine>() {
+    let mut bench = Bench::<E>::fresh();
+    bench.user("first");
+    for (operation, number) in Operation::ALL.into_iter().zip(1..) {
+        let name = format!("{operation:?}");
+        let user = bench.user(&name);
+        bench.watch(number);
+        let before = bench.state();
+        wait(operation.run(bench.store(), &name, proof(&user), number)).unwrap();
+        let changed = bench.state() != before;
+        // Neither a code that is not asked for nor a factor that is not on
+        // leaves anything to change.
+        let idle = [Operation::UseCode, Operation::SwitchFactorOff].contains(&operation);
+        assert_eq!(changed, !idle, "{operation:?}");
+    }
+}
+
+pub fn a_step_serves_for_every_operation_once<E: Engine>() {
+    let bench = Bench::<E>::fresh();
+    bench.user("first");
+    for (operation, number) in Operation::ALL.into_iter().zip(1..) {
+        let name = format!("{operation:?}");
+        let user = bench.user_with_factor(&name, 41);
+        let witness = proof(&user);
+        wait(operation.run(bench.store(), &name, witness.clone(), number)).unwrap();
+        for again in Operation::ALL {
+            bench.refuses(
+                &StoreError::Changed,
+                again.run(bench.store(), &name, witness.clone(), number + 100),
+            );
+        }
+        let now = wait(bench.store().user_by_name(&name)).unwrap();
+        let last_step = now.and_then(|user| Some(user.second_factor?.last_step));
+        let expected = match operation {
+            Operation::DeleteUser | Operation::SwitchFactorOff => None,
+            _ => Some(42),
+        };
+        assert_eq!(last_step, expected, "{operation:?}");
+    }
+}
+
+pub fn a_stale_password_serves_for_none<E: Engine>() {
+    let mut bench = Bench::<E>::fresh();
+    bench.user("first");
+    bench.watch(1);
+    for meanwhile in Meanwhile::ALL {
+        let name = format!("{meanwhile:?}");
+        let user = if meanwhile.needs_factor() {
+            bench.user_with_factor(&name, 41)
+        } else {
+            bench.user(&name)
+        };
+        meanwhile.happens(&bench, &user);
+        for operation in Operation::ALL {
+            bench.refuses(
+                &StoreError::Changed,
+                operation.run(bench.store(), &name, proof(&user), 1),
+            );
+        }
+    }
+    let ids = wait(bench.store().users()).unwrap().last().unwrap().id;
+    assert_eq!(bench.user("next").id, ids + 1, "refusals use no ids");
+}
+
+pub fn a_valid_session_serves<E: Engine>() {
+    let mut bench = Bench::<E>::fresh();
+    let alice = bench.user("alice");
+    bench.session(1, &alice, None);
+    let store = bench.store();
+    let session = || Witness::Session(token(1));
+    let bob = wait(store.create_user(new_user("bob"), session(), None)).unwrap();
+    assert_eq!(bob.id, 2);
+    wait(store.delete_user("bob", session(), None)).unwrap();
+    bench.refuses(
+        &StoreError::NoSuchUser,
+        store.delete_user("bob", session(), None),
+    );
+    wait(store.delete_user("alice", session(), None)).unwrap();
+    assert_eq!(bench.state().users, []);
+}
+
+pub fn a_dead_session_does_not<E: Engine>() {
+    let mut bench = Bench::<E>::fresh();
+    bench.user("first");
+    let [logged_out, deleted, revoked] =
+        ["logged out", "deleted", "revoked"].map(|n| bench.user(n));
+    bench.session(1, &logged_out, None);
+    bench.session(2, &deleted, None);
+    bench.session(3, &revoked, None);
+    assert!(
+        wait(
+            bench
+                .store()
+                .delete_session(&token(1), super::bench::noon(), None)
+        )
+        .unwrap()
+    );
+    bench.delete("deleted");
+    let same = revoked.password.clone();
+    wait(
+        bench
+            .store()
+            .set_password(proof(&revoked), same, true, None),
+    )
+    .unwrap();
+
+    let never_made = 4;
+    for number in [1, 2, 3, never_made] {
+        let witness = || Witness::Session(token(number));
+        bench.refuses(
+            &StoreError::Changed,
+            bench.store().create_user(new_user("new"), witness(), None),
+        );
+        for name in ["first", "revoked", "deleted"] {
+            bench.refuses(
+                &StoreError::Changed,
+                bench.store().delete_user(name, witness(), None),
+            );
+        }
+    }
+    assert_eq!(bench.user("next").id, 5, "refusals use no ids");
+}
