@@ -162,7 +162,8 @@ impl Process {
         self.child.wait().unwrap()
     }
 
-    fn end(&mut self) {
+    /// SIGKILL, with a successor to come.
+    pub fn end(&mut self) {
         let _ = self.child.kill();
         let _ = self.child.wait();
     }

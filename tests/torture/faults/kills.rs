@@ -104,7 +104,7 @@ pub fn crash_points(context: &mut Context) -> Told {
                 } else if shutdown {
                     aborts += usize::from(!armed.stop().success());
                 } else {
-                    // Nothing was left to recover: once more.
+                    // Too little was left to recover: once more.
                     missed += 1;
                     armed.kill();
                 }

@@ -54,6 +54,11 @@ pub const FAULTS: &[Fault] = &[
         run: redis_kills::durable,
     },
     Fault {
+        name: "both",
+        title: "SIGKILL of the daemon, then of Redis (`appendfsync always`) while the next one recovers",
+        run: redis_kills::both,
+    },
+    Fault {
         name: "redis-forgetful",
         title: "SIGKILL of Redis without persistence under load",
         run: redis_kills::forgetful,

@@ -9,7 +9,7 @@ use std::time::Instant;
 use super::connections::clients;
 use super::{Context, Told};
 use crate::actor::{Actor, Loss};
-use crate::daemon::PATIENCE;
+use crate::daemon::{PATIENCE, Process};
 use crate::server::{Persistence, Server};
 use crate::setup::Setup;
 
@@ -21,8 +21,30 @@ pub fn durable(context: &mut Context) -> Told {
         context,
         kills,
         Persistence::Everything,
-        |context, server| {
+        |context, server, _, _| {
             let pause = context.random.millis(0, 300);
+            server.kill();
+            std::thread::sleep(pause);
+            server.restart();
+        },
+    )
+}
+
+/// The daemon dies, and while the next one recovers, so does Redis: for longer
+/// than the daemon goes without looking.
+pub fn both(context: &mut Context) -> Told {
+    let kills = context.amount(50, 3);
+    let everything = Persistence::Everything;
+    episodes(
+        context,
+        kills,
+        everything,
+        |context, server, setup, process| {
+            process.end();
+            *process = setup.home.start();
+            process.wait_ready();
+            std::thread::sleep(context.random.millis(0, 60));
+            let pause = context.random.millis(0, 3_000);
             server.kill();
             std::thread::sleep(pause);
             server.restart();
@@ -32,17 +54,22 @@ pub fn durable(context: &mut Context) -> Told {
 
 pub fn forgetful(context: &mut Context) -> Told {
     let kills = context.amount(50, 3);
-    episodes(context, kills, Persistence::Nothing, |context, server| {
-        let pause = context.random.millis(0, 1_500);
-        server.kill();
-        std::thread::sleep(pause);
-        server.restart();
-    })
+    episodes(
+        context,
+        kills,
+        Persistence::Nothing,
+        |context, server, _, _| {
+            let pause = context.random.millis(0, 1_500);
+            server.kill();
+            std::thread::sleep(pause);
+            server.restart();
+        },
+    )
 }
 
 pub fn flushall(context: &mut Context) -> Told {
     let times = context.amount(50, 3);
-    episodes(context, times, Persistence::Nothing, |_, server| {
+    episodes(context, times, Persistence::Nothing, |_, server, _, _| {
         let mut connection = crate::server::connect(&server.socket()).unwrap();
         // In one step with the end of the actors' connections: they must not
         // wait for what is forgotten.
@@ -62,7 +89,7 @@ fn episodes(
     context: &mut Context,
     times: usize,
     persistence: Persistence,
-    fault: impl Fn(&mut Context, &mut Server),
+    fault: impl Fn(&mut Context, &mut Server, &Setup, &mut Process),
 ) -> Told {
     let loss = match persistence {
         Persistence::Everything => Loss::Never,
@@ -70,7 +97,7 @@ fn episodes(
     };
     let mut server = Server::start(persistence);
     let socket = server.socket();
-    let (setup, process) = Setup::start(&socket, &socket, "q0", &context.ledger);
+    let (setup, mut process) = Setup::start(&socket, &socket, "q0", &context.ledger);
     let mut actors = setup.actors(ACTORS, &context.random);
     for _ in 0..times {
         let stop = AtomicBool::new(false);
@@ -83,7 +110,7 @@ fn episodes(
             if !context.ledger.wait(PATIENCE, |answers| answers >= enough) {
                 context.ledger.disagree("no answers any more");
             }
-            fault(context, &mut server);
+            fault(context, &mut server, &setup, &mut process);
             let since = Instant::now();
             stop.store(true, Ordering::SeqCst);
             since
