@@ -36,7 +36,7 @@ impl Fuzzer {
         self.made += 1;
         // No mutation of one is another.
         let id = format!("fuzzed{:016x}", self.random.next());
-        let message = if self.made % LONG_ONES == 0 {
+        let message = if self.made.is_multiple_of(LONG_ONES) {
             let length = if self.made == LONG_ONES {
                 self.most
             } else {
