@@ -38,6 +38,8 @@ pub(super) struct Settler {
     handler: Arc<dyn Handler>,
     link: Link,
     connection: Option<MultiplexedConnection>,
+    /// How many failures there had been when it was made.
+    failures: u64,
     dead_letters: Arc<DeadLetterLog>,
     undelivered: Vec<DeadLetter>,
 }
@@ -63,6 +65,7 @@ impl Settler {
             availability,
             handler,
             connection: None,
+            failures: 0,
             dead_letters,
             undelivered: Vec::new(),
         }
@@ -304,9 +307,15 @@ impl Settler {
     }
 
     async fn send<T: redis::FromRedisValue>(&mut self, pipe: &Pipeline) -> RedisResult<T> {
+        // Another connection that failed may mean that the way to Redis is
+        // gone: finding that out here, too, would take a time-out more.
+        let failures = self.availability.failures();
         let mut connection = match self.connection.take() {
-            Some(connection) => connection,
-            None => self.link.connect().await?,
+            Some(connection) if self.failures == failures => connection,
+            _ => {
+                self.failures = failures;
+                self.link.connect().await?
+            }
         };
         let bytes = pipe.get_packed_pipeline().len();
         connection.set_response_timeout(ANSWER_TIMEOUT + sending_time(bytes));
