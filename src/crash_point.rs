@@ -26,3 +26,22 @@ pub fn crash_point(point: &str) {
 #[cfg(not(debug_assertions))]
 #[inline]
 pub const fn crash_point(_: &str) {}
+
+/// Ends the process when a request for `user.crash` is about to run and the
+/// environment says `USERD_POISON=1`: a request that kills whoever runs it.
+#[cfg(debug_assertions)]
+pub fn poison(action: Option<&str>) {
+    use std::sync::OnceLock;
+
+    static ARMED: OnceLock<bool> = OnceLock::new();
+    if action == Some("user.crash")
+        && *ARMED.get_or_init(|| std::env::var("USERD_POISON").is_ok_and(|value| value == "1"))
+    {
+        std::process::abort();
+    }
+}
+
+/// Nothing, in a release build.
+#[cfg(not(debug_assertions))]
+#[inline]
+pub const fn poison(_: Option<&str>) {}

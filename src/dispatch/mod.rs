@@ -16,6 +16,7 @@ pub use self::policy::Policy;
 use self::turns::Turn;
 pub use self::turns::Turns;
 use crate::actions::{Action, Arguments, Call, Output, PLUGIN, World, outcome_context};
+use crate::crash_point::poison;
 use crate::error::{Error, echo};
 use crate::keyring::Keyring;
 use crate::model::DeliveryId;
@@ -285,7 +286,10 @@ impl Handler for Dispatcher {
     async fn handle(&self, begun: Begun, message: &[u8]) -> Disposition {
         let handle = async {
             match request::decode(message, &self.policy.limits) {
-                Ok(request) => self.handle_request(begun, request).await,
+                Ok(request) => {
+                    poison(request.action.as_deref());
+                    self.handle_request(begun, request).await
+                }
                 Err(refused) => self.refuse(*refused),
             }
         };

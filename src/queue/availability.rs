@@ -1,6 +1,7 @@
 //! Whether Redis is there: what is logged and shown while it is not.
 
 use std::collections::BTreeSet;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -18,6 +19,7 @@ const LONGEST_WAIT: Duration = Duration::from_secs(1);
 pub(super) struct Availability {
     status: watch::Sender<Status>,
     troubles: Mutex<Troubles>,
+    failures: AtomicU64,
 }
 
 #[derive(Default)]
@@ -32,6 +34,7 @@ impl Availability {
         Self {
             status: watch::Sender::new(Status::Connecting),
             troubles: Mutex::default(),
+            failures: AtomicU64::new(0),
         }
     }
 
@@ -64,6 +67,7 @@ impl Availability {
     /// Notes that something does not work: a line in the log at once, then
     /// one a minute.
     pub(super) fn failed(&self, doing: &'static str, error: &str) {
+        self.failures.fetch_add(1, Ordering::Relaxed);
         let mut troubles = self.troubles();
         troubles.failing.insert(doing);
         self.status
@@ -72,6 +76,12 @@ impl Availability {
             troubles.logged = Some(Instant::now());
             warn!(doing, error, "Redis does not do its part; trying again");
         }
+    }
+
+    /// How often anything has failed: a connection made before the last time
+    /// may be as dead as the one that failed, and not know it yet.
+    pub(super) fn failures(&self) -> u64 {
+        self.failures.load(Ordering::Relaxed)
     }
 
     fn troubles(&self) -> MutexGuard<'_, Troubles> {

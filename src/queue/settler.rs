@@ -38,6 +38,8 @@ pub(super) struct Settler {
     handler: Arc<dyn Handler>,
     link: Link,
     connection: Option<MultiplexedConnection>,
+    /// How many failures there had been when it was made.
+    failures: u64,
     dead_letters: Arc<DeadLetterLog>,
     undelivered: Vec<DeadLetter>,
 }
@@ -63,6 +65,7 @@ impl Settler {
             availability,
             handler,
             connection: None,
+            failures: 0,
             dead_letters,
             undelivered: Vec::new(),
         }
@@ -92,14 +95,19 @@ impl Settler {
     }
 
     /// Settles what takes one round trip, however long Redis is away.
+    ///
+    /// That Redis has closed a kept connection is noticed only when it is
+    /// used: it may be back long since, and gets another try at once.
     async fn settle(&mut self, finished: Vec<(Delivery, Finished)>) {
         let mut groups = group_by_list(finished);
         let mut backoff = Backoff::new();
         while !groups.is_empty() {
             let pipe = self.settling(&groups);
             crash_point("before reply");
+            let kept = self.connection.is_some();
             let answers: RedisResult<Vec<RedisResult<Vec<redis::Value>>>> = self.send(&pipe).await;
             crash_point("after reply");
+            let mut at_once = false;
             match answers {
                 Ok(answers) => {
                     let waiting = groups.drain(..).zip(answers);
@@ -107,6 +115,7 @@ impl Settler {
                         .filter_map(|(group, answer)| self.settled(group, answer))
                         .collect();
                 }
+                Err(error) if kept && error.is_connection_dropped() => at_once = true,
                 Err(error) => self.failed(&error),
             }
             for group in &mut groups {
@@ -114,7 +123,7 @@ impl Settler {
             }
             if groups.is_empty() {
                 self.availability.works(SETTLING);
-            } else {
+            } else if !at_once {
                 backoff.wait().await;
             }
         }
@@ -284,16 +293,29 @@ impl Settler {
 
     async fn send_until_done(&mut self, pipe: &Pipeline) {
         let mut backoff = Backoff::new();
-        while let Err(error) = self.send::<()>(pipe).await {
-            self.failed(&error);
-            backoff.wait().await;
+        loop {
+            let kept = self.connection.is_some();
+            match self.send::<()>(pipe).await {
+                Ok(()) => return,
+                Err(error) if kept && error.is_connection_dropped() => {}
+                Err(error) => {
+                    self.failed(&error);
+                    backoff.wait().await;
+                }
+            }
         }
     }
 
     async fn send<T: redis::FromRedisValue>(&mut self, pipe: &Pipeline) -> RedisResult<T> {
+        // Another connection that failed may mean that the way to Redis is
+        // gone: finding that out here, too, would take a time-out more.
+        let failures = self.availability.failures();
         let mut connection = match self.connection.take() {
-            Some(connection) => connection,
-            None => self.link.connect().await?,
+            Some(connection) if self.failures == failures => connection,
+            _ => {
+                self.failures = failures;
+                self.link.connect().await?
+            }
         };
         let bytes = pipe.get_packed_pipeline().len();
         connection.set_response_timeout(ANSWER_TIMEOUT + sending_time(bytes));

@@ -28,6 +28,9 @@ pub(super) struct TakeOver {
     running: Arc<Running>,
     left: LeftNotes,
     suspects: Option<VecDeque<(usize, Suspect)>>,
+    /// Whether the first of them is under way. A connection that breaks does
+    /// not end its run.
+    started: bool,
     lists: Option<VecDeque<([u8; 16], u64)>>,
     open: HashSet<DeliveryId>,
     done: bool,
@@ -39,6 +42,7 @@ impl TakeOver {
             running,
             left,
             suspects: None,
+            started: false,
             lists: None,
             open: HashSet::new(),
             done: false,
@@ -96,15 +100,24 @@ impl Taker {
 
     async fn run_suspects(&mut self, connection: &mut MultiplexedConnection) -> RedisResult<()> {
         while let Some((index, suspect)) = self.next_suspect() {
-            let batch = (suspect.id.boot, suspect.id.batch);
-            let entries = recovery::open_entries(connection, &self.settings.keys, batch).await?;
-            let message = entries.open.into_iter().find(|(id, _)| *id == suspect.id);
-            if let Some((id, message)) = message {
-                self.run_alone(connection, index, suspect, entries.list, (id, message))
-                    .await?;
+            if !self.takeover.started {
+                let batch = (suspect.id.boot, suspect.id.batch);
+                let entries =
+                    recovery::open_entries(connection, &self.settings.keys, batch).await?;
+                let message = entries.open.into_iter().find(|(id, _)| *id == suspect.id);
+                if let Some((id, message)) = message {
+                    crash_point("in recovery");
+                    self.takeover.started = true;
+                    self.run_alone(index, suspect, entries.list, (id, message))
+                        .await;
+                }
+            }
+            if self.takeover.started {
+                self.wait_until_idle(connection).await?;
                 if self.is_stopped() {
                     return Ok(());
                 }
+                self.takeover.started = false;
             }
             self.takeover.running.clear_suspect(index);
             if let Some(suspects) = &mut self.takeover.suspects {
@@ -121,12 +134,11 @@ impl Taker {
 
     async fn run_alone(
         &mut self,
-        connection: &mut MultiplexedConnection,
         index: usize,
         mut suspect: Suspect,
         list: String,
         (id, message): (DeliveryId, Vec<u8>),
-    ) -> RedisResult<()> {
+    ) {
         let condemned = suspect.deaths >= MAX_DEATHS;
         let unread = suspect.deaths > MAX_DEATHS;
         suspect.deaths += 1;
@@ -149,7 +161,6 @@ impl Taker {
             };
             self.crew.work(alone, true).await;
         }
-        self.wait_until_idle(connection).await
     }
 
     async fn run_left_lists(&mut self, connection: &mut MultiplexedConnection) -> RedisResult<()> {

@@ -9,7 +9,10 @@
 mod call;
 mod contract;
 mod decode_oracle;
+mod durability;
+mod lifecycle;
 mod password_cost;
+mod races;
 mod readme;
 mod redis_access;
 mod secrecy;

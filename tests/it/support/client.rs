@@ -68,16 +68,35 @@ impl Client {
 
     /// Pushes a request; gives its id.
     pub fn send(&mut self, action: &str, args: Value) -> String {
-        let id = Self::new_id();
-        self.push(
-            json!({"type": "request", "action": format!("user.{action}"), "args": args, "id": id})
-                .to_string(),
-        );
+        let (id, message) = Self::request(action, args);
+        self.push(message);
         id
     }
 
+    /// An id and the message of a request under it.
+    pub fn request(action: &str, args: Value) -> (String, String) {
+        let id = Self::new_id();
+        let action = format!("user.{action}");
+        let message = json!({"type": "request", "action": action, "args": args, "id": id});
+        (id, message.to_string())
+    }
+
+    /// Pushes requests in one step, so that they are all there at once; gives
+    /// their ids.
+    pub fn send_all<'a>(
+        &mut self,
+        requests: impl IntoIterator<Item = (&'a str, Value)>,
+    ) -> Vec<String> {
+        let (ids, messages): (_, Vec<_>) = requests
+            .into_iter()
+            .map(|(action, args)| Self::request(action, args))
+            .unzip();
+        self.push(messages);
+        ids
+    }
+
     /// Pushes bytes as they are.
-    pub fn push(&mut self, message: impl redis::ToSingleRedisArg + Send + Sync) {
+    pub fn push(&mut self, message: impl redis::ToRedisArgs + Send + Sync) {
         let _: () = self.redis.rpush(QUEUE, message).unwrap();
     }
 
@@ -95,6 +114,30 @@ impl Client {
             .blpop(format!("{REPLIES}{id}"), PATIENCE_SECONDS)
             .unwrap();
         popped.unwrap_or_else(|| panic!("no reply to {id}")).1
+    }
+
+    /// Waits for the reply to an id and leaves it where it is.
+    #[track_caller]
+    pub fn await_reply(&mut self, id: &str) {
+        let list = format!("{REPLIES}{id}");
+        let moved: Option<String> = redis::cmd("BLMOVE")
+            .arg(&[&list, &list, "LEFT", "LEFT"])
+            .arg(PATIENCE_SECONDS)
+            .query(&mut self.redis)
+            .unwrap();
+        assert!(moved.is_some(), "no reply to {id}");
+    }
+
+    /// Those of the ids whose replies are there.
+    pub fn answered<'a>(&mut self, ids: impl IntoIterator<Item = &'a str>) -> Vec<&'a str> {
+        let ids: Vec<_> = ids.into_iter().collect();
+        let mut pipe = redis::pipe();
+        for id in &ids {
+            pipe.exists(format!("{REPLIES}{id}"));
+        }
+        let there: Vec<bool> = pipe.query(&mut self.redis).unwrap();
+        let answered = ids.into_iter().zip(there).filter(|(_, there)| *there);
+        answered.map(|(id, _)| id).collect()
     }
 
     /// Asserts that nothing is under way or left over: the queue, all

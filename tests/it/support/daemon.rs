@@ -41,6 +41,20 @@ impl Daemon {
 
     /// The same in a folder that is there already.
     pub fn start_in(folder: Arc<TempDir>, redis: &RedisServer, settings: &[(&str, &str)]) -> Self {
+        let daemon = Self::launch(folder, redis, settings, |command| command);
+        daemon.wait_for_log("ready");
+        daemon
+    }
+
+    /// The same without waiting until it is ready, or for a start that must
+    /// fail. `change` has the last word on the command: more environment, or
+    /// running it under something else.
+    pub fn launch(
+        folder: Arc<TempDir>,
+        redis: &RedisServer,
+        settings: &[(&str, &str)],
+        change: impl FnOnce(Command) -> Command,
+    ) -> Self {
         let mut all = vec![
             ("WORKDIR".to_owned(), workdir(&folder).display().to_string()),
             ("REDIS__URL".to_owned(), redis.url()),
@@ -50,30 +64,27 @@ impl Daemon {
             ("LOG__LEVEL".to_owned(), "debug".to_owned()),
         ];
         all.extend(settings.iter().map(|(k, v)| ((*k).into(), (*v).into())));
-        let (child, log) = spawn(Self::command(folder.path(), &all));
-        let daemon = Self {
+        let (child, log) = spawn(change(Self::command(folder.path(), &all)));
+        Self {
             folder,
             settings: all,
             child,
             log,
-        };
-        daemon.wait_for_log("ready");
-        daemon
+        }
     }
 
-    /// The command that runs a daemon with these settings (later ones win),
-    /// for tests that run it under something else.
-    pub fn command(folder: &Path, settings: &[(String, String)]) -> Command {
+    /// The command that runs a daemon with these settings; later ones win.
+    fn command(folder: &Path, settings: &[(String, String)]) -> Command {
         let mut command = Command::new(Self::binary());
-        command.arg("serve").current_dir(folder).env_clear();
+        command
+            .arg("serve")
+            .current_dir(folder)
+            .env_clear()
+            .stdout(Stdio::null());
         for (key, value) in settings {
             command.env(format!("PLATYPUSH_USERD_{key}"), value);
         }
         command
-    }
-
-    pub fn settings(&self) -> &[(String, String)] {
-        &self.settings
     }
 
     pub fn folder(&self) -> Arc<TempDir> {
@@ -98,7 +109,10 @@ impl Daemon {
         self.wait()
     }
 
+    /// Waits for its end.
+    #[track_caller]
     pub fn wait(&mut self) -> ExitStatus {
+        self.wait_for_log(END);
         self.child.wait().unwrap()
     }
 
@@ -116,7 +130,15 @@ impl Daemon {
         self.wait_for_log("ready");
     }
 
+    /// Starts it again with these settings changed.
+    pub fn restart_with(&mut self, settings: &[(&str, &str)]) {
+        let changed = settings.iter().map(|(k, v)| ((*k).into(), (*v).into()));
+        self.settings.extend(changed);
+        self.restart();
+    }
+
     /// Waits until a line of the log contains `text`.
+    #[track_caller]
     pub fn wait_for_log(&self, text: &str) {
         let lines = self.log.lines.lock().unwrap();
         let (lines, timed_out) = self
@@ -127,11 +149,24 @@ impl Daemon {
                     && lines.last().is_none_or(|line| line != END)
             })
             .unwrap();
+        let found = lines.iter().any(|line| line.contains(text));
+        let log = lines.join("\n");
+        drop(lines);
         assert!(
-            !timed_out.timed_out() && lines.iter().any(|line| line.contains(text)),
-            "no line with {text:?} in the log:\n{}",
-            lines.join("\n")
+            found,
+            "no line with {text:?} in the log, {}:\n{log}",
+            if timed_out.timed_out() {
+                "in time"
+            } else {
+                "which has ended"
+            }
         );
+    }
+
+    /// How many lines of the log up to now contain `text`.
+    pub fn count_in_log(&self, text: &str) -> usize {
+        let lines = self.log.lines.lock().unwrap();
+        lines.iter().filter(|line| line.contains(text)).count()
     }
 
     /// The whole log up to now; all of it after the process has ended.
@@ -150,10 +185,9 @@ fn workdir(folder: &TempDir) -> PathBuf {
 fn spawn(mut command: Command) -> (Child, Arc<Log>) {
     let mut child = command
         .stdin(Stdio::null())
-        .stdout(Stdio::null())
         .stderr(Stdio::piped())
         .spawn()
-        .unwrap();
+        .unwrap_or_else(|error| panic!("{:?}: {error}", command.get_program()));
     let lines = BufReader::new(child.stderr.take().unwrap()).lines();
     let log = Arc::new(Log::default());
     let writer = Arc::clone(&log);

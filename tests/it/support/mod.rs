@@ -5,11 +5,17 @@
 
 mod client;
 mod daemon;
+pub mod line;
+mod load;
+mod notify_socket;
 mod redis_server;
 mod store;
+pub mod strace;
 
 pub use client::{Client, QUEUE, REPLIES, Reply};
 pub use daemon::Daemon;
+pub use load::Load;
+pub use notify_socket::NotifySocket;
 pub use redis_server::RedisServer;
 pub use store::{open_store, wait_until_closed};
 
@@ -29,7 +35,11 @@ impl Setup {
     /// With configuration keys on top, as environment variables without
     /// their prefix: `("MAX_REQUEST_AGE", "1")`.
     pub fn with(settings: &[(&str, &str)]) -> Self {
-        let redis = RedisServer::start();
+        Self::on(RedisServer::start(), settings)
+    }
+
+    /// The same on a Redis with options of its own.
+    pub fn on(redis: RedisServer, settings: &[(&str, &str)]) -> Self {
         let daemon = Daemon::start(&redis, settings);
         Self {
             client: redis.client(),
@@ -40,12 +50,26 @@ impl Setup {
 
     /// The same with a first user, `alice` of password `secret`.
     pub fn with_alice(settings: &[(&str, &str)]) -> Self {
-        let mut setup = Self::with(settings);
+        Self::with_alice_on(RedisServer::start(), settings)
+    }
+
+    /// The same on a Redis with options of its own.
+    pub fn with_alice_on(redis: RedisServer, settings: &[(&str, &str)]) -> Self {
+        let mut setup = Self::on(redis, settings);
         let reply = setup.client.call(
             "create_user",
             serde_json::json!({"username": "alice", "password": "secret"}),
         );
         assert_eq!(reply.output()["user_id"], 1, "{reply:?}");
         setup
+    }
+
+    /// Logs alice in; gives the token.
+    pub fn session_of_alice(&mut self) -> String {
+        let reply = self.client.call(
+            "create_session",
+            serde_json::json!({"username": "alice", "password": "secret"}),
+        );
+        reply.ok()["session_token"].as_str().unwrap().to_owned()
     }
 }

@@ -1,0 +1,65 @@
+//! The process is killed, or ends itself: the next start goes on with what
+//! was under way.
+
+use std::os::unix::process::ExitStatusExt as _;
+use std::sync::Arc;
+
+use rustix::process::Signal;
+use serde_json::json;
+
+use super::LESS_BUSY;
+use crate::support::strace::{end_tracer, under_strace};
+use crate::support::{Daemon, Load, RedisServer, Setup};
+
+#[test]
+fn kill_9_under_load_loses_no_request() {
+    let mut setup = Setup::with_alice(LESS_BUSY);
+    let mut load = Load::new(&setup.session_of_alice(), 0);
+    for round in 0..8 {
+        let more = load.more(50);
+        more.push(&mut setup.client);
+        // At another point of the work each time, the first time before any.
+        if round > 0 {
+            setup.client.await_reply(more.logins()[round - 1]);
+        }
+        load = load.and(more);
+        setup.daemon.kill();
+        setup.daemon.restart();
+    }
+    load.assert_answered(&mut setup.client);
+    assert!(setup.daemon.stop().success());
+    setup.client.assert_nothing_left();
+}
+
+/// The disk hangs: the first write to the database waits for an `fdatasync`
+/// that does not come back.
+#[test]
+fn a_writer_that_hangs_ends_the_process_and_the_next_start_answers() {
+    let redis = RedisServer::start();
+    let mut client = redis.client();
+    let mut daemon = Daemon::launch(
+        Arc::new(tempfile::tempdir().unwrap()),
+        &redis,
+        &[("WRITE_TIMEOUT", "1")],
+        |command| {
+            let hang = "inject=fdatasync:delay_enter=60000000";
+            let options = ["-e", "trace=fdatasync", "-e", hang, "-o", "/dev/null"];
+            under_strace(&command, &options)
+        },
+    );
+    daemon.wait_for_log("ready");
+    let creation = client.send("create_user", json!(["alice", "secret"]));
+    daemon.wait_for_log("the disk or the database hangs");
+    // strace would keep the dead process until the delay is over.
+    end_tracer(&daemon);
+    let status = daemon.wait();
+    assert_eq!(status.signal(), Some(Signal::ABORT.as_raw()));
+
+    daemon.restart();
+    // It may have had its effect the first time, and is answered all the same.
+    assert_eq!(client.reply(&creation).ok()["user_id"], 1);
+    let right = client.call("authenticate_user", json!(["alice", "secret"]));
+    assert_eq!(right.ok(), true);
+    assert!(daemon.stop().success());
+    client.assert_nothing_left();
+}

@@ -1,0 +1,143 @@
+//! An action that panics gives an error reply, and the daemon lives.
+
+use std::num::NonZeroUsize;
+use std::path::Path;
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use platypush_userd::actions::{Action, Arguments, Call, Cost, Limits, Output, Signature, World};
+use platypush_userd::clock::SystemClock;
+use platypush_userd::credentials::{Argon2Parameters, Credentials, Hasher};
+use platypush_userd::dispatch::{Dispatcher, Parts, Policy, Turns};
+use platypush_userd::error::Error;
+use platypush_userd::keyring::Keyring;
+use platypush_userd::model::DeliveryId;
+use platypush_userd::queue::{Begun, Disposition, Handler as _, Running};
+use platypush_userd::store::Store;
+use platypush_userd::store::sled::SledStore;
+use platypush_userd::wire::request::MessageLimits;
+use serde_json::{Value, json};
+
+/// Panics in the middle of its work, or not; waits for a turn, or not.
+struct Stub {
+    signature: &'static Signature,
+    panics: bool,
+    cost: Cost,
+}
+
+const fn named(name: &'static str) -> Signature {
+    Signature {
+        name,
+        parameters: &[],
+        keywords_of: None,
+        doc: "",
+        returns: "",
+    }
+}
+
+static PANICS: Stub = Stub {
+    signature: &named("panics"),
+    panics: true,
+    cost: Cost::Light,
+};
+static PANICS_IN_ITS_TURN: Stub = Stub {
+    signature: &named("panics_in_its_turn"),
+    panics: true,
+    cost: Cost::Hash,
+};
+static WORKS_IN_ITS_TURN: Stub = Stub {
+    signature: &named("works_in_its_turn"),
+    panics: false,
+    cost: Cost::Hash,
+};
+static TABLE: [&dyn Action; 3] = [&PANICS, &PANICS_IN_ITS_TURN, &WORKS_IN_ITS_TURN];
+
+#[async_trait]
+impl Action for Stub {
+    fn signature(&self) -> &'static Signature {
+        self.signature
+    }
+
+    fn cost(&self, _: &Arguments) -> Cost {
+        self.cost
+    }
+
+    async fn run(&self, world: &World, _: &Call, _: Arguments) -> Result<Output, Error> {
+        world.store.has_users().await?;
+        assert!(!self.panics, "it was to panic");
+        Ok(Output::Flag(true))
+    }
+}
+
+/// A dispatcher of these actions, with one turn.
+async fn dispatcher(folder: &Path) -> Dispatcher {
+    let store: Arc<dyn Store> = Arc::new(SledStore::open(folder).unwrap());
+    let clock = Arc::new(SystemClock);
+    let parameters = Argon2Parameters::new(8, 1, 1).unwrap();
+    let hasher = Hasher::start(parameters, NonZeroUsize::MIN).unwrap();
+    let credentials = Credentials::new(Arc::clone(&store), hasher, clock.clone()).unwrap();
+    let world = World {
+        store,
+        credentials,
+        clock,
+        limits: Limits {
+            max_username_length: 255,
+            min_password_length: 1,
+            max_password_length: 4096,
+        },
+    };
+    let policy = Policy {
+        device_id: "test-node".into(),
+        accept_any_target: true,
+        token_hash: None,
+        max_request_age: None,
+        limits: MessageLimits {
+            max_message_size: 1 << 20,
+            max_id_length: 256,
+        },
+    };
+    let (running, _) = Running::open(&folder.join("running"), Turns::count(1)).unwrap();
+    let parts = Parts {
+        actions: &TABLE,
+        world,
+        policy,
+        turns: Turns::new(1, running),
+        keyring: Arc::new(Keyring::open(folder, true).unwrap()),
+    };
+    Dispatcher::new(parts).await.unwrap()
+}
+
+/// Runs an action; gives the response.
+async fn response(dispatcher: &Dispatcher, action: &str) -> Value {
+    let request = json!({"type": "request", "action": format!("user.{action}"), "id": "x"});
+    let delivery = DeliveryId {
+        boot: [0; 16],
+        batch: 0,
+        position: 0,
+    };
+    let begun = Begun::new(delivery, false);
+    let disposition = dispatcher
+        .handle(begun, request.to_string().as_bytes())
+        .await;
+    let Disposition::Finished(finished) = disposition else {
+        panic!("{disposition:?}");
+    };
+    let reply = finished.reply.expect("a reply");
+    assert_eq!(reply.id, "x");
+    let reply: Value = serde_json::from_slice(&reply.bytes).unwrap();
+    reply["response"].clone()
+}
+
+#[tokio::test]
+async fn an_action_that_panics_gives_an_error_reply() {
+    let folder = tempfile::tempdir().unwrap();
+    let dispatcher = dispatcher(folder.path()).await;
+    let text = "Internal error: the log of platypush-userd tells more about request x";
+    let error = json!({"output": {"success": false}, "errors": [text]});
+    let fine = json!({"output": true, "errors": []});
+
+    assert_eq!(response(&dispatcher, "panics").await, error);
+    assert_eq!(response(&dispatcher, "panics_in_its_turn").await, error);
+    // There is only one turn, and it was given back.
+    assert_eq!(response(&dispatcher, "works_in_its_turn").await, fine);
+}

@@ -1,0 +1,103 @@
+//! SIGTERM and SIGINT: stop taking, finish what has started, give the rest
+//! back to the head of the queue in order, exit with 0 in time.
+
+use rustix::process::Signal;
+use serde_json::json;
+
+use super::{BUSY, CHEAP, ENDLESS, LESS_BUSY, under_load};
+use crate::support::{RedisServer, Setup};
+
+/// What the log says when the time was up before all was settled.
+const NOT_IN_TIME: &str = "not everything was settled in time";
+
+#[test]
+fn sigterm_under_load_loses_no_request() {
+    loses_no_request_on(Signal::TERM);
+}
+
+#[test]
+fn sigint_under_load_loses_no_request() {
+    loses_no_request_on(Signal::INT);
+}
+
+fn loses_no_request_on(signal: Signal) {
+    let (mut setup, load) = under_load(Setup::with_alice(BUSY), 500);
+    setup.daemon.signal(signal);
+    let late = load.more(50);
+    late.push(&mut setup.client);
+    assert_eq!(setup.daemon.wait().code(), Some(0));
+
+    let load = load.and(late);
+    let queued = load.assert_answered_or_queued(&mut setup.client);
+    assert!(queued > 0, "it was not under load any more");
+    assert_eq!(setup.daemon.count_in_log(NOT_IN_TIME), 0);
+
+    setup.daemon.restart_with(CHEAP);
+    load.assert_answered(&mut setup.client);
+    assert!(setup.daemon.stop().success());
+    setup.client.assert_nothing_left();
+}
+
+#[test]
+fn an_idle_daemon_ends_with_0() {
+    let mut setup = Setup::with_alice(&[]);
+    assert_eq!(setup.daemon.stop().code(), Some(0));
+    setup.client.assert_nothing_left();
+}
+
+#[test]
+fn work_that_takes_too_long_is_left_to_the_next_start() {
+    let mut setup = Setup::with_alice(&[("SHUTDOWN_TIMEOUT", "1")]);
+    let token = setup.session_of_alice();
+    assert!(setup.daemon.stop().success());
+    setup.daemon.restart_with(&[ENDLESS]);
+    let login = json!({"username": "nobody", "password": "secret"});
+    let logins = setup
+        .client
+        .send_all(vec![("authenticate_user", login); 20]);
+    // They have started when a look-up behind them is answered.
+    let look_up = setup.client.call("authenticate_session", json!([token]));
+    look_up.ok();
+
+    assert_eq!(setup.daemon.stop().code(), Some(0));
+    assert_eq!(setup.daemon.count_in_log(NOT_IN_TIME), 1);
+
+    setup.daemon.restart_with(CHEAP);
+    for id in &logins {
+        assert_eq!(setup.client.reply(id).ok(), false);
+    }
+    assert!(setup.daemon.stop().success());
+    setup.client.assert_nothing_left();
+}
+
+#[test]
+fn ends_in_time_while_redis_hangs() {
+    let settings = [LESS_BUSY, &[("SHUTDOWN_TIMEOUT", "1")]].concat();
+    let (mut setup, load) = under_load(Setup::with_alice(&settings), 100);
+    setup.redis.hang();
+    assert_eq!(setup.daemon.stop().code(), Some(0));
+    assert_eq!(setup.daemon.count_in_log(NOT_IN_TIME), 1);
+
+    setup.redis.go_on();
+    setup.daemon.restart();
+    load.assert_answered(&mut setup.client);
+    assert!(setup.daemon.stop().success());
+    setup.client.assert_nothing_left();
+}
+
+#[test]
+fn ends_in_time_while_redis_is_gone() {
+    let settings = [LESS_BUSY, &[("SHUTDOWN_TIMEOUT", "1")]].concat();
+    let setup = Setup::with_alice_on(RedisServer::durable(), &settings);
+    let (mut setup, load) = under_load(setup, 100);
+    setup.redis.kill();
+    assert_eq!(setup.daemon.stop().code(), Some(0));
+    assert_eq!(setup.daemon.count_in_log(NOT_IN_TIME), 1);
+
+    setup.redis.restart();
+    setup.client = setup.redis.client();
+    setup.daemon.restart();
+    load.assert_answered(&mut setup.client);
+    assert!(setup.daemon.stop().success());
+    setup.client.assert_nothing_left();
+}

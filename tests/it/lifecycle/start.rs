@@ -1,0 +1,166 @@
+//! What the daemon refuses to start on, and what it says.
+
+use std::collections::HashMap;
+use std::fs;
+use std::os::unix::process::ExitStatusExt as _;
+use std::path::Path;
+use std::sync::Arc;
+
+use serde_json::json;
+use tempfile::TempDir;
+
+use crate::support::{Daemon, RedisServer, Setup, wait_until_closed};
+
+/// The exit status when a person has to mend something: starting again is in
+/// vain.
+const FOR_A_PERSON: i32 = 78;
+
+/// Starts a daemon that must not come up; gives its exit status and log.
+fn refused(folder: Arc<TempDir>, redis: &RedisServer, settings: &[(&str, &str)]) -> (i32, String) {
+    let mut daemon = Daemon::launch(folder, redis, settings, |command| command);
+    let status = daemon.wait();
+    let code = status.code();
+    let code = code.unwrap_or_else(|| panic!("signal {:?}:\n{}", status.signal(), daemon.log()));
+    (code, daemon.log())
+}
+
+/// A folder in which a daemon has made some users and ended.
+fn used() -> (Arc<TempDir>, RedisServer) {
+    let mut setup = Setup::with_alice(&[]);
+    let token = setup.session_of_alice();
+    for number in 0..20 {
+        let name = format!("user-{number}");
+        let args = json!({"username": name, "password": "secret", "session_token": token});
+        setup.client.call("create_user", args).ok();
+    }
+    assert!(setup.daemon.stop().success());
+    (setup.daemon.folder(), setup.redis)
+}
+
+#[track_caller]
+fn assert_says(log: &str, texts: &[&str]) {
+    for text in texts {
+        assert!(log.contains(text), "no {text:?} in:\n{log}");
+    }
+}
+
+#[test]
+fn a_second_daemon_on_the_same_workdir_is_refused_and_the_first_goes_on() {
+    let mut setup = Setup::with_alice(&[]);
+    let (code, log) = refused(setup.daemon.folder(), &setup.redis, &[]);
+    assert_eq!(code, 1);
+    assert_says(&log, &["another platypush-userd runs on", "stop it first"]);
+    assert!(!log.contains("ready"), "{log}");
+    setup.session_of_alice();
+}
+
+#[test]
+fn a_configuration_that_cannot_be_used_has_an_exit_status_of_its_own() {
+    let folder = Arc::new(tempfile::tempdir().unwrap());
+    let redis = RedisServer::start();
+    let wrong = [("MAX_IN_FLIGHT", "0"), ("REPLY_TTL", "soon")];
+    let (code, log) = refused(folder, &redis, &wrong);
+    assert_eq!(code, FOR_A_PERSON);
+    // All at once.
+    assert_says(&log, &["MAX_IN_FLIGHT", "REPLY_TTL"]);
+}
+
+#[test]
+fn an_unusable_workdir_is_said_clearly() {
+    let folder = Arc::new(tempfile::tempdir().unwrap());
+    let redis = RedisServer::start();
+    let workdir = folder.path().join("file");
+    fs::write(&workdir, "").unwrap();
+    let workdir = workdir.to_str().unwrap();
+    let (code, log) = refused(folder, &redis, &[("WORKDIR", workdir)]);
+    assert_eq!(code, 1);
+    assert_says(&log, &["cannot use", workdir, "Not a directory"]);
+}
+
+#[test]
+fn a_store_of_a_newer_program_is_refused_untouched() {
+    let (folder, redis) = used();
+    let workdir = folder.path().join("workdir");
+    set_schema(&workdir, 2);
+    let (code, log) = refused(Arc::clone(&folder), &redis, &[]);
+    assert_eq!(code, FOR_A_PERSON);
+    assert_says(
+        &log,
+        &["schema version 2", "knows up to 1", "install the newer"],
+    );
+    // Back to what it was: nothing else has changed.
+    set_schema(&workdir, 1);
+    let daemon = Daemon::start_in(folder, &redis, &[]);
+    let users = redis.client().call("get_users", json!({}));
+    assert_eq!(users.ok().as_array().unwrap().len(), 21);
+    drop(daemon);
+}
+
+fn set_schema(workdir: &Path, version: u32) {
+    let database = sled::Config::new()
+        .path(workdir.join("db"))
+        .segment_size(4 << 20)
+        .open()
+        .unwrap();
+    database
+        .insert("m:schema", &version.to_be_bytes())
+        .unwrap()
+        .expect("a store has a schema version");
+    database.flush().unwrap();
+    drop(database);
+    wait_until_closed(workdir);
+}
+
+#[test]
+fn a_database_that_is_gone_is_not_replaced_by_an_empty_one() {
+    let (folder, redis) = used();
+    let workdir = folder.path().join("workdir");
+    fs::remove_dir_all(workdir.join("db")).unwrap();
+    let (code, log) = refused(Arc::clone(&folder), &redis, &[]);
+    assert_eq!(code, FOR_A_PERSON);
+    let commit = workdir.join("commit");
+    let commit = commit.to_str().unwrap();
+    assert_says(&log, &["had been acknowledged", "Restore a backup", commit]);
+    // Nor is it the second time.
+    assert_eq!(refused(folder, &redis, &[]).0, FOR_A_PERSON);
+}
+
+#[test]
+fn a_truncated_database_is_refused_with_a_message() {
+    let (folder, redis) = used();
+    // A second start makes a snapshot, which a third one starts from.
+    let mut daemon = Daemon::start_in(Arc::clone(&folder), &redis, &[]);
+    assert!(daemon.stop().success());
+    let database = daemon.workdir().join("db");
+    let files = read_files(&database);
+    let whole = &files["db"];
+    let written = whole.iter().rposition(|byte| *byte != 0).unwrap();
+
+    for length in [0, written / 2, written - 100] {
+        for (name, bytes) in &files {
+            let bytes = if name == "db" {
+                &bytes[..length]
+            } else {
+                bytes
+            };
+            fs::write(database.join(name), bytes).unwrap();
+        }
+        let (code, log) = refused(Arc::clone(&folder), &redis, &[]);
+        let case = format!("{length} of {written} bytes:\n{log}");
+        assert_eq!(code, FOR_A_PERSON, "{case}");
+        assert!(log.contains("Restore a backup"), "{case}");
+        assert!(!log.contains("a panic"), "{case}");
+        assert!(!log.contains("ready"), "{case}");
+    }
+}
+
+fn read_files(folder: &Path) -> HashMap<String, Vec<u8>> {
+    let entries = fs::read_dir(folder).unwrap().map(Result::unwrap);
+    let files = entries.filter(|entry| entry.file_type().unwrap().is_file());
+    files
+        .map(|entry| {
+            let name = entry.file_name().into_string().unwrap();
+            (name, fs::read(entry.path()).unwrap())
+        })
+        .collect()
+}

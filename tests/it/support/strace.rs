@@ -1,0 +1,150 @@
+//! strace: a daemon under it, and what it saw the daemon do.
+
+use std::collections::HashMap;
+use std::io::{BufRead as _, BufReader, PipeReader, pipe};
+use std::path::Path;
+use std::process::{Command, Stdio};
+use std::thread::JoinHandle;
+
+use rustix::process::{Pid, Signal, kill_process};
+
+use super::Daemon;
+
+/// The command under strace with these options. The daemon stays the child
+/// of the test (`-D`), so that signals and the exit status are its own.
+pub fn under_strace(command: &Command, options: &[&str]) -> Command {
+    Command::new("strace")
+        .arg("-V")
+        .stdout(Stdio::null())
+        .status()
+        .expect("strace is needed for this test: `make test` installs it");
+    let mut strace = Command::new("strace");
+    strace
+        .args(["-D", "-f", "-q"])
+        .args(options)
+        .arg("--")
+        .arg(command.get_program())
+        .args(command.get_args())
+        .current_dir(command.get_current_dir().unwrap_or(Path::new(".")))
+        .env_clear()
+        .env("PATH", std::env::var_os("PATH").unwrap_or_default())
+        .stdout(Stdio::null());
+    for (key, value) in command.get_envs() {
+        strace.env(key, value.unwrap_or_default());
+    }
+    strace
+}
+
+/// Ends the strace that watches a daemon, and lets the daemon go on.
+pub fn end_tracer(daemon: &Daemon) {
+    let pid = daemon.pid().as_raw_nonzero();
+    let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
+    let mut lines = status.lines();
+    let tracer = lines.find_map(|line| line.strip_prefix("TracerPid:"));
+    let tracer = tracer.unwrap().trim().parse().unwrap();
+    let tracer = Pid::from_raw(tracer).expect("it is being watched");
+    kill_process(tracer, Signal::KILL).unwrap();
+}
+
+/// Reads what strace writes, up to its end.
+pub struct Trace(JoinHandle<Vec<Call>>);
+
+/// A system call. `began` and `ended` are places in the order of everything
+/// that strace saw: what ended at a lower one than another began was over
+/// before it.
+#[derive(Debug, Clone, Default)]
+pub struct Call {
+    pub name: String,
+    /// The path, or whatever the kernel calls it, behind the first argument.
+    pub file: String,
+    /// All bytes that it was to write.
+    pub data: Vec<u8>,
+    pub result: Option<i64>,
+    pub began: usize,
+    pub ended: usize,
+}
+
+impl Trace {
+    /// The command under strace, whose eye is on these calls.
+    pub fn start(command: &Command, calls: &str) -> (Command, Self) {
+        let (reader, writer) = pipe().unwrap();
+        let mut strace = under_strace(
+            command,
+            &[
+                "-y",
+                "-xx",
+                "-s",
+                "4194304",
+                "-e",
+                calls,
+                "-o",
+                "/dev/stdout",
+            ],
+        );
+        strace.stdout(writer);
+        (strace, Self(std::thread::spawn(move || parse(reader))))
+    }
+
+    /// All calls in the order in which they began, after the daemon's end.
+    pub fn finish(self) -> Vec<Call> {
+        self.0.join().expect("a trace that can be read")
+    }
+}
+
+fn parse(output: PipeReader) -> Vec<Call> {
+    let mut calls: Vec<Call> = Vec::new();
+    let mut unfinished: HashMap<String, usize> = HashMap::new();
+    for (place, line) in BufReader::new(output).lines().enumerate() {
+        let line = line.unwrap();
+        let (thread, text) = line.split_once(' ').unwrap();
+        let text = text.trim_start();
+        if text.starts_with("+++") || text.starts_with("---") {
+            continue;
+        }
+        if let Some((_, rest)) = text.split_once(" resumed>") {
+            let call = &mut calls[unfinished.remove(thread).expect("its beginning")];
+            call.see(rest);
+            call.ended = place;
+            continue;
+        }
+        let (name, arguments) = text.split_once('(').expect("a call");
+        let so_far = arguments.strip_suffix("<unfinished ...>");
+        if so_far.is_some() {
+            unfinished.insert(thread.to_owned(), calls.len());
+        }
+        let mut call = Call {
+            name: name.to_owned(),
+            began: place,
+            ended: place,
+            ..Call::default()
+        };
+        call.see(so_far.unwrap_or(arguments));
+        calls.push(call);
+    }
+    calls
+}
+
+impl Call {
+    /// Takes in what a line says: all arguments and the result, or, where
+    /// another thread cut in, as much as strace had of them.
+    fn see(&mut self, text: &str) {
+        assert!(!text.contains("\"..."), "cut off: {}", self.name);
+        if let Some((_, rest)) = text.split_once('<') {
+            let file = rest.split_once('>').map_or("", |(file, _)| file);
+            self.file = String::from_utf8(unescape(file)).unwrap();
+        }
+        let quoted = text.split('"').skip(1).step_by(2);
+        self.data.extend(quoted.flat_map(unescape));
+        let result = text.rsplit_once(" = ");
+        self.result = result.and_then(|(_, rest)| rest.split(' ').next()?.parse().ok());
+    }
+}
+
+/// `\x61\x62` is `ab`.
+fn unescape(text: &str) -> Vec<u8> {
+    let mut bytes = text.split("\\x");
+    assert_eq!(bytes.next(), Some(""), "not in hexadecimal: {text}");
+    bytes
+        .map(|byte| u8::from_str_radix(byte, 16).unwrap())
+        .collect()
+}
