@@ -22,6 +22,8 @@
 //!   known by it, and it is answered from that instead of being run.
 //! - `<queue>:owner` holds the id of the store that works on the queue. The
 //!   taking script takes and renews it, and moves nothing under another's.
+//! - `<queue>:run:<store id>` holds the id of the store's last run: scripts of
+//!   an earlier one, which may arrive late, do nothing.
 //! - `running` in the working directory names what is being worked on
 //!   (`running.rs`): what may have been the end of the process is run alone.
 
