@@ -199,3 +199,35 @@ fn a_queue_of_another_type_is_waited_out() {
     assert_one_outage_in_log(&daemon);
     assert_eq!(daemon.count_in_log("WRONGTYPE"), 1, "{}", daemon.log());
 }
+
+/// Redis refuses only the first write of a script when it is short of memory.
+/// Ours began with one that may grow, and a queue that had filled Redis while
+/// nobody served stood for ever.
+#[test]
+fn a_queue_that_has_filled_redis_is_drained() {
+    let redis = RedisServer::start();
+    let mut client = redis.client();
+    let _: () = redis::cmd("CONFIG")
+        .arg(&["SET", "maxmemory", "3mb", "maxmemory-policy", "noeviction"])
+        .query(&mut client.redis)
+        .unwrap();
+    let request =
+        |id: usize| json!({"action": "user.get_user_by_session", "id": id, "args": ["x"]});
+    let accepted = (1..)
+        .take_while(|id| {
+            let pushed: redis::RedisResult<()> = redis::cmd("RPUSH")
+                .arg(QUEUE)
+                .arg(request(*id).to_string())
+                .query(&mut client.redis);
+            pushed.is_ok()
+        })
+        .count();
+    assert!(accepted > 100, "{accepted}");
+
+    let mut daemon = Daemon::start(&redis, &[]);
+    for id in 1..=accepted {
+        client.raw_reply(&id.to_string());
+    }
+    assert!(daemon.stop().success());
+    client.assert_nothing_left();
+}
