@@ -117,9 +117,9 @@ return result
 /// An entry that is no longer there (settled before, or forgotten by Redis)
 /// is passed over, so that repeating the script never repeats a reply; where
 /// all entries come at once, the list as a whole is there or not. Returns, for
-/// each reply that Redis refused, the position and the error. Only a reply
-/// list of another type ('WRONGTYPE') gives the reply up; any other error
-/// leaves the entry as it was.
+/// each reply that Redis refused, the position, the error, and 1 if the entry
+/// was left as it was, because Redis may take the reply later, or 0 if the
+/// reply was given up for a dead letter: its list is of another type.
 pub(super) const SETTLE: &str = r"
 if (redis.call('GET', KEYS[4]) or ARGV[4]) ~= ARGV[4] then return redis.error_reply('FENCED by a later run') end
 redis.call('SREM', KEYS[2], '')
@@ -145,6 +145,7 @@ for i = 7, #ARGV, 4 do
         refused[#refused + 1] = position
         refused[#refused + 1] = pushed.err
         keep = not string.find(pushed.err, 'WRONGTYPE', 1, true)
+        refused[#refused + 1] = keep and 1 or 0
         if not keep then bury(ARGV[5] .. cjson.encode(string.sub(key, ARGV[6] + 1)) .. '}') end
       else
         redis.call('EXPIRE', key, ARGV[1])

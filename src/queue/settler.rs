@@ -19,7 +19,7 @@ use super::availability::{Availability, Backoff};
 use super::connection::{ANSWER_TIMEOUT, Link};
 use super::crew::{Batch, Delivery};
 use super::dead_letter_log::DeadLetterLog;
-use super::settling::{Group, group_by_list, in_rounds, is_passing, parse_refused};
+use super::settling::{Group, Refusal, group_by_list, in_rounds, parse_refused};
 use super::{Disposition, Finished, Handler, Settings, scripts};
 
 /// What this part does, in the log.
@@ -118,7 +118,10 @@ impl Settler {
                 failure = self.try_to_settle(&mut alone).await;
                 let Some(left) = alone.pop() else { continue };
                 single = left;
-                if single.is_hopeless(failure.as_ref()) {
+                if failure
+                    .as_ref()
+                    .is_some_and(|error| single.is_hopeless(error))
+                {
                     self.give_up(&mut single);
                     failure = None;
                 }
@@ -130,6 +133,9 @@ impl Settler {
 
     /// One round trip. Leaves in `groups` what is not settled.
     async fn try_to_settle(&mut self, groups: &mut Vec<Group>) -> Option<RedisError> {
+        if let Err(error) = self.connect().await {
+            return Some(error);
+        }
         let mut pipe = redis::pipe();
         pipe.ignore_errors();
         let undeliverable = self.handler.undeliverable_prefix();
@@ -146,7 +152,7 @@ impl Settler {
         };
         let mut failure = None;
         for (group, answer) in std::mem::take(groups).into_iter().zip(answers) {
-            match answer.and_then(|refused| parse_refused(&refused)) {
+            match answer.and_then(parse_refused) {
                 Ok(refused) => groups.extend(self.settled(group, &refused)),
                 Err(error) => {
                     groups.push(group);
@@ -160,17 +166,17 @@ impl Settler {
     }
 
     /// What of a group is still to be settled after an answer.
-    fn settled(&mut self, mut group: Group, refused: &HashMap<u32, String>) -> Option<Group> {
+    fn settled(&mut self, mut group: Group, refused: &HashMap<u32, Refusal>) -> Option<Group> {
         let mut waiting = Vec::new();
         let mut done = Vec::new();
         for (delivery, finished) in group.entries.drain(..) {
             match refused.get(&delivery.id.position) {
-                Some(refusal) if is_passing(refusal) => {
-                    self.availability.failed(SETTLING, refusal);
+                Some(refusal) if refusal.left => {
+                    self.availability.failed(SETTLING, &refusal.error);
                     waiting.push((delivery, finished));
                     continue;
                 }
-                Some(refusal) => self.dead_letters.note(1, refusal),
+                Some(refusal) => self.dead_letters.note(1, &refusal.error),
                 None => {}
             }
             if let Some(dead_letter) = &finished.dead_letter {
@@ -267,23 +273,31 @@ impl Settler {
         }
     }
 
-    async fn send<T: redis::FromRedisValue>(&mut self, pipe: &Pipeline) -> RedisResult<T> {
-        // Another connection that failed may mean that the way to Redis is
-        // gone: finding that out here, too, would take a time-out more.
+    /// A connection that has not failed, and was made after all that did:
+    /// another one that failed may mean that the way to Redis is gone, and
+    /// finding that out here, too, would take a time-out more.
+    async fn connect(&mut self) -> RedisResult<MultiplexedConnection> {
         let failures = self.availability.failures();
-        let mut connection = match self.connection.take() {
-            Some(connection) if self.failures == failures => connection,
+        match &self.connection {
+            Some(connection) if self.failures == failures => Ok(connection.clone()),
             _ => {
                 self.failures = failures;
-                self.link.connect().await?
+                self.connection = None;
+                let connection = self.link.connect().await?;
+                self.connection = Some(connection.clone());
+                Ok(connection)
             }
-        };
+        }
+    }
+
+    async fn send<T: redis::FromRedisValue>(&mut self, pipe: &Pipeline) -> RedisResult<T> {
+        let mut connection = self.connect().await?;
         let bytes = pipe.get_packed_pipeline().len();
         connection.set_response_timeout(ANSWER_TIMEOUT + sending_time(bytes));
         let result = pipe.query_async(&mut connection).await;
-        // After an error nobody knows what is still on its way on the old one.
-        if result.is_ok() {
-            self.connection = Some(connection);
+        // After an error nobody knows what is still on its way on it.
+        if result.is_err() {
+            self.connection = None;
         }
         result
     }

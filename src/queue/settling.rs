@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use redis::{Pipeline, RedisResult, Value};
+use redis::{Pipeline, RedisError, RedisResult, Value};
 
 use super::crew::{Batch, Delivery};
 use super::keys::DEAD_LETTER_CAP;
@@ -20,7 +20,8 @@ const MAX_TRIES: u32 = 3;
 pub(super) struct Group {
     pub(super) batch: Arc<Batch>,
     pub(super) entries: Vec<(Delivery, Finished)>,
-    /// How often they were sent before, with an error or without an answer.
+    /// How often they were sent before, with an error or without an answer. A
+    /// connection that could not be made does not count.
     pub(super) tries: u32,
 }
 
@@ -90,18 +91,20 @@ impl Group {
 
     /// Whether trying again is in vain: Redis says so, or breaks the
     /// connection over a long reply each time.
-    pub(super) fn is_hopeless(&self, error: Option<&redis::RedisError>) -> bool {
+    pub(super) fn is_hopeless(&self, error: &RedisError) -> bool {
         let [(_, finished)] = self.entries.as_slice() else {
             return false;
         };
         let Some(reply) = &finished.reply else {
             return false;
         };
-        let refused = error.is_some_and(|error| {
-            error.code() == Some("NOPERM") || error.to_string().contains("Protocol error")
-        });
-        let long = reply.bytes.len() >= MAX_ROUND_BYTES && self.tries >= MAX_TRIES;
-        refused || long
+        let text = error.to_string();
+        let not_ours = error.code() == Some("NOPERM") && text.contains("key");
+        let refused = not_ours || text.contains("Protocol error");
+        let breaks_the_line = error.is_connection_dropped()
+            && reply.bytes.len() >= MAX_ROUND_BYTES
+            && self.tries >= MAX_TRIES;
+        refused || breaks_the_line
     }
 }
 
@@ -144,23 +147,25 @@ pub(super) fn in_rounds(finished: Vec<(Delivery, Finished)>) -> Vec<Vec<(Deliver
     rounds
 }
 
-/// Positions and errors of the replies that Redis refused.
-pub(super) fn parse_refused(answer: &[Value]) -> RedisResult<HashMap<u32, String>> {
-    answer
-        .chunks_exact(2)
-        .map(|pair| {
-            Ok((
-                redis::from_redis_value(pair[0].clone())?,
-                redis::from_redis_value(pair[1].clone())?,
-            ))
-        })
-        .collect()
+/// A reply that Redis refused.
+pub(super) struct Refusal {
+    pub(super) error: String,
+    /// Whether its entry was left as it was.
+    pub(super) left: bool,
 }
 
-/// Whether Redis may take later what it refuses now. Another refusal is about
-/// the reply list: its type, or our rights to it.
-pub(super) fn is_passing(refusal: &str) -> bool {
-    ["OOM", "MISCONF", "READONLY"]
-        .iter()
-        .any(|passing| refusal.contains(passing))
+/// The refused replies by position.
+pub(super) fn parse_refused(answer: Vec<Value>) -> RedisResult<HashMap<u32, Refusal>> {
+    let mut answer = answer.into_iter();
+    let mut refused = HashMap::new();
+    while let (Some(position), Some(error), Some(left)) =
+        (answer.next(), answer.next(), answer.next())
+    {
+        let refusal = Refusal {
+            error: redis::from_redis_value(error)?,
+            left: redis::from_redis_value(left)?,
+        };
+        refused.insert(redis::from_redis_value(position)?, refusal);
+    }
+    Ok(refused)
 }

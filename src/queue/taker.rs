@@ -54,8 +54,6 @@ pub(super) struct Taker {
     bloated: bool,
     /// Whether the queue has been ours at all.
     owned: bool,
-    /// Whether the fence of this run is up.
-    fenced: bool,
 }
 
 /// The answer of the taking script.
@@ -97,7 +95,6 @@ impl Taker {
             drained: false,
             bloated: false,
             owned: false,
-            fenced: false,
         }
     }
 
@@ -162,21 +159,17 @@ impl Taker {
         Ok(())
     }
 
-    /// Once, before anything else: from then on nothing that an earlier run had
-    /// sent has an effect.
-    async fn put_up_fence(&mut self, connection: &mut MultiplexedConnection) -> RedisResult<()> {
-        if self.fenced {
-            return Ok(());
-        }
+    /// Before anything else on a connection: from then on nothing that an
+    /// earlier run had sent has an effect. Again on each one, because a Redis
+    /// that went back in time has the fence of an earlier run.
+    async fn put_up_fence(&self, connection: &mut MultiplexedConnection) -> RedisResult<()> {
         redis::cmd("EVAL")
             .arg(scripts::FENCE)
             .arg(1)
             .arg(&self.settings.keys.fence)
             .arg(self.settings.keys.run())
             .exec_async(connection)
-            .await?;
-        self.fenced = true;
-        Ok(())
+            .await
     }
 
     /// Works on messages until their fast work is over, and keeps the queue

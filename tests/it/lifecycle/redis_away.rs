@@ -231,3 +231,21 @@ fn a_queue_that_has_filled_redis_is_drained() {
     assert!(daemon.stop().success());
     client.assert_nothing_left();
 }
+
+/// The fence of an earlier run stood in the snapshot, and shut the daemon out of
+/// its own queue until it was started again.
+#[test]
+fn a_redis_that_goes_back_to_an_earlier_run_is_served() {
+    let mut redis = RedisServer::with(&["--save", ""]);
+    let mut daemon = Daemon::start(&redis, &[]);
+    redis.client().call("get_users", json!({})).ok();
+    let _: () = redis::cmd("SAVE").query(&mut redis.connection()).unwrap();
+
+    daemon.kill();
+    daemon.restart();
+    redis.client().call("get_users", json!({})).ok();
+    redis.kill();
+    redis.restart();
+    redis.client().call("get_users", json!({})).ok();
+    assert!(daemon.stop().success());
+}
