@@ -69,6 +69,13 @@ impl Keys {
         hex::encode(self.boot())
     }
 
+    /// Whether a fence is that of a run of this store.
+    #[must_use]
+    pub(super) fn knows(&self, fence: &str) -> bool {
+        let mut run = [0; 16];
+        hex::decode_to_slice(fence, &mut run).is_ok() && self.order(&run).is_some()
+    }
+
     /// Where a run stands among the runs of the store.
     #[must_use]
     pub(super) fn order(&self, boot: &[u8; 16]) -> Option<usize> {

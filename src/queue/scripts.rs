@@ -56,7 +56,7 @@ return redis.status_reply('OK')
 /// Under another's ownership it returns that owner, moves nothing, and gives
 /// back what the blocking command had brought.
 pub(super) const TAKE: &str = r"
-if (redis.call('GET', KEYS[7]) or ARGV[8]) ~= ARGV[8] then return redis.error_reply('FENCED by a later run') end
+if (redis.call('GET', KEYS[7]) or ARGV[8]) ~= ARGV[8] then return redis.error_reply('FENCED by another run of this store: is there a daemon on a copy of its working directory?') end
 redis.call('SREM', KEYS[4], '')
 local owner = redis.call('GET', KEYS[6])
 if owner and owner ~= ARGV[6] then
@@ -121,7 +121,7 @@ return result
 /// was left as it was, because Redis may take the reply later, or 0 if the
 /// reply was given up for a dead letter: its list is of another type.
 pub(super) const SETTLE: &str = r"
-if (redis.call('GET', KEYS[4]) or ARGV[4]) ~= ARGV[4] then return redis.error_reply('FENCED by a later run') end
+if (redis.call('GET', KEYS[4]) or ARGV[4]) ~= ARGV[4] then return redis.error_reply('FENCED by another run of this store: is there a daemon on a copy of its working directory?') end
 redis.call('SREM', KEYS[2], '')
 local list, whole = KEYS[1], ARGV[3] == '2'
 if redis.call('EXISTS', list) == 0 then
@@ -183,7 +183,7 @@ return refused
 /// | 2 | id of the run |
 /// | 3… | positions, the last one first |
 pub(super) const GIVE_BACK: &str = r"
-if (redis.call('GET', KEYS[4]) or ARGV[2]) ~= ARGV[2] then return redis.error_reply('FENCED by a later run') end
+if (redis.call('GET', KEYS[4]) or ARGV[2]) ~= ARGV[2] then return redis.error_reply('FENCED by another run of this store: is there a daemon on a copy of its working directory?') end
 redis.call('SREM', KEYS[2], '')
 for i = 3, #ARGV do
   local position = tonumber(ARGV[i])
@@ -215,7 +215,7 @@ return redis.status_reply('OK')
 /// | 1 | the store's id |
 /// | 2 | id of the run |
 pub(super) const LEAVE: &str = r"
-if (redis.call('GET', KEYS[4]) or ARGV[2]) ~= ARGV[2] then return redis.error_reply('FENCED by a later run') end
+if (redis.call('GET', KEYS[4]) or ARGV[2]) ~= ARGV[2] then return redis.error_reply('FENCED by another run of this store: is there a daemon on a copy of its working directory?') end
 redis.call('DEL', KEYS[4])
 while redis.call('LMOVE', KEYS[2], KEYS[1], 'RIGHT', 'LEFT') do end
 if redis.call('GET', KEYS[3]) == ARGV[1] then redis.call('DEL', KEYS[3]) end

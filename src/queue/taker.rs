@@ -54,6 +54,8 @@ pub(super) struct Taker {
     bloated: bool,
     /// Whether the queue has been ours at all.
     owned: bool,
+    /// Whether the fence of this run was ever up.
+    fenced: bool,
 }
 
 /// The answer of the taking script.
@@ -95,6 +97,7 @@ impl Taker {
             drained: false,
             bloated: false,
             owned: false,
+            fenced: false,
         }
     }
 
@@ -161,15 +164,28 @@ impl Taker {
 
     /// Before anything else on a connection: from then on nothing that an
     /// earlier run had sent has an effect. Again on each one, because a Redis
-    /// that went back in time has the fence of an earlier run.
-    async fn put_up_fence(&self, connection: &mut MultiplexedConnection) -> RedisResult<()> {
+    /// that went back in time has the fence of an earlier run; but not over a
+    /// run that this store does not know: that is a daemon on a copy of it.
+    async fn put_up_fence(&mut self, connection: &mut MultiplexedConnection) -> RedisResult<()> {
+        let keys = &self.settings.keys;
+        if self.fenced {
+            let standing: Option<String> = redis::cmd("GET")
+                .arg(&keys.fence)
+                .query_async(connection)
+                .await?;
+            if standing.is_some_and(|run| !keys.knows(&run)) {
+                return Ok(());
+            }
+        }
         redis::cmd("EVAL")
             .arg(scripts::FENCE)
             .arg(1)
-            .arg(&self.settings.keys.fence)
-            .arg(self.settings.keys.run())
+            .arg(&keys.fence)
+            .arg(keys.run())
             .exec_async(connection)
-            .await
+            .await?;
+        self.fenced = true;
+        Ok(())
     }
 
     /// Works on messages until their fast work is over, and keeps the queue
