@@ -70,7 +70,8 @@ pub async fn serve(config: &Config) -> Result<()> {
         })
         .await?,
     );
-    let settings = settings(config, &workdir)?;
+    let runs = workdir.begin_run()?;
+    let settings = settings(config, workdir.store_id(), runs.clone())?;
     let handler = Arc::clone(&dispatcher) as Arc<dyn Handler>;
     let worker = Worker::start(settings, handler, running, left);
     let sweeper = tokio::spawn(sweep(Arc::clone(&store) as Arc<dyn Store>));
@@ -87,12 +88,16 @@ pub async fn serve(config: &Config) -> Result<()> {
     let mut status = worker.status();
     tokio::select! {
         () = termination.asked() => {}
-        store = foreign_store(&mut status) => bail!(
-            "the store {store} works on the queue {:?} already: two daemons with databases of their own \
-             would split the users at random. Stop the other one (its claim ends {} s after it), or \
-             give this one another queue",
-            config.queue, queue::OWNER_TTL.as_secs()
-        ),
+        store = foreign_store(&mut status) => {
+            workdir.forget_run(&runs)?;
+            bail!(
+                "the store {store} works on the queue {:?} already: two daemons with databases of \
+                 their own would split the users at random. Stop the other one (its claim ends {} s \
+                 after it), or give this one another queue",
+                config.queue,
+                queue::OWNER_TTL.as_secs()
+            )
+        }
     }
     lifecycle::notify_stopping();
     dispatcher.stop_starting();
@@ -196,9 +201,7 @@ fn token_hash(hex: &SecretString) -> Result<[u8; 32]> {
     Ok(hash)
 }
 
-fn settings(config: &Config, workdir: &Workdir) -> Result<Settings> {
-    let runs = workdir.begin_run()?;
-    let store_id = workdir.store_id();
+fn settings(config: &Config, store_id: &str, runs: Vec<[u8; 16]>) -> Result<Settings> {
     Ok(Settings {
         connector: Connector::new(&config.redis)?,
         keys: Keys::new(&config.queue, &config.reply_prefix, store_id, runs),

@@ -102,9 +102,18 @@ impl Workdir {
         getrandom::fill(&mut run)
             .map_err(|error| at(&path, io::Error::other(error.to_string())))?;
         runs.push(run);
-        let lines: String = runs.iter().map(|run| hex::encode(run) + "\n").collect();
-        write_whole(&path, &lines).map_err(|error| at(&path, error))?;
+        write_runs(&path, &runs).map_err(|error| at(&path, error))?;
         Ok(runs)
+    }
+
+    /// Strikes out the last run, which has left nothing: it never had the queue.
+    ///
+    /// # Errors
+    /// When the file of runs cannot be used.
+    pub fn forget_run(&self, runs: &[[u8; 16]]) -> Result<(), WorkdirError> {
+        let path = self.path.join(RUNS_FILE);
+        let kept = runs.split_last().map_or(&[][..], |(_, kept)| kept);
+        write_runs(&path, kept).map_err(|error| at(&path, error))
     }
 
     /// The random name of the store in it.
@@ -190,6 +199,11 @@ pub fn random_id() -> io::Result<String> {
     Ok(hex::encode(bytes))
 }
 
+fn write_runs(path: &Path, runs: &[[u8; 16]]) -> io::Result<()> {
+    let lines: String = runs.iter().map(|run| hex::encode(run) + "\n").collect();
+    write_whole(path, &lines)
+}
+
 /// Writes a file beside its place and moves it there when it is on disk.
 pub(crate) fn write_whole(path: &Path, text: &str) -> io::Result<()> {
     let draft = path.with_extension("new");
@@ -231,6 +245,9 @@ mod tests {
         let first = workdir.begin_run().unwrap();
         let second = workdir.begin_run().unwrap();
         assert_eq!(second[..1], first);
+        let third = workdir.begin_run().unwrap();
+        assert_eq!(third[..2], second);
+        workdir.forget_run(&third).unwrap();
         assert_eq!(workdir.begin_run().unwrap()[..2], second);
         fs::write(folder.path().join(RUNS_FILE), "rubbish").unwrap();
         assert_eq!(workdir.begin_run().unwrap().len(), 1);

@@ -19,6 +19,10 @@ use crate::workdir::random_id;
 
 /// Exit status when the reply carries errors.
 const REFUSED: u8 = 1;
+/// How long connecting may take.
+const CONNECT: Duration = Duration::from_secs(5);
+/// How long Redis may take to answer, beside the time it is asked to wait.
+const ANSWER: Duration = Duration::from_secs(5);
 /// Exit status when no reply came in time.
 const NO_REPLY: u8 = 2;
 
@@ -210,7 +214,11 @@ async fn exchange(config: &Config, request: &Request, timeout: u32) -> Result<Op
     let wait = Duration::from_secs(timeout.into());
     let connector = Connector::new(&config.redis)?;
     let unreachable = || format!("cannot reach Redis at {}", config.redis.display());
-    let mut connection = connector.connect(wait).await.with_context(unreachable)?;
+    let answer = wait + ANSWER;
+    let mut connection = connector
+        .connect(CONNECT, answer)
+        .await
+        .with_context(unreachable)?;
     let _: () = connection
         .rpush(&config.queue, request.message.expose_secret())
         .await
@@ -224,7 +232,7 @@ async fn exchange(config: &Config, request: &Request, timeout: u32) -> Result<Op
     }
     // On a connection of its own: the first may still be waiting, or broken.
     let taken_back = async {
-        let mut connection = connector.connect(wait).await?;
+        let mut connection = connector.connect(CONNECT, ANSWER).await?;
         take_back(&mut connection, config, request).await
     };
     match taken_back.await {

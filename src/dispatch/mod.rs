@@ -198,7 +198,7 @@ impl Dispatcher {
         }
     }
 
-    fn refuse(&self, refused: Refused) -> Disposition {
+    fn refuse(&self, refused: Refused, left_outcome: bool) -> Disposition {
         let reason = refused.dead_letter.reason.clone();
         let Ok(bytes) = refused.dead_letter.encode(self.world.clock.now()) else {
             return Disposition::Keep;
@@ -209,7 +209,7 @@ impl Dispatcher {
         Disposition::Finished(Finished {
             reply,
             dead_letter: Some(queue::DeadLetter { reason, bytes }),
-            left_outcome: false,
+            left_outcome,
             held: None,
         })
     }
@@ -283,27 +283,38 @@ fn errors_beside(output: &Output) -> Vec<String> {
 
 #[async_trait]
 impl Handler for Dispatcher {
-    async fn handle(&self, begun: Begun, message: &[u8]) -> Disposition {
+    async fn handle(&self, mut begun: Begun, message: &[u8]) -> Disposition {
+        let redelivered = begun.redelivered;
         let handle = async {
             match request::decode(message, &self.policy.limits) {
                 Ok(request) => {
+                    begun.was_read();
                     poison(request.action.as_deref());
                     self.handle_request(begun, request).await
                 }
-                Err(refused) => self.refuse(*refused),
+                Err(refused) => self.refuse(*refused, redelivered),
             }
         };
         match AssertUnwindSafe(handle).catch_unwind().await {
             Ok(disposition) => disposition,
             // Actions have a net of their own: this is a defect in reading the
             // request or writing the reply, and would be one again.
-            Err(_) => self.refuse(request::condemn(message, &self.policy.limits, true)),
+            Err(_) => {
+                let refused = request::condemn(message, &self.policy.limits, true);
+                self.refuse(refused, redelivered)
+            }
         }
     }
 
-    fn condemn(&self, message: &[u8], unread: bool) -> Disposition {
-        let refused = request::condemn(message, &self.policy.limits, unread);
-        self.refuse(refused)
+    async fn condemn(&self, id: &DeliveryId, message: &[u8], unread: bool) -> Disposition {
+        // What had its effect is answered from that, which runs nothing.
+        if matches!(self.world.store.outcome(id).await, Ok(Some(_))) {
+            return self.handle(Begun::new(*id, true), message).await;
+        }
+        self.refuse(
+            request::condemn(message, &self.policy.limits, unread),
+            false,
+        )
     }
 
     fn taken_over(&self, open: &HashSet<DeliveryId>) {
@@ -327,6 +338,10 @@ impl Handler for Dispatcher {
 
     fn over_long_prefix(&self) -> String {
         dead_letter::over_long_prefix(self.world.clock.now())
+    }
+
+    fn undeliverable_prefix(&self) -> String {
+        dead_letter::undeliverable_prefix(self.world.clock.now())
     }
 
     fn undeliverable(&self, id: &str) -> Option<queue::DeadLetter> {

@@ -22,8 +22,9 @@ pub struct Turns {
 
 /// The turn of a request, noted for the case that it ends the process.
 pub(super) struct Turn {
-    _permit: OwnedSemaphorePermit,
+    // Struck out before the turn is another's.
     _note: Option<TurnNote>,
+    _permit: OwnedSemaphorePermit,
     /// Whether it is over only when the reply is sent.
     pub(super) until_settled: bool,
 }

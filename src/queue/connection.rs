@@ -12,8 +12,13 @@ use secrecy::ExposeSecret as _;
 
 use crate::config::{Redis, TlsFiles};
 
-/// How long connecting may take.
-const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+/// How long connecting may take: short, so that a Redis that is back is found
+/// soon…
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(1);
+/// …but now and then as long as a slow machine may need.
+const PATIENT_CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+/// Every how many tries.
+const PATIENT_EVERY: u32 = 4;
 /// How long an answer may take, on top of what the command itself waits for.
 /// A connection that is silent for longer is taken for dead. (The redis
 /// crate's default, 500 ms, also applies to blocking commands: it would give
@@ -70,15 +75,19 @@ impl Connector {
         client.map(Self).map_err(ConnectorError::Unusable)
     }
 
-    /// A new connection of its own, whose commands may block for up to
-    /// `blocks` on the server.
+    /// A new connection of its own, made within `connect`, whose commands are
+    /// answered within `answer`.
     ///
     /// # Errors
     /// When Redis cannot be reached.
-    pub async fn connect(&self, blocks: Duration) -> Result<MultiplexedConnection, RedisError> {
+    pub async fn connect(
+        &self,
+        connect: Duration,
+        answer: Duration,
+    ) -> Result<MultiplexedConnection, RedisError> {
         let config = AsyncConnectionConfig::new()
-            .set_connection_timeout(Some(CONNECT_TIMEOUT))
-            .set_response_timeout(Some(blocks + ANSWER_TIMEOUT))
+            .set_connection_timeout(Some(connect))
+            .set_response_timeout(Some(answer))
             .set_write_backpressure_boundary(WRITE_BUFFER);
         self.0
             .get_multiplexed_async_connection_with_config(&config)
@@ -96,6 +105,8 @@ pub(super) struct Link {
     blocks: Duration,
     last: Option<Identity>,
     warned: bool,
+    /// Tries since the last success.
+    tries: u32,
 }
 
 /// A connection as Redis knows it. A Redis that starts anew numbers its
@@ -113,12 +124,19 @@ impl Link {
             blocks,
             last: None,
             warned: false,
+            tries: 0,
         }
     }
 
     /// A new connection, after the end of the one before.
     pub(super) async fn connect(&mut self) -> Result<MultiplexedConnection, RedisError> {
-        let mut connection = self.connector.connect(self.blocks).await?;
+        self.tries += 1;
+        let timeout = if self.tries.is_multiple_of(PATIENT_EVERY) {
+            PATIENT_CONNECT_TIMEOUT
+        } else {
+            CONNECT_TIMEOUT
+        };
+        let mut connection = self.connector.connect(timeout, timeout).await?;
         let identity = identify(&mut connection).await?;
         if let Some(last) = &self.last
             && last.run_id == identity.run_id
@@ -134,6 +152,8 @@ impl Link {
             }
         }
         self.last = Some(identity);
+        self.tries = 0;
+        connection.set_response_timeout(self.blocks + ANSWER_TIMEOUT);
         Ok(connection)
     }
 

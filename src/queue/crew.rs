@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use tokio::sync::mpsc;
 
 use super::budget::{Budget, Claim};
+use super::running::LoneRun;
 use super::{Disposition, Handler, Running};
 use crate::model::DeliveryId;
 
@@ -36,9 +37,7 @@ pub(super) struct Messages {
     pub(super) list: String,
     /// How many entries the list has, settled ones included.
     pub(super) entries: usize,
-    /// How many of them are open, those that are not among `open` included.
-    pub(super) all_open: usize,
-    /// What is to be started.
+    /// Those that are open, to be started.
     pub(super) open: Vec<(DeliveryId, Vec<u8>)>,
 }
 
@@ -46,10 +45,11 @@ pub(super) struct Messages {
 pub struct Begun {
     /// Which delivery it is.
     pub id: DeliveryId,
-    /// Whether an earlier process, or nobody, worked on it before: it may
-    /// have had its effect.
+    /// Whether an earlier process may have worked on it: it may have had its
+    /// effect.
     pub redelivered: bool,
     fast: Option<mpsc::Sender<()>>,
+    lone: Option<LoneRun>,
 }
 
 impl Begun {
@@ -60,6 +60,15 @@ impl Begun {
             id,
             redelivered,
             fast: None,
+            lone: None,
+        }
+    }
+
+    /// Says that the message could be read: whatever it does from now on, it
+    /// can be answered.
+    pub fn was_read(&mut self) {
+        if let Some(lone) = self.lone.take() {
+            lone.was_read();
         }
     }
 
@@ -116,7 +125,7 @@ impl Crew {
         let batch = Arc::new(Batch {
             list: messages.list,
             entries: messages.entries,
-            open: AtomicUsize::new(messages.all_open),
+            open: AtomicUsize::new(messages.open.len()),
             order: self.started.fetch_add(1, Ordering::Relaxed),
         });
         let (fast, mut all_left) = mpsc::channel(1);
@@ -125,6 +134,7 @@ impl Crew {
                 id,
                 redelivered,
                 fast: Some(fast.clone()),
+                lone: None,
             };
             self.spawn(Arc::clone(&batch), begun, message);
         }
@@ -148,6 +158,29 @@ impl Crew {
         });
     }
 
+    /// Works on one message of a list with nothing else under way. Its own
+    /// note is all there is: its neighbours have not started.
+    pub(super) fn work_alone(&self, list: String, lone: LoneRun, message: Vec<u8>) {
+        let begun = Begun {
+            id: lone.id(),
+            redelivered: true,
+            fast: None,
+            lone: Some(lone),
+        };
+        self.spawn(self.part_of(list), begun, message);
+    }
+
+    /// A list of which one entry is settled on its own, whatever others there
+    /// are: it is never taken for finished.
+    fn part_of(&self, list: String) -> Arc<Batch> {
+        Arc::new(Batch {
+            list,
+            entries: usize::MAX,
+            open: AtomicUsize::new(usize::MAX),
+            order: self.started.fetch_add(1, Ordering::Relaxed),
+        })
+    }
+
     /// Settles a message that is not worked on.
     pub(super) fn settle_unworked(
         &self,
@@ -157,12 +190,7 @@ impl Crew {
         disposition: Disposition,
     ) {
         let delivery = Delivery {
-            batch: Arc::new(Batch {
-                list,
-                entries: usize::MAX,
-                open: AtomicUsize::new(usize::MAX),
-                order: self.started.fetch_add(1, Ordering::Relaxed),
-            }),
+            batch: self.part_of(list),
             id,
             _claim: self.budget.claim(size),
         };

@@ -18,6 +18,9 @@ pub struct Keys {
     /// Holds the id of the store that works on the queue, for
     /// [`OWNER_TTL`]: two stores on one queue would split the users at random.
     pub owner: String,
+    /// Id of the store's last run: scripts of an earlier one do nothing. (It
+    /// goes with a clean stop.)
+    pub fence: String,
     /// Id of the store.
     pub store_id: String,
     /// Random ids of the store's runs in order; this process' is the last.
@@ -46,6 +49,7 @@ impl Keys {
             lists: format!("{queue}:lists:{store_id}"),
             taking: format!("{processing_prefix}taking"),
             owner: format!("{queue}:owner"),
+            fence: format!("{queue}:run:{store_id}"),
             store_id: store_id.to_owned(),
             runs,
             reply_prefix: reply_prefix.to_owned(),
@@ -57,6 +61,19 @@ impl Keys {
     #[must_use]
     pub fn boot(&self) -> [u8; 16] {
         self.runs.last().copied().unwrap_or_default()
+    }
+
+    /// The same in hexadecimal, as scripts compare it.
+    #[must_use]
+    pub(super) fn run(&self) -> String {
+        hex::encode(self.boot())
+    }
+
+    /// Whether a fence is that of a run of this store.
+    #[must_use]
+    pub(super) fn knows(&self, fence: &str) -> bool {
+        let mut run = [0; 16];
+        hex::decode_to_slice(fence, &mut run).is_ok() && self.order(&run).is_some()
     }
 
     /// Where a run stands among the runs of the store.

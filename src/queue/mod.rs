@@ -22,6 +22,8 @@
 //!   known by it, and it is answered from that instead of being run.
 //! - `<queue>:owner` holds the id of the store that works on the queue. The
 //!   taking script takes and renews it, and moves nothing under another's.
+//! - `<queue>:run:<store id>` holds the id of the store's last run: scripts of
+//!   an earlier one, which may arrive late, do nothing.
 //! - `running` in the working directory names what is being worked on
 //!   (`running.rs`): what may have been the end of the process is run alone.
 
@@ -35,6 +37,7 @@ mod recovery;
 mod running;
 mod scripts;
 mod settler;
+mod settling;
 mod take_over;
 mod taker;
 mod worker;
@@ -59,7 +62,7 @@ pub trait Handler: Send + Sync + 'static {
 
     /// Says what is to become of a message that ended the process each time it
     /// ran. With `unread` even reading it may be what does it.
-    fn condemn(&self, message: &[u8], unread: bool) -> Disposition;
+    async fn condemn(&self, id: &DeliveryId, message: &[u8], unread: bool) -> Disposition;
 
     /// All that an earlier process left has been started; these are its
     /// messages that were open.
@@ -72,7 +75,11 @@ pub trait Handler: Send + Sync + 'static {
     /// Redis adds the number and a closing brace.
     fn over_long_prefix(&self) -> String;
 
-    /// The dead letter of a reply that could not be delivered.
+    /// The dead letter of a reply that Redis refuses, up to its id: Redis adds
+    /// that and a closing brace.
+    fn undeliverable_prefix(&self) -> String;
+
+    /// The dead letter of a reply that Redis will never take.
     fn undeliverable(&self, id: &str) -> Option<DeadLetter>;
 }
 

@@ -64,9 +64,22 @@ pub(super) async fn open_entries(
     Ok(Messages {
         list,
         entries: count,
-        all_open: open.len(),
         open,
     })
+}
+
+/// The message of one entry, if it is still open.
+pub(super) async fn open_entry(
+    connection: &mut MultiplexedConnection,
+    keys: &Keys,
+    id: DeliveryId,
+) -> RedisResult<Option<Vec<u8>>> {
+    let entry: Option<Vec<u8>> = redis::cmd("LINDEX")
+        .arg(keys.batch(id.boot, id.batch))
+        .arg(id.position)
+        .query_async(connection)
+        .await?;
+    Ok(entry.as_deref().and_then(message))
 }
 
 /// The message in an entry `<position>:<message>`; a settled entry is empty.

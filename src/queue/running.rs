@@ -21,8 +21,10 @@ use std::sync::{Arc, Mutex, PoisonError};
 use crate::model::DeliveryId;
 
 const RECORD_BYTES: usize = DeliveryId::BYTES + 4;
-/// Mark of a record that is in use; for a suspect, the deaths are added.
+/// Mark of a record that is in use; for a suspect, the deaths are added…
 const IN_USE: u32 = 1;
+/// …and this, once the message could be read.
+const READ: u32 = 1 << 31;
 /// Position that stands for all of a batch.
 const WHOLE_BATCH: u32 = u32::MAX;
 
@@ -40,6 +42,41 @@ pub struct Suspect {
     pub id: DeliveryId,
     /// How often the process has ended while it ran alone.
     pub deaths: u32,
+    /// Whether the message could be read when it ran alone.
+    pub read: bool,
+}
+
+impl Suspect {
+    const fn mark(self) -> u32 {
+        (IN_USE + self.deaths) | if self.read { READ } else { 0 }
+    }
+}
+
+/// The run of a suspect with nothing else in flight.
+pub(super) struct LoneRun {
+    running: Arc<Running>,
+    index: usize,
+    suspect: Suspect,
+}
+
+impl LoneRun {
+    pub(super) const fn new(running: Arc<Running>, index: usize, suspect: Suspect) -> Self {
+        Self {
+            running,
+            index,
+            suspect,
+        }
+    }
+
+    pub(super) const fn id(&self) -> DeliveryId {
+        self.suspect.id
+    }
+
+    /// Notes that the message could be read.
+    pub(super) fn was_read(mut self) {
+        self.suspect.read = true;
+        self.running.note_lone_run(self.index, self.suspect);
+    }
 }
 
 /// What an earlier process left noted.
@@ -119,7 +156,7 @@ impl Running {
     pub fn note_suspects(&self, suspects: &[Suspect]) -> io::Result<()> {
         let mut bytes = Vec::new();
         for suspect in suspects {
-            bytes.extend(record(suspect.id, IN_USE + suspect.deaths));
+            bytes.extend(record(suspect.id, suspect.mark()));
         }
         let start = self.first_suspect();
         self.file.write_all_at(&bytes, position(start))?;
@@ -132,7 +169,7 @@ impl Running {
     pub fn note_lone_run(&self, index: usize, suspect: Suspect) {
         self.write(
             self.first_suspect() + index,
-            Some((suspect.id, IN_USE + suspect.deaths)),
+            Some((suspect.id, suspect.mark())),
         );
     }
 
@@ -186,16 +223,18 @@ fn read_notes(bytes: &[u8]) -> LeftNotes {
             continue;
         };
         let mark = mark.try_into().map_or(0, u32::from_be_bytes);
-        let (Some(id), Some(deaths)) = (DeliveryId::from_bytes(id), mark.checked_sub(IN_USE))
-        else {
+        let read = mark & READ != 0;
+        let deaths = (mark & !READ).checked_sub(IN_USE);
+        let (Some(id), Some(deaths)) = (DeliveryId::from_bytes(id), deaths) else {
             continue;
         };
         if id.position == WHOLE_BATCH {
             left.batches.push((id.boot, id.batch));
         } else if let Some(known) = left.suspects.iter_mut().find(|known| known.id == id) {
             known.deaths = known.deaths.max(deaths);
+            known.read |= read;
         } else {
-            left.suspects.push(Suspect { id, deaths });
+            left.suspects.push(Suspect { id, deaths, read });
         }
     }
     left
@@ -210,6 +249,14 @@ mod tests {
             boot: [7; 16],
             batch: 3,
             position,
+        }
+    }
+
+    fn suspect(position: u32, deaths: u32) -> Suspect {
+        Suspect {
+            id: id(position),
+            deaths,
+            read: false,
         }
     }
 
@@ -230,13 +277,7 @@ mod tests {
         drop(first);
         let left = left_in(&path);
         assert_eq!(left.batches, [([7; 16], 3)]);
-        assert_eq!(
-            left.suspects,
-            [Suspect {
-                id: id(1),
-                deaths: 0
-            }]
-        );
+        assert_eq!(left.suspects, [suspect(1, 0)]);
         running.end_batch();
         assert!(left_in(&path).batches.is_empty());
     }
@@ -247,20 +288,14 @@ mod tests {
         let path = folder.path().join("running");
         let (running, _) = Running::open(&path, 2).unwrap();
         running.begin_batch([7; 16], 3);
-        let suspects = [0, 1].map(|n| Suspect {
-            id: id(n),
-            deaths: n,
-        });
+        let suspects = [0, 1].map(|n| suspect(n, n));
         running.note_suspects(&suspects).unwrap();
         assert_eq!(left_in(&path).suspects, suspects);
         assert!(left_in(&path).batches.is_empty());
-        running.note_lone_run(
-            0,
-            Suspect {
-                id: id(0),
-                deaths: 4,
-            },
-        );
+        running.note_lone_run(0, suspect(0, 4));
+        assert_eq!(left_in(&path).suspects[0].deaths, 4);
+        LoneRun::new(Arc::clone(&running), 0, suspect(0, 4)).was_read();
+        assert!(left_in(&path).suspects[0].read);
         assert_eq!(left_in(&path).suspects[0].deaths, 4);
         running.clear_suspect(0);
         assert_eq!(left_in(&path).suspects, suspects[1..]);
@@ -273,10 +308,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("running");
         let (running, _) = Running::open(&path, 5).unwrap();
-        let suspects = [Suspect {
-            id: id(0),
-            deaths: 2,
-        }];
+        let suspects = [suspect(0, 2)];
         running.note_suspects(&suspects).unwrap();
         assert_eq!(left_in(&path).suspects, suspects);
     }

@@ -10,9 +10,8 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use redis::aio::MultiplexedConnection;
-use redis::{Pipeline, RedisResult};
+use redis::{Pipeline, RedisError, RedisResult};
 use tokio::sync::mpsc;
-use tracing::warn;
 
 use crate::crash_point::crash_point;
 
@@ -20,15 +19,13 @@ use super::availability::{Availability, Backoff};
 use super::connection::{ANSWER_TIMEOUT, Link};
 use super::crew::{Batch, Delivery};
 use super::dead_letter_log::DeadLetterLog;
-use super::keys::DEAD_LETTER_CAP;
-use super::{DeadLetter, Disposition, Finished, Handler, Settings, scripts};
+use super::settling::{Group, Refusal, group_by_list, in_rounds, parse_refused};
+use super::{Disposition, Finished, Handler, Settings, scripts};
 
 /// What this part does, in the log.
 const SETTLING: &str = "sending replies";
 /// Most messages settled in one round trip.
 const MAX_ROUND: usize = 128;
-/// Most bytes of replies in one round trip, unless a single one is longer.
-const MAX_ROUND_BYTES: usize = 1 << 20;
 /// The slowest line on which a long reply still gets through: 800 kbit/s.
 const SLOWEST_BYTES_PER_MS: usize = 100;
 
@@ -41,15 +38,6 @@ pub(super) struct Settler {
     /// How many failures there had been when it was made.
     failures: u64,
     dead_letters: Arc<DeadLetterLog>,
-    undelivered: Vec<DeadLetter>,
-}
-
-/// The finished entries of one processing list.
-struct Group {
-    batch: Arc<Batch>,
-    entries: Vec<(Delivery, Finished)>,
-    /// Whether they were sent before, with an error or without an answer.
-    repeated: bool,
 }
 
 impl Settler {
@@ -67,7 +55,6 @@ impl Settler {
             connection: None,
             failures: 0,
             dead_letters,
-            undelivered: Vec::new(),
         }
     }
 
@@ -87,115 +74,109 @@ impl Settler {
             for round in in_rounds(finished) {
                 self.settle(round).await;
             }
-            self.keep_undelivered().await;
         }
         crash_point("in shutdown");
         self.give_back(given_back).await;
         self.leave().await;
     }
 
-    /// Settles what takes one round trip, however long Redis is away.
-    ///
-    /// That Redis has closed a kept connection is noticed only when it is
-    /// used: it may be back long since, and gets another try at once.
+    /// Settles what takes one round trip, however long Redis is away. After a
+    /// failure each entry goes on its own, so that one that Redis will never
+    /// take does not keep the others.
     async fn settle(&mut self, finished: Vec<(Delivery, Finished)>) {
         let mut groups = group_by_list(finished);
         let mut backoff = Backoff::new();
         while !groups.is_empty() {
-            let pipe = self.settling(&groups);
-            crash_point("before reply");
-            let kept = self.connection.is_some();
-            let answers: RedisResult<Vec<RedisResult<Vec<redis::Value>>>> = self.send(&pipe).await;
-            crash_point("after reply");
-            let mut at_once = false;
-            match answers {
-                Ok(answers) => {
-                    let waiting = groups.drain(..).zip(answers);
-                    groups = waiting
-                        .filter_map(|(group, answer)| self.settled(group, answer))
-                        .collect();
+            let was_kept = self.connection.is_some();
+            let first = groups.iter().all(|group| group.tries == 0);
+            let failed = if first {
+                self.try_to_settle(&mut groups).await
+            } else {
+                self.try_to_settle_singly(&mut groups).await
+            };
+            match failed {
+                _ if groups.is_empty() => self.availability.works(SETTLING),
+                // That Redis has closed a kept connection is noticed only when
+                // it is used: it may be back long since.
+                Some(error) if first && was_kept && error.is_connection_dropped() => {}
+                failed => {
+                    if let Some(error) = failed {
+                        self.failed(&error);
+                    }
+                    backoff.wait().await;
                 }
-                Err(error) if kept && error.is_connection_dropped() => at_once = true,
-                Err(error) => self.failed(&error),
-            }
-            for group in &mut groups {
-                group.repeated = true;
-            }
-            if groups.is_empty() {
-                self.availability.works(SETTLING);
-            } else if !at_once {
-                backoff.wait().await;
             }
         }
     }
 
-    fn settling(&self, groups: &[Group]) -> Pipeline {
-        let keys = &self.settings.keys;
+    async fn try_to_settle_singly(&mut self, groups: &mut Vec<Group>) -> Option<RedisError> {
+        let mut failure = None;
+        for mut single in std::mem::take(groups).into_iter().flat_map(Group::singly) {
+            // Behind a connection that cannot be made, one try is enough.
+            if failure.is_none() {
+                let mut alone = vec![single];
+                failure = self.try_to_settle(&mut alone).await;
+                let Some(left) = alone.pop() else { continue };
+                single = left;
+                if failure
+                    .as_ref()
+                    .is_some_and(|error| single.is_hopeless(error))
+                {
+                    self.give_up(&mut single);
+                    failure = None;
+                }
+            }
+            groups.push(single);
+        }
+        failure
+    }
+
+    /// One round trip. Leaves in `groups` what is not settled.
+    async fn try_to_settle(&mut self, groups: &mut Vec<Group>) -> Option<RedisError> {
+        if let Err(error) = self.connect().await {
+            return Some(error);
+        }
         let mut pipe = redis::pipe();
         pipe.ignore_errors();
-        for group in groups {
-            let replies = group
-                .entries
-                .iter()
-                .filter_map(|(_, finished)| finished.reply.as_ref());
-            let command = pipe
-                .cmd("EVAL")
-                .arg(scripts::SETTLE)
-                .arg(3 + replies.clone().count())
-                .arg(&group.batch.list)
-                .arg(&keys.lists)
-                .arg(&keys.dead);
-            for reply in replies {
-                command.arg(keys.reply(&reply.id));
-            }
-            command
-                .arg(self.settings.reply_ttl.as_secs())
-                .arg(DEAD_LETTER_CAP)
-                .arg(group.share());
-            let mut next_key = 4;
-            for (delivery, finished) in &group.entries {
-                command.arg(delivery.id.position);
-                match &finished.reply {
-                    Some(reply) => {
-                        command.arg(next_key).arg(&reply.bytes);
-                        next_key += 1;
-                    }
-                    None => {
-                        command.arg(0).arg("");
-                    }
+        let undeliverable = self.handler.undeliverable_prefix();
+        for group in &mut *groups {
+            group.add_to(&mut pipe, &self.settings, &undeliverable);
+            group.tries += 1;
+        }
+        crash_point("before reply");
+        let answers: RedisResult<Vec<RedisResult<Vec<redis::Value>>>> = self.send(&pipe).await;
+        crash_point("after reply");
+        let answers = match answers {
+            Ok(answers) => answers,
+            Err(error) => return Some(error),
+        };
+        let mut failure = None;
+        for (group, answer) in std::mem::take(groups).into_iter().zip(answers) {
+            match answer.and_then(parse_refused) {
+                Ok(refused) => groups.extend(self.settled(group, &refused)),
+                Err(error) => {
+                    groups.push(group);
+                    // A Redis that has become a replica refuses for good.
+                    self.connection = None;
+                    failure = Some(error);
                 }
-                command.arg(finished.dead_letter.as_ref().map_or(&[][..], |d| &d.bytes));
             }
         }
-        pipe
+        failure
     }
 
     /// What of a group is still to be settled after an answer.
-    fn settled(
-        &mut self,
-        mut group: Group,
-        answer: RedisResult<Vec<redis::Value>>,
-    ) -> Option<Group> {
-        let refused = answer.and_then(|refused| parse_refused(&refused));
-        let refused = match refused {
-            Ok(refused) => refused,
-            Err(error) => {
-                self.failed(&error);
-                // A Redis that has become a replica refuses for good.
-                self.connection = None;
-                return Some(group);
-            }
-        };
+    fn settled(&mut self, mut group: Group, refused: &HashMap<u32, Refusal>) -> Option<Group> {
         let mut waiting = Vec::new();
         let mut done = Vec::new();
         for (delivery, finished) in group.entries.drain(..) {
             match refused.get(&delivery.id.position) {
-                Some(error) if !error.contains("WRONGTYPE") => {
-                    self.availability.failed(SETTLING, error);
+                Some(refusal) if refusal.left => {
+                    self.availability.failed(SETTLING, &refusal.error);
                     waiting.push((delivery, finished));
                     continue;
                 }
-                Some(_) => self.undeliverable(&finished),
+                Some(refusal) => self.dead_letters.note(1, &refusal.error),
                 None => {}
             }
             if let Some(dead_letter) = &finished.dead_letter {
@@ -213,30 +194,12 @@ impl Settler {
         (!group.entries.is_empty()).then_some(group)
     }
 
-    /// Redis has something else under the name of the reply list.
-    fn undeliverable(&mut self, finished: &Finished) {
-        let reply = finished.reply.as_ref();
-        if let Some(letter) = reply.and_then(|reply| self.handler.undeliverable(&reply.id)) {
-            self.dead_letters.note(1, &letter.reason);
-            self.undelivered.push(letter);
-        }
-    }
-
-    /// Keeps dead letters of replies that were given up. Their requests are
-    /// settled: one try is enough.
-    async fn keep_undelivered(&mut self) {
-        if self.undelivered.is_empty() {
-            return;
-        }
-        let dead = self.settings.keys.dead.clone();
-        let cap = isize::try_from(DEAD_LETTER_CAP).unwrap_or(isize::MAX);
-        let mut pipe = redis::pipe();
-        for letter in self.undelivered.drain(..) {
-            pipe.rpush(&dead, letter.bytes).ignore();
-        }
-        pipe.ltrim(&dead, -cap, -1).ignore();
-        if let Err(error) = self.send::<()>(&pipe).await {
-            warn!(%error, "dead letters could not be kept");
+    /// Puts a dead letter in the place of a reply that Redis will never take.
+    fn give_up(&self, single: &mut Group) {
+        for (_, finished) in &mut single.entries {
+            if let Some(reply) = finished.reply.take() {
+                finished.dead_letter = self.handler.undeliverable(&reply.id);
+            }
         }
     }
 
@@ -264,11 +227,13 @@ impl Settler {
             let mut pipe = redis::pipe();
             pipe.cmd("EVAL")
                 .arg(scripts::GIVE_BACK)
-                .arg(3)
+                .arg(4)
                 .arg(&batch.list)
                 .arg(&self.settings.keys.lists)
                 .arg(&self.settings.keys.queue)
+                .arg(&self.settings.keys.fence)
                 .arg(u8::from(last))
+                .arg(self.settings.keys.run())
                 .arg(&positions)
                 .ignore();
             self.send_until_done(&pipe).await;
@@ -282,11 +247,13 @@ impl Settler {
         let mut pipe = redis::pipe();
         pipe.cmd("EVAL")
             .arg(scripts::LEAVE)
-            .arg(3)
+            .arg(4)
             .arg(&keys.queue)
             .arg(&keys.taking)
             .arg(&keys.owner)
+            .arg(&keys.fence)
             .arg(&keys.store_id)
+            .arg(keys.run())
             .ignore();
         self.send_until_done(&pipe).await;
     }
@@ -306,23 +273,31 @@ impl Settler {
         }
     }
 
-    async fn send<T: redis::FromRedisValue>(&mut self, pipe: &Pipeline) -> RedisResult<T> {
-        // Another connection that failed may mean that the way to Redis is
-        // gone: finding that out here, too, would take a time-out more.
+    /// A connection that has not failed, and was made after all that did:
+    /// another one that failed may mean that the way to Redis is gone, and
+    /// finding that out here, too, would take a time-out more.
+    async fn connect(&mut self) -> RedisResult<MultiplexedConnection> {
         let failures = self.availability.failures();
-        let mut connection = match self.connection.take() {
-            Some(connection) if self.failures == failures => connection,
+        match &self.connection {
+            Some(connection) if self.failures == failures => Ok(connection.clone()),
             _ => {
                 self.failures = failures;
-                self.link.connect().await?
+                self.connection = None;
+                let connection = self.link.connect().await?;
+                self.connection = Some(connection.clone());
+                Ok(connection)
             }
-        };
+        }
+    }
+
+    async fn send<T: redis::FromRedisValue>(&mut self, pipe: &Pipeline) -> RedisResult<T> {
+        let mut connection = self.connect().await?;
         let bytes = pipe.get_packed_pipeline().len();
         connection.set_response_timeout(ANSWER_TIMEOUT + sending_time(bytes));
         let result = pipe.query_async(&mut connection).await;
-        // After an error nobody knows what is still on its way on the old one.
-        if result.is_ok() {
-            self.connection = Some(connection);
+        // After an error nobody knows what is still on its way on it.
+        if result.is_err() {
+            self.connection = None;
         }
         result
     }
@@ -332,71 +307,7 @@ impl Settler {
     }
 }
 
-impl Group {
-    /// 2 for all entries of a list at once, 1 for its last open ones, else 0.
-    /// A repetition looks at every entry: some may be settled already.
-    fn share(&self) -> u8 {
-        let count = self.entries.len();
-        if count == self.batch.entries && !self.repeated {
-            2
-        } else {
-            u8::from(count == self.batch.open.load(Ordering::Relaxed))
-        }
-    }
-}
-
-/// Splits what is finished into round trips: one that does not get through in
-/// time is sent again whole.
-fn in_rounds(finished: Vec<(Delivery, Finished)>) -> Vec<Vec<(Delivery, Finished)>> {
-    let mut rounds = Vec::new();
-    let mut round = Vec::new();
-    let mut bytes = 0;
-    for (delivery, done) in finished {
-        let size = done.reply.as_ref().map_or(0, |reply| reply.bytes.len());
-        if bytes + size > MAX_ROUND_BYTES && !round.is_empty() {
-            rounds.push(std::mem::take(&mut round));
-            bytes = 0;
-        }
-        bytes += size;
-        round.push((delivery, done));
-    }
-    rounds.push(round);
-    rounds
-}
-
 /// How long that many bytes may take on a slow line.
 fn sending_time(bytes: usize) -> Duration {
     Duration::from_millis(u64::try_from(bytes / SLOWEST_BYTES_PER_MS).unwrap_or(u64::MAX))
-}
-
-fn group_by_list(finished: Vec<(Delivery, Finished)>) -> Vec<Group> {
-    let mut groups: Vec<Group> = Vec::new();
-    let mut index: HashMap<*const Batch, usize> = HashMap::new();
-    for (delivery, done) in finished {
-        let at = *index
-            .entry(Arc::as_ptr(&delivery.batch))
-            .or_insert_with(|| {
-                groups.push(Group {
-                    batch: Arc::clone(&delivery.batch),
-                    entries: Vec::new(),
-                    repeated: false,
-                });
-                groups.len() - 1
-            });
-        groups[at].entries.push((delivery, done));
-    }
-    groups
-}
-
-/// Positions and errors of the replies that Redis refused.
-fn parse_refused(answer: &[redis::Value]) -> RedisResult<HashMap<u32, String>> {
-    answer
-        .chunks_exact(2)
-        .map(|pair| {
-            Ok((
-                redis::from_redis_value(pair[0].clone())?,
-                redis::from_redis_value(pair[1].clone())?,
-            ))
-        })
-        .collect()
 }

@@ -13,9 +13,8 @@ use redis::RedisResult;
 use redis::aio::MultiplexedConnection;
 use tracing::{error, warn};
 
-use super::crew::Messages;
 use super::recovery;
-use super::running::{LeftNotes, Running, Suspect};
+use super::running::{LeftNotes, LoneRun, Running, Suspect};
 use super::taker::Taker;
 use crate::crash_point::crash_point;
 use crate::model::DeliveryId;
@@ -81,7 +80,11 @@ impl Taker {
             let entries = recovery::open_entries(connection, &self.settings.keys, *batch).await?;
             for (id, _) in entries.open {
                 if !suspects.iter().any(|known| known.id == id) {
-                    suspects.push(Suspect { id, deaths: 0 });
+                    suspects.push(Suspect {
+                        id,
+                        deaths: 0,
+                        read: false,
+                    });
                 }
             }
         }
@@ -101,20 +104,19 @@ impl Taker {
     async fn run_suspects(&mut self, connection: &mut MultiplexedConnection) -> RedisResult<()> {
         while let Some((index, suspect)) = self.next_suspect() {
             if !self.takeover.started {
-                let batch = (suspect.id.boot, suspect.id.batch);
-                let entries =
-                    recovery::open_entries(connection, &self.settings.keys, batch).await?;
-                let message = entries.open.into_iter().find(|(id, _)| *id == suspect.id);
-                if let Some((id, message)) = message {
+                let keys = &self.settings.keys;
+                let message = recovery::open_entry(connection, keys, suspect.id).await?;
+                if let Some(message) = message {
                     crash_point("in recovery");
                     self.takeover.started = true;
-                    self.run_alone(index, suspect, entries.list, (id, message))
-                        .await;
+                    self.run_alone(index, suspect, message).await;
                 }
             }
             if self.takeover.started {
                 self.wait_until_idle(connection).await?;
                 if self.is_stopped() {
+                    // A stop is no death: the count before it stands.
+                    self.takeover.running.note_lone_run(index, suspect);
                     return Ok(());
                 }
                 self.takeover.started = false;
@@ -132,35 +134,26 @@ impl Taker {
         suspects.front().copied().filter(|_| !self.is_stopped())
     }
 
-    async fn run_alone(
-        &mut self,
-        index: usize,
-        mut suspect: Suspect,
-        list: String,
-        (id, message): (DeliveryId, Vec<u8>),
-    ) {
-        let condemned = suspect.deaths >= MAX_DEATHS;
-        let unread = suspect.deaths > MAX_DEATHS;
-        suspect.deaths += 1;
+    async fn run_alone(&self, index: usize, mut suspect: Suspect, message: Vec<u8>) {
+        let (deaths, unread) = (suspect.deaths, !suspect.read);
         // Counted before it runs, and struck out when it has done no harm.
+        suspect.deaths += 1;
         self.takeover.running.note_lone_run(index, suspect);
-        if condemned {
-            error!(
-                deaths = suspect.deaths - 1,
-                "a request ended the process each time it ran: it becomes a dead letter"
-            );
-            let disposition = self.crew.handler().condemn(&message, unread);
-            self.crew
-                .settle_unworked(list, id, message.len(), disposition);
-        } else {
-            let alone = Messages {
-                list,
-                entries: usize::MAX,
-                all_open: usize::MAX,
-                open: vec![(id, message)],
-            };
-            self.crew.work(alone, true).await;
+        let keys = &self.settings.keys;
+        let list = keys.batch(suspect.id.boot, suspect.id.batch);
+        if deaths < MAX_DEATHS {
+            let lone = LoneRun::new(Arc::clone(&self.takeover.running), index, suspect);
+            self.crew.work_alone(list, lone, message);
+            return;
         }
+        error!(
+            deaths,
+            "a request ended the process each time it ran: it becomes a dead letter"
+        );
+        let handler = self.crew.handler();
+        let disposition = handler.condemn(&suspect.id, &message, unread).await;
+        self.crew
+            .settle_unworked(list, suspect.id, message.len(), disposition);
     }
 
     async fn run_left_lists(&mut self, connection: &mut MultiplexedConnection) -> RedisResult<()> {
@@ -180,7 +173,7 @@ impl Taker {
                 lists.pop_front();
             }
             crash_point("in recovery");
-            self.crew.work(messages, true).await;
+            self.work(connection, messages, true).await?;
         }
         Ok(())
     }

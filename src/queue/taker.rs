@@ -4,6 +4,7 @@
 //! it. The blocking command waits for a second at most, and the taker looks
 //! at the stop flag in between.
 
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -53,6 +54,8 @@ pub(super) struct Taker {
     bloated: bool,
     /// Whether the queue has been ours at all.
     owned: bool,
+    /// Whether the fence of this run was ever up.
+    fenced: bool,
 }
 
 /// The answer of the taking script.
@@ -94,6 +97,7 @@ impl Taker {
             drained: false,
             bloated: false,
             owned: false,
+            fenced: false,
         }
     }
 
@@ -112,11 +116,12 @@ impl Taker {
         let mut connection = self.link.connect().await?;
         self.drained = false;
         self.bloated = false;
-        // Before anything else: is the queue ours?
+        self.put_up_fence(&mut connection).await?;
+        self.resume(&mut connection).await?;
+        // Before anything is taken: is the queue ours?
         if !self.renew(&mut connection).await? {
             return Ok(());
         }
-        self.resume(&mut connection).await?;
         self.take_over(&mut connection).await?;
         while let Some(room) = self.wait_for_room(&mut connection).await? {
             let block = self.drained;
@@ -131,7 +136,7 @@ impl Taker {
                     if !messages.open.is_empty() {
                         crash_point("after move");
                     }
-                    self.crew.work(messages, false).await;
+                    self.work(&mut connection, messages, false).await?;
                     if self.bloated {
                         return Ok(());
                     }
@@ -152,9 +157,56 @@ impl Taker {
             let batch = (self.settings.keys.boot(), number);
             let messages = recovery::open_entries(connection, &self.settings.keys, batch).await?;
             self.unanswered = None;
-            self.crew.work(messages, false).await;
+            self.work(connection, messages, false).await?;
         }
         Ok(())
+    }
+
+    /// Before anything else on a connection: from then on nothing that an
+    /// earlier run had sent has an effect. Again on each one, because a Redis
+    /// that went back in time has the fence of an earlier run; but not over a
+    /// run that this store does not know: that is a daemon on a copy of it.
+    async fn put_up_fence(&mut self, connection: &mut MultiplexedConnection) -> RedisResult<()> {
+        let keys = &self.settings.keys;
+        if self.fenced {
+            let standing: Option<String> = redis::cmd("GET")
+                .arg(&keys.fence)
+                .query_async(connection)
+                .await?;
+            if standing.is_some_and(|run| !keys.knows(&run)) {
+                return Ok(());
+            }
+        }
+        redis::cmd("EVAL")
+            .arg(scripts::FENCE)
+            .arg(1)
+            .arg(&keys.fence)
+            .arg(keys.run())
+            .exec_async(connection)
+            .await?;
+        self.fenced = true;
+        Ok(())
+    }
+
+    /// Works on messages until their fast work is over, and keeps the queue
+    /// meanwhile.
+    pub(super) async fn work(
+        &mut self,
+        connection: &mut MultiplexedConnection,
+        messages: Messages,
+        redelivered: bool,
+    ) -> RedisResult<()> {
+        let crew = self.crew.clone();
+        let mut work = pin!(crew.work(messages, redelivered));
+        let mut renewed = Ok(());
+        loop {
+            tokio::select! {
+                () = &mut work => return renewed,
+                () = sleep(RENEW), if renewed.is_ok() => {
+                    renewed = self.renew(connection).await.map(|_| ());
+                }
+            }
+        }
     }
 
     /// Takes the queue, or keeps it, without taking anything off it. `false`
@@ -239,7 +291,6 @@ impl Taker {
         Messages {
             list: self.settings.keys.batch(boot, batch),
             entries: count,
-            all_open: count,
             open: open.collect(),
         }
     }
@@ -258,20 +309,22 @@ impl Taker {
         }
         pipe.cmd("EVAL")
             .arg(scripts::TAKE)
-            .arg(6)
+            .arg(7)
             .arg(&keys.queue)
             .arg(&keys.taking)
             .arg(keys.batch(keys.boot(), batch))
             .arg(&keys.lists)
             .arg(&keys.dead)
             .arg(&keys.owner)
+            .arg(&keys.fence)
             .arg(room.messages.min(MAX_BATCH))
             .arg(room.bytes.min(MAX_BATCH_BYTES))
             .arg(self.settings.max_message_size)
             .arg(self.crew.handler().over_long_prefix())
             .arg(DEAD_LETTER_CAP)
             .arg(&keys.store_id)
-            .arg(OWNER_TTL.as_secs());
+            .arg(OWNER_TTL.as_secs())
+            .arg(keys.run());
         pipe
     }
 

@@ -11,7 +11,7 @@ use crate::value::Value;
 pub const OVER_LONG: &str = "the message is longer than max_message_size";
 
 /// Reason for a reply that Redis did not take.
-const UNDELIVERABLE: &str = "the reply could not be delivered: its list is of another type";
+const UNDELIVERABLE: &str = "the reply could not be delivered: its list is of another type, or not ours to write, or the reply too long for Redis";
 
 /// Reason for a message that is not run any more.
 pub const DEADLY: &str = "the daemon ended each time it ran this request: it is not run any more";
@@ -104,6 +104,16 @@ impl DeadLetter {
 pub fn over_long_prefix(now: Timestamp) -> String {
     format!(
         "{{\"reason\": \"{OVER_LONG}\", \"time\": \"{}\", \"length\": ",
+        iso(now)
+    )
+}
+
+/// The entry for a reply that Redis refused, up to its id: what follows is the
+/// id in JSON and a closing brace.
+#[must_use]
+pub fn undeliverable_prefix(now: Timestamp) -> String {
+    format!(
+        "{{\"reason\": \"{UNDELIVERABLE}\", \"time\": \"{}\", \"length\": 0, \"id\": ",
         iso(now)
     )
 }

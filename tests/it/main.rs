@@ -15,6 +15,8 @@ mod password_cost;
 mod races;
 mod readme;
 mod redis_access;
+#[path = "../common/redis_process.rs"]
+mod redis_process;
 mod secrecy;
 mod sled_files;
 mod smoke;

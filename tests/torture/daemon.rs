@@ -157,8 +157,12 @@ impl Process {
         self.child.wait().unwrap()
     }
 
-    /// How it ended on its own.
+    /// How it ended on its own, when all it had to say is in the log.
     pub fn wait(mut self) -> ExitStatus {
+        if !self.ledger.wait(PATIENCE, |_| self.has_ended()) {
+            self.ledger.disagree("the daemon did not end");
+            self.end();
+        }
         self.child.wait().unwrap()
     }
 

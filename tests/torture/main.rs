@@ -20,6 +20,8 @@ mod model;
 mod options;
 mod proxy;
 mod random;
+#[path = "../common/redis_process.rs"]
+mod redis_process;
 mod report;
 mod server;
 mod setup;

@@ -5,7 +5,7 @@ use std::io::{self, Read as _, Write as _};
 use std::net::Shutdown;
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Condvar, Mutex, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 
 use tempfile::TempDir;
 
@@ -18,6 +18,8 @@ pub enum Flow {
     /// Thrown away, and all that follows on the same connection: a stream
     /// with a hole would be another protocol.
     Drop,
+    /// The next bytes are thrown away, and the connection with them.
+    Cut,
 }
 
 /// The two directions.
@@ -25,11 +27,14 @@ pub enum Flow {
 pub struct Flows {
     pub to_redis: Flow,
     pub to_daemon: Flow,
+    /// Whether Redis does not learn that the daemon has closed a connection.
+    pub loses_end: bool,
 }
 
 pub const PASS: Flows = Flows {
     to_redis: Flow::Pass,
     to_daemon: Flow::Pass,
+    loses_end: false,
 };
 
 pub struct Proxy {
@@ -117,11 +122,18 @@ fn pump(
     let mut broken = false;
     loop {
         let length = from.read(&mut buffer).unwrap_or(0);
-        broken |= !gate.lets_pass(direction);
+        let flow = gate.wait(direction);
+        broken |= flow == Flow::Drop;
         if length == 0 {
-            // Half-open for as long as it is silent: only now does the other
-            // side learn that this one is gone.
+            // Half-open for as long as it is silent, or for good.
+            if gate.loses_end() {
+                return Ok(());
+            }
             return to.shutdown(Shutdown::Write);
+        }
+        if flow == Flow::Cut {
+            from.shutdown(Shutdown::Both)?;
+            return to.shutdown(Shutdown::Both);
         }
         if !broken {
             to.write_all(&buffer[..length])?;
@@ -131,22 +143,28 @@ fn pump(
 
 impl Gate {
     fn set(&self, flows: Flows) {
-        let mut now = self.flows.lock().unwrap_or_else(PoisonError::into_inner);
-        *now = flows;
+        *self.flows() = flows;
         self.changed.notify_all();
     }
 
-    /// Waits while the flow is held; whether the bytes are to go on.
-    fn lets_pass(&self, direction: Direction) -> bool {
-        let flows = self.flows.lock().unwrap_or_else(PoisonError::into_inner);
+    /// Waits while the flow is held; what it is then.
+    fn wait(&self, direction: Direction) -> Flow {
         let flow = |flows: &Flows| match direction {
             Direction::ToRedis => flows.to_redis,
             Direction::ToDaemon => flows.to_daemon,
         };
         let flows = self
             .changed
-            .wait_while(flows, |flows| flow(flows) == Flow::Hold)
+            .wait_while(self.flows(), |flows| flow(flows) == Flow::Hold)
             .unwrap_or_else(PoisonError::into_inner);
-        flow(&flows) == Flow::Pass
+        flow(&flows)
+    }
+
+    fn loses_end(&self) -> bool {
+        self.flows().loses_end
+    }
+
+    fn flows(&self) -> MutexGuard<'_, Flows> {
+        self.flows.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

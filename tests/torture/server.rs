@@ -1,12 +1,13 @@
 //! A redis-server of its own, on a unix socket in a folder of its own.
 
-use std::io::{BufRead as _, BufReader};
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::process::Child;
 use std::time::Duration;
 
 use rustix::process::{Pid, Signal, kill_process};
 use tempfile::TempDir;
+
+use crate::redis_process;
 
 /// What Redis keeps over its death.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -73,25 +74,15 @@ fn spawn(folder: &Path, persistence: Persistence) -> Child {
         Persistence::Nothing => "no",
         Persistence::Everything => "yes",
     };
-    let mut child = Command::new("redis-server")
-        .args(["--port", "0", "--unixsocket", "redis.sock", "--dir", "."])
-        .args(["--save", "", "--appendfsync", "always"])
-        .args(["--appendonly", append])
-        .current_dir(folder)
-        .stdin(Stdio::null())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::null())
-        .spawn()
-        .expect("redis-server is needed: `make test` and `make torture` install it");
-    let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
-    let ready = lines
-        .by_ref()
-        .map_while(Result::ok)
-        .any(|line| line.to_lowercase().contains("ready to accept connections"));
-    assert!(ready, "redis-server ended before it was ready");
-    // Its pipe must not fill up.
-    std::thread::spawn(move || lines.map_while(Result::ok).for_each(drop));
-    child
+    let options = [
+        "--save",
+        "",
+        "--appendfsync",
+        "always",
+        "--appendonly",
+        append,
+    ];
+    redis_process::start(folder, options)
 }
 
 impl Drop for Server {

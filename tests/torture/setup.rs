@@ -142,6 +142,8 @@ impl Setup {
             .into_iter()
             .filter(|key| *key == self.queue || key.starts_with(&under_way))
             .filter(|key| !lasting.contains(key))
+            // The fence of the run that is on.
+            .filter(|key| !key.starts_with(&format!("{}:run:", self.queue)))
             .collect();
         let running = std::fs::read(self.home.workdir().join("running")).unwrap();
         if running.iter().any(|byte| *byte != 0) {

@@ -17,7 +17,7 @@ use std::sync::Arc;
 use async_trait::async_trait;
 
 pub use self::open::OpenError;
-pub use self::writer::{MAX_GROUP, Progress};
+pub use self::writer::Progress;
 use self::{group::Group, lookup::Lookup as _, writer::Writer};
 use super::{
     NewSession, NewUser, Outcome, PasswordWitness, Result, Store, StoreError, SweepStep, Witness,

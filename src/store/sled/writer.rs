@@ -24,7 +24,7 @@ use crate::store::{Result, StoreError};
 
 /// Most operations in one group: sled 0.34 was seen to hang with 2,000
 /// transactions between two flushes, never with 1,000 or fewer.
-pub const MAX_GROUP: usize = 256;
+const MAX_GROUP: usize = 256;
 
 /// Pause after which outcomes are removed without an operation to go with.
 const FORGET_WHEN_IDLE: Duration = Duration::from_millis(200);

@@ -5,6 +5,7 @@ mod crash;
 mod lost_answers;
 mod panics;
 mod redis_away;
+mod refused_replies;
 mod shutdown;
 mod start;
 mod systemd;

@@ -88,7 +88,10 @@ fn a_restart_of_redis_under_load_loses_no_request() {
 fn a_restart_of_redis_while_idle_is_one_outage_in_the_log() {
     let mut redis = RedisServer::start();
     let (mut daemon, socket) = heard(&redis);
-    redis.client().call("get_users", json!({})).ok();
+    let mut client = redis.client();
+    client.call("get_users", json!({})).ok();
+    // When Redis answers this, it has sent the settler's answer, too.
+    let _: String = redis::cmd("PING").query(&mut client.redis).unwrap();
     let gone = Instant::now();
     redis.kill();
     assert_tries_without_spinning(&socket, gone);
@@ -195,4 +198,54 @@ fn a_queue_of_another_type_is_waited_out() {
     client.assert_nothing_left();
     assert_one_outage_in_log(&daemon);
     assert_eq!(daemon.count_in_log("WRONGTYPE"), 1, "{}", daemon.log());
+}
+
+/// Redis refuses only the first write of a script when it is short of memory.
+/// Ours began with one that may grow, and a queue that had filled Redis while
+/// nobody served stood for ever.
+#[test]
+fn a_queue_that_has_filled_redis_is_drained() {
+    let redis = RedisServer::start();
+    let mut client = redis.client();
+    let _: () = redis::cmd("CONFIG")
+        .arg(&["SET", "maxmemory", "3mb", "maxmemory-policy", "noeviction"])
+        .query(&mut client.redis)
+        .unwrap();
+    let request =
+        |id: usize| json!({"action": "user.get_user_by_session", "id": id, "args": ["x"]});
+    let accepted = (1..)
+        .take_while(|id| {
+            let pushed: redis::RedisResult<()> = redis::cmd("RPUSH")
+                .arg(QUEUE)
+                .arg(request(*id).to_string())
+                .query(&mut client.redis);
+            pushed.is_ok()
+        })
+        .count();
+    assert!(accepted > 100, "{accepted}");
+
+    let mut daemon = Daemon::start(&redis, &[]);
+    for id in 1..=accepted {
+        client.raw_reply(&id.to_string());
+    }
+    assert!(daemon.stop().success());
+    client.assert_nothing_left();
+}
+
+/// The fence of an earlier run stood in the snapshot, and shut the daemon out of
+/// its own queue until it was started again.
+#[test]
+fn a_redis_that_goes_back_to_an_earlier_run_is_served() {
+    let mut redis = RedisServer::with(&["--save", ""]);
+    let mut daemon = Daemon::start(&redis, &[]);
+    redis.client().call("get_users", json!({})).ok();
+    let _: () = redis::cmd("SAVE").query(&mut redis.connection()).unwrap();
+
+    daemon.kill();
+    daemon.restart();
+    redis.client().call("get_users", json!({})).ok();
+    redis.kill();
+    redis.restart();
+    redis.client().call("get_users", json!({})).ok();
+    assert!(daemon.stop().success());
 }

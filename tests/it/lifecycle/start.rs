@@ -4,6 +4,7 @@ use std::collections::HashMap;
 use std::fs;
 use std::os::unix::process::ExitStatusExt as _;
 use std::path::Path;
+use std::process::Command;
 use std::sync::Arc;
 
 use serde_json::json;
@@ -163,4 +164,28 @@ fn read_files(folder: &Path) -> HashMap<String, Vec<u8>> {
             (name, fs::read(entry.path()).unwrap())
         })
         .collect()
+}
+
+/// They have one store id, and so one claim: without the fence they would take
+/// each other's lists for their own.
+#[test]
+fn beside_a_daemon_on_a_copy_of_its_workdir_the_first_is_shut_out() {
+    let redis = RedisServer::start();
+    let mut first = Daemon::start(&redis, &[]);
+    assert!(first.stop().success());
+    let copy = Arc::new(tempfile::tempdir().unwrap());
+    let copied = Command::new("cp")
+        .arg("-r")
+        .args([first.workdir(), copy.path().join("workdir")])
+        .status();
+    assert!(copied.unwrap().success());
+
+    first.restart();
+    redis.client().call("get_users", json!({})).ok();
+    let _second = Daemon::start_in(copy, &redis, &[("DEVICE_ID", "second")]);
+    first.wait_for_log("by another run of this store");
+    for _ in 0..20 {
+        let reply = redis.client().call("get_users", json!({}));
+        assert_eq!(reply.0["origin"], "second");
+    }
 }

@@ -147,7 +147,11 @@ impl Client {
         let keys: Vec<String> = self.redis.keys("*").unwrap();
         let left: Vec<_> = keys
             .iter()
-            .filter(|key| *key != &format!("{QUEUE}:dead") && !key.ends_with(":owner"))
+            .filter(|key| {
+                *key != &format!("{QUEUE}:dead")
+                    && !key.ends_with(":owner")
+                    && !key.contains(":run:")
+            })
             .collect();
         assert!(left.is_empty(), "{left:?}");
     }

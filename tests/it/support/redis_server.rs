@@ -1,13 +1,13 @@
 //! A redis-server of its own.
 
-use std::io::{BufRead as _, BufReader};
 use std::path::PathBuf;
-use std::process::{Child, Command, Stdio};
+use std::process::Child;
 
 use rustix::process::{Pid, Signal, kill_process};
 use tempfile::TempDir;
 
 use super::Client;
+use crate::redis_process;
 
 pub struct RedisServer {
     folder: TempDir,
@@ -36,7 +36,7 @@ impl RedisServer {
     pub fn with(options: &[&str]) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let options: Vec<_> = options.iter().map(ToString::to_string).collect();
-        let child = spawn(&folder, &options);
+        let child = redis_process::start(folder.path(), &options);
         Self {
             folder,
             options,
@@ -81,29 +81,8 @@ impl RedisServer {
 
     /// Starts it again on the same socket, with what it had persisted.
     pub fn restart(&mut self) {
-        self.child = spawn(&self.folder, &self.options);
+        self.child = redis_process::start(self.folder.path(), &self.options);
     }
-}
-
-fn spawn(folder: &TempDir, options: &[String]) -> Child {
-    let mut child = Command::new("redis-server")
-        .args(["--port", "0", "--unixsocket", "redis.sock", "--dir", "."])
-        .args(options)
-        .current_dir(folder.path())
-        .stdin(Stdio::null())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::null())
-        .spawn()
-        .expect("redis-server is needed for this test: `make test` installs it");
-    let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
-    let ready = lines
-        .by_ref()
-        .map_while(Result::ok)
-        .any(|line| line.to_lowercase().contains("ready to accept connections"));
-    assert!(ready, "redis-server ended before it was ready");
-    // Its pipe must not fill up.
-    std::thread::spawn(move || lines.map_while(Result::ok).for_each(drop));
-    child
 }
 
 impl Drop for RedisServer {

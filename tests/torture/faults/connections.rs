@@ -42,7 +42,7 @@ impl Station {
     }
 
     /// The daemon's connection that waits on the queue, if one does.
-    fn waiting(&mut self, moment: Moment) -> Option<Client> {
+    pub fn waiting(&mut self, moment: Moment) -> Option<Client> {
         let tries = if moment == Moment::Waiting { 2_000 } else { 1 };
         (0..tries).find_map(|_| {
             let mut clients = self.daemons_clients();

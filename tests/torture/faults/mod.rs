@@ -84,6 +84,11 @@ pub const FAULTS: &[Fault] = &[
         run: connections::sigstop,
     },
     Fault {
+        name: "cut",
+        title: "a connection cut with an answer or a command on its way",
+        run: proxied::cut,
+    },
+    Fault {
         name: "silence-late",
         title: "a proxy that goes silent, then delivers late what it held",
         run: proxied::delivers,

@@ -1,10 +1,10 @@
-//! The way to Redis falls silent.
+//! The way to Redis falls silent, or is cut.
 
 use std::time::Duration;
 
 use super::{Context, Told};
 use crate::proxy::{Flow, Flows, PASS};
-use crate::stations;
+use crate::stations::{self, Moment};
 
 /// A silent direction, or both.
 const SILENCES: &[(bool, bool)] = &[(true, false), (false, true), (true, true)];
@@ -29,7 +29,9 @@ fn silence(context: &mut Context, end: Flow) -> Told {
     let hits = stations::run(context, (stations, times), true, |station, _| {
         let proxy = station.proxy.as_ref().unwrap();
         let (to_redis, to_daemon) = *station.random.pick(SILENCES);
+        let loses_end = station.random.chance(50);
         let flows = |silent: Flow| Flows {
+            loses_end,
             to_redis: if to_redis { silent } else { Flow::Pass },
             to_daemon: if to_daemon { silent } else { Flow::Pass },
         };
@@ -54,6 +56,35 @@ fn silence(context: &mut Context, end: Flow) -> Told {
         amount: hits.to_string(),
         notes: format!(
             "7 to 11 s, one direction or both, present connections or all; {}",
+            context.slowest()
+        ),
+    }
+}
+
+/// A connection ends when Redis has done what it was asked for and its answer
+/// is on its way, or when a command is.
+pub fn cut(context: &mut Context) -> Told {
+    let times = context.amount(1_000, 20);
+    let hits = stations::run(context, (4, times), true, |station, moment| {
+        let answer = station.random.chance(75);
+        let cut = |direction: bool| if direction { Flow::Cut } else { Flow::Pass };
+        let flows = Flows {
+            to_redis: cut(!answer),
+            to_daemon: cut(answer),
+            loses_end: false,
+        };
+        if moment == Moment::Waiting {
+            // The next answer is that of the take which the requests end.
+            station.waiting(moment);
+        }
+        let proxy = station.proxy.as_ref().unwrap();
+        proxy.set(flows, PASS);
+        true
+    });
+    Told {
+        amount: hits.to_string(),
+        notes: format!(
+            "three in four with the answer on its way; {}",
             context.slowest()
         ),
     }
