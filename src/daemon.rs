@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail};
+use chrono::TimeDelta;
 use secrecy::{ExposeSecret as _, SecretString};
 use tokio::sync::watch;
 use tracing::{debug, info, warn};
@@ -18,6 +19,7 @@ use crate::credentials::{Argon2Parameters, Credentials, Hasher, Throttle, Vault}
 use crate::dispatch::{Dispatcher, Parts, Policy, Turns};
 use crate::keyring::Keyring;
 use crate::lifecycle::{self, Termination};
+use crate::model::SessionLimits;
 use crate::queue::{self, Connector, Handler, Keys, Running, Settings, Status, Worker};
 use crate::store::Store;
 use crate::store::sled::SledStore;
@@ -74,7 +76,10 @@ pub async fn serve(config: &Config) -> Result<()> {
     let settings = settings(config, workdir.store_id(), runs.clone())?;
     let handler = Arc::clone(&dispatcher) as Arc<dyn Handler>;
     let worker = Worker::start(settings, handler, running, left);
-    let sweeper = tokio::spawn(sweep(Arc::clone(&store) as Arc<dyn Store>));
+    let sweeper = tokio::spawn(sweep(
+        Arc::clone(&store) as Arc<dyn Store>,
+        session_limits(config)?,
+    ));
     let informer = tokio::spawn(lifecycle::keep_systemd_informed(worker.status()));
     info!(
         workdir = ?workdir.path(),
@@ -170,6 +175,7 @@ fn world(config: &Config, store: Arc<dyn Store>, vault: Vault) -> Result<World> 
             vault,
             Throttle::new(config.throttle.failures),
             Arc::clone(&clock),
+            session_limits(config)?,
         )?,
         store,
         clock,
@@ -179,6 +185,14 @@ fn world(config: &Config, store: Arc<dyn Store>, vault: Vault) -> Result<World> 
             min_password_length: password.min_length,
             max_password_length: password.max_length,
         },
+    })
+}
+
+fn session_limits(config: &Config) -> Result<SessionLimits> {
+    let limit = |duration: Option<Duration>| duration.map(TimeDelta::from_std).transpose();
+    Ok(SessionLimits {
+        max_lifetime: limit(config.session.max_lifetime)?,
+        idle_timeout: limit(config.session.idle_timeout)?,
     })
 }
 
@@ -212,11 +226,11 @@ fn settings(config: &Config, store_id: &str, runs: Vec<[u8; 16]>) -> Result<Sett
 }
 
 /// Removes dead sessions for as long as the daemon runs.
-async fn sweep(store: Arc<dyn Store>) {
+async fn sweep(store: Arc<dyn Store>, limits: SessionLimits) {
     let mut after = None;
     loop {
         match store
-            .sweep_sessions(after, SWEEP_STEP, SystemClock.now())
+            .sweep_sessions(after, SWEEP_STEP, limits.at(SystemClock.now()))
             .await
         {
             Ok(step) => {

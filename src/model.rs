@@ -3,6 +3,8 @@
 
 use std::fmt;
 
+use chrono::TimeDelta;
+
 use crate::clock::Timestamp;
 
 /// Number of a user: from 1, without gaps, never used again.
@@ -135,6 +137,35 @@ pub struct Session {
     pub created_at: Timestamp,
     /// From this moment on it authenticates nobody; `None` is never.
     pub expires_at: Option<Timestamp>,
+    /// When it was last used, as far as it was noted: exactly only where idle
+    /// sessions end.
+    pub used_at: Timestamp,
+}
+
+/// By what a session is judged: the time, and how long any session lasts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct SessionRules {
+    /// The time.
+    pub now: Timestamp,
+    /// How long.
+    pub limits: SessionLimits,
+}
+
+/// How long any session lasts, whatever it was promised.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct SessionLimits {
+    /// Since it was made; `None`: for ever.
+    pub max_lifetime: Option<TimeDelta>,
+    /// Since its last use; `None`: for ever.
+    pub idle_timeout: Option<TimeDelta>,
+}
+
+impl SessionLimits {
+    /// These limits, at this time.
+    #[must_use]
+    pub const fn at(self, now: Timestamp) -> SessionRules {
+        SessionRules { now, limits: self }
+    }
 }
 
 impl Session {
@@ -148,10 +179,10 @@ impl Session {
             .collect()
     }
 
-    /// Whether the session authenticates `user` at `now`.
+    /// Whether the session authenticates `user`.
     #[must_use]
-    pub fn is_valid(&self, user: &User, now: Timestamp) -> bool {
-        self.belongs_to(user) && !self.is_expired(now)
+    pub fn is_valid(&self, user: &User, rules: &SessionRules) -> bool {
+        self.belongs_to(user) && !self.is_expired(rules)
     }
 
     /// Whether the user still stands behind the session: the same user, and
@@ -163,8 +194,14 @@ impl Session {
 
     /// Whether its time is over.
     #[must_use]
-    pub fn is_expired(&self, now: Timestamp) -> bool {
-        self.expires_at.is_some_and(|at| at <= now)
+    pub fn is_expired(&self, rules: &SessionRules) -> bool {
+        let SessionRules { now, limits } = rules;
+        let over = |since: Timestamp, limit: Option<TimeDelta>| {
+            limit.is_some_and(|limit| *now - since >= limit)
+        };
+        self.expires_at.is_some_and(|at| at <= *now)
+            || over(self.created_at, limits.max_lifetime)
+            || over(self.used_at, limits.idle_timeout)
     }
 }
 

@@ -96,7 +96,7 @@ async fn authenticate(
             answer()
         }
         Verdict::MissingCode => Ok(answer(Reason::MissingCode, details)),
-        Verdict::Throttled(seconds) => Ok(Output::throttled(
+        Verdict::Throttled { seconds, .. } => Ok(Output::throttled(
             answer(Reason::InvalidCredentials, details),
             seconds,
         )),

@@ -39,7 +39,7 @@ impl Action for DeleteSession {
             .store
             .delete_session(
                 &token_hash(&token),
-                world.clock.now(),
+                world.credentials.session_rules(),
                 call.outcome(|deleted| Output::Flag(*deleted))?,
             )
             .await?;

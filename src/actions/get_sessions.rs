@@ -39,9 +39,9 @@ impl Action for GetSessions {
             .session(&token)
             .await?
             .ok_or(Error::InvalidSession)?;
-        let now = world.clock.now();
+        let rules = world.credentials.session_rules();
         let mut sessions = world.store.sessions_of(&user).await?;
-        sessions.retain(|session| !session.is_expired(now));
+        sessions.retain(|session| !session.is_expired(&rules));
         sessions.sort_by_key(|session| (session.created_at, session.token));
         Ok(Output::sessions(&sessions, &current))
     }

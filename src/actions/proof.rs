@@ -28,7 +28,7 @@ pub(super) async fn prove(
             Err(Error::InvalidCode)
         }
         Verdict::MissingCode => Err(Error::MissingCode),
-        Verdict::Throttled(seconds) => Err(Error::Throttled(seconds)),
+        Verdict::Throttled { seconds, .. } => Err(Error::Throttled(seconds)),
     }
 }
 
@@ -54,7 +54,7 @@ pub(super) async fn authorize(
             Err(Error::InvalidExecutor)
         }
         Verdict::MissingCode => Err(Error::InvalidExecutor),
-        Verdict::Throttled(seconds) => Err(Error::Throttled(seconds)),
+        Verdict::Throttled { seconds, .. } => Err(Error::Throttled(seconds)),
     }
 }
 

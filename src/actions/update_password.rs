@@ -66,7 +66,7 @@ impl Action for UpdatePassword {
                     return answer();
                 }
                 Verdict::MissingCode => return Ok(Output::Flag(false)),
-                Verdict::Throttled(seconds) => {
+                Verdict::Throttled { seconds, .. } => {
                     return Ok(Output::throttled(Output::Flag(false), seconds));
                 }
             };

@@ -14,6 +14,7 @@ mod vault;
 
 use std::sync::Arc;
 
+use chrono::TimeDelta;
 use secrecy::{ExposeSecret as _, SecretString};
 
 pub use self::error::HasherError;
@@ -26,9 +27,15 @@ pub use self::vault::Vault;
 use crate::clock::{Clock, Timestamp};
 use crate::error::Error;
 use crate::model::{
-    Attempted, CodeHash, Failures, NameHash, PasswordRecord, SecondFactor, Session, TokenHash, User,
+    Attempted, CodeHash, Failures, NameHash, PasswordRecord, SecondFactor, Session, SessionLimits,
+    SessionRules, TokenHash, User,
 };
 use crate::store::{Outcome, PasswordWitness, Store, StoreError};
+
+/// How often within an idle time-out the use of a session is noted…
+const USE_NOTED_TIMES: i32 = 20;
+/// …and how rarely at most.
+const LONGEST_USE_STEP: TimeDelta = TimeDelta::seconds(60);
 
 /// Checks credentials against the store.
 pub struct Credentials {
@@ -37,6 +44,7 @@ pub struct Credentials {
     vault: Vault,
     throttle: Throttle,
     clock: Arc<dyn Clock>,
+    session_limits: SessionLimits,
     /// What the password of an unknown user is checked against.
     nobody: PasswordRecord,
 }
@@ -55,7 +63,12 @@ pub enum Verdict {
     InvalidCode(Failure),
     /// Not even tried: too many failures before. To be tried again in so many
     /// seconds.
-    Throttled(u64),
+    Throttled {
+        /// Whose name.
+        attempted: Attempted,
+        /// How long.
+        seconds: u64,
+    },
 }
 
 /// A user who has proved who it is, and the witness of it. Acting on the
@@ -72,7 +85,8 @@ pub struct Verified {
 /// A failed attempt, to be counted by [`Credentials::count`].
 #[derive(Debug)]
 pub struct Failure {
-    attempted: Attempted,
+    /// Whose name.
+    pub attempted: Attempted,
     at: Timestamp,
     _pass: Pass,
 }
@@ -107,6 +121,7 @@ impl Credentials {
         vault: Vault,
         throttle: Throttle,
         clock: Arc<dyn Clock>,
+        session_limits: SessionLimits,
     ) -> Result<Self, Error> {
         let nobody = hasher.parameters().unmatchable_record()?;
         Ok(Self {
@@ -115,6 +130,7 @@ impl Credentials {
             vault,
             throttle,
             clock,
+            session_limits,
             nobody,
         })
     }
@@ -141,11 +157,12 @@ impl Credentials {
             .await?;
         let (user, pass) = match entered {
             Ok(((user, _), pass)) => (user, pass),
-            Err(seconds) => return Ok(Verdict::Throttled(seconds)),
+            Err(((user, _), seconds)) => {
+                let attempted = attempted(user.as_ref(), hash);
+                return Ok(Verdict::Throttled { attempted, seconds });
+            }
         };
-        let attempted = user
-            .as_ref()
-            .map_or(Attempted::Nobody(hash), |user| Attempted::User(user.id));
+        let attempted = attempted(user.as_ref(), hash);
         let record = user.as_ref().map_or(&self.nobody, |user| &user.password);
         let right = self.hasher.verify(password, record).await?;
         let failure = |pass| Failure {
@@ -194,6 +211,12 @@ impl Credentials {
         Ok((user, failures))
     }
 
+    /// What the store keeps of a name that nobody has.
+    #[must_use]
+    pub fn name_hash(&self, username: &str) -> NameHash {
+        self.vault.name_hash(username)
+    }
+
     /// Counts a failed attempt, with what its request is answered.
     ///
     /// # Errors
@@ -212,8 +235,22 @@ impl Credentials {
     pub async fn session(&self, token: &SecretString) -> Result<Option<(Session, User)>, Error> {
         let hash = token_hash(token);
         let found = self.store.session(&hash).await?;
-        let now = self.clock.now();
-        Ok(found.filter(|(session, user)| session.is_valid(user, now)))
+        let rules = self.session_rules();
+        let found = found.filter(|(session, user)| session.is_valid(user, &rules));
+        if let (Some((session, _)), Some(timeout)) = (&found, rules.limits.idle_timeout) {
+            // Not at each use: it is a write.
+            let step = (timeout / USE_NOTED_TIMES).min(LONGEST_USE_STEP);
+            if rules.now - session.used_at >= step {
+                self.store.touch_session(&session.token, rules.now);
+            }
+        }
+        Ok(found)
+    }
+
+    /// By what sessions are judged now.
+    #[must_use]
+    pub fn session_rules(&self) -> SessionRules {
+        self.session_limits.at(self.clock.now())
     }
 
     /// Hashes a new password.
@@ -278,6 +315,10 @@ impl Credentials {
         }
         Ok(user)
     }
+}
+
+fn attempted(user: Option<&User>, hash: NameHash) -> Attempted {
+    user.map_or(Attempted::Nobody(hash), |user| Attempted::User(user.id))
 }
 
 /// The hash under which the store knows a session token.

@@ -89,7 +89,7 @@ impl Throttle {
         name: &str,
         mut read: impl FnMut() -> F,
         judge: impl Fn(&T) -> (Failures, Timestamp),
-    ) -> Result<Result<(T, Pass), u64>, E>
+    ) -> Result<Result<(T, Pass), (T, u64)>, E>
     where
         F: Future<Output = Result<T, E>>,
     {
@@ -106,7 +106,7 @@ impl Throttle {
             let seen = read().await?;
             let (failures, now) = judge(&seen);
             if let Some(seconds) = self.wait_of(failures, now) {
-                return Ok(Err(seconds));
+                return Ok(Err((seen, seconds)));
             }
             let allowed = self.limit.saturating_sub(failures.count).max(1);
             match waiter.try_pass(decided, allowed) {

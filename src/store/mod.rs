@@ -19,8 +19,8 @@ use async_trait::async_trait;
 
 use crate::clock::Timestamp;
 use crate::model::{
-    Attempted, CodeUse, DeliveryId, Failures, NameHash, PasswordRecord, SecondFactor, Session,
-    TokenHash, User, UserId,
+    Attempted, CodeUse, DeliveryId, Failures, NameHash, PasswordRecord, Sealed, SecondFactor,
+    Session, SessionRules, TokenHash, User, UserId,
 };
 
 /// Why the store did not do what it was asked.
@@ -119,6 +119,48 @@ pub struct Outcome<T> {
 
 /// Makes a record out of an operation's result.
 pub type Record<T> = Box<dyn FnOnce(&T) -> Vec<u8> + Send>;
+
+/// What an operator changes of a user, who proves nothing.
+#[derive(Debug, Clone)]
+pub enum Amendment {
+    /// No second factor any more.
+    DropSecondFactor,
+    /// Another password; sessions end and failures are forgotten with it.
+    ResetPassword(PasswordRecord),
+    /// No sessions any more.
+    EndSessions,
+}
+
+/// Something sealed that was sealed anew, under another key.
+#[derive(Debug, Clone)]
+pub struct Resealed {
+    /// What it is.
+    pub item: SealedItem,
+    /// As it was read.
+    pub from: Vec<u8>,
+    /// As it is to be.
+    pub to: Vec<u8>,
+}
+
+/// Everything that is kept sealed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum SealedItem {
+    /// The key of the keyed hashes.
+    HashKey,
+    /// The secret of a user's second factor.
+    SecondFactor(UserId),
+    /// The outcome of a delivery.
+    Outcome(DeliveryId),
+}
+
+/// Secrets of second factors by user.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SecretsPage {
+    /// The secrets, sealed.
+    pub secrets: Vec<(UserId, Sealed)>,
+    /// Where the next page begins; `None` when this was the last.
+    pub next: Option<UserId>,
+}
 
 /// What one sweeping step did.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -230,18 +272,28 @@ pub trait Store: Send + Sync + 'static {
     async fn delete_session(
         &self,
         token: &TokenHash,
-        now: Timestamp,
+        rules: SessionRules,
         outcome: Option<Outcome<bool>>,
     ) -> Result<bool>;
 
+    /// Notes that a session was used. It does not wait: what a crash forgets
+    /// makes an idle session end a little sooner.
+    fn touch_session(&self, token: &TokenHash, at: Timestamp);
+
     /// Looks at up to `limit` sessions behind `after` and removes those that
-    /// have expired by `now` or whose user no longer stands behind them.
+    /// have expired or whose user no longer stands behind them.
     async fn sweep_sessions(
         &self,
         after: Option<TokenHash>,
         limit: usize,
-        now: Timestamp,
+        rules: SessionRules,
     ) -> Result<SweepStep>;
+
+    /// Forgets the failed attempts of a user, or under a name that nobody has.
+    async fn forget_failures(&self, attempted: Attempted) -> Result<()>;
+
+    /// Changes a user without a witness. `NoSuchUser` where there is none.
+    async fn amend_user(&self, username: &str, amendment: Amendment) -> Result<User>;
 
     /// The record that an operation left for a delivery.
     async fn outcome(&self, delivery: &DeliveryId) -> Result<Option<Vec<u8>>>;
@@ -258,4 +310,11 @@ pub trait Store: Send + Sync + 'static {
 
     /// Keeps it.
     async fn set_hash_key(&self, sealed: Vec<u8>) -> Result<()>;
+
+    /// Secrets of second factors among the `limit` users from `from` on.
+    async fn sealed_secrets(&self, from: UserId, limit: usize) -> Result<SecretsPage>;
+
+    /// Puts what was sealed anew into the place of what it was made of, where
+    /// that still stands there.
+    async fn reseal(&self, items: Vec<Resealed>) -> Result<()>;
 }

@@ -36,6 +36,15 @@ pub(super) fn field(config: &Config, path: &str) -> String {
         "max_message_size" => config.max_message_size.to_string(),
         "max_username_length" => config.max_username_length.to_string(),
         "max_id_length" => config.max_id_length.to_string(),
+        "secret_keys_file" => config
+            .secret_keys_file
+            .clone()
+            .unwrap()
+            .display()
+            .to_string(),
+        "session.max_lifetime" => format!("{:?}", config.session.max_lifetime),
+        "session.idle_timeout" => format!("{:?}", config.session.idle_timeout),
+        "session.revoke_on_password_change" => config.session.revoke_on_password_change.to_string(),
         "throttle.failures" => format!("{:?}", config.throttle.failures),
         "shutdown_timeout" => format!("{:?}", config.shutdown_timeout),
         "write_timeout" => format!("{:?}", config.write_timeout),
@@ -45,6 +54,10 @@ pub(super) fn field(config: &Config, path: &str) -> String {
         "password.threads" => config.password.threads.to_string(),
         "password.min_length" => config.password.min_length.to_string(),
         "password.max_length" => config.password.max_length.to_string(),
+        "password.blocklist_file" => {
+            let file = config.password.blocklist_file.clone();
+            file.unwrap().display().to_string()
+        }
         "log.level" => config.log.level.to_string(),
         "log.format" => format!("{:?}", config.log.format),
         other => panic!("{other} has no case: add its field here and a row to CASES"),
@@ -112,6 +125,11 @@ const CASES: &[Case] = &[
     ("max_id_length", "32", "32", &[]),
     ("shutdown_timeout", "3600", "3600s", &[]),
     ("write_timeout", "7", "7s", &[]),
+    ("secret_keys_file", "/etc/keys", "/etc/keys", &[]),
+    ("session.max_lifetime", "86400", "Some(86400s)", &[]),
+    ("session.idle_timeout", "600", "Some(600s)", &[]),
+    ("session.revoke_on_password_change", "true", "true", &[]),
+    ("password.blocklist_file", "/etc/list", "/etc/list", &[]),
     ("throttle.failures", "3", "3", &[]),
     ("password.memory_kib", "47104", "47104", &[]),
     ("password.iterations", "3", "3", &[]),
@@ -282,6 +300,7 @@ fn the_defaults_are_those_of_the_documentation() {
         threads: 1,
         min_length: 1,
         max_length: 4096,
+        blocklist_file: None,
     };
     assert_eq!(config.password, password);
     assert_eq!(config.log.level, tracing::Level::INFO);

@@ -9,11 +9,14 @@ use std::collections::HashMap;
 
 use crate::clock::Timestamp;
 use crate::model::{
-    Attempted, DeliveryId, Failures, NameHash, PasswordRecord, SecondFactor, Session, TokenHash,
-    User, UserId,
+    Attempted, DeliveryId, Failures, NameHash, PasswordRecord, SecondFactor, Session, SessionRules,
+    TokenHash, User, UserId,
 };
 use crate::store::sled::{lookup::Lookup, records};
-use crate::store::{NewSession, NewUser, Outcome, PasswordWitness, Result, StoreError, Witness};
+use crate::store::{
+    Amendment, NewSession, NewUser, Outcome, PasswordWitness, Resealed, Result, SealedItem,
+    StoreError, Witness,
+};
 
 /// Most names of nobody whose failures are kept.
 const MAX_ATTEMPTED: u64 = 1_000_000;
@@ -166,9 +169,7 @@ impl<'a> Group<'a> {
             None
         };
         if let Some(oldest) = oldest {
-            let last = self.failures(&oldest)?.last;
-            self.remove(records::attempt_time_key(last, &oldest));
-            self.remove(records::attempts_key(&oldest));
+            self.remove_attempted(&oldest)?;
         } else if before.count == 0 {
             self.put_number(records::ATTEMPTED_COUNT.into(), known + 1);
         }
@@ -178,6 +179,13 @@ impl<'a> Group<'a> {
         let now = before.and_one(at);
         self.put(records::attempt_time_key(now.last, name), Vec::new());
         self.put(records::attempts_key(name), records::encode_failures(now));
+        Ok(())
+    }
+
+    fn remove_attempted(&mut self, name: &NameHash) -> Result<()> {
+        let last = self.failures(name)?.last;
+        self.remove(records::attempt_time_key(last, name));
+        self.remove(records::attempts_key(name));
         Ok(())
     }
 
@@ -227,6 +235,7 @@ impl<'a> Group<'a> {
             generation: user.generation,
             created_at: new.created_at,
             expires_at: new.expires_at,
+            used_at: new.created_at,
         };
         let record = records::encode_session(&session)?;
         self.put_user_if_changed(&user)?;
@@ -261,14 +270,88 @@ impl<'a> Group<'a> {
     }
 
     /// Removes a session. `false` where nobody could have used it any more.
-    pub(super) fn delete_session(&mut self, token: &TokenHash, now: Timestamp) -> Result<bool> {
+    pub(super) fn delete_session(
+        &mut self,
+        token: &TokenHash,
+        rules: &SessionRules,
+    ) -> Result<bool> {
         // An unknown token must not cost a write: anybody can send one.
         let Some(session) = self.session_record(token)? else {
             return Ok(false);
         };
         self.remove_session(&session);
         let user = self.user(session.user_id)?;
-        Ok(user.is_some_and(|user| session.is_valid(&user, now)))
+        Ok(user.is_some_and(|user| session.is_valid(&user, rules)))
+    }
+
+    pub(super) fn touch_session(&mut self, token: &TokenHash, at: Timestamp) -> Result<()> {
+        if let Some(mut session) = self.session_record(token)?
+            && session.used_at < at
+        {
+            session.used_at = at;
+            self.put(
+                records::session_key(token),
+                records::encode_session(&session)?,
+            );
+        }
+        Ok(())
+    }
+
+    pub(super) fn forget_failures(&mut self, attempted: Attempted) -> Result<()> {
+        match attempted {
+            Attempted::User(id) => {
+                if let Some(mut user) = self.user(id)? {
+                    user.failures = Failures::default();
+                    self.put_user_if_changed(&user)?;
+                }
+            }
+            Attempted::Nobody(name) => {
+                if self.failures(&name)?.count > 0 {
+                    let known = self.number(records::ATTEMPTED_COUNT)?.unwrap_or(0);
+                    self.put_number(records::ATTEMPTED_COUNT.into(), known.saturating_sub(1));
+                    self.remove_attempted(&name)?;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    pub(super) fn amend_user(&mut self, username: &str, amendment: Amendment) -> Result<User> {
+        let id = self.id_of(username)?.ok_or(StoreError::NoSuchUser)?;
+        let mut user = self.user(id)?.ok_or(StoreError::NoSuchUser)?;
+        match amendment {
+            Amendment::DropSecondFactor => user.second_factor = None,
+            Amendment::EndSessions => user.generation += 1,
+            Amendment::ResetPassword(record) => {
+                user.password = record;
+                user.generation += 1;
+                user.failures = Failures::default();
+            }
+        }
+        self.put_user_if_changed(&user)?;
+        Ok(user)
+    }
+
+    pub(super) fn reseal(&mut self, resealed: Resealed) -> Result<()> {
+        let Resealed { item, from, to } = resealed;
+        let key = match item {
+            SealedItem::SecondFactor(id) => {
+                if let Some(mut user) = self.user(id)?
+                    && let Some(factor) = &mut user.second_factor
+                    && factor.secret.0 == from
+                {
+                    factor.secret.0 = to;
+                    self.put_user(&user)?;
+                }
+                return Ok(());
+            }
+            SealedItem::HashKey => records::HASH_KEY.into(),
+            SealedItem::Outcome(delivery) => records::outcome_key(&delivery),
+        };
+        if self.get(&key)?.is_some_and(|present| *present == *from) {
+            self.put(key, to);
+        }
+        Ok(())
     }
 
     pub(super) fn remove_session(&mut self, session: &Session) {

@@ -20,12 +20,13 @@ pub use self::open::OpenError;
 pub use self::writer::Progress;
 use self::{group::Group, lookup::Lookup as _, writer::Writer};
 use super::{
-    NewSession, NewUser, Outcome, PasswordWitness, Result, Store, StoreError, SweepStep, Witness,
+    Amendment, NewSession, NewUser, Outcome, PasswordWitness, Resealed, Result, SecretsPage, Store,
+    StoreError, SweepStep, Witness,
 };
 use crate::clock::Timestamp;
 use crate::model::{
-    Attempted, DeliveryId, Failures, NameHash, PasswordRecord, SecondFactor, Session, TokenHash,
-    User, UserId,
+    Attempted, DeliveryId, Failures, NameHash, PasswordRecord, SecondFactor, Session, SessionRules,
+    TokenHash, User, UserId,
 };
 
 /// Users and sessions in a sled database in a folder of its own.
@@ -211,22 +212,28 @@ impl Store for SledStore {
     async fn delete_session(
         &self,
         token: &TokenHash,
-        now: Timestamp,
+        rules: SessionRules,
         outcome: Option<Outcome<bool>>,
     ) -> Result<bool> {
         let token = *token;
-        self.run(outcome, move |group| group.delete_session(&token, now))
+        self.run(outcome, move |group| group.delete_session(&token, &rules))
             .await
+    }
+
+    fn touch_session(&self, token: &TokenHash, at: Timestamp) {
+        let token = *token;
+        self.writer
+            .post(move |group| group.touch_session(&token, at));
     }
 
     async fn sweep_sessions(
         &self,
         after: Option<TokenHash>,
         limit: usize,
-        now: Timestamp,
+        rules: SessionRules,
     ) -> Result<SweepStep> {
         let (dead, next) = self
-            .read(|tree| dead_sessions(tree, after, limit, now))
+            .read(|tree| dead_sessions(tree, after, limit, &rules))
             .await?;
         let removed = dead.len();
         if removed > 0 {
@@ -241,6 +248,17 @@ impl Store for SledStore {
             .await?;
         }
         Ok(SweepStep { removed, next })
+    }
+
+    async fn forget_failures(&self, attempted: Attempted) -> Result<()> {
+        self.commit(move |group| group.forget_failures(attempted))
+            .await
+    }
+
+    async fn amend_user(&self, username: &str, amendment: Amendment) -> Result<User> {
+        let username = username.to_owned();
+        self.commit(move |group| group.amend_user(&username, amendment))
+            .await
     }
 
     async fn outcome(&self, delivery: &DeliveryId) -> Result<Option<Vec<u8>>> {
@@ -272,6 +290,35 @@ impl Store for SledStore {
         })
         .await
     }
+
+    async fn sealed_secrets(&self, from: UserId, limit: usize) -> Result<SecretsPage> {
+        self.read(|tree| sealed_secrets(tree, from, limit)).await
+    }
+
+    async fn reseal(&self, items: Vec<Resealed>) -> Result<()> {
+        self.commit(move |group| items.into_iter().try_for_each(|item| group.reseal(item)))
+            .await
+    }
+}
+
+fn sealed_secrets(tree: &::sled::Tree, from: UserId, limit: usize) -> Result<SecretsPage> {
+    let mut page = SecretsPage {
+        secrets: Vec::new(),
+        next: None,
+    };
+    let range = records::user_key(from)..=records::user_key(UserId::MAX);
+    for (seen, entry) in tree.range(range).enumerate() {
+        let (key, bytes) = entry.map_err(engine_error)?;
+        let id = records::number(&key[records::USERS.len()..])?;
+        if seen == limit {
+            page.next = Some(id);
+            break;
+        }
+        let factor = records::decode_user(id, &bytes)?.second_factor;
+        page.secrets
+            .extend(factor.map(|factor| (id, factor.secret)));
+    }
+    Ok(page)
 }
 
 fn all_users(tree: &::sled::Tree) -> Result<Vec<User>> {
@@ -304,7 +351,7 @@ fn dead_sessions(
     tree: &::sled::Tree,
     after: Option<TokenHash>,
     limit: usize,
-    now: Timestamp,
+    rules: &SessionRules,
 ) -> Result<(Vec<Session>, Option<TokenHash>)> {
     let start = after.map_or(Bound::Included(records::SESSIONS.to_vec()), |token| {
         Bound::Excluded(records::session_key(&token))
@@ -319,7 +366,7 @@ fn dead_sessions(
         let token = records::token_of_key(&key)?;
         let session = records::decode_session(token, &bytes)?;
         let user = tree.user(session.user_id)?;
-        if !user.is_some_and(|user| session.is_valid(&user, now)) {
+        if !user.is_some_and(|user| session.is_valid(&user, rules)) {
             dead.push(session);
         }
         seen += 1;

@@ -173,6 +173,9 @@ struct SessionRecord {
     created_at: i64,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     expires_at: Option<i64>,
+    /// Missing where that is when it was made.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    used_at: Option<i64>,
 }
 
 pub fn encode_user(user: &User) -> Result<Vec<u8>, StoreError> {
@@ -236,6 +239,8 @@ pub fn encode_session(session: &Session) -> Result<Vec<u8>, StoreError> {
         generation: session.generation,
         created_at: session.created_at.timestamp_micros(),
         expires_at: session.expires_at.map(|at| at.timestamp_micros()),
+        used_at: (session.used_at != session.created_at)
+            .then(|| session.used_at.timestamp_micros()),
     })
 }
 
@@ -247,6 +252,7 @@ pub fn decode_session(token: TokenHash, bytes: &[u8]) -> Result<Session, StoreEr
         generation: record.generation,
         created_at: timestamp(record.created_at)?,
         expires_at: record.expires_at.map(timestamp).transpose()?,
+        used_at: timestamp(record.used_at.unwrap_or(record.created_at))?,
     })
 }
 

@@ -184,6 +184,18 @@ impl Writer {
         result.await.map_err(|_| StoreError::Stopped)?
     }
 
+    /// Hands an operation to the writer that nobody waits for.
+    pub(super) fn post(&self, run: impl FnOnce(&mut Group<'_>) -> Result<()> + Send + 'static) {
+        let (reply, _) = oneshot::channel();
+        let job = Box::new(Operation {
+            run: Some(run),
+            result: None,
+            reply,
+        });
+        // A writer that has stopped tells those who wait.
+        let _ = self.order(Order::Operation(job));
+    }
+
     /// Has outcomes removed some time.
     pub(super) fn forget_outcomes(&self, deliveries: Vec<DeliveryId>) {
         // A writer that has stopped leaves them to the next start.
