@@ -323,6 +323,8 @@ fn parse(text: &str) -> Option<Vec<(u8, XChaCha20Poly1305)>> {
 
 #[cfg(test)]
 mod tests {
+    use futures_util::FutureExt as _;
+
     use super::*;
 
     fn keyring() -> (tempfile::TempDir, Keyring) {
@@ -387,7 +389,7 @@ mod tests {
         runtime.block_on(async {
             let before = keyring.lease();
             let mut quiet = Box::pin(keyring.quiesce());
-            assert!(futures_util::poll!(&mut quiet).is_pending());
+            assert!((&mut quiet).now_or_never().is_none());
             let _after = keyring.lease();
             drop(before);
             quiet.await;
