@@ -1,13 +1,11 @@
 //! An action that panics gives an error reply, and the daemon lives.
 
-use std::num::NonZeroUsize;
 use std::path::Path;
 use std::sync::Arc;
 
 use async_trait::async_trait;
 use platypush_userd::actions::{Action, Arguments, Call, Cost, Limits, Output, Signature, World};
 use platypush_userd::clock::SystemClock;
-use platypush_userd::credentials::{Argon2Parameters, Credentials, Hasher};
 use platypush_userd::dispatch::{Dispatcher, Parts, Policy, Turns};
 use platypush_userd::error::Error;
 use platypush_userd::keyring::Keyring;
@@ -17,6 +15,8 @@ use platypush_userd::store::Store;
 use platypush_userd::store::sled::SledStore;
 use platypush_userd::wire::request::MessageLimits;
 use serde_json::{Value, json};
+
+use crate::support::credentials;
 
 /// Panics in the middle of its work, or not; waits for a turn, or not.
 struct Stub {
@@ -73,13 +73,12 @@ impl Action for Stub {
 async fn dispatcher(folder: &Path) -> Dispatcher {
     let store: Arc<dyn Store> = Arc::new(SledStore::open(folder).unwrap());
     let clock = Arc::new(SystemClock);
-    let parameters = Argon2Parameters::new(8, 1, 1).unwrap();
-    let hasher = Hasher::start(parameters, NonZeroUsize::MIN).unwrap();
-    let credentials = Credentials::new(Arc::clone(&store), hasher, clock.clone()).unwrap();
+    let credentials = credentials(folder, Arc::clone(&store), clock.clone()).await;
     let world = World {
         store,
         credentials,
         clock,
+        issuer: "platypush@test-node".into(),
         limits: Limits {
             max_username_length: 255,
             min_password_length: 1,

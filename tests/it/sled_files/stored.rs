@@ -5,12 +5,14 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use platypush_userd::clock::Timestamp;
-use platypush_userd::model::{PasswordRecord, SecondFactor, Session, TokenHash, TotpSecret, User};
+use platypush_userd::model::{
+    CodeUse, Failures, PasswordRecord, Sealed, SecondFactor, Session, TokenHash, User,
+};
 use platypush_userd::store::sled::OpenError;
 use platypush_userd::store::{NewSession, NewUser, PasswordWitness, Store, StoreError, Witness};
 
 use super::{copy_folder, database_of, open, wait_until_closed};
-use crate::store_conformance::bench::{at, proof, wait};
+use crate::store_conformance::bench::{at, proof, rules, wait};
 
 /// A database as version 0.1 wrote it (schema 1): [`make_stored`].
 fn stored() -> PathBuf {
@@ -27,6 +29,7 @@ fn user(id: u64, username: &str, minute: i64) -> User {
         )),
         generation: 0,
         second_factor: None,
+        failures: Failures::default(),
     }
 }
 
@@ -34,8 +37,9 @@ fn alice() -> User {
     User {
         generation: 1,
         second_factor: Some(SecondFactor {
-            secret: TotpSecret::new((236..=255).collect()),
+            secret: Sealed((236..=255).collect()),
             last_step: 59_850_720,
+            backup_codes: Vec::new(),
         }),
         ..user(1, "alice", 0)
     }
@@ -52,6 +56,7 @@ fn session(byte: u8, user: &User, expires_at: Option<Timestamp>) -> Session {
         generation: user.generation,
         created_at: at(1_795_521_999_000_001),
         expires_at,
+        used_at: at(1_795_521_999_000_001),
     }
 }
 
@@ -78,7 +83,7 @@ fn a_database_of_schema_1_is_read_and_goes_on() {
         assert_eq!(found, Some(expected));
     }
     // One of a deleted user, one that was revoked; both still stand there.
-    let sweep = store.sweep_sessions(None, 10, at(1_795_522_000_000_000));
+    let sweep = store.sweep_sessions(None, 10, rules(at(1_795_522_000_000_000)));
     assert_eq!(wait(sweep).unwrap().removed, 2);
     assert_eq!(wait(store.user_by_name("bob")).unwrap(), None);
 
@@ -137,7 +142,7 @@ fn make_stored() {
     factor.last_step -= 1;
     wait(store.set_second_factor(proof(&revoked), Some(factor), None)).unwrap();
     let witness = PasswordWitness {
-        step: Some(step),
+        code: Some(CodeUse::Step(step)),
         ..proof(&revoked)
     };
     log_in(&sessions()[0].0, witness);

@@ -4,7 +4,7 @@ use platypush_userd::store::{StoreError, Witness};
 
 use super::Engine;
 use super::bench::{
-    Bench, assert_fails, at_once, new_session, new_user, noon, proof, record, token, wait,
+    Bench, assert_fails, at_once, new_session, new_user, noon, proof, record, rules, token, wait,
 };
 use super::operations::Operation;
 
@@ -50,7 +50,7 @@ pub fn a_step_is_taken_once<E: Engine>() {
     let bench = Bench::<E>::fresh();
     bench.user("first");
     let with_codes = [
-        Operation::UseCode,
+        Operation::Accept,
         Operation::CreateSession,
         Operation::CreateUser,
         Operation::SetPassword,
@@ -97,7 +97,10 @@ pub fn a_session_is_deleted_once<E: Engine>() {
     let alice = bench.user("alice");
     bench.session(1, &alice, None);
     let deleted = at_once(50, async |_| {
-        let deleted = bench.store().delete_session(&token(1), noon(), None).await;
+        let deleted = bench
+            .store()
+            .delete_session(&token(1), rules(noon()), None)
+            .await;
         deleted.unwrap()
     });
     assert_eq!(deleted.into_iter().filter(|deleted| *deleted).count(), 1);

@@ -1,10 +1,11 @@
 //! What was acknowledged is there after closing and opening again.
 
+use platypush_userd::model::CodeUse;
 use platypush_userd::store::{PasswordWitness, Witness};
 
 use super::Engine;
 use super::bench::{
-    Bench, at_once, factor, new_session, new_user, noon, proof, record, token, wait,
+    Bench, at_once, factor, new_session, new_user, noon, proof, record, rules, token, wait,
 };
 
 const MUTATORS: usize = 64;
@@ -95,19 +96,19 @@ pub fn every_operation_is_there_after_reopening<E: Engine>() {
     .unwrap();
     check(&mut bench, "set_second_factor");
     let code = PasswordWitness {
-        step: Some(9),
+        code: Some(CodeUse::Step(9)),
         ..proof(&bench.read("alice"))
     };
-    wait(bench.store().use_code(code, None)).unwrap();
-    check(&mut bench, "use_code");
-    assert!(wait(bench.store().delete_session(&token(1), noon(), None)).unwrap());
+    wait(bench.store().accept(code, None)).unwrap();
+    check(&mut bench, "accept");
+    assert!(wait(bench.store().delete_session(&token(1), rules(noon()), None)).unwrap());
     check(&mut bench, "delete_session");
-    let swept = wait(bench.store().sweep_sessions(None, 10, noon())).unwrap();
+    let swept = wait(bench.store().sweep_sessions(None, 10, rules(noon()))).unwrap();
     assert_eq!(swept.removed, 1);
     check(&mut bench, "sweep_sessions");
     bench.delete("alice");
     check(&mut bench, "delete_user");
     // An operation that does not change anything leaves it openable, too.
-    wait(bench.store().sweep_sessions(None, 10, noon())).unwrap();
+    wait(bench.store().sweep_sessions(None, 10, rules(noon()))).unwrap();
     check(&mut bench, "nothing");
 }

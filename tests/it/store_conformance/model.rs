@@ -3,10 +3,14 @@
 use std::collections::BTreeMap;
 
 use platypush_userd::clock::Timestamp;
-use platypush_userd::model::{PasswordRecord, SecondFactor, Session, TokenHash, User, UserId};
+use platypush_userd::model::{
+    CodeUse, Failures, PasswordRecord, SecondFactor, Session, TokenHash, User, UserId,
+};
 use platypush_userd::store::{
     NewSession, NewUser, PasswordWitness, Result, Store, StoreError, Witness,
 };
+
+use super::bench::rules;
 
 /// An operation with its arguments.
 #[derive(Debug, Clone)]
@@ -18,7 +22,7 @@ pub enum Call {
     CreateUser(NewUser, Witness),
     SetPassword(PasswordWitness, PasswordRecord, bool),
     ReplacePasswordRecord(UserId, PasswordRecord, PasswordRecord),
-    UseCode(PasswordWitness),
+    Accept(PasswordWitness),
     SetSecondFactor(PasswordWitness, Option<SecondFactor>),
     DeleteUser(String, Witness),
     CreateSession(NewSession, PasswordWitness),
@@ -58,8 +62,8 @@ impl Call {
                     store.replace_password_record(id, from, to).await?;
                     Found::Done
                 }
-                Self::UseCode(witness) => {
-                    store.use_code(witness, None).await?;
+                Self::Accept(witness) => {
+                    store.accept(witness, None).await?;
                     Found::Done
                 }
                 Self::SetSecondFactor(witness, factor) => {
@@ -74,12 +78,12 @@ impl Call {
                     Found::Session(Some(store.create_session(new, witness, None).await?))
                 }
                 Self::DeleteSession(token, now) => {
-                    Found::Flag(store.delete_session(&token, now, None).await?)
+                    Found::Flag(store.delete_session(&token, rules(now), None).await?)
                 }
                 Self::Sweep(limit, now) => {
                     let (mut removed, mut after) = (0, None);
                     loop {
-                        let step = store.sweep_sessions(after, limit, now).await?;
+                        let step = store.sweep_sessions(after, limit, rules(now)).await?;
                         removed += step.removed;
                         assert!(step.next.is_none() || step.next > after, "it goes forward");
                         after = step.next;
@@ -131,6 +135,7 @@ impl Model {
                     password: new.password,
                     generation: 0,
                     second_factor: None,
+                    failures: Failures::default(),
                 };
                 self.users.insert(user.id, user.clone());
                 Found::User(Some(user))
@@ -149,7 +154,7 @@ impl Model {
                 user.password = to;
                 Found::Done
             }
-            Call::UseCode(witness) => {
+            Call::Accept(witness) => {
                 self.prove(&witness)?;
                 Found::Done
             }
@@ -171,6 +176,7 @@ impl Model {
                     generation: user.generation,
                     created_at: new.created_at,
                     expires_at: new.expires_at,
+                    used_at: new.created_at,
                 };
                 self.sessions.insert(session.token, session.clone());
                 Found::Session(Some((session, user)))
@@ -178,7 +184,7 @@ impl Model {
             Call::DeleteSession(token, now) => {
                 let live = self
                     .session(&token)
-                    .is_some_and(|(s, _)| !s.is_expired(now));
+                    .is_some_and(|(s, _)| !s.is_expired(&rules(now)));
                 self.sessions.remove(&token);
                 Found::Flag(live)
             }
@@ -187,7 +193,7 @@ impl Model {
                 let users = &self.users;
                 self.sessions.retain(|_, session| {
                     let user = users.get(&session.user_id);
-                    user.is_some_and(|user| session.is_valid(user, now))
+                    user.is_some_and(|user| session.is_valid(user, &rules(now)))
                 });
                 Found::Removed(before - self.sessions.len())
             }
@@ -220,10 +226,11 @@ impl Model {
         let user = self.users.get_mut(&witness.user_id);
         let user = user.ok_or(StoreError::Changed)?;
         let same = user.password == witness.record && user.generation == witness.generation;
-        let last_step = user.second_factor.as_mut().map(|f| &mut f.last_step);
-        match (last_step, witness.step) {
+        match (&mut user.second_factor, &witness.code) {
             (None, None) if same => {}
-            (Some(last), Some(step)) if same && step > *last => *last = step,
+            (Some(factor), Some(CodeUse::Step(step))) if same && *step > factor.last_step => {
+                factor.last_step = *step;
+            }
             _ => return Err(StoreError::Changed),
         }
         Ok(user)

@@ -1,5 +1,6 @@
 //! Every operation that acts on a password witness, as a table.
 
+use platypush_userd::model::CodeUse;
 use platypush_userd::store::{PasswordWitness, Result, Store, Witness};
 
 use super::bench::{factor, new_session, new_user, record};
@@ -9,7 +10,7 @@ pub enum Operation {
     CreateUser,
     SetPassword,
     SetPasswordAndRevoke,
-    UseCode,
+    Accept,
     SwitchFactorOn,
     SwitchFactorOff,
     CreateSession,
@@ -22,7 +23,7 @@ impl Operation {
         Self::CreateUser,
         Self::SetPassword,
         Self::SetPasswordAndRevoke,
-        Self::UseCode,
+        Self::Accept,
         Self::SwitchFactorOn,
         Self::SwitchFactorOff,
         Self::CreateSession,
@@ -55,9 +56,12 @@ impl Operation {
                 let changed = store.set_password(witness, password, true, None).await;
                 changed.map(drop)
             }
-            Self::UseCode => store.use_code(witness, None).await,
+            Self::Accept => store.accept(witness, None).await,
             Self::SwitchFactorOn => {
-                let last_step = witness.step.unwrap_or(0);
+                let last_step = match witness.code {
+                    Some(CodeUse::Step(step)) => step,
+                    _ => 0,
+                };
                 let on = Some(factor(last_step));
                 store.set_second_factor(witness, on, None).await
             }

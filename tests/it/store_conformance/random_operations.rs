@@ -2,13 +2,16 @@
 //! against the model.
 
 use platypush_userd::clock::Timestamp;
+use platypush_userd::model::CodeUse;
 use platypush_userd::store::{PasswordWitness, Witness};
 use proptest::prelude::*;
 use proptest::sample::Index;
 use proptest::test_runner::TestRunner;
 
 use super::Engine;
-use super::bench::{Bench, at, factor, new_session, new_user, noon, record, token, wait};
+use super::bench::{
+    Bench, at, factor, new_session, new_user, next_step, noon, record, token, wait,
+};
 use super::model::{Call, Model};
 
 /// A witness as somebody may hold it who had looked at the store: mostly
@@ -34,7 +37,7 @@ pub enum Kind {
     CreateFirstUser,
     SetPassword,
     Rehash,
-    UseCode,
+    Accept,
     SwitchOn,
     SwitchOff,
     DeleteUser,
@@ -110,7 +113,7 @@ pub fn any_kind() -> impl Strategy<Value = Kind> {
         3 => Just(Kind::CreateFirstUser),
         2 => Just(Kind::SetPassword),
         1 => Just(Kind::Rehash),
-        2 => Just(Kind::UseCode),
+        2 => Just(Kind::Accept),
         1 => Just(Kind::SwitchOn),
         1 => Just(Kind::SwitchOff),
         2 => Just(Kind::DeleteUser),
@@ -130,10 +133,9 @@ impl Belief {
                 user_id: 1,
                 record: record("0"),
                 generation: 0,
-                step: self.step,
+                code: self.step.map(CodeUse::Step),
             };
         };
-        let right_step = user.second_factor.as_ref().map(|f| f.last_step + 1);
         PasswordWitness {
             user_id: user.id,
             record: if self.other_record {
@@ -142,10 +144,10 @@ impl Belief {
                 user.password.clone()
             },
             generation: user.generation + u64::from(self.other_generation),
-            step: if self.right_step {
-                right_step
+            code: if self.right_step {
+                next_step(user)
             } else {
-                self.step
+                self.step.map(CodeUse::Step)
             },
         }
     }
@@ -172,7 +174,7 @@ impl Step {
             Kind::CreateFirstUser => Call::CreateUser(new, Witness::NoUsers),
             Kind::SetPassword => Call::SetPassword(belief, password, self.flag),
             Kind::Rehash => Call::ReplacePasswordRecord(belief.user_id, belief.record, password),
-            Kind::UseCode => Call::UseCode(belief),
+            Kind::Accept => Call::Accept(belief),
             Kind::SwitchOn => {
                 let last_step = u64::from(self.moment.unsigned_abs());
                 Call::SetSecondFactor(belief, Some(factor(last_step)))

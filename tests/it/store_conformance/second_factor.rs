@@ -1,6 +1,6 @@
 //! The second factor and the steps of its one-time codes.
 
-use platypush_userd::model::{SecondFactor, TotpSecret};
+use platypush_userd::model::{CodeUse, Sealed, SecondFactor};
 use platypush_userd::store::{PasswordWitness, StoreError, Witness};
 
 use super::Engine;
@@ -42,19 +42,20 @@ pub fn any_secret_is_kept<E: Engine>() {
         let name = format!("step {last_step}");
         let mut user = bench.user(&name);
         user.second_factor = Some(SecondFactor {
-            secret: TotpSecret::new(secret),
+            secret: Sealed(secret),
             last_step,
+            backup_codes: Vec::new(),
         });
         let on = user.second_factor.clone();
         let plain = PasswordWitness {
-            step: None,
+            code: None,
             ..proof(&bench.read(&name))
         };
         wait(bench.store().set_second_factor(plain, on, None)).unwrap();
         // Who makes the next user must not need a code.
         if made.is_empty() {
             let off = PasswordWitness {
-                step: Some(1),
+                code: Some(CodeUse::Step(1)),
                 ..proof(&user)
             };
             wait(bench.store().set_second_factor(off, None, None)).unwrap();
@@ -70,15 +71,12 @@ pub fn steps_only_go_forward<E: Engine>() {
     let mut bench = Bench::<E>::fresh();
     let alice = bench.user_with_factor("alice", 10);
     let with = |step| PasswordWitness {
-        step: Some(step),
+        code: Some(CodeUse::Step(step)),
         ..proof(&alice)
     };
-    let take = |bench: &Bench<E>, step| wait(bench.store().use_code(with(step), None));
+    let take = |bench: &Bench<E>, step| wait(bench.store().accept(with(step), None));
     let refused = |bench: &Bench<E>, step| {
-        bench.refuses(
-            &StoreError::Changed,
-            bench.store().use_code(with(step), None),
-        );
+        bench.refuses(&StoreError::Changed, bench.store().accept(with(step), None));
     };
     for step in [0, 9, 10] {
         refused(&bench, step);
@@ -95,10 +93,10 @@ pub fn steps_only_go_forward<E: Engine>() {
     refused(&bench, u64::MAX);
     // Without a step it is no proof at all while the factor is on.
     let without = PasswordWitness {
-        step: None,
+        code: None,
         ..proof(&alice)
     };
-    bench.refuses(&StoreError::Changed, bench.store().use_code(without, None));
+    bench.refuses(&StoreError::Changed, bench.store().accept(without, None));
 }
 
 pub fn an_operation_that_fails_spends_no_code<E: Engine>() {
