@@ -15,12 +15,13 @@ use tracing::{debug, info, warn};
 use crate::actions::{ACTIONS, Limits, World};
 use crate::clock::{Clock, SystemClock};
 use crate::config::Config;
-use crate::credentials::{Argon2Parameters, Credentials, Hasher, Throttle, Vault};
+use crate::credentials::{Argon2Parameters, Blocklist, Credentials, Hasher, Throttle, Vault};
 use crate::dispatch::{Dispatcher, Parts, Policy, Turns};
 use crate::keyring::Keyring;
 use crate::lifecycle::{self, Termination};
 use crate::model::SessionLimits;
 use crate::queue::{self, Connector, Handler, Keys, Running, Settings, Status, Worker};
+use crate::rotation;
 use crate::store::Store;
 use crate::store::sled::SledStore;
 use crate::wire::request::MessageLimits;
@@ -44,6 +45,7 @@ const SWEEP_REST: Duration = Duration::from_secs(60);
 /// When it cannot start. Once it serves, it does not fail: Redis may go and
 /// come back.
 pub async fn serve(config: &Config) -> Result<()> {
+    lifecycle::forbid_core_dumps();
     let mut termination = Termination::listen().context("cannot listen for signals")?;
     for warning in &config.warnings {
         warn!("{warning}");
@@ -57,7 +59,8 @@ pub async fn serve(config: &Config) -> Result<()> {
     })
     .context("cannot start the watchdog")?;
 
-    let (keyring, vault) = open_keys(workdir.path(), &*store).await?;
+    let (keyring, vault) = open_keys(config, workdir.path(), &*store).await?;
+    rotation::finish_rotation(&keyring, &*store).await?;
     let hashing_turns = hashing_turns(config);
     let (running, left) = Running::open(
         &workdir.path().join(RUNNING_FILE),
@@ -139,11 +142,19 @@ async fn foreign_store(status: &mut watch::Receiver<Status>) -> String {
 
 /// The keys, held against what was sealed with them when the store was first
 /// used.
-async fn open_keys(workdir: &Path, store: &dyn Store) -> Result<(Arc<Keyring>, Vault)> {
+async fn open_keys(
+    config: &Config,
+    workdir: &Path,
+    store: &dyn Store,
+) -> Result<(Arc<Keyring>, Vault)> {
+    let path = config
+        .secret_keys_file
+        .clone()
+        .unwrap_or_else(|| Keyring::default_path(workdir));
     let sealed = store.hash_key().await?;
     let check = store.key_check().await?;
     let unused = sealed.is_none() && check.is_none();
-    let keyring = Arc::new(Keyring::open(workdir, unused)?);
+    let keyring = Arc::new(Keyring::open(path, unused)?);
     let sealed = match (sealed, check) {
         (Some(sealed), _) => sealed,
         (None, Some(check)) if keyring.open_sealed(KEY_CHECK, &check).is_none() => {
@@ -187,12 +198,23 @@ fn world(config: &Config, store: Arc<dyn Store>, vault: Vault) -> Result<World> 
         store,
         clock,
         issuer: format!("platypush@{}", config.device_id),
+        revoke_on_password_change: config.session.revoke_on_password_change,
         limits: Limits {
             max_username_length: config.max_username_length,
             min_password_length: password.min_length,
             max_password_length: password.max_length,
+            blocklist: blocklist(config)?,
         },
     })
+}
+
+fn blocklist(config: &Config) -> Result<Option<Arc<Blocklist>>> {
+    let Some(file) = &config.password.blocklist_file else {
+        return Ok(None);
+    };
+    let list = Blocklist::read(file)?;
+    info!(passwords = list.len(), "read the list of refused passwords");
+    Ok(Some(Arc::new(list)))
 }
 
 fn session_limits(config: &Config) -> Result<SessionLimits> {

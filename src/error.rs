@@ -65,6 +65,11 @@ pub enum Error {
         /// In characters.
         min: usize,
     },
+    /// On the list of those that are not taken.
+    #[error(
+        "The password is on a list of common or leaked passwords: choose another (password.blocklist_file)"
+    )]
+    CommonPassword,
     /// Nobody of that name.
     #[error("No such user: {0}")]
     NoSuchUser(String),
@@ -103,6 +108,39 @@ pub enum Error {
     /// A defect of ours; the text is for the log.
     #[error("{0}")]
     Internal(String),
+}
+
+impl Error {
+    /// A short name of what happened, for the log: it repeats nothing.
+    #[must_use]
+    pub const fn name(&self) -> &'static str {
+        match self {
+            Self::Unauthorized => "unauthorized",
+            Self::ForeignTarget { .. } => "foreign_target",
+            Self::NoAction => "no_action",
+            Self::NoSuchAction(_) => "no_such_action",
+            Self::NoSuchPlugin(_) => "no_such_plugin",
+            Self::Expired { .. } => "expired",
+            Self::Arguments(_) => "arguments",
+            Self::AuthenticationNeeded => "authentication_needed",
+            Self::InvalidExecutor | Self::InvalidCredentials => "invalid_credentials",
+            Self::UserExists(_) => "user_exists",
+            Self::InvalidUsername => "invalid_username",
+            Self::EmptyPassword => "empty_password",
+            Self::PasswordTooShort { .. } => "password_too_short",
+            Self::CommonPassword => "common_password",
+            Self::NoSuchUser(_) => "no_such_user",
+            Self::Throttled(_) => "throttled",
+            Self::MissingCode => "missing_otp_code",
+            Self::InvalidCode => "invalid_otp_code",
+            Self::BadOtpSecret => "bad_otp_secret",
+            Self::OtpEnabled(_) => "otp_enabled",
+            Self::OtpNotEnabled(_) => "otp_not_enabled",
+            Self::InvalidSession | Self::NoUserForSession => "invalid_session",
+            Self::Store(_) => "not_stored",
+            Self::Internal(_) => "failed",
+        }
+    }
 }
 
 /// Longest text of a caller that is repeated in an error, in characters.

@@ -2,6 +2,7 @@
 //! own. `ARCHITECTURE.md` shows the rooms and which way a request walks.
 
 pub mod actions;
+pub mod audit;
 pub mod cli;
 pub mod clock;
 pub mod config;
@@ -14,6 +15,7 @@ pub mod keyring;
 pub mod lifecycle;
 pub mod model;
 pub mod queue;
+pub mod rotation;
 pub mod store;
 pub mod value;
 pub mod wire;

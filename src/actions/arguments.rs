@@ -199,13 +199,7 @@ impl Arguments {
     ) -> Result<SecretString, Error> {
         let password = self.text(name)?;
         check_password(name, &password, limits)?;
-        if password.is_empty() {
-            return Err(Error::EmptyPassword);
-        }
-        let min = limits.min_password_length;
-        if password.chars().count() < min {
-            return Err(Error::PasswordTooShort { min });
-        }
+        limits.check_new_password(&password)?;
         Ok(password.into())
     }
 

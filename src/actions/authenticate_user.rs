@@ -76,7 +76,7 @@ async fn authenticate(
     password: &SecretString,
     code: Option<&SecretString>,
 ) -> Result<Output, Error> {
-    match world.credentials.verify(username, password, code).await? {
+    match proof::verify(world, call, username, password, code).await? {
         Verdict::Verified(verified) => {
             // A plain success changes nothing that would have to be written.
             if verified.witness.code.is_some() || verified.user.failures.count > 0 {

@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use super::Output;
+use crate::audit::Notes;
 use crate::error::Error;
 use crate::keyring::Keyring;
 use crate::model::DeliveryId;
@@ -16,12 +17,14 @@ pub struct Call {
     /// Encodes a result as the reply will have it.
     encode: fn(&Result<Output, Error>) -> Vec<u8>,
     left_outcome: AtomicBool,
+    /// For the audit trail.
+    pub notes: Notes,
 }
 
 impl Call {
     /// For a delivery; `encode` is the edge's business.
     #[must_use]
-    pub const fn new(
+    pub fn new(
         delivery: DeliveryId,
         keyring: Arc<Keyring>,
         encode: fn(&Result<Output, Error>) -> Vec<u8>,
@@ -31,6 +34,7 @@ impl Call {
             keyring,
             encode,
             left_outcome: AtomicBool::new(false),
+            notes: Notes::default(),
         }
     }
 

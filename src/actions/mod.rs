@@ -48,7 +48,7 @@ pub use self::call::{Call, outcome_context};
 pub use self::output::{Output, Reason};
 pub use self::signature::{Kind, Parameter, Signature};
 use crate::clock::Clock;
-use crate::credentials::Credentials;
+use crate::credentials::{Blocklist, Credentials};
 use crate::error::Error;
 use crate::store::{Store, StoreError};
 
@@ -83,6 +83,8 @@ pub struct World {
     pub clock: Arc<dyn Clock>,
     /// Who is named as the issuer of second factors.
     pub issuer: String,
+    /// Whether a password change ends all sessions of the user.
+    pub revoke_on_password_change: bool,
     /// Bounds of arguments.
     pub limits: Limits,
 }
@@ -96,6 +98,28 @@ pub struct Limits {
     pub min_password_length: usize,
     /// Bytes of any password.
     pub max_password_length: usize,
+    /// New passwords that are not taken.
+    pub blocklist: Option<Arc<Blocklist>>,
+}
+
+impl Limits {
+    /// Checks a new password.
+    ///
+    /// # Errors
+    /// With what is wrong with it.
+    pub fn check_new_password(&self, password: &str) -> Result<(), Error> {
+        let min = self.min_password_length;
+        let blocked = |list: &Arc<Blocklist>| list.contains(password);
+        if password.is_empty() {
+            Err(Error::EmptyPassword)
+        } else if password.chars().count() < min {
+            Err(Error::PasswordTooShort { min })
+        } else if self.blocklist.as_ref().is_some_and(blocked) {
+            Err(Error::CommonPassword)
+        } else {
+            Ok(())
+        }
+    }
 }
 
 /// What an action costs. A request with a cost waits for its turn before it
@@ -118,6 +142,11 @@ pub trait Action: Send + Sync {
 
     /// What running it with these arguments costs.
     fn cost(&self, arguments: &Arguments) -> Cost;
+
+    /// Whether its successes belong into the audit trail.
+    fn is_audited(&self) -> bool {
+        true
+    }
 
     /// Runs the action.
     ///

@@ -66,6 +66,19 @@ pub enum Reason {
     MissingCode,
 }
 
+impl Reason {
+    /// As it stands in the reply.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::None => "",
+            Self::InvalidCredentials => "invalid_credentials",
+            Self::InvalidCode => "invalid_otp_code",
+            Self::MissingCode => "missing_otp_code",
+        }
+    }
+}
+
 /// What anybody may know of a user.
 #[derive(Debug, Serialize)]
 pub struct PublicUser {

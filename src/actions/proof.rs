@@ -4,9 +4,33 @@
 use secrecy::SecretString;
 
 use super::{Call, Output, World};
+use crate::audit::Who;
 use crate::credentials::{Executor, Failure, Verdict, Verified};
 use crate::error::Error;
 use crate::store::Witness;
+
+/// Checks who somebody is, and notes it for the audit trail.
+pub(super) async fn verify(
+    world: &World,
+    call: &Call,
+    username: &str,
+    password: &SecretString,
+    code: Option<&SecretString>,
+) -> Result<Verdict, Error> {
+    let verdict = world.credentials.verify(username, password, code).await?;
+    call.notes.user(match verdict.unknown_name() {
+        Some(hash) => Who::Nobody(hash),
+        None => Who::User(username.to_owned()),
+    });
+    call.notes.refusal(match verdict {
+        Verdict::Verified(_) => None,
+        Verdict::InvalidCredentials(_) => Some("invalid_credentials"),
+        Verdict::InvalidCode(_) => Some("invalid_otp_code"),
+        Verdict::MissingCode => Some("missing_otp_code"),
+        Verdict::Throttled { .. } => Some("throttled"),
+    });
+    Ok(verdict)
+}
 
 /// The user of a name, password and code, for actions that fail with what was
 /// wrong.
@@ -17,7 +41,7 @@ pub(super) async fn prove(
     password: &SecretString,
     code: Option<&SecretString>,
 ) -> Result<Verified, Error> {
-    match world.credentials.verify(username, password, code).await? {
+    match verify(world, call, username, password, code).await? {
         Verdict::Verified(verified) => Ok(verified),
         Verdict::InvalidCredentials(failure) => {
             count(world, call, failure, || Err(Error::InvalidCredentials)).await?;
@@ -40,14 +64,17 @@ pub(super) async fn authorize(
     executor: &Executor,
 ) -> Result<Witness, Error> {
     if let Some(token) = &executor.session_token
-        && let Some((session, _)) = world.credentials.session(token).await?
+        && let Some((session, user)) = world.credentials.session(token).await?
     {
+        call.notes.by(Who::User(user.username));
         return Ok(Witness::Session(session.token));
     }
     let (Some(username), Some(password)) = (&executor.username, &executor.password) else {
         return Err(Error::InvalidExecutor);
     };
-    match world.credentials.verify(username, password, None).await? {
+    let verdict = verify(world, call, username, password, None).await?;
+    call.notes.executing();
+    match verdict {
         Verdict::Verified(verified) => Ok(Witness::Password(verified.witness)),
         Verdict::InvalidCredentials(failure) | Verdict::InvalidCode(failure) => {
             count(world, call, failure, || Err(Error::InvalidExecutor)).await?;

@@ -51,13 +51,10 @@ impl Action for UpdatePassword {
         let old = arguments.password("old_password", &world.limits)?;
         let new = arguments.new_password("new_password", &world.limits)?;
         let code = arguments.optional_secret("code")?;
-        let revoke = arguments.flag("revoke_sessions")?;
+        let revoke = arguments.flag("revoke_sessions")? || world.revoke_on_password_change;
 
         until_settled(|| async {
-            let verdict = world
-                .credentials
-                .verify(&username, &old, code.as_ref())
-                .await?;
+            let verdict = proof::verify(world, call, &username, &old, code.as_ref()).await?;
             let verified = match verdict {
                 Verdict::Verified(verified) => verified,
                 Verdict::InvalidCredentials(failure) | Verdict::InvalidCode(failure) => {

@@ -3,6 +3,7 @@
 
 mod call;
 mod config;
+mod qr_code;
 mod serve;
 
 use std::io::{self, Write as _};

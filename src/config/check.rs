@@ -49,7 +49,7 @@ pub(super) fn check(
         max_id_length: check.size(&keys::MAX_ID_LENGTH),
         shutdown_timeout: check.seconds(&keys::SHUTDOWN_TIMEOUT),
         write_timeout: check.seconds(&keys::WRITE_TIMEOUT),
-        secret_keys_file: check.optional_text(&keys::SECRET_KEYS_FILE).map(Into::into),
+        secret_keys_file: check.secret_keys_file(env),
         session: Session {
             max_lifetime: check.optional_seconds(&keys::SESSION_MAX_LIFETIME),
             idle_timeout: check.optional_seconds(&keys::SESSION_IDLE_TIMEOUT),
@@ -178,6 +178,16 @@ impl Checker<'_> {
         let value = Value::Text(name.clone());
         self.computed(&keys::DEVICE_ID, value, "host name");
         name
+    }
+
+    fn secret_keys_file(&mut self, env: &Environment) -> Option<PathBuf> {
+        if let Some(file) = self.optional_text(&keys::SECRET_KEYS_FILE) {
+            return Some(file.into());
+        }
+        let file = env.credential("secret.keys")?;
+        let value = Value::Text(file.to_string_lossy().into_owned());
+        self.computed(&keys::SECRET_KEYS_FILE, value, "$CREDENTIALS_DIRECTORY");
+        Some(file)
     }
 
     fn workdir(&mut self, env: &Environment) -> PathBuf {

@@ -4,6 +4,7 @@
 //! (OWASP ASVS 5.0, 6.3.8), and hands out a witness of what it was checked
 //! against, for the store to compare when it acts on it.
 
+mod blocklist;
 mod error;
 mod hasher;
 mod password;
@@ -17,6 +18,7 @@ use std::sync::Arc;
 use chrono::TimeDelta;
 use secrecy::{ExposeSecret as _, SecretString};
 
+pub use self::blocklist::{Blocklist, BlocklistError};
 pub use self::error::HasherError;
 pub use self::hasher::Hasher;
 pub use self::password::Argon2Parameters;
@@ -69,6 +71,21 @@ pub enum Verdict {
         /// How long.
         seconds: u64,
     },
+}
+
+impl Verdict {
+    /// The hash of the name, where nobody has it.
+    #[must_use]
+    pub const fn unknown_name(&self) -> Option<NameHash> {
+        match self {
+            Self::InvalidCredentials(Failure { attempted, .. })
+            | Self::Throttled { attempted, .. } => match attempted {
+                Attempted::Nobody(hash) => Some(*hash),
+                Attempted::User(_) => None,
+            },
+            Self::Verified(_) | Self::MissingCode | Self::InvalidCode(_) => None,
+        }
+    }
 }
 
 /// A user who has proved who it is, and the witness of it. Acting on the

@@ -41,18 +41,33 @@ impl Vault {
         Some(Self { keyring, hash_key })
     }
 
+    /// What the key of the keyed hashes is sealed as.
+    #[must_use]
+    pub fn hash_key_context() -> Vec<u8> {
+        HASH_KEY.into()
+    }
+
+    /// What the secret of a second factor is sealed as: it opens for its user
+    /// alone.
+    #[must_use]
+    pub fn totp_context(user_id: UserId) -> Vec<u8> {
+        [b"totp secret:", &user_id.to_be_bytes()[..]].concat()
+    }
+
     pub(super) fn seal_totp(&self, user_id: UserId, secret: &TotpSecret) -> Result<Sealed, Error> {
         let sealer = self
             .keyring
             .sealer()
             .map_err(|error| Error::Internal(error.to_string()))?;
-        Ok(Sealed(sealer.seal(&totp_context(user_id), secret.expose())))
+        Ok(Sealed(
+            sealer.seal(&Self::totp_context(user_id), secret.expose()),
+        ))
     }
 
     pub(super) fn open_totp(&self, user_id: UserId, sealed: &Sealed) -> Result<TotpSecret, Error> {
         let bytes = self
             .keyring
-            .open_sealed(&totp_context(user_id), &sealed.0)
+            .open_sealed(&Self::totp_context(user_id), &sealed.0)
             .ok_or_else(|| Error::Internal("a second factor does not open".into()))?;
         Ok(TotpSecret::new(bytes.to_vec()))
     }
@@ -68,9 +83,4 @@ impl Vault {
     pub(super) fn keyed_hash(&self, purpose: &[u8], user_id: UserId, data: &[u8]) -> [u8; 32] {
         keyed_hash(&self.hash_key, purpose, user_id, data)
     }
-}
-
-/// A secret opens for its user alone.
-fn totp_context(user_id: UserId) -> Vec<u8> {
-    [b"totp secret:", &user_id.to_be_bytes()[..]].concat()
 }

@@ -16,6 +16,7 @@ pub use self::policy::Policy;
 use self::turns::Turn;
 pub use self::turns::Turns;
 use crate::actions::{Action, Arguments, Call, Output, PLUGIN, World, outcome_context};
+use crate::audit::{self, Entry};
 use crate::crash_point::poison;
 use crate::error::{Error, echo};
 use crate::keyring::Keyring;
@@ -85,15 +86,24 @@ impl Dispatcher {
         let Some((id, origin)) = identify(&request.envelope) else {
             return Disposition::Keep;
         };
+        let _lease = self.keyring.lease();
         let address = self.address(&id, origin.as_deref());
+        let action = echo(request.action.as_deref().unwrap_or_default());
+        let entry = Entry {
+            id: id.name(),
+            origin: origin.as_deref(),
+            action: &action,
+        };
         if begun.redelivered {
             match self.recorded(&begun.id, &address).await {
                 Ok(None) => {}
-                Ok(Some(disposition)) => return disposition,
+                Ok(Some(disposition)) => {
+                    entry.log_recorded();
+                    return disposition;
+                }
                 Err(_) => return Disposition::Keep,
             }
         }
-        let action = request.action.clone().unwrap_or_default();
         let call = Call::new(begun.id, Arc::clone(&self.keyring), encode_body);
         let mut turn = None;
         let run = self.run(begun, &call, &mut turn, request);
@@ -103,7 +113,7 @@ impl Dispatcher {
             Ok(Err(NotRun::Unknown)) => return Disposition::Keep,
             Err(_) => Err(Error::Internal("the action panicked".into())),
         };
-        log_result(&id, &echo(&action), &result);
+        self.log(&entry, &call, &result);
         let encoded = match &result {
             Ok(output) => address.success(output, &errors_beside(output)),
             Err(error) => address.failure(public_text(error, &id)),
@@ -111,6 +121,14 @@ impl Dispatcher {
         let held = turn.filter(|turn| turn.until_settled);
         let held = held.map(|turn| Box::new(turn) as Box<dyn Send>);
         finish(&id, encoded, call.left_outcome(), held)
+    }
+
+    fn log(&self, entry: &Entry<'_>, call: &Call, result: &Result<Output, Error>) {
+        log_result(entry, result);
+        let is_audited = self.find(entry.action).is_ok_and(Action::is_audited);
+        if is_audited || result.as_ref().is_err_and(audit::is_authentication_failure) {
+            entry.log(&call.notes, result);
+        }
     }
 
     /// The answer that an earlier process left for a delivery.
@@ -178,6 +196,10 @@ impl Dispatcher {
             .as_deref()
             .filter(|action| !action.is_empty())
             .ok_or(Error::NoAction)?;
+        self.find(full)
+    }
+
+    fn find(&self, full: &str) -> Result<&'static dyn Action, Error> {
         let (plugin, name) = full.rsplit_once('.').unwrap_or((full, ""));
         if plugin != PLUGIN {
             return Err(Error::NoSuchPlugin(echo(plugin)));
@@ -249,17 +271,17 @@ fn finish(
     }
 }
 
-/// One line for each request. Errors about arguments may quote them: they are
+/// One line for each request, for whoever looks for a fault. Errors about arguments may quote them: they are
 /// for the caller alone.
-fn log_result(id: &RequestId, action: &str, result: &Result<Output, Error>) {
-    let id = id.name();
+fn log_result(entry: &Entry<'_>, result: &Result<Output, Error>) {
+    let Entry { id, action, .. } = entry;
     match result {
         Ok(_) => debug!(?id, ?action, "done"),
         Err(error @ (Error::Internal(_) | Error::Store(StoreError::Engine(_)))) => {
             error!(?id, ?action, %error, "failed");
         }
         Err(Error::Arguments(_)) => debug!(?id, ?action, "refused: its arguments do not fit"),
-        Err(error) => debug!(?id, ?action, error = ?error.to_string(), "refused"),
+        Err(error) => debug!(?id, ?action, error = error.name(), "refused"),
     }
 }
 

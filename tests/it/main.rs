@@ -17,6 +17,7 @@ mod readme;
 mod redis_access;
 #[path = "../common/redis_process.rs"]
 mod redis_process;
+mod sealing;
 mod secrecy;
 mod sled_files;
 mod smoke;

@@ -79,7 +79,9 @@ async fn dispatcher(folder: &Path) -> Dispatcher {
         credentials,
         clock,
         issuer: "platypush@test-node".into(),
+        revoke_on_password_change: false,
         limits: Limits {
+            blocklist: None,
             max_username_length: 255,
             min_password_length: 1,
             max_password_length: 4096,
@@ -101,7 +103,7 @@ async fn dispatcher(folder: &Path) -> Dispatcher {
         world,
         policy,
         turns: Turns::new(1, running),
-        keyring: Arc::new(Keyring::open(folder, true).unwrap()),
+        keyring: Arc::new(Keyring::open(Keyring::default_path(folder), true).unwrap()),
     };
     Dispatcher::new(parts).await.unwrap()
 }

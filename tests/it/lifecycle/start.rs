@@ -125,7 +125,7 @@ fn change_database(workdir: &Path, change: impl FnOnce(&sled::Db)) {
 fn used_by_the_first_version() -> (Arc<TempDir>, RedisServer) {
     let (folder, redis) = used();
     let workdir = folder.path().join("workdir");
-    let keyring = Keyring::open(&workdir, false).unwrap();
+    let keyring = Keyring::open(Keyring::default_path(&workdir), false).unwrap();
     let check = keyring.sealer().unwrap().seal(b"key check", b"");
     change_database(&workdir, |database| {
         database.remove("m:hash_key").unwrap().unwrap();

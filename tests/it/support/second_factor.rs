@@ -85,7 +85,8 @@ pub async fn credentials(
     clock: Arc<dyn Clock>,
 ) -> Credentials {
     let hash_key = store.hash_key().await.unwrap();
-    let keyring = Arc::new(Keyring::open(workdir, hash_key.is_none()).unwrap());
+    let keyring =
+        Arc::new(Keyring::open(Keyring::default_path(workdir), hash_key.is_none()).unwrap());
     let hash_key = hash_key.unwrap_or_else(|| Vault::new_hash_key(&keyring).unwrap());
     let parameters = Argon2Parameters::new(8, 1, 1).unwrap();
     let hasher = Hasher::start(parameters, std::num::NonZeroUsize::MIN).unwrap();
