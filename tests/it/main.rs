@@ -18,6 +18,7 @@ mod redis_access;
 #[path = "../common/redis_process.rs"]
 mod redis_process;
 mod sealing;
+mod second_factor;
 mod secrecy;
 mod sled_files;
 mod smoke;
