@@ -18,6 +18,8 @@ const COMMIT_FILE: &str = "commit";
 const SEGMENT_BYTES: usize = 4 << 20;
 /// sled's page cache (its default is 1 GiB).
 const CACHE_BYTES: u64 = 64 << 20;
+/// As few as in a group of the writer, and for the same reason.
+const UPGRADES_PER_FLUSH: usize = 256;
 /// Most names of nobody whose failures are kept.
 const MAX_ATTEMPTED: u64 = 1_000_000;
 
@@ -95,6 +97,7 @@ pub(super) fn open(workdir: &Path) -> Result<Disk, OpenError> {
         });
     }
 
+    index_sessions(&tree).map_err(|e| engine(e.to_string()))?;
     tree.flush().map_err(|e| engine(e.to_string()))?;
     let data_file = File::open(folder.join("db"))?;
     data_file.sync_all()?;
@@ -159,6 +162,28 @@ fn check_schema(
         }
         None => Err(engine("it holds something else".into())),
     }
+}
+
+/// Puts the sessions that version 0.1 made into the index of each user's
+/// sessions. It can be cut short at any point: the next start does it again.
+fn index_sessions(tree: &::sled::Tree) -> ::sled::Result<()> {
+    if tree.contains_key(records::SESSIONS_INDEXED)? {
+        return Ok(());
+    }
+    for (seen, entry) in tree.scan_prefix(records::SESSIONS).enumerate() {
+        let (key, bytes) = entry?;
+        // What is unreadable authenticates nobody.
+        let session =
+            records::token_of_key(&key).and_then(|token| records::decode_session(token, &bytes));
+        if let Ok(session) = session {
+            tree.insert(records::user_session_key(&session), &[])?;
+        }
+        if seen % UPGRADES_PER_FLUSH == 0 {
+            tree.flush()?;
+        }
+    }
+    tree.insert(records::SESSIONS_INDEXED, &[])?;
+    Ok(())
 }
 
 /// The commit file and the number in it. A missing or empty file gets the

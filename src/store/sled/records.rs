@@ -12,6 +12,7 @@
 //! | `u:<id>` | a user: a version byte, then JSON |
 //! | `s:<token hash>` | a session: a version byte, then JSON |
 //! | `x:<user id><token hash>` | nothing: the sessions of each user |
+//! | `m:sessions_indexed` | nothing: no session is missing there (0.1 kept no such index) |
 //! | `t:<name hash>` | failed attempts under a name that nobody has |
 //! | `a:<time><name hash>` | nothing: those names, the longest ago first |
 //! | `m:attempted` | how many of them there are, u64 |
@@ -42,6 +43,7 @@ pub const USERS: &[u8] = b"u:";
 pub const SESSIONS: &[u8] = b"s:";
 
 pub const OUTCOMES: &[u8] = b"o:";
+pub const SESSIONS_INDEXED: &[u8] = b"m:sessions_indexed";
 pub const HASH_KEY: &[u8] = b"m:hash_key";
 pub const KEY_CHECK: &[u8] = b"m:key_check";
 

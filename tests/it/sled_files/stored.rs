@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use platypush_userd::clock::Timestamp;
 use platypush_userd::model::{
-    CodeUse, Failures, PasswordRecord, Sealed, SecondFactor, Session, TokenHash, User,
+    Attempted, CodeUse, Failures, PasswordRecord, Sealed, SecondFactor, Session, TokenHash, User,
 };
 use platypush_userd::store::sled::OpenError;
 use platypush_userd::store::{NewSession, NewUser, PasswordWitness, Store, StoreError, Witness};
@@ -82,6 +82,10 @@ fn a_database_of_schema_1_is_read_and_goes_on() {
         let found = wait(store.session(&expected.0.token)).unwrap();
         assert_eq!(found, Some(expected));
     }
+    // That version kept no list of them.
+    for (session, user) in sessions() {
+        assert_eq!(wait(store.sessions_of(&user)).unwrap(), [session]);
+    }
     // One of a deleted user, one that was revoked; both still stand there.
     let sweep = store.sweep_sessions(None, 10, rules(at(1_795_522_000_000_000)));
     assert_eq!(wait(sweep).unwrap().removed, 2);
@@ -95,6 +99,19 @@ fn a_database_of_schema_1_is_read_and_goes_on() {
     let witness = Witness::Password(proof(&alice()));
     let dora = wait(store.create_user(new, witness, None)).unwrap();
     assert_eq!(dora.id, 4, "2 had been given to bob");
+
+    // What came later is kept beside what was there.
+    let noted = store.note_failure(Attempted::User(zoe().id), at(7), None);
+    wait(noted).unwrap();
+    store.touch_session(&TokenHash([2; 32]), at(1_795_522_000_000_000));
+    drop(store);
+    let store = open(folder.path()).unwrap();
+    let (session, user) = wait(store.session(&TokenHash([2; 32]))).unwrap().unwrap();
+    let [_, (mut expected, _)] = sessions();
+    expected.used_at = at(1_795_522_000_000_000);
+    assert_eq!(session, expected);
+    let failures = Failures::default().and_one(at(7));
+    assert_eq!(user, User { failures, ..zoe() });
 }
 
 /// Made `tests/data/store-v1`. It is not to be made again: what counts is
