@@ -308,7 +308,11 @@ pub trait Store: Send + Sync + 'static {
     /// The key of the keyed hashes, sealed; `None` before the first start.
     async fn hash_key(&self) -> Result<Option<Vec<u8>>>;
 
-    /// Keeps it.
+    /// What version 0.1 kept sealed in its place, to tell the right keys from
+    /// others.
+    async fn key_check(&self) -> Result<Option<Vec<u8>>>;
+
+    /// Keeps it, in place of a key check.
     async fn set_hash_key(&self, sealed: Vec<u8>) -> Result<()>;
 
     /// Secrets of second factors among the `limit` users from `from` on.

@@ -85,6 +85,7 @@ impl<'a> Group<'a> {
 
     pub(super) fn set_hash_key(&mut self, sealed: Vec<u8>) {
         self.put(records::HASH_KEY.into(), sealed);
+        self.remove(records::KEY_CHECK.into());
     }
 
     pub(super) fn create_user(&mut self, new: NewUser, witness: &Witness) -> Result<User> {

@@ -283,6 +283,10 @@ impl Store for SledStore {
         self.read(|tree| tree.bytes(records::HASH_KEY)).await
     }
 
+    async fn key_check(&self) -> Result<Option<Vec<u8>>> {
+        self.read(|tree| tree.bytes(records::KEY_CHECK)).await
+    }
+
     async fn set_hash_key(&self, sealed: Vec<u8>) -> Result<()> {
         self.commit(move |group| {
             group.set_hash_key(sealed);

@@ -17,6 +17,7 @@
 //! | `m:attempted` | how many of them there are, u64 |
 //! | `o:<delivery id>` | the outcome of an operation, sealed by its caller |
 //! | `m:hash_key` | the key of the keyed hashes, sealed |
+//! | `m:key_check` | something sealed, in its place: version 0.1 wrote it |
 //!
 //! Numbers are big-endian, so that ids sort as numbers do.
 
@@ -42,6 +43,7 @@ pub const SESSIONS: &[u8] = b"s:";
 
 pub const OUTCOMES: &[u8] = b"o:";
 pub const HASH_KEY: &[u8] = b"m:hash_key";
+pub const KEY_CHECK: &[u8] = b"m:key_check";
 
 pub fn outcome_key(delivery: &DeliveryId) -> Vec<u8> {
     [OUTCOMES, &delivery.to_bytes()].concat()
