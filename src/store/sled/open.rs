@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 
 use super::records;
 use super::writer::{Disk, RESERVED_MIB};
+use crate::store::StoreError;
 
 /// sled's data folder inside the working directory.
 const DATABASE: &str = "db";
@@ -130,7 +131,7 @@ fn catch<T>(open: impl FnOnce() -> ::sled::Result<T>) -> Result<T, String> {
     }
 }
 
-/// Stamps a new database, refuses a newer one.
+/// Stamps a new database, migrates an older one, refuses a newer one.
 fn check_schema(
     tree: &::sled::Tree,
     engine: &impl Fn(String) -> OpenError,
@@ -146,6 +147,7 @@ fn check_schema(
                 .map_err(|_| engine("its schema version is unreadable".into()))?;
             match found {
                 found if found > known => Err(OpenError::NewerSchema { found, known }),
+                1 => migrate_from_1(tree).map_err(|e| engine(e.to_string())),
                 _ => Ok(()),
             }
         }
@@ -156,6 +158,19 @@ fn check_schema(
         }
         None => Err(engine("it holds something else".into())),
     }
+}
+
+/// Adds the sessions of each user, in one atomic step with the new version:
+/// the flush of the opening makes it durable.
+fn migrate_from_1(tree: &::sled::Tree) -> Result<(), StoreError> {
+    let mut batch = ::sled::Batch::default();
+    for entry in tree.scan_prefix(records::SESSIONS) {
+        let (key, bytes) = entry.map_err(super::engine_error)?;
+        let session = records::decode_session(records::token_of_key(&key)?, &bytes)?;
+        batch.insert(records::user_session_key(&session), Vec::new());
+    }
+    batch.insert(records::SCHEMA, &records::SCHEMA_VERSION.to_be_bytes());
+    tree.apply_batch(batch).map_err(super::engine_error)
 }
 
 /// The commit file and the number in it. A missing or empty file gets the

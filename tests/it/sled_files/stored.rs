@@ -79,6 +79,8 @@ fn a_database_of_schema_1_is_read_and_goes_on() {
     for expected in sessions() {
         let user = wait(store.user_by_name(&expected.1.username)).unwrap();
         assert_eq!(user.as_ref(), Some(&expected.1));
+        let of_user = wait(store.sessions_of(&expected.1)).unwrap();
+        assert_eq!(of_user, [expected.0.clone()], "migrated");
         let found = wait(store.session(&expected.0.token)).unwrap();
         assert_eq!(found, Some(expected));
     }
@@ -162,11 +164,11 @@ fn write(workdir: &Path, key: &[u8], value: &[u8]) {
 #[test]
 fn a_newer_schema_is_refused_and_left_alone() {
     let folder = database_of(&["alice"]);
-    write(folder.path(), b"m:schema", &2_u32.to_be_bytes());
+    write(folder.path(), b"m:schema", &3_u32.to_be_bytes());
     for _ in 0..2 {
         assert!(matches!(
             open(folder.path()).err(),
-            Some(OpenError::NewerSchema { found: 2, known: 1 })
+            Some(OpenError::NewerSchema { found: 3, known: 2 })
         ));
     }
 }
