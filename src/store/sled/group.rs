@@ -5,12 +5,14 @@
 //! Every operation checks first and changes after, so that one that fails
 //! leaves nothing behind in the group.
 
+mod attempts;
+
 use std::collections::HashMap;
 
 use crate::clock::Timestamp;
 use crate::model::{
-    Attempted, DeliveryId, Failures, NameHash, PasswordRecord, SecondFactor, Session, SessionRules,
-    TokenHash, User, UserId,
+    DeliveryId, Failures, PasswordRecord, SecondFactor, Session, SessionRules, TokenHash, User,
+    UserId,
 };
 use crate::store::sled::{lookup::Lookup, records};
 use crate::store::{
@@ -18,23 +20,23 @@ use crate::store::{
     StoreError, Witness,
 };
 
-/// Most names of nobody whose failures are kept.
-const MAX_ATTEMPTED: u64 = 1_000_000;
-
 pub(super) struct Group<'a> {
     tree: &'a ::sled::Tree,
     changes: HashMap<Vec<u8>, Option<::sled::IVec>>,
     /// How many changes were made: more than are left, when a key is changed
     /// twice.
     count: u64,
+    /// Most names of nobody whose failures are kept.
+    max_attempted: u64,
 }
 
 impl<'a> Group<'a> {
-    pub(super) fn new(tree: &'a ::sled::Tree) -> Self {
+    pub(super) fn new(tree: &'a ::sled::Tree, max_attempted: u64) -> Self {
         Self {
             tree,
             changes: HashMap::new(),
             count: 0,
+            max_attempted,
         }
     }
 
@@ -148,60 +150,6 @@ impl<'a> Group<'a> {
         self.put_user(&user)
     }
 
-    pub(super) fn note_failure(&mut self, attempted: Attempted, at: Timestamp) -> Result<()> {
-        match attempted {
-            Attempted::User(id) => match self.user(id)? {
-                Some(mut user) => {
-                    user.failures = user.failures.and_one(at);
-                    self.put_user(&user)
-                }
-                None => Ok(()),
-            },
-            Attempted::Nobody(name) => self.note_failure_of_nobody(&name, at),
-        }
-    }
-
-    fn note_failure_of_nobody(&mut self, name: &NameHash, at: Timestamp) -> Result<()> {
-        let before = self.failures(name)?;
-        let known = self.number(records::ATTEMPTED_COUNT)?.unwrap_or(0);
-        let oldest = if before.count == 0 && known >= MAX_ATTEMPTED {
-            self.oldest_attempted()?
-        } else {
-            None
-        };
-        if let Some(oldest) = oldest {
-            self.remove_attempted(&oldest)?;
-        } else if before.count == 0 {
-            self.put_number(records::ATTEMPTED_COUNT.into(), known + 1);
-        }
-        if before.count > 0 {
-            self.remove(records::attempt_time_key(before.last, name));
-        }
-        let now = before.and_one(at);
-        self.put(records::attempt_time_key(now.last, name), Vec::new());
-        self.put(records::attempts_key(name), records::encode_failures(now));
-        Ok(())
-    }
-
-    fn remove_attempted(&mut self, name: &NameHash) -> Result<()> {
-        let last = self.failures(name)?.last;
-        self.remove(records::attempt_time_key(last, name));
-        self.remove(records::attempts_key(name));
-        Ok(())
-    }
-
-    /// The name that was tried longest ago. What this group has added is
-    /// younger than all that stands in the tree.
-    fn oldest_attempted(&self) -> Result<Option<NameHash>> {
-        for entry in self.tree.scan_prefix(records::ATTEMPT_TIMES) {
-            let (key, _) = entry.map_err(super::engine_error)?;
-            if self.changes.get(&*key) != Some(&None) {
-                return records::name_of_time_key(&key).map(Some);
-            }
-        }
-        Ok(None)
-    }
-
     pub(super) fn set_second_factor(
         &mut self,
         witness: &PasswordWitness,
@@ -298,25 +246,6 @@ impl<'a> Group<'a> {
         Ok(())
     }
 
-    pub(super) fn forget_failures(&mut self, attempted: Attempted) -> Result<()> {
-        match attempted {
-            Attempted::User(id) => {
-                if let Some(mut user) = self.user(id)? {
-                    user.failures = Failures::default();
-                    self.put_user_if_changed(&user)?;
-                }
-            }
-            Attempted::Nobody(name) => {
-                if self.failures(&name)?.count > 0 {
-                    let known = self.number(records::ATTEMPTED_COUNT)?.unwrap_or(0);
-                    self.put_number(records::ATTEMPTED_COUNT.into(), known.saturating_sub(1));
-                    self.remove_attempted(&name)?;
-                }
-            }
-        }
-        Ok(())
-    }
-
     pub(super) fn amend_user(&mut self, username: &str, amendment: Amendment) -> Result<User> {
         let id = self.id_of(username)?.ok_or(StoreError::NoSuchUser)?;
         let mut user = self.user(id)?.ok_or(StoreError::NoSuchUser)?;
@@ -355,7 +284,24 @@ impl<'a> Group<'a> {
         Ok(())
     }
 
-    pub(super) fn remove_session(&mut self, session: &Session) {
+    /// Removes a session that was found dead, unless it has been used since.
+    pub(super) fn remove_dead_session(
+        &mut self,
+        token: &TokenHash,
+        rules: &SessionRules,
+    ) -> Result<bool> {
+        let Some(session) = self.session_record(token)? else {
+            return Ok(false);
+        };
+        let user = self.user(session.user_id)?;
+        let dead = !user.is_some_and(|user| session.is_valid(&user, rules));
+        if dead {
+            self.remove_session(&session);
+        }
+        Ok(dead)
+    }
+
+    fn remove_session(&mut self, session: &Session) {
         self.remove(records::session_key(&session.token));
         self.remove(records::user_session_key(session));
     }

@@ -42,7 +42,25 @@ impl SledStore {
     /// When it cannot be opened, was written by a newer program, or is older
     /// than what had been acknowledged.
     pub fn open(workdir: &Path) -> std::result::Result<Self, OpenError> {
-        let disk = open::open(workdir)?;
+        Self::start(open::open(workdir)?)
+    }
+
+    /// The same, with another bound on the names of nobody whose failures are
+    /// kept.
+    ///
+    /// # Errors
+    /// As [`Self::open`].
+    pub fn open_bounded(
+        workdir: &Path,
+        max_attempted: u64,
+    ) -> std::result::Result<Self, OpenError> {
+        Self::start(writer::Disk {
+            max_attempted,
+            ..open::open(workdir)?
+        })
+    }
+
+    fn start(disk: writer::Disk) -> std::result::Result<Self, OpenError> {
         let tree = disk.tree.clone();
         let writer = Writer::start(disk).map_err(OpenError::Io)?;
         Ok(Self { tree, writer })
@@ -235,18 +253,18 @@ impl Store for SledStore {
         let (dead, next) = self
             .read(|tree| dead_sessions(tree, after, limit, &rules))
             .await?;
-        let removed = dead.len();
-        if removed > 0 {
-            // A dead session never comes back to life, so what was read needs
-            // no second look.
+        let removed = if dead.is_empty() {
+            0
+        } else {
             self.commit(move |group| {
-                for session in &dead {
-                    group.remove_session(session);
+                let mut removed = 0;
+                for token in &dead {
+                    removed += usize::from(group.remove_dead_session(token, &rules)?);
                 }
-                Ok(())
+                Ok(removed)
             })
-            .await?;
-        }
+            .await?
+        };
         Ok(SweepStep { removed, next })
     }
 
@@ -356,7 +374,7 @@ fn dead_sessions(
     after: Option<TokenHash>,
     limit: usize,
     rules: &SessionRules,
-) -> Result<(Vec<Session>, Option<TokenHash>)> {
+) -> Result<(Vec<TokenHash>, Option<TokenHash>)> {
     let start = after.map_or(Bound::Included(records::SESSIONS.to_vec()), |token| {
         Bound::Excluded(records::session_key(&token))
     });
@@ -371,7 +389,7 @@ fn dead_sessions(
         let session = records::decode_session(token, &bytes)?;
         let user = tree.user(session.user_id)?;
         if !user.is_some_and(|user| session.is_valid(&user, rules)) {
-            dead.push(session);
+            dead.push(token);
         }
         seen += 1;
         if seen == limit {

@@ -19,6 +19,8 @@ const COMMIT_FILE: &str = "commit";
 const SEGMENT_BYTES: usize = 4 << 20;
 /// sled's page cache (its default is 1 GiB).
 const CACHE_BYTES: u64 = 64 << 20;
+/// Most names of nobody whose failures are kept.
+const MAX_ATTEMPTED: u64 = 1_000_000;
 
 /// Why the database was not opened.
 #[derive(Debug, thiserror::Error)]
@@ -107,6 +109,7 @@ pub(super) fn open(workdir: &Path) -> Result<Disk, OpenError> {
         commit_file,
         commit: found,
         reserved_mib: RESERVED_MIB,
+        max_attempted: MAX_ATTEMPTED,
     })
 }
 

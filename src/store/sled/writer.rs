@@ -283,7 +283,7 @@ fn commit_group(
         return Ok(());
     }
     let tree = disk.tree.clone();
-    let mut group = Group::new(&tree);
+    let mut group = Group::new(&tree, disk.max_attempted);
     group
         .forget_outcomes(forgotten)
         .map_err(|e| format!("reading the database failed: {e}"))?;
@@ -316,6 +316,8 @@ pub(super) struct Disk {
     pub(super) commit: u64,
     /// Room that must be left, in MiB.
     pub(super) reserved_mib: u64,
+    /// Most names of nobody whose failures are kept.
+    pub(super) max_attempted: u64,
 }
 
 impl Disk {
