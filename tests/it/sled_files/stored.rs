@@ -80,7 +80,7 @@ fn a_database_of_schema_1_is_read_and_goes_on() {
         let user = wait(store.user_by_name(&expected.1.username)).unwrap();
         assert_eq!(user.as_ref(), Some(&expected.1));
         let of_user = wait(store.sessions_of(&expected.1)).unwrap();
-        assert_eq!(of_user, [expected.0.clone()], "migrated");
+        assert_eq!(of_user, std::slice::from_ref(&expected.0), "migrated");
         let found = wait(store.session(&expected.0.token)).unwrap();
         assert_eq!(found, Some(expected));
     }
