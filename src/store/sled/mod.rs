@@ -8,9 +8,9 @@ mod group;
 mod lookup;
 mod open;
 mod records;
+mod scan;
 mod writer;
 
-use std::ops::Bound;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -116,7 +116,7 @@ impl Store for SledStore {
     async fn users(&self) -> Result<Vec<User>> {
         // Off the thread that everything else runs on: there may be many.
         let tree = self.tree.clone();
-        let users = tokio::task::spawn_blocking(move || all_users(&tree))
+        let users = tokio::task::spawn_blocking(move || scan::all_users(&tree))
             .await
             .map_err(|_| StoreError::Engine("listing the users panicked".into()))??;
         self.writer.progress().wait_durable().await?;
@@ -202,7 +202,7 @@ impl Store for SledStore {
     }
 
     async fn sessions_of(&self, user: &User) -> Result<Vec<Session>> {
-        self.read(|tree| sessions_of(tree, user)).await
+        self.read(|tree| scan::sessions_of(tree, user)).await
     }
 
     async fn end_sessions(
@@ -251,7 +251,7 @@ impl Store for SledStore {
         rules: SessionRules,
     ) -> Result<SweepStep> {
         let (dead, next) = self
-            .read(|tree| dead_sessions(tree, after, limit, &rules))
+            .read(|tree| scan::dead_sessions(tree, after, limit, &rules))
             .await?;
         let removed = if dead.is_empty() {
             0
@@ -314,89 +314,14 @@ impl Store for SledStore {
     }
 
     async fn sealed_secrets(&self, from: UserId, limit: usize) -> Result<SecretsPage> {
-        self.read(|tree| sealed_secrets(tree, from, limit)).await
+        self.read(|tree| scan::sealed_secrets(tree, from, limit))
+            .await
     }
 
     async fn reseal(&self, items: Vec<Resealed>) -> Result<()> {
         self.commit(move |group| items.into_iter().try_for_each(|item| group.reseal(item)))
             .await
     }
-}
-
-fn sealed_secrets(tree: &::sled::Tree, from: UserId, limit: usize) -> Result<SecretsPage> {
-    let mut page = SecretsPage {
-        secrets: Vec::new(),
-        next: None,
-    };
-    let range = records::user_key(from)..=records::user_key(UserId::MAX);
-    for (seen, entry) in tree.range(range).enumerate() {
-        let (key, bytes) = entry.map_err(engine_error)?;
-        let id = records::number(&key[records::USERS.len()..])?;
-        if seen == limit {
-            page.next = Some(id);
-            break;
-        }
-        let factor = records::decode_user(id, &bytes)?.second_factor;
-        page.secrets
-            .extend(factor.map(|factor| (id, factor.secret)));
-    }
-    Ok(page)
-}
-
-fn all_users(tree: &::sled::Tree) -> Result<Vec<User>> {
-    tree.scan_prefix(records::USERS)
-        .map(|entry| {
-            let (key, bytes) = entry.map_err(engine_error)?;
-            let id = records::number(&key[records::USERS.len()..])?;
-            records::decode_user(id, &bytes)
-        })
-        .collect()
-}
-
-fn sessions_of(tree: &::sled::Tree, user: &User) -> Result<Vec<Session>> {
-    let prefix = records::user_sessions(user.id);
-    let mut sessions = Vec::new();
-    for entry in tree.scan_prefix(&prefix) {
-        let (key, _) = entry.map_err(engine_error)?;
-        let token = records::token_of_user_key(&key, &prefix)?;
-        sessions.extend(
-            tree.session_record(&token)?
-                .filter(|session| session.belongs_to(user)),
-        );
-    }
-    Ok(sessions)
-}
-
-/// The dead ones among up to `limit` sessions behind `after`, and where to go
-/// on.
-fn dead_sessions(
-    tree: &::sled::Tree,
-    after: Option<TokenHash>,
-    limit: usize,
-    rules: &SessionRules,
-) -> Result<(Vec<TokenHash>, Option<TokenHash>)> {
-    let start = after.map_or(Bound::Included(records::SESSIONS.to_vec()), |token| {
-        Bound::Excluded(records::session_key(&token))
-    });
-    let mut dead = Vec::new();
-    let mut seen = 0;
-    for entry in tree.range((start, Bound::Unbounded)) {
-        let (key, bytes) = entry.map_err(engine_error)?;
-        if !key.starts_with(records::SESSIONS) {
-            break;
-        }
-        let token = records::token_of_key(&key)?;
-        let session = records::decode_session(token, &bytes)?;
-        let user = tree.user(session.user_id)?;
-        if !user.is_some_and(|user| session.is_valid(&user, rules)) {
-            dead.push(token);
-        }
-        seen += 1;
-        if seen == limit {
-            return Ok((dead, Some(token)));
-        }
-    }
-    Ok((dead, None))
 }
 
 /// sled's error without its `Debug`, which can quote data.
