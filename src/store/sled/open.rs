@@ -22,6 +22,9 @@ const CACHE_BYTES: u64 = 64 << 20;
 /// Most names of nobody whose failures are kept.
 const MAX_ATTEMPTED: u64 = 1_000_000;
 
+/// As few as in a group of the writer, and for the same reason.
+const MIGRATED_AT_ONCE: usize = 256;
+
 /// Why the database was not opened.
 #[derive(Debug, thiserror::Error)]
 pub enum OpenError {
@@ -163,11 +166,17 @@ fn check_schema(
     }
 }
 
-/// Adds the sessions of each user, in one atomic step with the new version:
-/// the flush of the opening makes it durable.
+/// Adds the sessions of each user. It can be cut short at any point: the new
+/// version is written last, and the next start does it again.
 fn migrate_from_1(tree: &::sled::Tree) -> Result<(), StoreError> {
     let mut batch = ::sled::Batch::default();
-    for entry in tree.scan_prefix(records::SESSIONS) {
+    for (seen, entry) in tree.scan_prefix(records::SESSIONS).enumerate() {
+        if seen % MIGRATED_AT_ONCE == MIGRATED_AT_ONCE - 1 {
+            let full = std::mem::take(&mut batch);
+            tree.apply_batch(full)
+                .and_then(|()| tree.flush())
+                .map_err(super::engine_error)?;
+        }
         let (key, bytes) = entry.map_err(super::engine_error)?;
         let session = records::decode_session(records::token_of_key(&key)?, &bytes)?;
         batch.insert(records::user_session_key(&session), Vec::new());
