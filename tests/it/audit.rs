@@ -30,7 +30,8 @@ fn event_of(daemon: &Daemon, client: &mut Client, action: &str, args: Value) -> 
     });
     client.push(message.to_string());
     client.reply(&id);
-    daemon.wait_for_log(&format!(r#""id":"\"{id}\"""#));
+    // Other lines have no origin.
+    daemon.wait_for_log(&format!(r#""id":"\"{id}\"","origin""#));
     let mut events = trail(daemon).split_off(before);
     assert_eq!(events.len(), 1, "{events:?}");
     let mut event = events.remove(0);
