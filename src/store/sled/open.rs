@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 
 use super::records;
 use super::writer::{Disk, RESERVED_MIB};
+use crate::store::StoreError;
 
 /// sled's data folder inside the working directory.
 const DATABASE: &str = "db";
@@ -18,10 +19,11 @@ const COMMIT_FILE: &str = "commit";
 const SEGMENT_BYTES: usize = 4 << 20;
 /// sled's page cache (its default is 1 GiB).
 const CACHE_BYTES: u64 = 64 << 20;
-/// As few as in a group of the writer, and for the same reason.
-const UPGRADES_PER_FLUSH: usize = 256;
 /// Most names of nobody whose failures are kept.
 const MAX_ATTEMPTED: u64 = 1_000_000;
+
+/// As few as in a group of the writer, and for the same reason.
+const MIGRATED_AT_ONCE: usize = 256;
 
 /// Why the database was not opened.
 #[derive(Debug, thiserror::Error)]
@@ -97,7 +99,6 @@ pub(super) fn open(workdir: &Path) -> Result<Disk, OpenError> {
         });
     }
 
-    index_sessions(&tree).map_err(|e| engine(e.to_string()))?;
     tree.flush().map_err(|e| engine(e.to_string()))?;
     let data_file = File::open(folder.join("db"))?;
     data_file.sync_all()?;
@@ -136,7 +137,7 @@ fn catch<T>(open: impl FnOnce() -> ::sled::Result<T>) -> Result<T, String> {
     }
 }
 
-/// Stamps a new database, refuses a newer one.
+/// Stamps a new database, migrates an older one, refuses a newer one.
 fn check_schema(
     tree: &::sled::Tree,
     engine: &impl Fn(String) -> OpenError,
@@ -152,6 +153,7 @@ fn check_schema(
                 .map_err(|_| engine("its schema version is unreadable".into()))?;
             match found {
                 found if found > known => Err(OpenError::NewerSchema { found, known }),
+                1 => migrate_from_1(tree).map_err(|e| engine(e.to_string())),
                 _ => Ok(()),
             }
         }
@@ -164,26 +166,23 @@ fn check_schema(
     }
 }
 
-/// Puts the sessions that version 0.1 made into the index of each user's
-/// sessions. It can be cut short at any point: the next start does it again.
-fn index_sessions(tree: &::sled::Tree) -> ::sled::Result<()> {
-    if tree.contains_key(records::SESSIONS_INDEXED)? {
-        return Ok(());
-    }
+/// Adds the sessions of each user. It can be cut short at any point: the new
+/// version is written last, and the next start does it again.
+fn migrate_from_1(tree: &::sled::Tree) -> Result<(), StoreError> {
+    let mut batch = ::sled::Batch::default();
     for (seen, entry) in tree.scan_prefix(records::SESSIONS).enumerate() {
-        let (key, bytes) = entry?;
-        // What is unreadable authenticates nobody.
-        let session =
-            records::token_of_key(&key).and_then(|token| records::decode_session(token, &bytes));
-        if let Ok(session) = session {
-            tree.insert(records::user_session_key(&session), &[])?;
+        if seen % MIGRATED_AT_ONCE == MIGRATED_AT_ONCE - 1 {
+            let full = std::mem::take(&mut batch);
+            tree.apply_batch(full)
+                .and_then(|()| tree.flush())
+                .map_err(super::engine_error)?;
         }
-        if seen % UPGRADES_PER_FLUSH == 0 {
-            tree.flush()?;
-        }
+        let (key, bytes) = entry.map_err(super::engine_error)?;
+        let session = records::decode_session(records::token_of_key(&key)?, &bytes)?;
+        batch.insert(records::user_session_key(&session), Vec::new());
     }
-    tree.insert(records::SESSIONS_INDEXED, &[])?;
-    Ok(())
+    batch.insert(records::SCHEMA, &records::SCHEMA_VERSION.to_be_bytes());
+    tree.apply_batch(batch).map_err(super::engine_error)
 }
 
 /// The commit file and the number in it. A missing or empty file gets the

@@ -12,7 +12,6 @@
 //! | `u:<id>` | a user: a version byte, then JSON |
 //! | `s:<token hash>` | a session: a version byte, then JSON |
 //! | `x:<user id><token hash>` | nothing: the sessions of each user |
-//! | `m:sessions_indexed` | nothing: no session is missing there (0.1 kept no such index) |
 //! | `t:<name hash>` | failed attempts under a name that nobody has |
 //! | `a:<time><name hash>` | nothing: those names, the longest ago first |
 //! | `m:attempted` | how many of them there are, u64 |
@@ -32,8 +31,11 @@ use crate::model::{
 };
 use crate::store::StoreError;
 
-/// Schema this code writes. A store with a newer one is refused.
-pub const SCHEMA_VERSION: u32 = 1;
+/// Schema this code writes. A store with a newer one is refused, one with an
+/// older one is migrated when it is opened:
+///
+/// - 1: without the sessions of each user (`x:`).
+pub const SCHEMA_VERSION: u32 = 2;
 
 pub const SCHEMA: &[u8] = b"m:schema";
 pub const COMMIT: &[u8] = b"m:commit";
@@ -43,7 +45,6 @@ pub const USERS: &[u8] = b"u:";
 pub const SESSIONS: &[u8] = b"s:";
 
 pub const OUTCOMES: &[u8] = b"o:";
-pub const SESSIONS_INDEXED: &[u8] = b"m:sessions_indexed";
 pub const HASH_KEY: &[u8] = b"m:hash_key";
 pub const KEY_CHECK: &[u8] = b"m:key_check";
 
