@@ -13,6 +13,7 @@ mod failures;
 mod linearizability;
 mod model;
 mod operations;
+mod outcomes;
 mod own_sessions;
 mod passwords;
 mod random_operations;
@@ -116,6 +117,9 @@ macro_rules! conformance {
             failures::are_forgotten_on_demand,
             failures::the_name_tried_longest_ago_makes_room,
             failures::all_are_counted_that_come_at_once,
+            outcomes::whoever_was_tried_leaves_one,
+            outcomes::whoever_was_refused_leaves_none,
+            outcomes::are_forgotten_one_by_one,
             amendments::each_changes_what_it_names_and_nothing_else,
             amendments::what_was_proved_before_serves_for_nothing_after,
             amendments::nobody_cannot_be_amended,
