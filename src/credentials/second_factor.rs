@@ -144,7 +144,11 @@ impl TotpSecret {
             .with_account_name(username.replace(':', "_"))
             .build_noncompliant();
         let broken = |error: totp_rs::TotpError| Error::Internal(error.to_string());
-        let uri = totp.to_url().map_err(broken)?;
+        // As it is documented: an @ needs no escape in a query (RFC 3986, 3.4).
+        let uri = totp
+            .to_url()
+            .map_err(broken)?
+            .replace("issuer=platypush%40", "issuer=platypush@");
         let picture = totp.to_qr_base64().map_err(broken)?;
         Ok((uri, picture))
     }

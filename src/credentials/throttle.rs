@@ -75,7 +75,9 @@ impl Throttle {
             let doublings = (failures.count - self.limit).min(6);
             (1 << doublings).min(LONGEST_WAIT)
         };
-        let passed = (now - last).to_std().unwrap_or(Duration::ZERO);
+        // A clock that was set back must not lock a name until it has caught
+        // up: the attempt is let in, and if it fails counted at the new time.
+        let passed = (now - last).to_std().ok()?;
         let left = Duration::from_secs(wait).checked_sub(passed)?;
         // Rounded up: who waits that long is let in.
         let seconds = left.as_secs() + u64::from(left.subsec_nanos() > 0);

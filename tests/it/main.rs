@@ -6,6 +6,7 @@
     reason = "a test that cannot go on fails, and says where"
 )]
 
+mod audit;
 mod call;
 mod contract;
 mod decode_oracle;
@@ -19,6 +20,7 @@ mod redis_access;
 mod redis_process;
 mod sealing;
 mod secrecy;
+mod session_limits;
 mod sled_files;
 mod smoke;
 mod store_conformance;

@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 
 use super::records;
 use super::writer::{Disk, RESERVED_MIB};
+use crate::store::StoreError;
 
 /// sled's data folder inside the working directory.
 const DATABASE: &str = "db";
@@ -20,6 +21,9 @@ const SEGMENT_BYTES: usize = 4 << 20;
 const CACHE_BYTES: u64 = 64 << 20;
 /// Most names of nobody whose failures are kept.
 const MAX_ATTEMPTED: u64 = 1_000_000;
+
+/// As few as in a group of the writer, and for the same reason.
+const MIGRATED_AT_ONCE: usize = 256;
 
 /// Why the database was not opened.
 #[derive(Debug, thiserror::Error)]
@@ -133,7 +137,7 @@ fn catch<T>(open: impl FnOnce() -> ::sled::Result<T>) -> Result<T, String> {
     }
 }
 
-/// Stamps a new database, refuses a newer one.
+/// Stamps a new database, migrates an older one, refuses a newer one.
 fn check_schema(
     tree: &::sled::Tree,
     engine: &impl Fn(String) -> OpenError,
@@ -149,6 +153,7 @@ fn check_schema(
                 .map_err(|_| engine("its schema version is unreadable".into()))?;
             match found {
                 found if found > known => Err(OpenError::NewerSchema { found, known }),
+                1 => migrate_from_1(tree).map_err(|e| engine(e.to_string())),
                 _ => Ok(()),
             }
         }
@@ -159,6 +164,25 @@ fn check_schema(
         }
         None => Err(engine("it holds something else".into())),
     }
+}
+
+/// Adds the sessions of each user. It can be cut short at any point: the new
+/// version is written last, and the next start does it again.
+fn migrate_from_1(tree: &::sled::Tree) -> Result<(), StoreError> {
+    let mut batch = ::sled::Batch::default();
+    for (seen, entry) in tree.scan_prefix(records::SESSIONS).enumerate() {
+        if seen % MIGRATED_AT_ONCE == MIGRATED_AT_ONCE - 1 {
+            let full = std::mem::take(&mut batch);
+            tree.apply_batch(full)
+                .and_then(|()| tree.flush())
+                .map_err(super::engine_error)?;
+        }
+        let (key, bytes) = entry.map_err(super::engine_error)?;
+        let session = records::decode_session(records::token_of_key(&key)?, &bytes)?;
+        batch.insert(records::user_session_key(&session), Vec::new());
+    }
+    batch.insert(records::SCHEMA, &records::SCHEMA_VERSION.to_be_bytes());
+    tree.apply_batch(batch).map_err(super::engine_error)
 }
 
 /// The commit file and the number in it. A missing or empty file gets the

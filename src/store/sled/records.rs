@@ -31,8 +31,11 @@ use crate::model::{
 };
 use crate::store::StoreError;
 
-/// Schema this code writes. A store with a newer one is refused.
-pub const SCHEMA_VERSION: u32 = 1;
+/// Schema this code writes. A store with a newer one is refused, one with an
+/// older one is migrated when it is opened:
+///
+/// - 1: without the sessions of each user (`x:`).
+pub const SCHEMA_VERSION: u32 = 2;
 
 pub const SCHEMA: &[u8] = b"m:schema";
 pub const COMMIT: &[u8] = b"m:commit";

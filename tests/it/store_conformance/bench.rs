@@ -145,6 +145,14 @@ impl<E: Engine> Bench<E> {
         }
     }
 
+    /// On an empty store that keeps the failures of so many unknown names.
+    pub fn remembering(max_attempted: u64) -> Self {
+        Self {
+            engine: E::remembering(max_attempted),
+            tokens: Vec::new(),
+        }
+    }
+
     pub fn store(&self) -> &dyn Store {
         self.engine.store()
     }

@@ -4,10 +4,11 @@ use std::collections::BTreeMap;
 
 use platypush_userd::clock::Timestamp;
 use platypush_userd::model::{
-    CodeUse, Failures, PasswordRecord, SecondFactor, Session, TokenHash, User, UserId,
+    Attempted, CodeUse, Failures, NameHash, PasswordRecord, SecondFactor, Session, TokenHash, User,
+    UserId,
 };
 use platypush_userd::store::{
-    NewSession, NewUser, PasswordWitness, Result, Store, StoreError, Witness,
+    Amendment, NewSession, NewUser, PasswordWitness, Result, Store, StoreError, Witness,
 };
 
 use super::bench::rules;
@@ -23,7 +24,14 @@ pub enum Call {
     SetPassword(PasswordWitness, PasswordRecord, bool),
     ReplacePasswordRecord(UserId, PasswordRecord, PasswordRecord),
     Accept(PasswordWitness),
+    NoteFailure(Attempted, Timestamp),
+    ForgetFailures(Attempted),
+    Failures(NameHash),
     SetSecondFactor(PasswordWitness, Option<SecondFactor>),
+    Amend(String, Amendment),
+    EndSessions(PasswordWitness, Option<TokenHash>),
+    /// In the order of their tokens.
+    SessionsOf(User),
     DeleteUser(String, Witness),
     CreateSession(NewSession, PasswordWitness),
     DeleteSession(TokenHash, Timestamp),
@@ -40,7 +48,9 @@ pub enum Found {
     Flag(bool),
     User(Option<User>),
     Users(Vec<User>),
+    Failures(Failures),
     Session(Option<(Session, User)>),
+    Sessions(Vec<Session>),
     Removed(usize),
 }
 
@@ -65,6 +75,26 @@ impl Call {
                 Self::Accept(witness) => {
                     store.accept(witness, None).await?;
                     Found::Done
+                }
+                Self::NoteFailure(attempted, at) => {
+                    store.note_failure(attempted, at, None).await?;
+                    Found::Done
+                }
+                Self::ForgetFailures(attempted) => {
+                    store.forget_failures(attempted).await?;
+                    Found::Done
+                }
+                Self::Failures(name) => Found::Failures(store.failures(&name).await?),
+                Self::Amend(name, amendment) => {
+                    Found::User(Some(store.amend_user(&name, amendment).await?))
+                }
+                Self::EndSessions(witness, which) => {
+                    Found::Flag(store.end_sessions(witness, which, None).await?)
+                }
+                Self::SessionsOf(user) => {
+                    let mut sessions = store.sessions_of(&user).await?;
+                    sessions.sort_by_key(|session| session.token);
+                    Found::Sessions(sessions)
                 }
                 Self::SetSecondFactor(witness, factor) => {
                     store.set_second_factor(witness, factor, None).await?;
@@ -104,6 +134,7 @@ impl Call {
 pub struct Model {
     pub users: BTreeMap<UserId, User>,
     pub sessions: BTreeMap<TokenHash, Session>,
+    attempted: BTreeMap<[u8; 16], Failures>,
     ids_given: UserId,
 }
 
@@ -158,6 +189,39 @@ impl Model {
                 self.prove(&witness)?;
                 Found::Done
             }
+            Call::NoteFailure(attempted, at) => {
+                if let Some(failures) = self.failures(attempted) {
+                    *failures = failures.and_one(at);
+                }
+                Found::Done
+            }
+            Call::ForgetFailures(attempted) => {
+                if let Some(failures) = self.failures(attempted) {
+                    *failures = Failures::default();
+                }
+                Found::Done
+            }
+            Call::Failures(name) => {
+                Found::Failures(self.attempted.get(&name.0).copied().unwrap_or_default())
+            }
+            Call::Amend(name, amendment) => Found::User(Some(self.amend(&name, amendment)?)),
+            Call::EndSessions(witness, which) => {
+                let user = self.prove(&witness)?;
+                let id = user.id;
+                let Some(token) = which else {
+                    user.generation += 1;
+                    return Ok(Found::Flag(true));
+                };
+                let own = self.session(&token).is_some_and(|(_, user)| user.id == id);
+                if own {
+                    self.sessions.remove(&token);
+                }
+                Found::Flag(own)
+            }
+            Call::SessionsOf(user) => {
+                let all = self.sessions.values();
+                Found::Sessions(all.filter(|s| s.belongs_to(&user)).cloned().collect())
+            }
             Call::SetSecondFactor(witness, factor) => {
                 self.prove(&witness)?.second_factor = factor;
                 Found::Done
@@ -204,6 +268,28 @@ impl Model {
         self.users.values().find(|user| user.username == name)
     }
 
+    fn failures(&mut self, attempted: Attempted) -> Option<&mut Failures> {
+        match attempted {
+            Attempted::User(id) => Some(&mut self.users.get_mut(&id)?.failures),
+            Attempted::Nobody(name) => Some(self.attempted.entry(name.0).or_default()),
+        }
+    }
+
+    fn amend(&mut self, name: &str, amendment: Amendment) -> Result<User> {
+        let id = self.named(name).ok_or(StoreError::NoSuchUser)?.id;
+        let user = self.users.get_mut(&id).ok_or(StoreError::NoSuchUser)?;
+        match amendment {
+            Amendment::DropSecondFactor => user.second_factor = None,
+            Amendment::EndSessions => user.generation += 1,
+            Amendment::ResetPassword(password) => {
+                user.password = password;
+                user.generation += 1;
+                user.failures = Failures::default();
+            }
+        }
+        Ok(user.clone())
+    }
+
     fn session(&self, token: &TokenHash) -> Option<(Session, User)> {
         let session = self.sessions.get(token)?;
         let user = self.users.get(&session.user_id)?;
@@ -221,7 +307,7 @@ impl Model {
         good.then_some(()).ok_or(StoreError::Changed)
     }
 
-    /// The witness's user, its step taken.
+    /// The witness's user, its code taken and its failures forgotten.
     fn prove(&mut self, witness: &PasswordWitness) -> Result<&mut User> {
         let user = self.users.get_mut(&witness.user_id);
         let user = user.ok_or(StoreError::Changed)?;
@@ -231,8 +317,14 @@ impl Model {
             (Some(factor), Some(CodeUse::Step(step))) if same && *step > factor.last_step => {
                 factor.last_step = *step;
             }
+            (Some(factor), Some(CodeUse::Backup(code)))
+                if same && factor.backup_codes.contains(code) =>
+            {
+                factor.backup_codes.retain(|left| left != code);
+            }
             _ => return Err(StoreError::Changed),
         }
+        user.failures = Failures::default();
         Ok(user)
     }
 }

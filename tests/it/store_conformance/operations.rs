@@ -3,7 +3,7 @@
 use platypush_userd::model::CodeUse;
 use platypush_userd::store::{PasswordWitness, Result, Store, Witness};
 
-use super::bench::{factor, new_session, new_user, record};
+use super::bench::{factor, new_session, new_user, record, token};
 
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub enum Operation {
@@ -14,12 +14,14 @@ pub enum Operation {
     SwitchFactorOn,
     SwitchFactorOff,
     CreateSession,
+    EndSession,
+    EndSessions,
     DeleteUser,
 }
 
 impl Operation {
     /// Each; the one that ends its user is the last.
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 10] = [
         Self::CreateUser,
         Self::SetPassword,
         Self::SetPasswordAndRevoke,
@@ -27,6 +29,8 @@ impl Operation {
         Self::SwitchFactorOn,
         Self::SwitchFactorOff,
         Self::CreateSession,
+        Self::EndSession,
+        Self::EndSessions,
         Self::DeleteUser,
     ];
 
@@ -70,6 +74,11 @@ impl Operation {
                 let session = new_session(number, None);
                 store.create_session(session, witness, None).await.map(drop)
             }
+            Self::EndSession => {
+                let token = Some(token(number));
+                store.end_sessions(witness, token, None).await.map(drop)
+            }
+            Self::EndSessions => store.end_sessions(witness, None, None).await.map(drop),
             Self::DeleteUser => {
                 store
                     .delete_user(name, Witness::Password(witness), None)

@@ -4,7 +4,7 @@ use platypush_userd::model::{CodeUse, Sealed, SecondFactor};
 use platypush_userd::store::{PasswordWitness, StoreError, Witness};
 
 use super::Engine;
-use super::bench::{Bench, assert_fails, new_user, proof, wait};
+use super::bench::{Bench, assert_fails, backup_code, new_user, proof, wait};
 
 pub fn is_switched_on_and_off<E: Engine>() {
     let mut bench = Bench::<E>::fresh();
@@ -97,6 +97,37 @@ pub fn steps_only_go_forward<E: Engine>() {
         ..proof(&alice)
     };
     bench.refuses(&StoreError::Changed, bench.store().accept(without, None));
+}
+
+pub fn a_backup_code_is_good_once<E: Engine>() {
+    let mut bench = Bench::<E>::fresh();
+    bench.user("first");
+    let alice = bench.user_with_factor("alice", 10);
+    let with = |code| PasswordWitness {
+        code: Some(CodeUse::Backup(backup_code(code))),
+        ..proof(&alice)
+    };
+    let refused = |bench: &Bench<E>, code| {
+        bench.refuses(&StoreError::Changed, bench.store().accept(with(code), None));
+    };
+    refused(&bench, 10);
+    let mut expected = alice.clone();
+    // In an order of the user's own.
+    for code in [3, 0, 9, 1, 2, 4, 5, 6, 7, 8] {
+        wait(bench.store().accept(with(code), None)).unwrap();
+        let factor = expected.second_factor.as_mut().unwrap();
+        factor
+            .backup_codes
+            .retain(|left| *left != backup_code(code));
+        assert_eq!(bench.read("alice"), expected);
+        refused(&bench, code);
+        if code % 4 == 0 {
+            bench.reopen();
+            refused(&bench, code);
+        }
+    }
+    // The authenticator's codes are as good as they were.
+    wait(bench.store().accept(proof(&alice), None)).unwrap();
 }
 
 pub fn an_operation_that_fails_spends_no_code<E: Engine>() {

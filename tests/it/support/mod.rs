@@ -18,7 +18,7 @@ pub use daemon::Daemon;
 pub use load::Load;
 pub use notify_socket::NotifySocket;
 pub use redis_server::RedisServer;
-pub use second_factor::{Codes, credentials, enrol};
+pub use second_factor::{Codes, credentials, credentials_with, enrol};
 pub use store::{open_store, wait_until_closed};
 
 /// A Redis, a daemon on it and a client of both, with cheap password hashes.

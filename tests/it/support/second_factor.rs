@@ -84,6 +84,16 @@ pub async fn credentials(
     store: Arc<dyn Store>,
     clock: Arc<dyn Clock>,
 ) -> Credentials {
+    credentials_with(workdir, store, clock, SessionLimits::default()).await
+}
+
+/// The same with limits of sessions.
+pub async fn credentials_with(
+    workdir: &Path,
+    store: Arc<dyn Store>,
+    clock: Arc<dyn Clock>,
+    limits: SessionLimits,
+) -> Credentials {
     let hash_key = store.hash_key().await.unwrap();
     let keyring =
         Arc::new(Keyring::open(Keyring::default_path(workdir), hash_key.is_none()).unwrap());
@@ -96,7 +106,7 @@ pub async fn credentials(
         Vault::open(keyring, &hash_key).unwrap(),
         Throttle::new(0),
         clock,
-        SessionLimits::default(),
+        limits,
     )
     .unwrap()
 }
