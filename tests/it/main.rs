@@ -26,3 +26,4 @@ mod sled_files;
 mod smoke;
 mod store_conformance;
 mod support;
+mod throttle;
