@@ -82,9 +82,8 @@ fn rubbish_is_refused_and_not_repeated() {
         &too_long,
     ] {
         let answer = send(&workdir, rubbish);
-        // It may hang up on what is too long before the answer is fetched.
         assert!(
-            answer.contains("A command is one line of JSON") || rubbish.len() > 65_536,
+            answer.contains("A command is one line of JSON"),
             "{rubbish:?}: {answer}"
         );
         assert!(!answer.contains("hunter2"), "{answer}");
