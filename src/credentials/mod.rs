@@ -11,6 +11,7 @@ mod password;
 mod second_factor;
 mod throttle;
 mod token;
+mod top_up;
 mod vault;
 
 use std::sync::Arc;
