@@ -235,6 +235,13 @@ impl Credentials {
         self.vault.name_hash(username)
     }
 
+    /// Whether failed attempts are to be counted: without a throttle nobody
+    /// would look at the counts.
+    #[must_use]
+    pub const fn counts_failures(&self) -> bool {
+        self.throttle.is_on()
+    }
+
     /// Counts a failed attempt, with what its request is answered.
     ///
     /// # Errors
