@@ -218,3 +218,79 @@ pub(super) fn keyed_hash(key: &[u8], purpose: &[u8], user_id: UserId, data: &[u8
 fn fill(bytes: &mut [u8]) -> Result<(), Error> {
     getrandom::fill(bytes).map_err(|error| Error::Internal(format!("no randomness: {error}")))
 }
+
+#[cfg(test)]
+mod tests {
+    use chrono::DateTime;
+
+    use super::*;
+
+    /// RFC 6238, appendix B, SHA-1: seconds since the epoch, and the last six
+    /// of the eight digits.
+    const VECTORS: [(i64, &str); 6] = [
+        (59, "287082"),
+        (1_111_111_109, "081804"),
+        (1_111_111_111, "050471"),
+        (1_234_567_890, "005924"),
+        (2_000_000_000, "279037"),
+        (20_000_000_000, "353130"),
+    ];
+
+    fn secret_of_the_rfc() -> TotpSecret {
+        TotpSecret::new(b"12345678901234567890".to_vec())
+    }
+
+    fn at(seconds: i64) -> Timestamp {
+        DateTime::from_timestamp(seconds, 0).unwrap()
+    }
+
+    #[test]
+    fn codes_are_those_of_rfc_6238() {
+        for (seconds, code) in VECTORS {
+            assert_eq!(secret_of_the_rfc().current_code(at(seconds)), code);
+        }
+    }
+
+    #[test]
+    fn a_code_is_good_in_its_step_and_one_either_side() {
+        for (seconds, code) in VECTORS {
+            let step = seconds / 30;
+            let step_of = |seconds| secret_of_the_rfc().step_of(code, at(seconds));
+            for near in [step * 30 - 30, step * 30, seconds, step * 30 + 59] {
+                assert_eq!(step_of(near), u64::try_from(step).ok(), "{code} at {near}");
+            }
+            for far in [step * 30 - 31, step * 30 + 60] {
+                assert_eq!(step_of(far), None, "{code} at {far}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_secret_is_read_as_people_write_it() {
+        let base32 = "GEZDGNBVGY3TQOJQGEZDGNBVGY3TQOJQ";
+        assert_eq!(secret_of_the_rfc().to_base32().as_str(), base32);
+        for text in [
+            base32,
+            "gezdgnbvgy3tqojqgezdgnbvgy3tqojq",
+            "GEZD GNBV GY3T QOJQ GEZD GNBV GY3T QOJQ==",
+        ] {
+            let secret = TotpSecret::from_base32(text);
+            assert!(secret.is_ok_and(|secret| secret == secret_of_the_rfc()));
+        }
+    }
+
+    #[test]
+    fn a_secret_has_128_bits_at_least() {
+        let of_length = |bytes| TotpSecret::new(vec![7; bytes]).to_base32();
+        assert!(TotpSecret::from_base32(&of_length(16)).is_ok());
+        for bad in [
+            &*of_length(15),
+            "",
+            "no base32!",
+            "0123456789".repeat(4).as_str(),
+        ] {
+            let read = TotpSecret::from_base32(bad);
+            assert!(matches!(read, Err(Error::BadOtpSecret)), "{bad:?}");
+        }
+    }
+}

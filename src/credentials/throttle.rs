@@ -6,6 +6,9 @@
 //! at a time as may still fail: the others wait, and are judged by the count
 //! that those leave.
 
+#[cfg(test)]
+mod tests;
+
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;

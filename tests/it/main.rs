@@ -20,6 +20,7 @@ mod redis_access;
 #[path = "../common/redis_process.rs"]
 mod redis_process;
 mod sealing;
+mod second_factor;
 mod secrecy;
 mod session_limits;
 mod sled_files;
