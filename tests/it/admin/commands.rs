@@ -13,7 +13,9 @@ use serde_json::json;
 
 use super::{BOTH, Site, Way, admin, run};
 use crate::store_conformance::bench::wait;
-use crate::support::{Codes, Daemon, credentials, enrol, open_store, wait_until_closed};
+use crate::support::{
+    Codes, Daemon, Load, Setup, credentials, enrol, open_store, wait_until_closed,
+};
 
 /// Failures after which one attempt an hour is left.
 const MANY: u32 = 100;
@@ -201,6 +203,20 @@ fn everything_opens_with_the_key_that_was_rotated_to() {
         site.setup.daemon.restart();
         assert!(site.lets_in("secret", Some(&Codes::of("alice").next())));
     }
+}
+
+#[test]
+fn no_request_fails_while_the_operator_rotates() {
+    let mut setup = Setup::with_alice(&[("REPLY_TTL", "3600")]);
+    let workdir = setup.daemon.workdir();
+    let mut load = Load::new(&setup.session_of_alice(), 0);
+    for _ in 0..5 {
+        let more = load.more(200);
+        more.push(&mut setup.client);
+        load = load.and(more);
+        admin(&workdir, &["rotate-key"], "").ok();
+    }
+    load.assert_answered(&mut setup.client);
 }
 
 #[test]
