@@ -113,6 +113,11 @@ impl Entry<'_> {
     }
 }
 
+/// Logs an act of the operator.
+pub fn admin(action: &str, user: Option<&Who>, by: &str, outcome: &str) {
+    info!(target: "audit", ?action, user = user.map(debug), ?by, outcome);
+}
+
 /// Whether a refused request is audited even where the action is a look-up.
 #[must_use]
 pub const fn is_authentication_failure(error: &Error) -> bool {

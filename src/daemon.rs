@@ -13,8 +13,10 @@ use tokio::sync::watch;
 use tracing::{debug, info, warn};
 
 use crate::actions::{ACTIONS, Limits, World};
+use crate::admin::{AdminCommand, Operator};
 use crate::clock::{Clock, SystemClock};
 use crate::config::Config;
+use crate::control::{Answer, Control};
 use crate::credentials::{Argon2Parameters, Blocklist, Credentials, Hasher, Throttle, Vault};
 use crate::dispatch::{Dispatcher, Parts, Policy, Turns};
 use crate::keyring::Keyring;
@@ -61,6 +63,7 @@ pub async fn serve(config: &Config) -> Result<()> {
 
     let (keyring, vault) = open_keys(config, workdir.path(), &*store).await?;
     rotation::finish_rotation(&keyring, &*store).await?;
+    let world = Arc::new(world(config, Arc::clone(&store) as Arc<dyn Store>, vault)?);
     let hashing_turns = hashing_turns(config);
     let (running, left) = Running::open(
         &workdir.path().join(RUNNING_FILE),
@@ -70,13 +73,14 @@ pub async fn serve(config: &Config) -> Result<()> {
     let dispatcher = Arc::new(
         Dispatcher::new(Parts {
             actions: ACTIONS,
-            world: world(config, Arc::clone(&store) as Arc<dyn Store>, vault)?,
+            world: Arc::clone(&world),
             policy: policy(config)?,
             turns: Turns::new(hashing_turns, Arc::clone(&running)),
-            keyring,
+            keyring: Arc::clone(&keyring),
         })
         .await?,
     );
+    let control = Control::open(workdir.path(), Operator::new(world, keyring))?;
     let runs = workdir.begin_run()?;
     let settings = settings(config, workdir.store_id(), runs.clone())?;
     let handler = Arc::clone(&dispatcher) as Arc<dyn Handler>;
@@ -111,7 +115,8 @@ pub async fn serve(config: &Config) -> Result<()> {
     }
     lifecycle::notify_stopping();
     dispatcher.stop_starting();
-    if tokio::time::timeout(config.shutdown_timeout, worker.stop())
+    let wind_down = async { tokio::join!(worker.stop(), control.close()) };
+    if tokio::time::timeout(config.shutdown_timeout, wind_down)
         .await
         .is_err()
     {
@@ -121,6 +126,22 @@ pub async fn serve(config: &Config) -> Result<()> {
     informer.abort();
     info!("stopped");
     Ok(())
+}
+
+/// Carries out a command of the operator on the store itself, while no daemon
+/// has it.
+///
+/// # Errors
+/// When the store cannot be used; what the command itself fails with is its
+/// answer.
+pub async fn administer(config: &Config, command: &AdminCommand, by: &str) -> Result<Answer> {
+    let workdir = Workdir::open(&config.workdir)?;
+    let store: Arc<dyn Store> = Arc::new(SledStore::open(workdir.path())?);
+    let (keyring, vault) = open_keys(config, workdir.path(), &*store).await?;
+    let world = world(config, store, vault)?;
+    let operator = Operator::new(Arc::new(world), keyring);
+    let result = operator.run(command, by).await;
+    Ok(result.map_err(|error| error.to_string()))
 }
 
 /// Often enough that the watchdog bites soon after the limit.

@@ -198,8 +198,7 @@ impl Arguments {
         limits: &Limits,
     ) -> Result<SecretString, Error> {
         let password = self.text(name)?;
-        check_password(name, &password, limits)?;
-        limits.check_new_password(&password)?;
+        check_new_password(name, &password, limits)?;
         Ok(password.into())
     }
 
@@ -266,6 +265,12 @@ fn check_password(name: &str, password: &str, limits: &Limits) -> Result<(), Err
         limits.max_password_length,
         "password.max_length",
     )
+}
+
+/// Checks a password that is to become somebody's.
+pub(crate) fn check_new_password(name: &str, password: &str, limits: &Limits) -> Result<(), Error> {
+    check_password(name, password, limits)?;
+    limits.check_new_password(password)
 }
 
 fn at_most(name: &str, text: &str, limit: usize, key: &str) -> Result<(), Error> {

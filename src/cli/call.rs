@@ -10,7 +10,7 @@ use redis::aio::MultiplexedConnection;
 use secrecy::{ExposeSecret as _, SecretString};
 use serde_json::{Value, json};
 
-use super::{ConfigFile, print, qr_code};
+use super::{ConfigFile, print, prompt, qr_code};
 use crate::actions::{ACTIONS, Kind, PLUGIN, Signature};
 use crate::clock::{Clock as _, SystemClock};
 use crate::config::Config;
@@ -189,19 +189,7 @@ fn typed_in(key: &str, value: &str) -> Result<String> {
     if value != "-" {
         return Ok(value.to_owned());
     }
-    if io::stdin().is_terminal() {
-        return rpassword::prompt_password(format!("{key}: "))
-            .with_context(|| format!("cannot read {key} from the terminal"));
-    }
-    let mut line = String::new();
-    let read = io::stdin()
-        .read_line(&mut line)
-        .with_context(|| format!("cannot read {key} from standard input"))?;
-    if read == 0 {
-        bail!("standard input ended before a line for {key}");
-    }
-    let line = line.strip_suffix('\n').unwrap_or(&line);
-    Ok(line.strip_suffix('\r').unwrap_or(line).to_owned())
+    prompt::secret(key)
 }
 
 /// An argument in the type its parameter has: on a command line everything is

@@ -234,6 +234,12 @@ impl Credentials {
         self.vault.name_hash(username)
     }
 
+    /// Seconds for which a name with these failures is not tried.
+    #[must_use]
+    pub fn wait_of(&self, failures: Failures) -> Option<u64> {
+        self.throttle.wait_of(failures, self.clock.now())
+    }
+
     /// Counts a failed attempt, with what its request is answered.
     ///
     /// # Errors

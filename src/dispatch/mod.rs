@@ -31,7 +31,7 @@ use crate::wire::request::{self, Envelope, Refused, Request};
 /// Runs messages.
 pub struct Dispatcher {
     actions: &'static [&'static dyn Action],
-    world: World,
+    world: Arc<World>,
     policy: Policy,
     turns: Turns,
     keyring: Arc<Keyring>,
@@ -44,7 +44,7 @@ pub struct Parts {
     /// All actions.
     pub actions: &'static [&'static dyn Action],
     /// What they work with.
-    pub world: World,
+    pub world: Arc<World>,
     /// What requests are judged by.
     pub policy: Policy,
     /// Turns for requests with a cost.

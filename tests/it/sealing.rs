@@ -2,7 +2,10 @@
 //! under the old one.
 
 use std::fs;
+use std::process::Command;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
 
 use platypush_userd::clock::SystemClock;
 use platypush_userd::credentials::Verdict;
@@ -123,6 +126,74 @@ fn a_rotation_seals_everything_anew_and_drops_the_old_key() {
     daemon.restart();
     assert!(log_in(&mut client, "alice", &Codes::of("alice").now()));
     assert!(log_in(&mut client, "bob", &Codes::of("bob").now()));
+}
+
+/// Logins with codes read sealed secrets, and every login leaves a sealed
+/// outcome: about 500 a second of them, and a rotation under way all the time.
+#[test]
+fn no_request_fails_while_keys_are_rotated() {
+    let (redis, mut daemon, mut client) = two_users();
+    wait_until_closed(&daemon.workdir());
+    daemon.restart();
+    let carol = json!({
+        "username": "carol", "password": "pw", "executing_user": "alice",
+        "executing_user_password": "pw",
+    });
+    // Somebody without a second factor, made by one with it.
+    let args = json!(["alice", "pw", Codes::of("alice").now()]);
+    let token = client.call("create_session", args).ok()["session_token"].clone();
+    let mut with_token = carol;
+    with_token
+        .as_object_mut()
+        .unwrap()
+        .retain(|key, _| !key.starts_with("executing"));
+    with_token["session_token"] = token.clone();
+    client.call("create_user", with_token).ok();
+
+    let done = AtomicBool::new(false);
+    let rotations = std::thread::scope(|scope| {
+        let rotating = scope.spawn(|| {
+            let mut rotations = 0;
+            while !done.load(Ordering::SeqCst) {
+                let output = Command::new(Daemon::binary())
+                    .args(["admin", "rotate-key"])
+                    .env("PLATYPUSH_USERD_WORKDIR", daemon.workdir())
+                    .output()
+                    .unwrap();
+                assert!(output.status.success(), "{output:?}");
+                rotations += 1;
+            }
+            rotations
+        });
+        let started = Instant::now();
+        for round in 0..40_u32 {
+            let ids: Vec<_> = (0..25)
+                .flat_map(|_| {
+                    [
+                        client.send("create_session", json!(["carol", "pw"])),
+                        client.send("authenticate_session", json!([token])),
+                        client.send("authenticate_user", json!(["bob", "pw", "wrong"])),
+                    ]
+                })
+                .collect();
+            for (number, id) in ids.iter().enumerate() {
+                let reply = client.reply(id);
+                let output = reply.ok();
+                assert!(number % 3 != 2 || *output == false, "{output}");
+            }
+            // 75 requests in 150 ms are 500 a second.
+            let due = Duration::from_millis(150) * (round + 1);
+            std::thread::sleep(due.saturating_sub(started.elapsed()));
+        }
+        done.store(true, Ordering::SeqCst);
+        rotating.join().unwrap()
+    });
+    assert!(rotations >= 3, "only {rotations} rotations");
+    assert!(log_in(&mut client, "bob", &Codes::of("bob").now()));
+    assert!(daemon.stop().success());
+    let sealed = Sealed::of(&daemon);
+    assert_eq!(sealed.keys_in_use(), [rotations + 1]);
+    drop(redis);
 }
 
 #[test]

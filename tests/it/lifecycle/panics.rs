@@ -100,7 +100,7 @@ async fn dispatcher(folder: &Path) -> Dispatcher {
     let (running, _) = Running::open(&folder.join("running"), Turns::count(1)).unwrap();
     let parts = Parts {
         actions: &TABLE,
-        world,
+        world: Arc::new(world),
         policy,
         turns: Turns::new(1, running),
         keyring: Arc::new(Keyring::open(Keyring::default_path(folder), true).unwrap()),

@@ -1,0 +1,191 @@
+//! Whether the time of an answer tells who exists: how well an attacker could
+//! tell one kind of user name from another by it, as the area under the ROC
+//! curve (AUC) of a threshold. 0.5 is a coin, 1 is certainty.
+//!
+//! All kinds are asked for in turn, in an order that changes at random, one
+//! request at a time over one connection, so that whatever else the machine
+//! does meets all of them alike.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    reason = "a measurement that cannot go on fails, and says where"
+)]
+
+mod client;
+mod options;
+#[path = "../torture/random.rs"]
+#[allow(
+    dead_code,
+    reason = "the torture program draws more kinds of random values"
+)]
+mod random;
+#[path = "../common/redis_process.rs"]
+mod redis_process;
+mod stage;
+mod statistics;
+
+use std::process::ExitCode;
+
+use self::client::Answer;
+use self::options::Options;
+use self::random::Random;
+use self::stage::Stage;
+use self::statistics::{Auc, median};
+
+/// Above this AUC the time tells too much.
+const LIMIT: f64 = 0.55;
+/// Samples of each kind that are thrown away: caches fill, memory is touched.
+const WARM_UP: usize = 20;
+
+/// Names that an attacker would like to tell from others.
+struct Kind {
+    what: &'static str,
+    /// All of the same length, so that they are the same work to read.
+    username: &'static str,
+    micros: Vec<f64>,
+}
+
+impl Kind {
+    const fn new(what: &'static str, username: &'static str) -> Self {
+        Self {
+            what,
+            username,
+            micros: Vec::new(),
+        }
+    }
+}
+
+fn main() -> ExitCode {
+    let options = match options::read(std::env::args().skip(1)) {
+        Ok(options) => options,
+        Err(wrong) => {
+            eprintln!("enumeration: {wrong}\n{}", options::USAGE);
+            return ExitCode::from(2);
+        }
+    };
+    println!("seed {}, {} samples each", options.seed, options.samples);
+    let mut random = Random::new(options.seed);
+    let passed = [
+        wrong_passwords(&options, &mut random),
+        throttled(&options, &mut random),
+    ];
+    if passed == [true, true] {
+        ExitCode::SUCCESS
+    } else {
+        println!("\nabove {LIMIT}: the time tells who exists");
+        ExitCode::FAILURE
+    }
+}
+
+/// Wrong passwords at the default cost, and records that were made at another.
+fn wrong_passwords(options: &Options, random: &mut Random) -> bool {
+    let stage = Stage::new();
+    stage.make_users(&[("admin", (8, 1)), ("least", (8, 1)), ("older", (12_288, 3))]);
+    let today = [("THROTTLE__FAILURES", "0")];
+    let (_daemon, mut client) = stage.start(&today);
+    client.create_user("known");
+    client.create_user("codes");
+    let authenticator = client.enable_otp("codes");
+    let mut kinds = [
+        Kind::new("unknown", "nobdy"),
+        Kind::new("known", "known"),
+        Kind::new("with 2FA", "codes"),
+        Kind::new("record of 12 MiB, t=3", "older"),
+        Kind::new("record of 8 KiB, t=1", "least"),
+    ];
+    sample(&mut kinds, options, random, |username, random| {
+        // A right code is no help with a wrong password.
+        let code = if random.chance(50) {
+            authenticator.now()
+        } else {
+            format!("{:06}", random.below(1_000_000))
+        };
+        client.log_in(username, &format!("{:016x}", random.next()), &code)
+    });
+    report("Wrong passwords, throttle off", &kinds)
+}
+
+/// Names that have failed so often that they are not even tried.
+fn throttled(options: &Options, random: &mut Random) -> bool {
+    let stage = Stage::new();
+    // The cost does not matter where nothing is hashed, but for getting there.
+    let cheap = [
+        ("PASSWORD__MEMORY_KIB", "8"),
+        ("PASSWORD__ITERATIONS", "1"),
+        ("THROTTLE__FAILURES", "100"),
+    ];
+    let (_daemon, mut client) = stage.start(&cheap);
+    for username in ["admin", "known", "codes"] {
+        client.create_user(username);
+    }
+    client.enable_otp("codes");
+    let mut kinds = [
+        Kind::new("unknown", "nobdy"),
+        Kind::new("known", "known"),
+        Kind::new("with 2FA", "codes"),
+    ];
+    // After a hundred failures a name is locked for an hour.
+    for kind in &kinds {
+        for _ in 0..100 {
+            client.log_in(kind.username, "wrong", "000000");
+        }
+    }
+    sample(&mut kinds, options, random, |username, random| {
+        let password = format!("{:016x}", random.next());
+        let code = format!("{:06}", random.below(1_000_000));
+        let answer = client.log_in(username, &password, &code);
+        assert!(answer.text.contains("Too many failed attempts"));
+        answer
+    });
+    report("Throttled names", &kinds)
+}
+
+fn sample(
+    kinds: &mut [Kind],
+    options: &Options,
+    random: &mut Random,
+    mut ask: impl FnMut(&str, &mut Random) -> Answer,
+) {
+    let mut order: Vec<_> = (0..kinds.len()).collect();
+    let mut text = None;
+    for round in 0..WARM_UP + options.samples {
+        shuffle(&mut order, random);
+        for &index in &order {
+            let kind = &mut kinds[index];
+            let answer = ask(kind.username, random);
+            let text = text.get_or_insert_with(|| answer.text.clone());
+            assert_eq!(*text, answer.text, "the text tells: {}", kind.what);
+            if round >= WARM_UP {
+                kind.micros.push(answer.micros);
+            }
+        }
+    }
+}
+
+fn shuffle(order: &mut [usize], random: &mut Random) {
+    for end in (1..order.len()).rev() {
+        order.swap(end, random.below(end + 1));
+    }
+}
+
+/// Prints the table; whether all of it is within the limit.
+fn report(title: &str, kinds: &[Kind]) -> bool {
+    println!("\n{title}\n\n| | median | AUC (95 % interval) |\n|---|---|---|");
+    for kind in kinds {
+        println!("| {} | {:.0} µs | |", kind.what, median(&kind.micros));
+    }
+    let mut passed = true;
+    for (index, one) in kinds.iter().enumerate() {
+        for other in &kinds[index + 1..] {
+            let auc = Auc::of(&one.micros, &other.micros);
+            passed &= auc.value <= LIMIT;
+            println!("| {} : {} | | {auc} |", one.what, other.what);
+        }
+    }
+    // What the measurement would not miss.
+    let slower: Vec<_> = kinds[0].micros.iter().map(|micros| micros * 1.02).collect();
+    let noticed = Auc::of(&kinds[0].micros, &slower);
+    println!("| {} : the same, 2 % slower | | {noticed} |", kinds[0].what);
+    passed
+}
