@@ -58,13 +58,15 @@ impl Action for EnableOtp {
             None if dry_run => TotpSecret::generate()?,
             None => return Err(Error::BadOtpSecret),
         };
-        let enrolment = Enrolment::new(world, &username, secret)?;
         until_settled(|| async {
             let proved = proof::prove(world, call, &username, &password, None).await;
             let verified = match proved {
                 Err(Error::MissingCode) => return Err(Error::OtpEnabled(username.clone())),
                 proved => proved?,
             };
+            // Not before: drawing the picture takes longer than a look-up, and
+            // anybody can ask.
+            let enrolment = Enrolment::new(world, &username, &secret)?;
             if dry_run {
                 return Ok(enrolment.answer(Vec::new()));
             }
@@ -95,11 +97,11 @@ struct Enrolment {
 }
 
 impl Enrolment {
-    fn new(world: &World, username: &str, secret: TotpSecret) -> Result<Self, Error> {
+    fn new(world: &World, username: &str, secret: &TotpSecret) -> Result<Self, Error> {
         let (uri, picture) = secret.enrolment(&world.issuer, username)?;
         Ok(Self {
             username: username.to_owned(),
-            secret,
+            secret: secret.clone(),
             uri,
             picture,
         })

@@ -24,6 +24,10 @@ pub struct Fixture {
     pub next_id: u64,
     /// A valid session of alice.
     pub session: String,
+    /// How `get_sessions` names it.
+    pub session_id: String,
+    /// The authenticator of alice, which is not switched on.
+    pub authenticator: Authenticator,
     /// A session of alice that has expired.
     pub expired: String,
     /// A session that alice has ended.
@@ -42,8 +46,27 @@ impl Fixture {
     }
 }
 
-/// A user with a second factor.
+/// What an authenticator holds and shows.
 #[derive(Default)]
+pub struct Authenticator {
+    /// In base32.
+    pub secret: String,
+    pub code: String,
+    pub wrong_code: String,
+}
+
+impl Authenticator {
+    fn new(username: &str) -> Self {
+        let codes = Codes::of(username);
+        Self {
+            secret: codes.0.to_base32().to_string(),
+            code: codes.now(),
+            wrong_code: codes.wrong(),
+        }
+    }
+}
+
+/// A user with a second factor.
 pub struct Otto {
     pub name: String,
     pub id: u64,
@@ -53,6 +76,19 @@ pub struct Otto {
     pub code: String,
     /// A code that is not good.
     pub wrong_code: String,
+}
+
+impl Default for Otto {
+    /// While there is none.
+    fn default() -> Self {
+        Self {
+            name: "otto".into(),
+            id: 0,
+            session: String::new(),
+            code: String::new(),
+            wrong_code: String::new(),
+        }
+    }
 }
 
 impl Stage {
@@ -93,11 +129,14 @@ impl Stage {
         let expired = client.call("create_session", expired);
         let deleted = log_in(client, "alice", "secret");
         client.call("delete_session", json!([deleted])).ok();
+        let session = log_in(client, "alice", "secret");
         let fixture = Fixture {
             keeper_id: 1,
             alice_id,
             next_id: alice_id + 1,
-            session: log_in(client, "alice", "secret"),
+            session_id: id_of(client, &session),
+            session,
+            authenticator: Authenticator::new("alice"),
             expired: expired.ok()["session_token"].as_str().unwrap().into(),
             deleted,
             otto: if with_otto {
@@ -121,6 +160,14 @@ impl Stage {
             name,
         }
     }
+}
+
+/// The id of the session with that token.
+fn id_of(client: &mut Client, token: &str) -> String {
+    let listed = client.call("get_sessions", json!([token]));
+    let listed = listed.ok().as_array().unwrap();
+    let current = listed.iter().find(|session| session["current"] == true);
+    current.unwrap()["session_id"].as_str().unwrap().to_owned()
 }
 
 fn create(client: &mut Client, name: &str, session: &str) -> u64 {
