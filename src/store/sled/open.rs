@@ -81,7 +81,7 @@ pub(super) fn open(workdir: &Path) -> Result<Disk, OpenError> {
         reason,
     };
 
-    check_schema(&tree, &engine)?;
+    let schema = check_schema(&tree, &engine)?;
     let found = match tree
         .get(records::COMMIT)
         .map_err(|e| engine(e.to_string()))?
@@ -97,6 +97,9 @@ pub(super) fn open(workdir: &Path) -> Result<Disk, OpenError> {
             found,
             acknowledged,
         });
+    }
+    if schema == 1 {
+        migrate_from_1(&tree).map_err(|e| engine(e.to_string()))?;
     }
 
     tree.flush().map_err(|e| engine(e.to_string()))?;
@@ -137,11 +140,11 @@ fn catch<T>(open: impl FnOnce() -> ::sled::Result<T>) -> Result<T, String> {
     }
 }
 
-/// Stamps a new database, migrates an older one, refuses a newer one.
+/// The schema of the database: a new one is stamped, a newer one refused.
 fn check_schema(
     tree: &::sled::Tree,
     engine: &impl Fn(String) -> OpenError,
-) -> Result<(), OpenError> {
+) -> Result<u32, OpenError> {
     let known = records::SCHEMA_VERSION;
     match tree
         .get(records::SCHEMA)
@@ -153,14 +156,13 @@ fn check_schema(
                 .map_err(|_| engine("its schema version is unreadable".into()))?;
             match found {
                 found if found > known => Err(OpenError::NewerSchema { found, known }),
-                1 => migrate_from_1(tree).map_err(|e| engine(e.to_string())),
-                _ => Ok(()),
+                found => Ok(found),
             }
         }
         None if tree.is_empty() => {
             tree.insert(records::SCHEMA, &known.to_be_bytes())
                 .map_err(|e| engine(e.to_string()))?;
-            Ok(())
+            Ok(known)
         }
         None => Err(engine("it holds something else".into())),
     }
@@ -178,8 +180,12 @@ fn migrate_from_1(tree: &::sled::Tree) -> Result<(), StoreError> {
                 .map_err(super::engine_error)?;
         }
         let (key, bytes) = entry.map_err(super::engine_error)?;
-        let session = records::decode_session(records::token_of_key(&key)?, &bytes)?;
-        batch.insert(records::user_session_key(&session), Vec::new());
+        // What is unreadable authenticates nobody.
+        let session =
+            records::token_of_key(&key).and_then(|token| records::decode_session(token, &bytes));
+        if let Ok(session) = session {
+            batch.insert(records::user_session_key(&session), Vec::new());
+        }
     }
     batch.insert(records::SCHEMA, &records::SCHEMA_VERSION.to_be_bytes());
     tree.apply_batch(batch).map_err(super::engine_error)
