@@ -41,9 +41,9 @@ torture: ## every fault of daemon and Redis at full strength (half an hour; ARGS
 	@tools/need.sh cc=build-essential redis-server
 	$(CARGO) test --locked --test torture -- --full $(ARGS)
 
-enumeration: ## whether the time of an answer tells who exists (five minutes on an idle machine; ARGS="--samples N")
+enumeration: ## whether the time of an answer tells who exists (ten minutes on an idle machine; ARGS="--samples N")
 	@tools/need.sh cc=build-essential redis-server
-	$(CARGO) bench --locked --bench enumeration -- $(ARGS)
+	$(CARGO) test --release --locked --test enumeration -- $(ARGS)
 
 demo: ## play the whole story, first user to deletion (installs redis-server if it is missing)
 	@demo/demo.sh

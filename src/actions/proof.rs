@@ -85,13 +85,17 @@ pub(super) async fn authorize(
     }
 }
 
-/// Counts a failed attempt and leaves `answer` as its outcome.
+/// Counts a failed attempt, where that is done, and leaves `answer` as its
+/// outcome.
 pub(super) async fn count(
     world: &World,
     call: &Call,
     failure: Failure,
     answer: impl FnOnce() -> Result<Output, Error> + Send + 'static,
 ) -> Result<(), Error> {
+    if !world.credentials.counts_failures() {
+        return Ok(());
+    }
     let outcome = call.outcome_of(move |()| answer())?;
     world.credentials.count(failure, outcome).await
 }

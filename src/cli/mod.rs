@@ -76,7 +76,7 @@ enum Command {
 #[derive(Debug, clap::Args)]
 struct ConfigFile {
     /// Configuration file, in YAML
-    #[arg(long, value_name = "FILE", value_hint = clap::ValueHint::FilePath)]
+    #[arg(long, global = true, value_name = "FILE", value_hint = clap::ValueHint::FilePath)]
     config: Option<PathBuf>,
 }
 

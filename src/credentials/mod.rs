@@ -11,12 +11,15 @@ mod password;
 mod second_factor;
 mod throttle;
 mod token;
+mod top_up;
 mod vault;
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use chrono::TimeDelta;
 use secrecy::{ExposeSecret as _, SecretString};
+use tokio::time::{Instant, sleep_until};
 
 pub use self::blocklist::{Blocklist, BlocklistError};
 pub use self::error::HasherError;
@@ -38,6 +41,10 @@ use crate::store::{Outcome, PasswordWitness, Store, StoreError};
 const USE_NOTED_TIMES: i32 = 20;
 /// …and how rarely at most.
 const LONGEST_USE_STEP: TimeDelta = TimeDelta::seconds(60);
+
+/// When a name that is not even tried is answered. No hash hides there what
+/// looking up takes: some microseconds, and more with a second factor.
+const REFUSED_AFTER: Duration = Duration::from_millis(2);
 
 /// Checks credentials against the store.
 pub struct Credentials {
@@ -163,6 +170,7 @@ impl Credentials {
         password: &SecretString,
         code: Option<&SecretString>,
     ) -> Result<Verdict, Error> {
+        let start = Instant::now();
         let hash = self.vault.name_hash(username);
         let entered = self
             .throttle
@@ -176,6 +184,7 @@ impl Credentials {
             Ok(((user, _), pass)) => (user, pass),
             Err(((user, _), seconds)) => {
                 let attempted = attempted(user.as_ref(), hash);
+                sleep_until(start + REFUSED_AFTER).await;
                 return Ok(Verdict::Throttled { attempted, seconds });
             }
         };
@@ -238,6 +247,13 @@ impl Credentials {
     #[must_use]
     pub fn wait_of(&self, failures: Failures) -> Option<u64> {
         self.throttle.wait_of(failures, self.clock.now())
+    }
+
+    /// Whether failed attempts are to be counted: without a throttle nobody
+    /// would look at the counts.
+    #[must_use]
+    pub const fn counts_failures(&self) -> bool {
+        self.throttle.is_on()
     }
 
     /// Counts a failed attempt, with what its request is answered.

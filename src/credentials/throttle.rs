@@ -66,10 +66,14 @@ impl Throttle {
         }
     }
 
+    pub(super) const fn is_on(&self) -> bool {
+        self.limit > 0
+    }
+
     /// Seconds for which a name is not tried.
     pub(super) fn wait_of(&self, failures: Failures, now: Timestamp) -> Option<u64> {
         let last = failures.last?;
-        if self.limit == 0 || failures.count < self.limit {
+        if !self.is_on() || failures.count < self.limit {
             return None;
         }
         let wait = if failures.count >= HARD_LIMIT {
@@ -98,7 +102,7 @@ impl Throttle {
     where
         F: Future<Output = Result<T, E>>,
     {
-        if self.limit == 0 {
+        if !self.is_on() {
             let pass = Pass {
                 gates: Arc::clone(&self.gates),
                 name: None,

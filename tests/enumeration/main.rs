@@ -27,7 +27,7 @@ mod statistics;
 
 use std::process::ExitCode;
 
-use self::client::Answer;
+use self::client::{Answer, Authenticator, Client};
 use self::options::Options;
 use self::random::Random;
 use self::stage::Stage;
@@ -38,22 +38,50 @@ const LIMIT: f64 = 0.55;
 /// Samples of each kind that are thrown away: caches fill, memory is touched.
 const WARM_UP: usize = 20;
 
+/// Attempts under one name before the throttle, at its highest, locks it.
+const ATTEMPTS: usize = 100;
+
 /// Names that an attacker would like to tell from others.
 struct Kind {
     what: &'static str,
-    /// All of the same length, so that they are the same work to read.
-    username: &'static str,
+    /// How the names begin: all of one length, so that they are the same work
+    /// to read.
+    prefix: &'static str,
     micros: Vec<f64>,
 }
 
 impl Kind {
-    const fn new(what: &'static str, username: &'static str) -> Self {
+    const fn new(what: &'static str, prefix: &'static str) -> Self {
         Self {
             what,
-            username,
+            prefix,
             micros: Vec::new(),
         }
     }
+}
+
+fn name(prefix: &str, number: usize) -> String {
+    format!("{prefix}{number:03}")
+}
+
+/// The kinds that there always are.
+const fn unknown_known_and_2fa() -> [Kind; 3] {
+    [
+        Kind::new("unknown", "nobdy"),
+        Kind::new("known", "known"),
+        Kind::new("with 2FA", "codes"),
+    ]
+}
+
+/// Makes so many users of each of those kinds.
+fn make_users(client: &mut Client, count: usize) -> Vec<Authenticator> {
+    (0..count)
+        .map(|number| {
+            client.create_user(&name("known", number));
+            client.create_user(&name("codes", number));
+            client.enable_otp(&name("codes", number))
+        })
+        .collect()
 }
 
 fn main() -> ExitCode {
@@ -68,9 +96,10 @@ fn main() -> ExitCode {
     let mut random = Random::new(options.seed);
     let passed = [
         wrong_passwords(&options, &mut random),
+        counted(&options, &mut random),
         throttled(&options, &mut random),
     ];
-    if passed == [true, true] {
+    if passed.iter().all(|passed| *passed) {
         ExitCode::SUCCESS
     } else {
         println!("\nabove {LIMIT}: the time tells who exists");
@@ -81,60 +110,79 @@ fn main() -> ExitCode {
 /// Wrong passwords at the default cost, and records that were made at another.
 fn wrong_passwords(options: &Options, random: &mut Random) -> bool {
     let stage = Stage::new();
-    stage.make_users(&[("admin", (8, 1)), ("least", (8, 1)), ("older", (12_288, 3))]);
-    let today = [("THROTTLE__FAILURES", "0")];
-    let (_daemon, mut client) = stage.start(&today);
-    client.create_user("known");
-    client.create_user("codes");
-    let authenticator = client.enable_otp("codes");
-    let mut kinds = [
-        Kind::new("unknown", "nobdy"),
-        Kind::new("known", "known"),
-        Kind::new("with 2FA", "codes"),
-        Kind::new("record of 12 MiB, t=3", "older"),
-        Kind::new("record of 8 KiB, t=1", "least"),
-    ];
-    sample(&mut kinds, options, random, |username, random| {
-        // A right code is no help with a wrong password.
-        let code = if random.chance(50) {
-            authenticator.now()
-        } else {
-            format!("{:06}", random.below(1_000_000))
-        };
-        client.log_in(username, &format!("{:016x}", random.next()), &code)
+    stage.make_users(&[
+        ("admin", (8, 1)),
+        ("least000", (8, 1)),
+        ("older000", (12_288, 3)),
+    ]);
+    let (_daemon, mut client) = stage.start(&[("THROTTLE__FAILURES", "0")]);
+    let authenticators = make_users(&mut client, 1);
+    let mut kinds = Vec::from(unknown_known_and_2fa());
+    kinds.push(Kind::new("record of 12 MiB, t=3", "older"));
+    kinds.push(Kind::new("record of 8 KiB, t=1", "least"));
+    sample(&mut kinds, options, random, |prefix, _, random| {
+        guess(&mut client, prefix, 0, &authenticators, random)
     });
     report("Wrong passwords, throttle off", &kinds)
+}
+
+/// Wrong passwords while failures are counted, but nobody has to wait yet.
+fn counted(options: &Options, random: &mut Random) -> bool {
+    let stage = Stage::new();
+    stage.make_users(&[("admin", (8, 1))]);
+    let (_daemon, mut client) = stage.start(&[("THROTTLE__FAILURES", "100")]);
+    let names = (WARM_UP + options.samples).div_ceil(ATTEMPTS);
+    let authenticators = make_users(&mut client, names);
+    let mut kinds = unknown_known_and_2fa();
+    sample(&mut kinds, options, random, |prefix, round, random| {
+        guess(
+            &mut client,
+            prefix,
+            round / ATTEMPTS,
+            &authenticators,
+            random,
+        )
+    });
+    report("Wrong passwords, counted", &kinds)
+}
+
+/// A wrong password, and a code that may be right: that is no help.
+fn guess(
+    client: &mut Client,
+    prefix: &str,
+    number: usize,
+    authenticators: &[Authenticator],
+    random: &mut Random,
+) -> Answer {
+    let code = if random.chance(50) {
+        authenticators[number].now()
+    } else {
+        format!("{:06}", random.below(1_000_000))
+    };
+    let password = format!("{:016x}", random.next());
+    client.log_in(&name(prefix, number), &password, &code)
 }
 
 /// Names that have failed so often that they are not even tried.
 fn throttled(options: &Options, random: &mut Random) -> bool {
     let stage = Stage::new();
     // The cost does not matter where nothing is hashed, but for getting there.
-    let cheap = [
+    let (_daemon, mut client) = stage.start(&[
         ("PASSWORD__MEMORY_KIB", "8"),
         ("PASSWORD__ITERATIONS", "1"),
         ("THROTTLE__FAILURES", "100"),
-    ];
-    let (_daemon, mut client) = stage.start(&cheap);
-    for username in ["admin", "known", "codes"] {
-        client.create_user(username);
-    }
-    client.enable_otp("codes");
-    let mut kinds = [
-        Kind::new("unknown", "nobdy"),
-        Kind::new("known", "known"),
-        Kind::new("with 2FA", "codes"),
-    ];
-    // After a hundred failures a name is locked for an hour.
+    ]);
+    client.create_user("admin");
+    let authenticators = make_users(&mut client, 1);
+    let mut kinds = unknown_known_and_2fa();
+    // After so many a name is locked for an hour.
     for kind in &kinds {
-        for _ in 0..100 {
-            client.log_in(kind.username, "wrong", "000000");
+        for _ in 0..ATTEMPTS {
+            client.log_in(&name(kind.prefix, 0), "wrong", "000000");
         }
     }
-    sample(&mut kinds, options, random, |username, random| {
-        let password = format!("{:016x}", random.next());
-        let code = format!("{:06}", random.below(1_000_000));
-        let answer = client.log_in(username, &password, &code);
+    sample(&mut kinds, options, random, |prefix, _, random| {
+        let answer = guess(&mut client, prefix, 0, &authenticators, random);
         assert!(answer.text.contains("Too many failed attempts"));
         answer
     });
@@ -145,7 +193,7 @@ fn sample(
     kinds: &mut [Kind],
     options: &Options,
     random: &mut Random,
-    mut ask: impl FnMut(&str, &mut Random) -> Answer,
+    mut ask: impl FnMut(&str, usize, &mut Random) -> Answer,
 ) {
     let mut order: Vec<_> = (0..kinds.len()).collect();
     let mut text = None;
@@ -153,7 +201,7 @@ fn sample(
         shuffle(&mut order, random);
         for &index in &order {
             let kind = &mut kinds[index];
-            let answer = ask(kind.username, random);
+            let answer = ask(kind.prefix, round, random);
             let text = text.get_or_insert_with(|| answer.text.clone());
             assert_eq!(*text, answer.text, "the text tells: {}", kind.what);
             if round >= WARM_UP {

@@ -27,8 +27,6 @@ pub fn read(mut arguments: impl Iterator<Item = String>) -> Result<Options, Stri
         match argument.as_str() {
             "--samples" => options.samples = usize::try_from(number()?).unwrap_or(usize::MAX),
             "--seed" => options.seed = number()?,
-            // `cargo bench` says what it is.
-            "--bench" => {}
             other => return Err(format!("unknown option {other}")),
         }
     }

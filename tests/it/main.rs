@@ -6,6 +6,7 @@
     reason = "a test that cannot go on fails, and says where"
 )]
 
+mod admin;
 mod audit;
 mod call;
 mod contract;

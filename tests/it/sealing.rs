@@ -154,7 +154,7 @@ fn no_request_fails_while_keys_are_rotated() {
     let rotations = std::thread::scope(|scope| {
         let rotating = scope.spawn(|| {
             let mut rotations = 0;
-            while !done.load(Ordering::SeqCst) {
+            while !done.load(Ordering::SeqCst) && rotations < 100 {
                 let output = Command::new(Daemon::binary())
                     .args(["admin", "rotate-key"])
                     .env("PLATYPUSH_USERD_WORKDIR", daemon.workdir())

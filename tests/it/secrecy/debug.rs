@@ -4,6 +4,7 @@
 use std::fmt::Debug;
 use std::sync::Arc;
 
+use platypush_userd::admin::AdminCommand;
 use platypush_userd::clock::SystemClock;
 use platypush_userd::config::{self, Environment};
 use platypush_userd::credentials::{Executor, SessionToken, TotpSecret, Verdict, token_hash};
@@ -95,7 +96,7 @@ fn shows_no_secret() {
     let loaded = config::load(None, &environment).map_err(|e| e.to_string());
     let loaded = loaded.unwrap();
 
-    let things: [(&str, &dyn Debug); 21] = [
+    let things: [(&str, &dyn Debug); 22] = [
         ("PasswordRecord", &PasswordRecord::new(SECRET.into())),
         ("TotpSecret", &TotpSecret::new(SECRET.into())),
         ("Sealed", &Sealed(SECRET.into())),
@@ -125,6 +126,13 @@ fn shows_no_secret() {
         ("Value in a dict", &Value::Dict(vec![(text(), text())])),
         ("Reply", &reply()),
         ("Disposition", &Disposition::Finished(finished)),
+        (
+            "AdminCommand",
+            &AdminCommand::ResetPassword {
+                name: "alice".into(),
+                password: SECRET.into(),
+            },
+        ),
         ("Config", &loaded.config),
         ("Loaded", &loaded),
     ];
