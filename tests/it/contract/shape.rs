@@ -18,8 +18,10 @@ pub const QR_CODE: &str = "<picture>";
 /// Stands in a template for a backup code.
 pub const BACKUP_CODE: &str = "<backup code>";
 
-/// What may stand in the place of each of these.
-const PLACEHOLDERS: &[(&str, fn(&str) -> bool)] = &[
+/// Whether a text may stand in the place of a placeholder.
+type Fits = fn(&str) -> bool;
+
+const PLACEHOLDERS: &[(&str, Fits)] = &[
     (TIME, is_time),
     (TOKEN, is_token),
     (SESSION_ID, |text| text.len() == 16 && is_lower_hex(text)),
