@@ -87,7 +87,7 @@ pub enum Error {
     InvalidCode,
     /// No usable secret for an authenticator.
     #[error(
-        "otp_secret must be base32 of at least 128 bits (26 characters): call enable_otp with dry_run to get one"
+        "otp_secret must be base32 of 128 to 512 bits (26 to 103 characters): call enable_otp with dry_run to get one"
     )]
     BadOtpSecret,
     /// Switched on already.

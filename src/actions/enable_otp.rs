@@ -22,7 +22,7 @@ static SIGNATURE: Signature = Signature {
         Parameter::optional(
             "otp_secret",
             Kind::Secret,
-            "The secret that dry_run proposed, or one of your own: base32, at least 128 bits.",
+            "The secret that dry_run proposed, or one of your own: base32, 128 to 512 bits.",
         ),
         CODE,
         Parameter::optional("dry_run", Kind::Flag, "Propose a secret and store nothing."),

@@ -24,6 +24,9 @@ pub const STEP_SECONDS: u64 = 30;
 const SECRET_BYTES: usize = 20;
 /// …and asks for 128 at least.
 const MIN_SECRET_BYTES: usize = 16;
+/// HMAC-SHA-1 makes less of a longer key (RFC 2104, section 3), and no picture
+/// holds one that is much longer.
+const MAX_SECRET_BYTES: usize = 64;
 /// How many backup codes a user gets.
 pub const BACKUP_CODES: usize = 10;
 /// Bytes of a backup code: 80 bits are 16 characters of base32.
@@ -77,7 +80,7 @@ impl TotpSecret {
     /// Reads base32, with or without spaces and padding, in any case.
     ///
     /// # Errors
-    /// What is no base32, or shorter than 128 bits.
+    /// What is no base32, shorter than 128 bits or longer than 512.
     pub fn from_base32(text: &str) -> Result<Self, Error> {
         let plain: Zeroizing<String> = Zeroizing::new(
             text.chars()
@@ -86,7 +89,9 @@ impl TotpSecret {
                 .collect(),
         );
         match Secret::try_from_base32(plain.as_str()) {
-            Ok(secret) if secret.as_bytes().len() >= MIN_SECRET_BYTES => {
+            Ok(secret)
+                if (MIN_SECRET_BYTES..=MAX_SECRET_BYTES).contains(&secret.as_bytes().len()) =>
+            {
                 Ok(Self::new(secret.as_bytes().to_vec()))
             }
             _ => Err(Error::BadOtpSecret),
@@ -280,15 +285,13 @@ mod tests {
     }
 
     #[test]
-    fn a_secret_has_128_bits_at_least() {
+    fn a_secret_has_128_to_512_bits() {
         let of_length = |bytes| TotpSecret::new(vec![7; bytes]).to_base32();
-        assert!(TotpSecret::from_base32(&of_length(16)).is_ok());
-        for bad in [
-            &*of_length(15),
-            "",
-            "no base32!",
-            "0123456789".repeat(4).as_str(),
-        ] {
+        for length in [16, 20, 64] {
+            assert!(TotpSecret::from_base32(&of_length(length)).is_ok());
+        }
+        let [short, long] = [15, 65].map(of_length);
+        for bad in [&*short, &*long, "", "no base32!", "0189"] {
             let read = TotpSecret::from_base32(bad);
             assert!(matches!(read, Err(Error::BadOtpSecret)), "{bad:?}");
         }

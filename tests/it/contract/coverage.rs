@@ -149,7 +149,7 @@ static CONTRACT: &[Row] = &[
             "Invalid credentials",
             "missing_otp_code",
             "invalid_otp_code",
-            "otp_secret must be base32 of at least 128 bits (26 characters): call enable_otp with dry_run to get one",
+            "otp_secret must be base32 of 128 to 512 bits (26 to 103 characters): call enable_otp with dry_run to get one",
             "2FA is already enabled for otto: disable it first",
         ],
     },

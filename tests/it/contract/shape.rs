@@ -18,10 +18,10 @@ pub const QR_CODE: &str = "<picture>";
 /// Stands in a template for a backup code.
 pub const BACKUP_CODE: &str = "<backup code>";
 
-type Test = fn(&str) -> bool;
+/// Whether a text may stand in the place of a placeholder.
+type Fits = fn(&str) -> bool;
 
-/// What may stand in the place of each of these.
-const PLACEHOLDERS: &[(&str, Test)] = &[
+const PLACEHOLDERS: &[(&str, Fits)] = &[
     (TIME, is_time),
     (TOKEN, is_token),
     (SESSION_ID, |text| text.len() == 16 && is_lower_hex(text)),

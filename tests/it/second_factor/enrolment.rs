@@ -8,8 +8,8 @@ use super::picture::QrPicture;
 use super::{Enrolled, codes_of, is_on_for_alice, propose};
 use crate::support::{Codes, Setup};
 
-const BAD_SECRET: &str = "otp_secret must be base32 of at least 128 bits (26 characters): call \
-                          enable_otp with dry_run to get one";
+const BAD_SECRET: &str = "otp_secret must be base32 of 128 to 512 bits (26 to 103 characters): \
+                          call enable_otp with dry_run to get one";
 
 #[test]
 fn a_dry_run_proposes_and_stores_nothing() {

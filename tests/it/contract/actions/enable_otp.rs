@@ -17,8 +17,8 @@ fn already_on(it: &Fixture) -> String {
     )
 }
 
-const BAD_SECRET: &str = "otp_secret must be base32 of at least 128 bits (26 characters): call \
-                          enable_otp with dry_run to get one";
+const BAD_SECRET: &str = "otp_secret must be base32 of 128 to 512 bits (26 to 103 characters): \
+                          call enable_otp with dry_run to get one";
 
 pub const CASES: &[Case] = &[
     Case::new(
@@ -70,6 +70,14 @@ pub const CASES: &[Case] = &[
         "120 bits",
         |it| {
             json!({"username": "alice", "password": "secret", "otp_secret": "A".repeat(24),
+                "code": it.authenticator.code})
+        },
+        Error(BAD_SECRET),
+    ),
+    Case::new(
+        "longer than a picture holds",
+        |it| {
+            json!({"username": "alice", "password": "secret", "otp_secret": "A".repeat(4096),
                 "code": it.authenticator.code})
         },
         Error(BAD_SECRET),
