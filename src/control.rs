@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{UnixListener, UnixStream};
-use tokio::sync::Mutex;
+use tokio::sync::{Mutex, RwLock};
 use tokio::task::JoinHandle;
 use tracing::{debug, warn};
 use zeroize::Zeroizing;
@@ -56,11 +56,19 @@ pub enum ControlError {
     },
 }
 
+/// Where commands are carried out.
+struct Office {
+    operator: Operator,
+    /// Held by each command under way, so that the end can wait for them.
+    busy: RwLock<()>,
+    /// A rotation of keys may take a while, and there is one at a time.
+    rotating: Mutex<()>,
+}
+
 /// The open control socket.
 pub struct Control {
     path: PathBuf,
-    /// One command at a time.
-    operator: Arc<Mutex<Operator>>,
+    office: Arc<Office>,
     accepting: JoinHandle<()>,
 }
 
@@ -79,19 +87,23 @@ impl Control {
             path: path.clone(),
             error,
         })?;
-        let operator = Arc::new(Mutex::new(operator));
-        let accepting = tokio::spawn(accept(listener, Arc::clone(&operator)));
+        let office = Arc::new(Office {
+            operator,
+            busy: RwLock::new(()),
+            rotating: Mutex::new(()),
+        });
+        let accepting = tokio::spawn(accept(listener, Arc::clone(&office)));
         Ok(Self {
             path,
-            operator,
+            office,
             accepting,
         })
     }
 
-    /// Takes no more connections, and waits for the command under way.
+    /// Takes no more connections, and waits for the commands under way.
     pub async fn close(self) {
         self.shut();
-        drop(self.operator.lock().await);
+        drop(self.office.busy.write().await);
     }
 
     fn shut(&self) {
@@ -122,11 +134,11 @@ fn listen(draft: &Path, path: &Path) -> io::Result<UnixListener> {
     Ok(listener)
 }
 
-async fn accept(listener: UnixListener, operator: Arc<Mutex<Operator>>) {
+async fn accept(listener: UnixListener, office: Arc<Office>) {
     loop {
         match listener.accept().await {
             Ok((stream, _)) => {
-                tokio::spawn(serve(stream, Arc::clone(&operator)));
+                tokio::spawn(serve(stream, Arc::clone(&office)));
             }
             Err(error) => {
                 warn!(%error, "the control socket cannot take a connection");
@@ -136,19 +148,23 @@ async fn accept(listener: UnixListener, operator: Arc<Mutex<Operator>>) {
     }
 }
 
-async fn serve(mut stream: UnixStream, operator: Arc<Mutex<Operator>>) {
-    if let Err(error) = converse(&mut stream, &operator).await {
+async fn serve(mut stream: UnixStream, office: Arc<Office>) {
+    if let Err(error) = converse(&mut stream, &office).await {
         debug!(%error, "a connection to the control socket broke");
     }
 }
 
-async fn converse(stream: &mut UnixStream, operator: &Mutex<Operator>) -> io::Result<()> {
+async fn converse(stream: &mut UnixStream, office: &Office) -> io::Result<()> {
     let by = format!("uid {}", stream.peer_cred()?.uid());
     let line = tokio::time::timeout(PATIENCE, read_line(stream)).await??;
     let answer: Answer = match parse(&line) {
         Some(command) => {
-            let operator = operator.lock().await;
-            let result = operator.run(&command, &by).await;
+            let _busy = office.busy.read().await;
+            let _rotating = match command {
+                AdminCommand::RotateKey => Some(office.rotating.lock().await),
+                _ => None,
+            };
+            let result = office.operator.run(&command, &by).await;
             result.map_err(|error| error.to_string())
         }
         None => {

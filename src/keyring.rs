@@ -8,6 +8,7 @@
 //! [`Lease`], so that a key is dropped only when nobody can hold anything that
 //! was sealed with it.
 
+use std::collections::HashSet;
 use std::convert::Infallible;
 use std::fs;
 use std::io;
@@ -48,7 +49,7 @@ pub enum KeyringError {
     },
     /// The file is there, and holds no keys.
     #[error(
-        "{path} does not hold keys (lines of a number and 64 hex digits): restore it from a backup", path = path.display()
+        "{path} does not hold keys (lines of a number, each another, and 64 hex digits): restore it from a backup", path = path.display()
     )]
     Malformed {
         /// The file.
@@ -175,12 +176,15 @@ impl Keyring {
     /// # Errors
     /// When the file cannot be written.
     pub fn add_key(&self) -> Result<u8, KeyringError> {
-        let number = self.newest().map_or(1, |newest| newest.wrapping_add(1));
         self.rewrite(|text| {
+            // Numbered after what stands in the file: it may have been changed.
+            let number = parse(text)
+                .and_then(|keys| keys.last().map(|(number, _)| number.wrapping_add(1)))
+                .unwrap_or(1);
             let line = new_key_line(number)?;
             Ok(Zeroizing::new([text.trim_end(), "\n", &line].concat()))
         })?;
-        Ok(number)
+        Ok(self.newest().unwrap_or_default())
     }
 
     /// Drops all keys but the one that seals.
@@ -309,8 +313,11 @@ fn new_key_line(number: u8) -> io::Result<Zeroizing<String>> {
     Ok(Zeroizing::new(format!("{number} {}\n", *hex)))
 }
 
+/// The keys of a file; `None` where it holds anything else, or one number
+/// twice: nobody could tell what is sealed with which.
 fn parse(text: &str) -> Option<Vec<(u8, XChaCha20Poly1305)>> {
-    text.lines()
+    let keys: Vec<(u8, XChaCha20Poly1305)> = text
+        .lines()
         .map(|line| {
             let (number, hex) = line.split_once(' ')?;
             let mut key = Zeroizing::new([0u8; 32]);
@@ -318,7 +325,9 @@ fn parse(text: &str) -> Option<Vec<(u8, XChaCha20Poly1305)>> {
             let cipher = XChaCha20Poly1305::new(&Key::from(*key));
             Some((number.parse().ok()?, cipher))
         })
-        .collect()
+        .collect::<Option<_>>()?;
+    let numbers: HashSet<u8> = keys.iter().map(|(number, _)| *number).collect();
+    (numbers.len() == keys.len()).then_some(keys)
 }
 
 #[cfg(test)]
@@ -403,11 +412,14 @@ mod tests {
         let file = Keyring::default_path(folder.path());
         let again = Keyring::open(file.clone(), true).unwrap();
         assert!(again.open_sealed(b"x", &sealed).is_some());
-        fs::write(&file, "1 rubbish\n").unwrap();
-        assert!(matches!(
-            Keyring::open(file.clone(), true),
-            Err(KeyringError::Malformed { .. })
-        ));
+        let twice = fs::read_to_string(&file).unwrap().repeat(2);
+        for text in ["1 rubbish\n", "", &twice] {
+            fs::write(&file, text).unwrap();
+            assert!(matches!(
+                Keyring::open(file.clone(), true),
+                Err(KeyringError::Malformed { .. })
+            ));
+        }
         fs::remove_file(&file).unwrap();
         assert!(matches!(
             Keyring::open(file, false),

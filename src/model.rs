@@ -26,8 +26,24 @@ pub struct User {
     pub generation: u64,
     /// The second factor, where it is switched on.
     pub second_factor: Option<SecondFactor>,
+    /// The last step that an earlier second factor was used at.
+    pub spent_step: u64,
     /// Failed attempts to be this user, since the last success.
     pub failures: Failures,
+}
+
+impl User {
+    /// Switches the second factor on or off. What was used of an earlier one
+    /// stays used, even if the same secret comes back.
+    pub fn set_second_factor(&mut self, factor: Option<SecondFactor>) {
+        if let Some(earlier) = &self.second_factor {
+            self.spent_step = self.spent_step.max(earlier.last_step);
+        }
+        self.second_factor = factor.map(|mut factor| {
+            factor.last_step = factor.last_step.max(self.spent_step);
+            factor
+        });
+    }
 }
 
 /// Consecutive failed attempts under one name.

@@ -26,7 +26,7 @@ pub struct RotationReport {
 pub enum RotationError {
     /// The file of keys cannot be written.
     #[error(
-        "{0}. Keys that come from elsewhere are rotated there: add a line with a new key, restart, and when the log says so remove the old line"
+        "{0}. Keys that come from elsewhere are rotated there: add a line with the next number and a new key, restart, and when the log says so remove the old line"
     )]
     Keys(#[from] KeyringError),
     /// The store failed.
@@ -83,10 +83,25 @@ pub async fn finish_rotation(keyring: &Keyring, store: &dyn Store) -> Result<(),
 }
 
 /// Seals everything with the newest key. Afterwards nobody holds anything
-/// that was sealed with another.
+/// that was sealed with another: requests that began before the last pass have
+/// ended, and that pass found nothing.
 async fn reseal(keyring: &Keyring, store: &dyn Store) -> Result<RotationReport, RotationError> {
-    // What these seal may be sealed with an older key.
-    keyring.quiesce().await;
+    let mut resealed = 0;
+    loop {
+        keyring.quiesce().await;
+        match pass(keyring, store).await? {
+            0 => break,
+            more => resealed += more,
+        }
+    }
+    Ok(RotationReport {
+        key: keyring.newest().unwrap_or_default(),
+        resealed,
+    })
+}
+
+/// Seals anew what another key has sealed; gives how much it was.
+async fn pass(keyring: &Keyring, store: &dyn Store) -> Result<u64, RotationError> {
     let mut pass = Pass {
         keyring,
         store,
@@ -112,12 +127,7 @@ async fn reseal(keyring: &Keyring, store: &dyn Store) -> Result<RotationReport, 
         }
     }
     pass.write().await?;
-    // And these may have read what was sealed with an older key.
-    keyring.quiesce().await;
-    Ok(RotationReport {
-        key: keyring.newest().unwrap_or_default(),
-        resealed: pass.resealed,
-    })
+    Ok(pass.resealed)
 }
 
 struct Pass<'a> {
@@ -129,14 +139,14 @@ struct Pass<'a> {
 
 impl Pass<'_> {
     async fn add(&mut self, item: SealedItem, from: Vec<u8>) -> Result<(), RotationError> {
-        if Keyring::number_of(&from) == self.keyring.newest() {
-            return Ok(());
-        }
         let context = context(&item);
         let plain = self
             .keyring
             .open_sealed(&context, &from)
             .ok_or(RotationError::DoesNotOpen(item))?;
+        if Keyring::number_of(&from) == self.keyring.newest() {
+            return Ok(());
+        }
         let to = self.keyring.sealer()?.seal(&context, &plain);
         self.batch.push(Resealed { item, from, to });
         if self.batch.len() >= STEP {

@@ -61,20 +61,35 @@ impl Action for EnableOtp {
         until_settled(|| async {
             let proved = proof::prove(world, call, &username, &password, None).await;
             let verified = match proved {
-                Err(Error::MissingCode) => return Err(Error::OtpEnabled(username.clone())),
+                Err(Error::MissingCode) => {
+                    call.notes.refusal(None);
+                    return Err(Error::OtpEnabled(username.clone()));
+                }
                 proved => proved?,
             };
             // Not before: drawing the picture takes longer than a look-up, and
             // anybody can ask.
             let enrolment = Enrolment::new(world, &username, &secret)?;
             if dry_run {
+                call.notes.refusal(Some("proposed"));
+                if verified.user.failures.count > 0 {
+                    let proposed = enrolment.clone();
+                    let outcome = call.outcome(move |()| proposed.answer(Vec::new()))?;
+                    world.store.accept(verified.witness, outcome).await?;
+                }
                 return Ok(enrolment.answer(Vec::new()));
             }
             let code = code.as_ref().ok_or(Error::MissingCode)?;
-            let (factor, codes) =
+            let made =
                 world
                     .credentials
                     .new_second_factor(&verified.user, &enrolment.secret, code)?;
+            let Some((factor, codes)) = made else {
+                call.notes.refusal(Some("invalid_otp_code"));
+                let failure = world.credentials.failure_of(verified);
+                proof::count(world, call, failure, || Err(Error::InvalidCode)).await?;
+                return Err(Error::InvalidCode);
+            };
             let (left, its_codes) = (enrolment.clone(), codes.clone());
             let outcome = call.outcome(move |()| left.answer(its_codes))?;
             world

@@ -38,14 +38,10 @@ impl Action for RefreshBackupCodes {
         let code = arguments.optional_secret("code")?;
         until_settled(|| async {
             let verified = proof::prove(world, call, &username, &password, code.as_ref()).await?;
-            let (Some(mut factor), Some(used)) =
-                (verified.user.second_factor.clone(), verified.witness.code)
-            else {
+            if verified.user.second_factor.is_none() {
                 return Err(Error::OtpNotEnabled(username.clone()));
-            };
-            factor.take(&used);
+            }
             let (codes, hashes) = world.credentials.new_backup_codes(&verified.user)?;
-            factor.backup_codes = hashes;
             let answer = move |()| Output::BackupCodes(codes.clone());
             let outcome = call.outcome({
                 let answer = answer.clone();
@@ -53,7 +49,7 @@ impl Action for RefreshBackupCodes {
             })?;
             world
                 .store
-                .set_second_factor(verified.witness, Some(factor), outcome)
+                .replace_backup_codes(verified.witness, hashes, outcome)
                 .await?;
             Ok(answer(()))
         })

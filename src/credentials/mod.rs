@@ -103,7 +103,7 @@ pub struct Verified {
     pub user: User,
     /// What was checked, for the store to compare.
     pub witness: PasswordWitness,
-    _pass: Pass,
+    pass: Pass,
 }
 
 /// A failed attempt, to be counted by [`Credentials::count`].
@@ -188,6 +188,10 @@ impl Credentials {
                 return Ok(Verdict::Throttled { attempted, seconds });
             }
         };
+        if self.throttle.is_on() {
+            // Nobody is let in whose failure could not be counted.
+            self.store.can_write().await?;
+        }
         let attempted = attempted(user.as_ref(), hash);
         let record = user.as_ref().map_or(&self.nobody, |user| &user.password);
         let right = self.hasher.verify(password, record).await?;
@@ -220,7 +224,7 @@ impl Credentials {
         Ok(Verdict::Verified(Verified {
             user,
             witness,
-            _pass: pass,
+            pass,
         }))
     }
 
@@ -254,6 +258,16 @@ impl Credentials {
     #[must_use]
     pub const fn counts_failures(&self) -> bool {
         self.throttle.is_on()
+    }
+
+    /// The failure of somebody whose password was right, and a new code wrong.
+    #[must_use]
+    pub fn failure_of(&self, verified: Verified) -> Failure {
+        Failure {
+            attempted: Attempted::User(verified.user.id),
+            at: self.clock.now(),
+            _pass: verified.pass,
+        }
     }
 
     /// Counts a failed attempt, with what its request is answered.
@@ -304,24 +318,26 @@ impl Credentials {
     /// that the user's authenticator knows the secret. The step of that code
     /// is used: it does not log in.
     ///
+    /// `None` where it does not.
+    ///
     /// # Errors
-    /// [`Error::InvalidCode`] where it does not.
+    /// When the operating system gives no randomness.
     pub fn new_second_factor(
         &self,
         user: &User,
         secret: &TotpSecret,
         code: &SecretString,
-    ) -> Result<(SecondFactor, Vec<BackupCode>), Error> {
-        let last_step = secret
-            .step_of(code.expose_secret().trim(), self.clock.now())
-            .ok_or(Error::InvalidCode)?;
+    ) -> Result<Option<(SecondFactor, Vec<BackupCode>)>, Error> {
+        let Some(last_step) = secret.step_of(code.expose_secret().trim(), self.clock.now()) else {
+            return Ok(None);
+        };
         let (codes, backup_codes) = self.new_backup_codes(user)?;
         let factor = SecondFactor {
             secret: self.vault.seal_totp(user.id, secret)?,
             last_step,
             backup_codes,
         };
-        Ok((factor, codes))
+        Ok(Some((factor, codes)))
     }
 
     /// New backup codes of a user, and what is kept of them.

@@ -148,7 +148,8 @@ impl TotpSecret {
             .with_issuer(Some(issuer.replace(':', "_")))
             .with_account_name(username.replace(':', "_"))
             .build_noncompliant();
-        let broken = |error: totp_rs::TotpError| Error::Internal(error.to_string());
+        // Without its text, which may quote the URI.
+        let broken = |_| Error::Internal("a second factor has no URI or picture".into());
         // As it is documented: an @ needs no escape in a query (RFC 3986, 3.4).
         let uri = totp
             .to_url()

@@ -86,7 +86,6 @@ impl Dispatcher {
         let Some((id, origin)) = identify(&request.envelope) else {
             return Disposition::Keep;
         };
-        let _lease = self.keyring.lease();
         let address = self.address(&id, origin.as_deref());
         let action = echo(request.action.as_deref().unwrap_or_default());
         let entry = Entry {
@@ -137,6 +136,7 @@ impl Dispatcher {
         delivery: &DeliveryId,
         address: &Address<'_>,
     ) -> Result<Option<Disposition>, StoreError> {
+        let _lease = self.keyring.lease();
         let Some(sealed) = self.world.store.outcome(delivery).await? else {
             return Ok(None);
         };
@@ -184,6 +184,8 @@ impl Dispatcher {
         if let Err(error) = self.policy.check_age(request.timestamp, now) {
             return Ok(Err(error));
         }
+        // Not before its turn: a rotation of keys waits for it.
+        let _lease = self.keyring.lease();
         match action.run(&self.world, call, arguments).await {
             Err(Error::Store(StoreError::Stopped)) => Err(NotRun::Unknown),
             result => Ok(result),

@@ -19,8 +19,8 @@ use async_trait::async_trait;
 
 use crate::clock::Timestamp;
 use crate::model::{
-    Attempted, CodeUse, DeliveryId, Failures, NameHash, PasswordRecord, Sealed, SecondFactor,
-    Session, SessionRules, TokenHash, User, UserId,
+    Attempted, CodeHash, CodeUse, DeliveryId, Failures, NameHash, PasswordRecord, Sealed,
+    SecondFactor, Session, SessionRules, TokenHash, User, UserId,
 };
 
 /// Why the store did not do what it was asked.
@@ -232,7 +232,21 @@ pub trait Store: Send + Sync + 'static {
         outcome: Option<Outcome<()>>,
     ) -> Result<()>;
 
-    /// Switches the second factor of a user on or off.
+    /// Whether changes can be written: whoever lets somebody try a password
+    /// must be able to count the failure.
+    async fn can_write(&self) -> Result<()>;
+
+    /// Gives a user other backup codes. The rest of the second factor stays as
+    /// it stands in the store by then.
+    async fn replace_backup_codes(
+        &self,
+        witness: PasswordWitness,
+        backup_codes: Vec<CodeHash>,
+        outcome: Option<Outcome<()>>,
+    ) -> Result<()>;
+
+    /// Switches the second factor of a user on or off. No step up to the last
+    /// one that any factor of the user was used at is accepted again.
     async fn set_second_factor(
         &self,
         witness: PasswordWitness,

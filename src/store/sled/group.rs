@@ -11,8 +11,8 @@ use std::collections::HashMap;
 
 use crate::clock::Timestamp;
 use crate::model::{
-    DeliveryId, Failures, PasswordRecord, SecondFactor, Session, SessionRules, TokenHash, User,
-    UserId,
+    CodeHash, DeliveryId, Failures, PasswordRecord, SecondFactor, Session, SessionRules, TokenHash,
+    User, UserId,
 };
 use crate::store::sled::{lookup::Lookup, records};
 use crate::store::{
@@ -104,6 +104,7 @@ impl<'a> Group<'a> {
             password: new.password,
             generation: 0,
             second_factor: None,
+            spent_step: 0,
             failures: Failures::default(),
         };
         let record = records::encode_user(&user)?;
@@ -156,7 +157,18 @@ impl<'a> Group<'a> {
         second_factor: Option<SecondFactor>,
     ) -> Result<()> {
         let mut user = self.check_password(witness)?;
-        user.second_factor = second_factor;
+        user.set_second_factor(second_factor);
+        self.put_user(&user)
+    }
+
+    pub(super) fn replace_backup_codes(
+        &mut self,
+        witness: &PasswordWitness,
+        backup_codes: Vec<CodeHash>,
+    ) -> Result<()> {
+        let mut user = self.check_password(witness)?;
+        let factor = user.second_factor.as_mut().ok_or(StoreError::Changed)?;
+        factor.backup_codes = backup_codes;
         self.put_user(&user)
     }
 
@@ -250,7 +262,7 @@ impl<'a> Group<'a> {
         let id = self.id_of(username)?.ok_or(StoreError::NoSuchUser)?;
         let mut user = self.user(id)?.ok_or(StoreError::NoSuchUser)?;
         match amendment {
-            Amendment::DropSecondFactor => user.second_factor = None,
+            Amendment::DropSecondFactor => user.set_second_factor(None),
             Amendment::EndSessions => user.generation += 1,
             Amendment::ResetPassword(record) => {
                 user.password = record;

@@ -25,8 +25,8 @@ use super::{
 };
 use crate::clock::Timestamp;
 use crate::model::{
-    Attempted, DeliveryId, Failures, NameHash, PasswordRecord, SecondFactor, Session, SessionRules,
-    TokenHash, User, UserId,
+    Attempted, CodeHash, DeliveryId, Failures, NameHash, PasswordRecord, SecondFactor, Session,
+    SessionRules, TokenHash, User, UserId,
 };
 
 /// Users and sessions in a sled database in a folder of its own.
@@ -176,6 +176,22 @@ impl Store for SledStore {
     ) -> Result<()> {
         self.run(outcome, move |group| group.note_failure(attempted, at))
             .await
+    }
+
+    async fn can_write(&self) -> Result<()> {
+        self.commit(|_| Ok(())).await
+    }
+
+    async fn replace_backup_codes(
+        &self,
+        witness: PasswordWitness,
+        backup_codes: Vec<CodeHash>,
+        outcome: Option<Outcome<()>>,
+    ) -> Result<()> {
+        self.run(outcome, move |group| {
+            group.replace_backup_codes(&witness, backup_codes)
+        })
+        .await
     }
 
     async fn set_second_factor(

@@ -152,6 +152,8 @@ struct UserRecord {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     second_factor: Option<SecondFactorRecord>,
     #[serde(default, skip_serializing_if = "is_zero")]
+    spent_step: u64,
+    #[serde(default, skip_serializing_if = "is_zero")]
     failures: u32,
     #[serde(default, skip_serializing_if = "is_zero")]
     failed_at: i64,
@@ -189,6 +191,7 @@ pub fn encode_user(user: &User) -> Result<Vec<u8>, StoreError> {
         created_at: user.created_at.timestamp_micros(),
         password: user.password.expose().to_owned(),
         generation: user.generation,
+        spent_step: user.spent_step,
         failures: user.failures.count,
         failed_at: user.failures.last.map_or(0, |at| at.timestamp_micros()),
         second_factor: user
@@ -216,6 +219,7 @@ pub fn decode_user(id: UserId, bytes: &[u8]) -> Result<User, StoreError> {
         password: PasswordRecord::new(record.password),
         generation: record.generation,
         second_factor,
+        spent_step: record.spent_step,
         failures: failures(record.failures, record.failed_at)?,
     })
 }

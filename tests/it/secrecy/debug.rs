@@ -34,6 +34,7 @@ fn secret_user() -> User {
             last_step: 0,
             backup_codes: vec![CodeHash(hash().0)],
         }),
+        spent_step: 0,
         failures: Failures::default(),
     }
 }

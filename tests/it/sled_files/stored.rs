@@ -29,6 +29,7 @@ fn user(id: u64, username: &str, minute: i64) -> User {
         )),
         generation: 0,
         second_factor: None,
+        spent_step: 0,
         failures: Failures::default(),
     }
 }

@@ -27,6 +27,7 @@ pub fn each_changes_what_it_names_and_nothing_else<E: Engine>() {
         let expected = match &amendment {
             Amendment::DropSecondFactor => User {
                 second_factor: None,
+                spent_step: 0,
                 ..before
             },
             Amendment::EndSessions => User {

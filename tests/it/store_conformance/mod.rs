@@ -106,6 +106,8 @@ macro_rules! conformance {
             passwords::a_stronger_record_takes_the_place_of_its_own_weaker_one_only,
             second_factor::is_switched_on_and_off,
             second_factor::any_secret_is_kept,
+            second_factor::new_backup_codes_change_nothing_else,
+            second_factor::a_used_step_stays_used_when_the_factor_comes_back,
             second_factor::steps_only_go_forward,
             second_factor::an_operation_that_fails_spends_no_code,
             second_factor::a_backup_code_is_good_once,

@@ -166,6 +166,7 @@ impl Model {
                     password: new.password,
                     generation: 0,
                     second_factor: None,
+                    spent_step: 0,
                     failures: Failures::default(),
                 };
                 self.users.insert(user.id, user.clone());
@@ -223,7 +224,7 @@ impl Model {
                 Found::Sessions(all.filter(|s| s.belongs_to(&user)).cloned().collect())
             }
             Call::SetSecondFactor(witness, factor) => {
-                self.prove(&witness)?.second_factor = factor;
+                self.prove(&witness)?.set_second_factor(factor);
                 Found::Done
             }
             Call::DeleteUser(name, witness) => {
@@ -279,7 +280,7 @@ impl Model {
         let id = self.named(name).ok_or(StoreError::NoSuchUser)?.id;
         let user = self.users.get_mut(&id).ok_or(StoreError::NoSuchUser)?;
         match amendment {
-            Amendment::DropSecondFactor => user.second_factor = None,
+            Amendment::DropSecondFactor => user.set_second_factor(None),
             Amendment::EndSessions => user.generation += 1,
             Amendment::ResetPassword(password) => {
                 user.password = password;

@@ -1,7 +1,9 @@
 //! The second factor and the steps of its one-time codes.
 
 use platypush_userd::model::{CodeUse, Sealed, SecondFactor};
-use platypush_userd::store::{PasswordWitness, StoreError, Witness};
+use platypush_userd::store::{
+    Amendment, PasswordWitness, Resealed, SealedItem, StoreError, Witness,
+};
 
 use super::Engine;
 use super::bench::{Bench, assert_fails, backup_code, new_user, proof, wait};
@@ -13,6 +15,8 @@ pub fn is_switched_on_and_off<E: Engine>() {
     let alice = bench.user_with_factor("alice 2", 0);
     let mut without = alice.clone();
     without.second_factor = None;
+    // The one that proves who switches it off.
+    without.spent_step = 1;
     assert_eq!(without.password, alice.password);
     bench.reopen();
     assert_eq!(bench.read("alice 2"), alice);
@@ -60,11 +64,69 @@ pub fn any_secret_is_kept<E: Engine>() {
             };
             wait(bench.store().set_second_factor(off, None, None)).unwrap();
             user.second_factor = None;
+            user.spent_step = 1;
         }
         made.push(user);
     }
     bench.reopen();
     assert_eq!(bench.state().users, made);
+}
+
+/// Regression: a refresh wrote back the whole second factor as it had been
+/// read, with a step that a login had used meanwhile, and a secret that a
+/// rotation had sealed anew.
+pub fn new_backup_codes_change_nothing_else<E: Engine>() {
+    let mut bench = Bench::<E>::fresh();
+    let alice = bench.user_with_factor("alice", 10);
+    let by = |code| PasswordWitness {
+        code: Some(code),
+        ..proof(&alice)
+    };
+    let backup = alice.second_factor.as_ref().unwrap().backup_codes[0];
+    wait(bench.store().accept(by(CodeUse::Step(12)), None)).unwrap();
+    let resealed = Resealed {
+        item: SealedItem::SecondFactor(alice.id),
+        from: alice.second_factor.as_ref().unwrap().secret.0.clone(),
+        to: b"sealed anew".to_vec(),
+    };
+    wait(bench.store().reseal(vec![resealed])).unwrap();
+    let codes = vec![backup_code(77)];
+    let witness = by(CodeUse::Backup(backup));
+    let replaced = bench
+        .store()
+        .replace_backup_codes(witness.clone(), codes.clone(), None);
+    wait(replaced).unwrap();
+    bench.reopen();
+    let expected = SecondFactor {
+        secret: Sealed(b"sealed anew".to_vec()),
+        last_step: 12,
+        backup_codes: codes,
+    };
+    assert_eq!(bench.read("alice").second_factor, Some(expected));
+    let again = bench.store().replace_backup_codes(witness, vec![], None);
+    bench.refuses(&StoreError::Changed, again);
+}
+
+/// Regression: with the same secret again, used codes were good again.
+pub fn a_used_step_stays_used_when_the_factor_comes_back<E: Engine>() {
+    let mut bench = Bench::<E>::fresh();
+    let alice = bench.user_with_factor("alice", 10);
+    let factor = alice.second_factor.clone();
+    let off = PasswordWitness {
+        code: Some(CodeUse::Step(12)),
+        ..proof(&alice)
+    };
+    wait(bench.store().set_second_factor(off, None, None)).unwrap();
+    bench.reopen();
+    let on = proof(&bench.read("alice"));
+    wait(bench.store().set_second_factor(on, factor.clone(), None)).unwrap();
+    let last_step = |bench: &Bench<E>| bench.read("alice").second_factor.unwrap().last_step;
+    assert_eq!(last_step(&bench), 12);
+    let drop_it = Amendment::DropSecondFactor;
+    wait(bench.store().amend_user("alice", drop_it)).unwrap();
+    let on = proof(&bench.read("alice"));
+    wait(bench.store().set_second_factor(on, factor, None)).unwrap();
+    assert_eq!(last_step(&bench), 12);
 }
 
 pub fn steps_only_go_forward<E: Engine>() {

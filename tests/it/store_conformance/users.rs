@@ -49,6 +49,7 @@ pub fn a_user_is_kept_as_it_was_made<E: Engine>() {
             password: new.password.clone(),
             generation: 0,
             second_factor: None,
+            spent_step: 0,
             failures: Failures::default(),
         };
         let witness = match made.first() {

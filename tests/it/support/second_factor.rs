@@ -68,6 +68,7 @@ pub fn enrol(workdir: &Path, username: &str) -> Vec<BackupCode> {
         let credentials = credentials(workdir, store.clone(), Arc::new(past)).await;
         let (factor, backup_codes) = credentials
             .new_second_factor(&user, &secret, &code)
+            .unwrap()
             .unwrap();
         store
             .set_second_factor(proof(&user), Some(factor), None)
