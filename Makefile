@@ -23,7 +23,7 @@ docdir := $(DESTDIR)$(PREFIX)/share/doc/platypush-userd
 unitdir := $(DESTDIR)$(PREFIX)/lib/systemd/system
 sysusersdir := $(DESTDIR)$(PREFIX)/lib/sysusers.d
 
-.PHONY: help build test torture demo lint deny deny-tool advisories install uninstall clean
+.PHONY: help build test torture enumeration demo lint deny deny-tool advisories install uninstall clean
 
 help: ## list the targets
 	@sed -nE 's/^([a-z]+):.*## (.*)/  make \1\t\2/p' $(firstword $(MAKEFILE_LIST)) | expand -t 20
@@ -40,6 +40,10 @@ test: ## run all tests (installs redis-server, python3 and strace if they are mi
 torture: ## every fault of daemon and Redis at full strength (half an hour; ARGS="--seed N --only FAULT")
 	@tools/need.sh cc=build-essential redis-server
 	$(CARGO) test --locked --test torture -- --full $(ARGS)
+
+enumeration: ## whether the time of an answer tells who exists (ten minutes on an idle machine; ARGS="--samples N")
+	@tools/need.sh cc=build-essential redis-server
+	$(CARGO) test --release --locked --test enumeration -- $(ARGS)
 
 demo: ## play the whole story, first user to deletion (installs redis-server if it is missing)
 	@demo/demo.sh

@@ -7,18 +7,23 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail};
+use chrono::TimeDelta;
 use secrecy::{ExposeSecret as _, SecretString};
 use tokio::sync::watch;
 use tracing::{debug, info, warn};
 
 use crate::actions::{ACTIONS, Limits, World};
+use crate::admin::{AdminCommand, Operator};
 use crate::clock::{Clock, SystemClock};
 use crate::config::Config;
-use crate::credentials::{Argon2Parameters, Credentials, Hasher};
+use crate::control::{Answer, Control};
+use crate::credentials::{Argon2Parameters, Blocklist, Credentials, Hasher, Throttle, Vault};
 use crate::dispatch::{Dispatcher, Parts, Policy, Turns};
 use crate::keyring::Keyring;
 use crate::lifecycle::{self, Termination};
+use crate::model::SessionLimits;
 use crate::queue::{self, Connector, Handler, Keys, Running, Settings, Status, Worker};
+use crate::rotation;
 use crate::store::Store;
 use crate::store::sled::SledStore;
 use crate::wire::request::MessageLimits;
@@ -26,7 +31,7 @@ use crate::workdir::Workdir;
 
 /// Notes of what is running, in the working directory.
 const RUNNING_FILE: &str = "running";
-/// What the store's key check is sealed as.
+/// What the key check of a store of 0.1 is sealed as.
 const KEY_CHECK: &[u8] = b"key check";
 /// Sessions looked at in one sweeping step.
 const SWEEP_STEP: usize = 256;
@@ -42,6 +47,7 @@ const SWEEP_REST: Duration = Duration::from_secs(60);
 /// When it cannot start. Once it serves, it does not fail: Redis may go and
 /// come back.
 pub async fn serve(config: &Config) -> Result<()> {
+    lifecycle::forbid_core_dumps();
     let mut termination = Termination::listen().context("cannot listen for signals")?;
     for warning in &config.warnings {
         warn!("{warning}");
@@ -55,7 +61,9 @@ pub async fn serve(config: &Config) -> Result<()> {
     })
     .context("cannot start the watchdog")?;
 
-    let keyring = Arc::new(open_keyring(workdir.path(), &*store).await?);
+    let (keyring, vault) = open_keys(config, workdir.path(), &*store).await?;
+    rotation::finish_rotation(&keyring, &*store).await?;
+    let world = Arc::new(world(config, Arc::clone(&store) as Arc<dyn Store>, vault)?);
     let hashing_turns = hashing_turns(config);
     let (running, left) = Running::open(
         &workdir.path().join(RUNNING_FILE),
@@ -65,18 +73,22 @@ pub async fn serve(config: &Config) -> Result<()> {
     let dispatcher = Arc::new(
         Dispatcher::new(Parts {
             actions: ACTIONS,
-            world: world(config, Arc::clone(&store) as Arc<dyn Store>)?,
+            world: Arc::clone(&world),
             policy: policy(config)?,
             turns: Turns::new(hashing_turns, Arc::clone(&running)),
-            keyring,
+            keyring: Arc::clone(&keyring),
         })
         .await?,
     );
+    let control = Control::open(workdir.path(), Operator::new(world, keyring))?;
     let runs = workdir.begin_run()?;
     let settings = settings(config, workdir.store_id(), runs.clone())?;
     let handler = Arc::clone(&dispatcher) as Arc<dyn Handler>;
     let worker = Worker::start(settings, handler, running, left);
-    let sweeper = tokio::spawn(sweep(Arc::clone(&store) as Arc<dyn Store>));
+    let sweeper = tokio::spawn(sweep(
+        Arc::clone(&store) as Arc<dyn Store>,
+        session_limits(config)?,
+    ));
     let informer = tokio::spawn(lifecycle::keep_systemd_informed(worker.status()));
     info!(
         workdir = ?workdir.path(),
@@ -103,7 +115,8 @@ pub async fn serve(config: &Config) -> Result<()> {
     }
     lifecycle::notify_stopping();
     dispatcher.stop_starting();
-    if tokio::time::timeout(config.shutdown_timeout, worker.stop())
+    let wind_down = async { tokio::join!(worker.stop(), control.close()) };
+    if tokio::time::timeout(config.shutdown_timeout, wind_down)
         .await
         .is_err()
     {
@@ -113,6 +126,22 @@ pub async fn serve(config: &Config) -> Result<()> {
     informer.abort();
     info!("stopped");
     Ok(())
+}
+
+/// Carries out a command of the operator on the store itself, while no daemon
+/// has it.
+///
+/// # Errors
+/// When the store cannot be used; what the command itself fails with is its
+/// answer.
+pub async fn administer(config: &Config, command: &AdminCommand, by: &str) -> Result<Answer> {
+    let workdir = Workdir::open(&config.workdir)?;
+    let store: Arc<dyn Store> = Arc::new(SledStore::open(workdir.path())?);
+    let (keyring, vault) = open_keys(config, workdir.path(), &*store).await?;
+    let world = world(config, store, vault)?;
+    let operator = Operator::new(Arc::new(world), keyring);
+    let result = operator.run(command, by).await;
+    Ok(result.map_err(|error| error.to_string()))
 }
 
 /// Often enough that the watchdog bites soon after the limit.
@@ -132,20 +161,34 @@ async fn foreign_store(status: &mut watch::Receiver<Status>) -> String {
     }
 }
 
-/// The keys, held against what was sealed when the store was first used with
-/// them.
-async fn open_keyring(workdir: &Path, store: &dyn Store) -> Result<Keyring> {
+/// The keys, held against what was sealed with them when the store was first
+/// used.
+async fn open_keys(
+    config: &Config,
+    workdir: &Path,
+    store: &dyn Store,
+) -> Result<(Arc<Keyring>, Vault)> {
+    let path = config
+        .secret_keys_file
+        .clone()
+        .unwrap_or_else(|| Keyring::default_path(workdir));
+    let sealed = store.hash_key().await?;
     let check = store.key_check().await?;
-    let keyring = Keyring::open(workdir, check.is_none())?;
-    match check {
-        Some(sealed) if keyring.open_sealed(KEY_CHECK, &sealed).is_some() => {}
-        Some(_) => return Err(keyring.wrong().into()),
-        None => {
-            let sealed = keyring.sealer()?.seal(KEY_CHECK, b"");
-            store.set_key_check(sealed).await?;
+    let unused = sealed.is_none() && check.is_none();
+    let keyring = Arc::new(Keyring::open(path, unused)?);
+    let sealed = match (sealed, check) {
+        (Some(sealed), _) => sealed,
+        (None, Some(check)) if keyring.open_sealed(KEY_CHECK, &check).is_none() => {
+            return Err(keyring.wrong().into());
         }
-    }
-    Ok(keyring)
+        (None, _) => {
+            let sealed = Vault::new_hash_key(&keyring)?;
+            store.set_hash_key(sealed.clone()).await?;
+            sealed
+        }
+    };
+    let vault = Vault::open(Arc::clone(&keyring), &sealed).ok_or_else(|| keyring.wrong())?;
+    Ok((keyring, vault))
 }
 
 /// Twice the hashing threads: one request hashes while another waits for the
@@ -154,7 +197,7 @@ const fn hashing_turns(config: &Config) -> usize {
     config.password.threads.saturating_mul(2)
 }
 
-fn world(config: &Config, store: Arc<dyn Store>) -> Result<World> {
+fn world(config: &Config, store: Arc<dyn Store>, vault: Vault) -> Result<World> {
     let clock: Arc<dyn Clock> = Arc::new(SystemClock);
     let password = &config.password;
     let parameters = Argon2Parameters::new(
@@ -165,14 +208,41 @@ fn world(config: &Config, store: Arc<dyn Store>) -> Result<World> {
     let threads = NonZeroUsize::new(password.threads).unwrap_or(NonZeroUsize::MIN);
     let hasher = Hasher::start(parameters, threads)?;
     Ok(World {
-        credentials: Credentials::new(Arc::clone(&store), hasher, Arc::clone(&clock))?,
+        credentials: Credentials::new(
+            Arc::clone(&store),
+            hasher,
+            vault,
+            Throttle::new(config.throttle.failures),
+            Arc::clone(&clock),
+            session_limits(config)?,
+        )?,
         store,
         clock,
+        issuer: format!("platypush@{}", config.device_id),
+        revoke_on_password_change: config.session.revoke_on_password_change,
         limits: Limits {
             max_username_length: config.max_username_length,
             min_password_length: password.min_length,
             max_password_length: password.max_length,
+            blocklist: blocklist(config)?,
         },
+    })
+}
+
+fn blocklist(config: &Config) -> Result<Option<Arc<Blocklist>>> {
+    let Some(file) = &config.password.blocklist_file else {
+        return Ok(None);
+    };
+    let list = Blocklist::read(file)?;
+    info!(passwords = list.len(), "read the list of refused passwords");
+    Ok(Some(Arc::new(list)))
+}
+
+fn session_limits(config: &Config) -> Result<SessionLimits> {
+    let limit = |duration: Option<Duration>| duration.map(TimeDelta::from_std).transpose();
+    Ok(SessionLimits {
+        max_lifetime: limit(config.session.max_lifetime)?,
+        idle_timeout: limit(config.session.idle_timeout)?,
     })
 }
 
@@ -206,11 +276,11 @@ fn settings(config: &Config, store_id: &str, runs: Vec<[u8; 16]>) -> Result<Sett
 }
 
 /// Removes dead sessions for as long as the daemon runs.
-async fn sweep(store: Arc<dyn Store>) {
+async fn sweep(store: Arc<dyn Store>, limits: SessionLimits) {
     let mut after = None;
     loop {
         match store
-            .sweep_sessions(after, SWEEP_STEP, SystemClock.now())
+            .sweep_sessions(after, SWEEP_STEP, limits.at(SystemClock.now()))
             .await
         {
             Ok(step) => {

@@ -65,9 +65,17 @@ pub enum Error {
         /// In characters.
         min: usize,
     },
+    /// On the list of those that are not taken.
+    #[error(
+        "The password is on a list of common or leaked passwords: choose another (password.blocklist_file)"
+    )]
+    CommonPassword,
     /// Nobody of that name.
     #[error("No such user: {0}")]
     NoSuchUser(String),
+    /// Not even tried.
+    #[error("Too many failed attempts, retry in {0} s")]
+    Throttled(u64),
     /// Unknown user or wrong password.
     #[error("Invalid credentials")]
     InvalidCredentials,
@@ -77,6 +85,17 @@ pub enum Error {
     /// The password is right, the one-time code is not.
     #[error("invalid_otp_code")]
     InvalidCode,
+    /// No usable secret for an authenticator.
+    #[error(
+        "otp_secret must be base32 of 128 to 512 bits (26 to 103 characters): call enable_otp with dry_run to get one"
+    )]
+    BadOtpSecret,
+    /// Switched on already.
+    #[error("2FA is already enabled for {0}: disable it first")]
+    OtpEnabled(String),
+    /// Not switched on.
+    #[error("2FA is not enabled for {0}")]
+    OtpNotEnabled(String),
     /// Unknown, expired or deleted session.
     #[error("Invalid session token")]
     InvalidSession,
@@ -89,6 +108,39 @@ pub enum Error {
     /// A defect of ours; the text is for the log.
     #[error("{0}")]
     Internal(String),
+}
+
+impl Error {
+    /// A short name of what happened, for the log: it repeats nothing.
+    #[must_use]
+    pub const fn name(&self) -> &'static str {
+        match self {
+            Self::Unauthorized => "unauthorized",
+            Self::ForeignTarget { .. } => "foreign_target",
+            Self::NoAction => "no_action",
+            Self::NoSuchAction(_) => "no_such_action",
+            Self::NoSuchPlugin(_) => "no_such_plugin",
+            Self::Expired { .. } => "expired",
+            Self::Arguments(_) => "arguments",
+            Self::AuthenticationNeeded => "authentication_needed",
+            Self::InvalidExecutor | Self::InvalidCredentials => "invalid_credentials",
+            Self::UserExists(_) => "user_exists",
+            Self::InvalidUsername => "invalid_username",
+            Self::EmptyPassword => "empty_password",
+            Self::PasswordTooShort { .. } => "password_too_short",
+            Self::CommonPassword => "common_password",
+            Self::NoSuchUser(_) => "no_such_user",
+            Self::Throttled(_) => "throttled",
+            Self::MissingCode => "missing_otp_code",
+            Self::InvalidCode => "invalid_otp_code",
+            Self::BadOtpSecret => "bad_otp_secret",
+            Self::OtpEnabled(_) => "otp_enabled",
+            Self::OtpNotEnabled(_) => "otp_not_enabled",
+            Self::InvalidSession | Self::NoUserForSession => "invalid_session",
+            Self::Store(_) => "not_stored",
+            Self::Internal(_) => "failed",
+        }
+    }
 }
 
 /// Longest text of a caller that is repeated in an error, in characters.

@@ -1,16 +1,24 @@
-//! The keys of the working directory, and sealing with them.
+//! The keys that are not in the database, and sealing with them.
 //!
-//! `secret.keys` (mode 0600, made on first start) holds keys that are not in
-//! the database: whoever gets a copy of the database alone can open nothing
-//! that is sealed in it. A line is `<number> <64 hex digits>`; the last line's
-//! key seals, every key opens.
+//! `secret.keys` (mode 0600, made on first start) holds them: whoever gets a
+//! copy of the database alone can open nothing that is sealed in it. A line is
+//! `<number> <64 hex digits>`; the last line's key seals, every key opens.
+//!
+//! Keys come and go while requests run (`rotation.rs`): a request holds a
+//! [`Lease`], so that a key is dropped only when nobody can hold anything that
+//! was sealed with it.
 
+use std::collections::HashSet;
+use std::convert::Infallible;
 use std::fs;
 use std::io;
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
+use std::sync::{Mutex, PoisonError, RwLock};
 
 use chacha20poly1305::aead::{Aead as _, KeyInit as _, Payload};
 use chacha20poly1305::{Key, XChaCha20Poly1305, XNonce};
+use tokio::sync::mpsc;
 use zeroize::Zeroizing;
 
 use crate::workdir::write_whole;
@@ -41,7 +49,7 @@ pub enum KeyringError {
     },
     /// The file is there, and holds no keys.
     #[error(
-        "{path} does not hold keys (lines of a number and 64 hex digits): restore it from a backup", path = path.display()
+        "{path} does not hold keys (lines of a number, each another, and 64 hex digits): restore it from a backup", path = path.display()
     )]
     Malformed {
         /// The file.
@@ -58,7 +66,25 @@ pub enum KeyringError {
 /// Seals and opens. It cannot be printed.
 pub struct Keyring {
     path: PathBuf,
-    keys: Vec<(u8, XChaCha20Poly1305)>,
+    keys: RwLock<Vec<(u8, XChaCha20Poly1305)>>,
+    leases: Mutex<Leases>,
+}
+
+/// Held by a request for as long as it may hold something sealed.
+#[derive(Debug)]
+pub struct Lease(#[expect(dead_code, reason = "its end is the message")] mpsc::Sender<Infallible>);
+
+/// The leases since the last [`Keyring::quiesce`]: nothing is ever sent.
+struct Leases {
+    give: mpsc::Sender<Infallible>,
+    ended: mpsc::Receiver<Infallible>,
+}
+
+impl Leases {
+    fn new() -> Self {
+        let (give, ended) = mpsc::channel(1);
+        Self { give, ended }
+    }
 }
 
 impl std::fmt::Debug for Keyring {
@@ -68,13 +94,18 @@ impl std::fmt::Debug for Keyring {
 }
 
 impl Keyring {
-    /// Reads the keys of a working directory; makes the first one only where
-    /// `may_make` says that nothing can have been sealed yet.
+    /// Where the keys of a working directory are, unless they are elsewhere.
+    #[must_use]
+    pub fn default_path(workdir: &Path) -> PathBuf {
+        workdir.join(KEY_FILE)
+    }
+
+    /// Reads the keys; makes the first one only where `may_make` says that
+    /// nothing can have been sealed yet.
     ///
     /// # Errors
     /// When the file is missing, damaged or cannot be used. Nothing is reset.
-    pub fn open(workdir: &Path, may_make: bool) -> Result<Self, KeyringError> {
-        let path = workdir.join(KEY_FILE);
+    pub fn open(path: PathBuf, may_make: bool) -> Result<Self, KeyringError> {
         let io_error = |error| KeyringError::Io {
             path: path.clone(),
             error,
@@ -82,7 +113,7 @@ impl Keyring {
         let text = match fs::read_to_string(&path) {
             Ok(text) => Zeroizing::new(text),
             Err(error) if error.kind() == io::ErrorKind::NotFound && may_make => {
-                let text = new_key_file().map_err(io_error)?;
+                let text = new_key_line(1).map_err(io_error)?;
                 write_whole(&path, &text).map_err(io_error)?;
                 text
             }
@@ -92,9 +123,106 @@ impl Keyring {
             Err(error) => return Err(io_error(error)),
         };
         match parse(&text) {
-            Some(keys) if !keys.is_empty() => Ok(Self { path, keys }),
+            Some(keys) if !keys.is_empty() => {
+                warn_of_readers(&path);
+                Ok(Self {
+                    path,
+                    keys: RwLock::new(keys),
+                    leases: Mutex::new(Leases::new()),
+                })
+            }
             _ => Err(KeyringError::Malformed { path }),
         }
+    }
+
+    /// To be held while something sealed is on its way from or to the store.
+    #[must_use]
+    pub fn lease(&self) -> Lease {
+        let leases = self.leases.lock().unwrap_or_else(PoisonError::into_inner);
+        Lease(leases.give.clone())
+    }
+
+    /// Waits until all leases given before this have ended.
+    pub async fn quiesce(&self) {
+        let Leases { give, mut ended } = {
+            let mut leases = self.leases.lock().unwrap_or_else(PoisonError::into_inner);
+            std::mem::replace(&mut *leases, Leases::new())
+        };
+        drop(give);
+        // It ends when the last sender has gone.
+        while ended.recv().await.is_some() {}
+    }
+
+    /// Number of the key that seals.
+    #[must_use]
+    pub fn newest(&self) -> Option<u8> {
+        self.read_keys().last().map(|(number, _)| *number)
+    }
+
+    /// Whether there are keys that only open.
+    #[must_use]
+    pub fn has_older_keys(&self) -> bool {
+        self.read_keys().len() > 1
+    }
+
+    /// Number of the key that something was sealed with.
+    #[must_use]
+    pub fn number_of(sealed: &[u8]) -> Option<u8> {
+        sealed.first().copied()
+    }
+
+    /// Adds a new key, on disk before it is used: it seals from now on.
+    ///
+    /// # Errors
+    /// When the file cannot be written.
+    pub fn add_key(&self) -> Result<u8, KeyringError> {
+        self.rewrite(|text| {
+            // Numbered after what stands in the file: it may have been changed.
+            let number = parse(text)
+                .and_then(|keys| keys.last().map(|(number, _)| number.wrapping_add(1)))
+                .unwrap_or(1);
+            let line = new_key_line(number)?;
+            Ok(Zeroizing::new([text.trim_end(), "\n", &line].concat()))
+        })?;
+        Ok(self.newest().unwrap_or_default())
+    }
+
+    /// Drops all keys but the one that seals.
+    ///
+    /// # Errors
+    /// When the file cannot be written.
+    pub fn drop_older_keys(&self) -> Result<(), KeyringError> {
+        self.rewrite(|text| {
+            let newest = text.lines().next_back().unwrap_or_default();
+            Ok(Zeroizing::new([newest, "\n"].concat()))
+        })
+    }
+
+    /// Changes the file, and then what is in memory to what stands there.
+    fn rewrite(
+        &self,
+        change: impl FnOnce(&str) -> io::Result<Zeroizing<String>>,
+    ) -> Result<(), KeyringError> {
+        let io_error = |error| KeyringError::Io {
+            path: self.path.clone(),
+            error,
+        };
+        let text = fs::read_to_string(&self.path)
+            .map(Zeroizing::new)
+            .map_err(io_error)?;
+        let text = change(&text).map_err(io_error)?;
+        let Some(keys) = parse(&text).filter(|keys| !keys.is_empty()) else {
+            return Err(KeyringError::Malformed {
+                path: self.path.clone(),
+            });
+        };
+        write_whole(&self.path, &text).map_err(io_error)?;
+        *self.keys.write().unwrap_or_else(PoisonError::into_inner) = keys;
+        Ok(())
+    }
+
+    fn read_keys(&self) -> std::sync::RwLockReadGuard<'_, Vec<(u8, XChaCha20Poly1305)>> {
+        self.keys.read().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// The error of a store that was sealed with other keys.
@@ -110,8 +238,8 @@ impl Keyring {
     /// # Errors
     /// When the operating system gives no randomness.
     pub fn sealer(&self) -> io::Result<Sealer> {
-        let (number, cipher) = self
-            .keys
+        let keys = self.read_keys();
+        let (number, cipher) = keys
             .last()
             .ok_or_else(|| io::Error::other("there is no key"))?;
         let mut nonce = [0; NONCE_BYTES];
@@ -129,7 +257,8 @@ impl Keyring {
     pub fn open_sealed(&self, context: &[u8], sealed: &[u8]) -> Option<Zeroizing<Vec<u8>>> {
         let (number, rest) = sealed.split_first()?;
         let (nonce, sealed) = rest.split_first_chunk::<NONCE_BYTES>()?;
-        let (_, key) = self.keys.iter().find(|(known, _)| known == number)?;
+        let keys = self.read_keys();
+        let (_, key) = keys.iter().find(|(known, _)| known == number)?;
         let payload = Payload {
             msg: sealed,
             aad: context,
@@ -166,15 +295,29 @@ impl Sealer {
     }
 }
 
-fn new_key_file() -> io::Result<Zeroizing<String>> {
+fn warn_of_readers(path: &Path) {
+    let mode = fs::metadata(path).map_or(0, |file| file.permissions().mode());
+    if mode & 0o077 != 0 {
+        tracing::warn!(
+            path = ?path,
+            mode = format_args!("{:o}", mode & 0o777),
+            "others may read the keys: chmod 600 the file"
+        );
+    }
+}
+
+fn new_key_line(number: u8) -> io::Result<Zeroizing<String>> {
     let mut key = Zeroizing::new([0; 32]);
     getrandom::fill(key.as_mut_slice()).map_err(|error| io::Error::other(error.to_string()))?;
     let hex = Zeroizing::new(hex::encode(key.as_slice()));
-    Ok(Zeroizing::new(format!("1 {}\n", *hex)))
+    Ok(Zeroizing::new(format!("{number} {}\n", *hex)))
 }
 
+/// The keys of a file; `None` where it holds anything else, or one number
+/// twice: nobody could tell what is sealed with which.
 fn parse(text: &str) -> Option<Vec<(u8, XChaCha20Poly1305)>> {
-    text.lines()
+    let keys: Vec<(u8, XChaCha20Poly1305)> = text
+        .lines()
         .map(|line| {
             let (number, hex) = line.split_once(' ')?;
             let mut key = Zeroizing::new([0u8; 32]);
@@ -182,16 +325,20 @@ fn parse(text: &str) -> Option<Vec<(u8, XChaCha20Poly1305)>> {
             let cipher = XChaCha20Poly1305::new(&Key::from(*key));
             Some((number.parse().ok()?, cipher))
         })
-        .collect()
+        .collect::<Option<_>>()?;
+    let numbers: HashSet<u8> = keys.iter().map(|(number, _)| *number).collect();
+    (numbers.len() == keys.len()).then_some(keys)
 }
 
 #[cfg(test)]
 mod tests {
+    use futures_util::FutureExt as _;
+
     use super::*;
 
     fn keyring() -> (tempfile::TempDir, Keyring) {
         let folder = tempfile::tempdir().unwrap();
-        let keyring = Keyring::open(folder.path(), true).unwrap();
+        let keyring = Keyring::open(Keyring::default_path(folder.path()), true).unwrap();
         (folder, keyring)
     }
 
@@ -221,20 +368,61 @@ mod tests {
     }
 
     #[test]
+    fn a_new_key_seals_and_old_ones_open_until_they_are_dropped() {
+        let (folder, keyring) = keyring();
+        let old = keyring.sealer().unwrap().seal(b"x", b"secret");
+        assert_eq!(keyring.add_key().unwrap(), 2);
+        let new = keyring.sealer().unwrap().seal(b"x", b"secret");
+        assert_eq!(Keyring::number_of(&old), Some(1));
+        assert_eq!(Keyring::number_of(&new), Some(2));
+        let again = Keyring::open(Keyring::default_path(folder.path()), false).unwrap();
+        for keyring in [&keyring, &again] {
+            assert!(keyring.open_sealed(b"x", &old).is_some());
+            assert!(keyring.open_sealed(b"x", &new).is_some());
+        }
+        keyring.drop_older_keys().unwrap();
+        let again = Keyring::open(Keyring::default_path(folder.path()), false).unwrap();
+        for keyring in [&keyring, &again] {
+            assert!(!keyring.has_older_keys());
+            assert!(keyring.open_sealed(b"x", &old).is_none());
+            assert!(keyring.open_sealed(b"x", &new).is_some());
+        }
+    }
+
+    #[test]
+    fn waits_for_the_leases_given_before_and_for_no_others() {
+        let (_folder, keyring) = keyring();
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .build()
+            .unwrap();
+        runtime.block_on(async {
+            let before = keyring.lease();
+            let mut quiet = Box::pin(keyring.quiesce());
+            assert!((&mut quiet).now_or_never().is_none());
+            let _after = keyring.lease();
+            drop(before);
+            quiet.await;
+        });
+    }
+
+    #[test]
     fn a_missing_or_damaged_file_is_never_replaced() {
         let (folder, keyring) = keyring();
         let sealed = keyring.sealer().unwrap().seal(b"x", b"secret");
-        let again = Keyring::open(folder.path(), true).unwrap();
+        let file = Keyring::default_path(folder.path());
+        let again = Keyring::open(file.clone(), true).unwrap();
         assert!(again.open_sealed(b"x", &sealed).is_some());
-        let file = folder.path().join(KEY_FILE);
-        fs::write(&file, "1 rubbish\n").unwrap();
-        assert!(matches!(
-            Keyring::open(folder.path(), true),
-            Err(KeyringError::Malformed { .. })
-        ));
+        let twice = fs::read_to_string(&file).unwrap().repeat(2);
+        for text in ["1 rubbish\n", "", &twice] {
+            fs::write(&file, text).unwrap();
+            assert!(matches!(
+                Keyring::open(file.clone(), true),
+                Err(KeyringError::Malformed { .. })
+            ));
+        }
         fs::remove_file(&file).unwrap();
         assert!(matches!(
-            Keyring::open(folder.path(), false),
+            Keyring::open(file, false),
             Err(KeyringError::Missing { .. })
         ));
     }

@@ -2,9 +2,12 @@
 //! own. `ARCHITECTURE.md` shows the rooms and which way a request walks.
 
 pub mod actions;
+pub mod admin;
+pub mod audit;
 pub mod cli;
 pub mod clock;
 pub mod config;
+pub mod control;
 mod crash_point;
 pub mod credentials;
 pub mod daemon;
@@ -14,6 +17,7 @@ pub mod keyring;
 pub mod lifecycle;
 pub mod model;
 pub mod queue;
+pub mod rotation;
 pub mod store;
 pub mod value;
 pub mod wire;

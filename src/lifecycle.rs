@@ -9,6 +9,25 @@ use tracing::{error, info};
 
 use crate::queue::Status;
 
+/// Sees to it that no memory of the process, which holds keys and passwords,
+/// is ever written to a disk as a core dump; children and other processes of
+/// the user cannot read it either.
+pub fn forbid_core_dumps() {
+    use rustix::process::{DumpableBehavior, Resource, Rlimit, setrlimit};
+    let none = Rlimit {
+        current: Some(0),
+        maximum: Some(0),
+    };
+    // Lowering a limit is always allowed; a system that does neither has no
+    // such thing.
+    if let Err(error) = setrlimit(Resource::Core, none) {
+        tracing::warn!(%error, "core dumps could not be switched off");
+    }
+    if let Err(error) = rustix::process::set_dumpable_behavior(DumpableBehavior::NotDumpable) {
+        tracing::warn!(%error, "the memory of the process could not be closed to others");
+    }
+}
+
 /// The signals that ask the daemon to end.
 pub struct Termination {
     terminate: Signal,

@@ -5,6 +5,7 @@ use std::process::ExitCode;
 use clap::Parser as _;
 use platypush_userd::cli::Cli;
 use platypush_userd::config::Problems;
+use platypush_userd::control::ControlError;
 use platypush_userd::keyring::KeyringError;
 use platypush_userd::queue::ConnectorError;
 use platypush_userd::store::sled::OpenError;
@@ -26,6 +27,7 @@ fn exit_code(error: &anyhow::Error) -> ExitCode {
     const EX_CONFIG: u8 = 78;
     let for_a_person = error.is::<Problems>()
         || error.is::<ConnectorError>()
+        || matches!(error.downcast_ref(), Some(ControlError::PathTooLong { .. }))
         || error
             .downcast_ref::<OpenError>()
             .is_some_and(|error| !matches!(error, OpenError::Io(_)))

@@ -3,7 +3,7 @@
 
 use std::fmt;
 
-use zeroize::Zeroizing;
+use chrono::TimeDelta;
 
 use crate::clock::Timestamp;
 
@@ -26,16 +26,118 @@ pub struct User {
     pub generation: u64,
     /// The second factor, where it is switched on.
     pub second_factor: Option<SecondFactor>,
+    /// The last step that an earlier second factor was used at.
+    pub spent_step: u64,
+    /// Failed attempts to be this user, since the last success.
+    pub failures: Failures,
 }
 
-/// A second factor: one-time codes by RFC 6238.
-#[derive(Debug, Clone, PartialEq)]
+impl User {
+    /// Switches the second factor on or off. What was used of an earlier one
+    /// stays used, even if the same secret comes back.
+    pub fn set_second_factor(&mut self, factor: Option<SecondFactor>) {
+        if let Some(earlier) = &self.second_factor {
+            self.spent_step = self.spent_step.max(earlier.last_step);
+        }
+        self.second_factor = factor.map(|mut factor| {
+            factor.last_step = factor.last_step.max(self.spent_step);
+            factor
+        });
+    }
+}
+
+/// Consecutive failed attempts under one name.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Failures {
+    /// How many.
+    pub count: u32,
+    /// When the last one was; none where there was none.
+    pub last: Option<Timestamp>,
+}
+
+impl Failures {
+    /// With one more.
+    #[must_use]
+    pub const fn and_one(self, at: Timestamp) -> Self {
+        Self {
+            count: self.count.saturating_add(1),
+            last: Some(at),
+        }
+    }
+}
+
+/// Under which name an attempt was made.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Attempted {
+    /// That of a user.
+    User(UserId),
+    /// That of nobody: names are kept as keyed hashes, because people type
+    /// passwords where names belong.
+    Nobody(NameHash),
+}
+
+/// Keyed hash of a name that nobody has.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct NameHash(pub [u8; 16]);
+
+/// A second factor: one-time codes by RFC 6238, and backup codes.
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SecondFactor {
-    /// The secret shared with the user's authenticator.
-    pub secret: TotpSecret,
+    /// The secret shared with the user's authenticator, sealed.
+    pub secret: Sealed,
     /// The last time step a code was accepted for. Neither it nor an earlier
     /// one is accepted again (RFC 6238, section 5.2).
     pub last_step: u64,
+    /// The backup codes that are left.
+    pub backup_codes: Vec<CodeHash>,
+}
+
+impl SecondFactor {
+    /// Takes a code, so that it is never accepted again. `false` where it is
+    /// not there to be taken, or no longer.
+    pub fn take(&mut self, code: &CodeUse) -> bool {
+        match code {
+            CodeUse::Step(step) if *step > self.last_step => {
+                self.last_step = *step;
+                true
+            }
+            CodeUse::Step(_) => false,
+            CodeUse::Backup(hash) => {
+                let before = self.backup_codes.len();
+                self.backup_codes.retain(|code| code != hash);
+                self.backup_codes.len() < before
+            }
+        }
+    }
+}
+
+/// A code that was right, as the store takes it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum CodeUse {
+    /// A one-time code, good for this time step.
+    Step(u64),
+    /// A backup code.
+    Backup(CodeHash),
+}
+
+/// Keyed hash of a backup code.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub struct CodeHash(pub [u8; 32]);
+
+impl fmt::Debug for CodeHash {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("CodeHash(…)")
+    }
+}
+
+/// Something that only the keys of the working directory open.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Sealed(pub Vec<u8>);
+
+impl fmt::Debug for Sealed {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Sealed(…)")
+    }
 }
 
 /// A session as the store keeps it, under the hash of its token.
@@ -51,13 +153,52 @@ pub struct Session {
     pub created_at: Timestamp,
     /// From this moment on it authenticates nobody; `None` is never.
     pub expires_at: Option<Timestamp>,
+    /// When it was last used, as far as it was noted: exactly only where idle
+    /// sessions end.
+    pub used_at: Timestamp,
+}
+
+/// By what a session is judged: the time, and how long any session lasts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct SessionRules {
+    /// The time.
+    pub now: Timestamp,
+    /// How long.
+    pub limits: SessionLimits,
+}
+
+/// How long any session lasts, whatever it was promised.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct SessionLimits {
+    /// Since it was made; `None`: for ever.
+    pub max_lifetime: Option<TimeDelta>,
+    /// Since its last use; `None`: for ever.
+    pub idle_timeout: Option<TimeDelta>,
+}
+
+impl SessionLimits {
+    /// These limits, at this time.
+    #[must_use]
+    pub const fn at(self, now: Timestamp) -> SessionRules {
+        SessionRules { now, limits: self }
+    }
 }
 
 impl Session {
-    /// Whether the session authenticates `user` at `now`.
+    /// What the session is called where its token must not be: a part of the
+    /// token's hash, from which the token cannot be found.
     #[must_use]
-    pub fn is_valid(&self, user: &User, now: Timestamp) -> bool {
-        self.belongs_to(user) && !self.is_expired(now)
+    pub fn id(&self) -> String {
+        self.token.0[..8]
+            .iter()
+            .map(|b| format!("{b:02x}"))
+            .collect()
+    }
+
+    /// Whether the session authenticates `user`.
+    #[must_use]
+    pub fn is_valid(&self, user: &User, rules: &SessionRules) -> bool {
+        self.belongs_to(user) && !self.is_expired(rules)
     }
 
     /// Whether the user still stands behind the session: the same user, and
@@ -69,8 +210,14 @@ impl Session {
 
     /// Whether its time is over.
     #[must_use]
-    pub fn is_expired(&self, now: Timestamp) -> bool {
-        self.expires_at.is_some_and(|at| at <= now)
+    pub fn is_expired(&self, rules: &SessionRules) -> bool {
+        let SessionRules { now, limits } = rules;
+        let over = |since: Timestamp, limit: Option<TimeDelta>| {
+            limit.is_some_and(|limit| *now - since >= limit)
+        };
+        self.expires_at.is_some_and(|at| at <= *now)
+            || over(self.created_at, limits.max_lifetime)
+            || over(self.used_at, limits.idle_timeout)
     }
 }
 
@@ -98,30 +245,6 @@ impl PasswordRecord {
 impl fmt::Debug for PasswordRecord {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("PasswordRecord(…)")
-    }
-}
-
-/// The secret of an authenticator, raw bytes.
-#[derive(Clone, PartialEq, Eq)]
-pub struct TotpSecret(Zeroizing<Vec<u8>>);
-
-impl TotpSecret {
-    /// Wraps the raw bytes.
-    #[must_use]
-    pub fn new(bytes: Vec<u8>) -> Self {
-        Self(Zeroizing::new(bytes))
-    }
-
-    /// The raw bytes, for the store and the code check.
-    #[must_use]
-    pub fn expose(&self) -> &[u8] {
-        &self.0
-    }
-}
-
-impl fmt::Debug for TotpSecret {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("TotpSecret(…)")
     }
 }
 

@@ -168,7 +168,7 @@ impl Arguments {
     }
 
     /// Optional text: null and empty text are none.
-    fn optional_text(&mut self, name: &str) -> Result<Option<String>, Error> {
+    pub(super) fn optional_text(&mut self, name: &str) -> Result<Option<String>, Error> {
         if !self.has(name) {
             return Ok(None);
         }
@@ -198,14 +198,7 @@ impl Arguments {
         limits: &Limits,
     ) -> Result<SecretString, Error> {
         let password = self.text(name)?;
-        check_password(name, &password, limits)?;
-        if password.is_empty() {
-            return Err(Error::EmptyPassword);
-        }
-        let min = limits.min_password_length;
-        if password.chars().count() < min {
-            return Err(Error::PasswordTooShort { min });
-        }
+        check_new_password(name, &password, limits)?;
         Ok(password.into())
     }
 
@@ -272,6 +265,12 @@ fn check_password(name: &str, password: &str, limits: &Limits) -> Result<(), Err
         limits.max_password_length,
         "password.max_length",
     )
+}
+
+/// Checks a password that is to become somebody's.
+pub(crate) fn check_new_password(name: &str, password: &str, limits: &Limits) -> Result<(), Error> {
+    check_password(name, password, limits)?;
+    limits.check_new_password(password)
 }
 
 fn at_most(name: &str, text: &str, limit: usize, key: &str) -> Result<(), Error> {

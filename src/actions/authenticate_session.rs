@@ -27,6 +27,10 @@ impl Action for AuthenticateSession {
         Cost::Light
     }
 
+    fn is_audited(&self) -> bool {
+        false
+    }
+
     async fn run(
         &self,
         world: &World,

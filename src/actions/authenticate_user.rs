@@ -5,7 +5,8 @@ use secrecy::SecretString;
 
 use super::signature::{CODE, USERNAME};
 use super::{
-    Action, Arguments, Call, Cost, Kind, Output, Parameter, Reason, Signature, World, until_settled,
+    Action, Arguments, Call, Cost, Kind, Output, Parameter, Reason, Signature, World, proof,
+    until_settled,
 };
 use crate::credentials::Verdict;
 use crate::error::Error;
@@ -53,11 +54,8 @@ impl Action for AuthenticateUser {
         let code = arguments.optional_secret("code")?;
         let details = arguments.flag("return_details")?;
 
-        let reason = until_settled(|| {
-            authenticate(world, call, details, &username, &password, code.as_ref())
-        })
-        .await?;
-        Ok(answer(reason, details))
+        until_settled(|| authenticate(world, call, details, &username, &password, code.as_ref()))
+            .await
     }
 }
 
@@ -77,17 +75,30 @@ async fn authenticate(
     username: &str,
     password: &SecretString,
     code: Option<&SecretString>,
-) -> Result<Reason, Error> {
-    match world.credentials.verify(username, password, code).await? {
+) -> Result<Output, Error> {
+    match proof::verify(world, call, username, password, code).await? {
         Verdict::Verified(verified) => {
-            if verified.witness.step.is_some() {
+            // A plain success changes nothing that would have to be written.
+            if verified.witness.code.is_some() || verified.user.failures.count > 0 {
                 let outcome = call.outcome(move |()| answer(Reason::None, details))?;
-                world.store.use_code(verified.witness, outcome).await?;
+                world.store.accept(verified.witness, outcome).await?;
             }
-            Ok(Reason::None)
+            Ok(answer(Reason::None, details))
         }
-        Verdict::InvalidCredentials => Ok(Reason::InvalidCredentials),
-        Verdict::MissingCode => Ok(Reason::MissingCode),
-        Verdict::InvalidCode => Ok(Reason::InvalidCode),
+        Verdict::InvalidCredentials(failure) => {
+            let answer = move || Ok(answer(Reason::InvalidCredentials, details));
+            proof::count(world, call, failure, answer).await?;
+            answer()
+        }
+        Verdict::InvalidCode(failure) => {
+            let answer = move || Ok(answer(Reason::InvalidCode, details));
+            proof::count(world, call, failure, answer).await?;
+            answer()
+        }
+        Verdict::MissingCode => Ok(answer(Reason::MissingCode, details)),
+        Verdict::Throttled { seconds, .. } => Ok(Output::throttled(
+            answer(Reason::InvalidCredentials, details),
+            seconds,
+        )),
     }
 }

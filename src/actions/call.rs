@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use super::Output;
+use crate::audit::Notes;
 use crate::error::Error;
 use crate::keyring::Keyring;
 use crate::model::DeliveryId;
@@ -13,24 +14,27 @@ use crate::store::Outcome;
 pub struct Call {
     delivery: DeliveryId,
     keyring: Arc<Keyring>,
-    /// Encodes an output as the reply will have it.
-    encode: fn(&Output) -> Vec<u8>,
+    /// Encodes a result as the reply will have it.
+    encode: fn(&Result<Output, Error>) -> Vec<u8>,
     left_outcome: AtomicBool,
+    /// For the audit trail.
+    pub notes: Notes,
 }
 
 impl Call {
     /// For a delivery; `encode` is the edge's business.
     #[must_use]
-    pub const fn new(
+    pub fn new(
         delivery: DeliveryId,
         keyring: Arc<Keyring>,
-        encode: fn(&Output) -> Vec<u8>,
+        encode: fn(&Result<Output, Error>) -> Vec<u8>,
     ) -> Self {
         Self {
             delivery,
             keyring,
             encode,
             left_outcome: AtomicBool::new(false),
+            notes: Notes::default(),
         }
     }
 
@@ -43,6 +47,18 @@ impl Call {
         &self,
         output: impl FnOnce(&T) -> Output + Send + 'static,
     ) -> Result<Option<Outcome<T>>, Error> {
+        self.outcome_of(move |result| Ok(output(result)))
+    }
+
+    /// The same for a change whose answer may be an error, such as a failure
+    /// that is counted.
+    ///
+    /// # Errors
+    /// When the operating system gives no randomness.
+    pub fn outcome_of<T: 'static>(
+        &self,
+        answer: impl FnOnce(&T) -> Result<Output, Error> + Send + 'static,
+    ) -> Result<Option<Outcome<T>>, Error> {
         let sealer = self
             .keyring
             .sealer()
@@ -51,7 +67,7 @@ impl Call {
         self.left_outcome.store(true, Ordering::Relaxed);
         Ok(Some(Outcome {
             delivery: self.delivery,
-            record: Box::new(move |result| sealer.seal(&context, &encode(&output(result)))),
+            record: Box::new(move |result| sealer.seal(&context, &encode(&answer(result)))),
         }))
     }
 

@@ -4,9 +4,9 @@ use async_trait::async_trait;
 
 use super::signature::{CODE, USERNAME};
 use super::{
-    Action, Arguments, Call, Cost, Kind, Output, Parameter, Signature, World, until_settled,
+    Action, Arguments, Call, Cost, Kind, Output, Parameter, Signature, World, proof, until_settled,
 };
-use crate::credentials::{SessionToken, Verdict};
+use crate::credentials::SessionToken;
 use crate::error::Error;
 use crate::store::NewSession;
 
@@ -53,16 +53,7 @@ impl Action for CreateSession {
         let expires_at = arguments.time("expires_at")?;
 
         until_settled(|| async {
-            let verdict = world
-                .credentials
-                .verify(&username, &password, code.as_ref())
-                .await?;
-            let verified = match verdict {
-                Verdict::Verified(verified) => verified,
-                Verdict::InvalidCredentials => return Err(Error::InvalidCredentials),
-                Verdict::MissingCode => return Err(Error::MissingCode),
-                Verdict::InvalidCode => return Err(Error::InvalidCode),
-            };
+            let verified = proof::prove(world, call, &username, &password, code.as_ref()).await?;
             let token = SessionToken::generate()?;
             let new = NewSession {
                 token: token.hash(),

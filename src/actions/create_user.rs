@@ -5,8 +5,9 @@ use secrecy::SecretString;
 
 use super::signature::{EXECUTING_SESSION, EXECUTING_USER, EXECUTING_USER_PASSWORD, USERNAME};
 use super::{
-    Action, Arguments, Call, Cost, Kind, Output, Parameter, Signature, World, until_settled,
+    Action, Arguments, Call, Cost, Kind, Output, Parameter, Signature, World, proof, until_settled,
 };
+use crate::audit::Who;
 use crate::credentials::Executor;
 use crate::error::Error;
 use crate::model::User;
@@ -73,10 +74,13 @@ async fn create(
     } else if executor.is_anonymous() {
         return Err(Error::AuthenticationNeeded);
     } else {
-        world.credentials.authorize(executor).await?
+        proof::authorize(world, call, executor).await?
     };
+    call.notes
+        .user(Who::Nobody(world.credentials.name_hash(username)));
     // Before the hash, which would be in vain; the writer looks again.
     if world.store.user_by_name(username).await?.is_some() {
+        call.notes.user(Who::User(username.to_owned()));
         return Err(Error::UserExists(username.to_owned()));
     }
     let new = NewUser {
@@ -86,7 +90,11 @@ async fn create(
     };
     let outcome = call.outcome(answer)?;
     match world.store.create_user(new, witness, outcome).await {
+        Ok(user) => {
+            call.notes.user(Who::User(user.username.clone()));
+            Ok(user)
+        }
         Err(StoreError::NameTaken) => Err(Error::UserExists(username.to_owned())),
-        other => Ok(other?),
+        Err(error) => Err(error.into()),
     }
 }

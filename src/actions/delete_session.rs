@@ -4,6 +4,7 @@ use async_trait::async_trait;
 
 use super::signature::SESSION_TOKEN;
 use super::{Action, Arguments, Call, Cost, Output, Signature, World};
+use crate::audit::Who;
 use crate::credentials::token_hash;
 use crate::error::Error;
 
@@ -35,11 +36,14 @@ impl Action for DeleteSession {
         mut arguments: Arguments,
     ) -> Result<Output, Error> {
         let token = arguments.secret("session_token")?;
+        if let Some((_, user)) = world.credentials.session(&token).await? {
+            call.notes.user(Who::User(user.username));
+        }
         let deleted = world
             .store
             .delete_session(
                 &token_hash(&token),
-                world.clock.now(),
+                world.credentials.session_rules(),
                 call.outcome(|deleted| Output::Flag(*deleted))?,
             )
             .await?;

@@ -3,7 +3,8 @@
 use async_trait::async_trait;
 
 use super::signature::{EXECUTING_SESSION, EXECUTING_USER, EXECUTING_USER_PASSWORD, USERNAME};
-use super::{Action, Arguments, Call, Cost, Output, Signature, World, until_settled};
+use super::{Action, Arguments, Call, Cost, Output, Signature, World, proof, until_settled};
+use crate::audit::Who;
 use crate::error::Error;
 use crate::store::StoreError;
 
@@ -47,11 +48,18 @@ impl Action for DeleteUser {
         let username = arguments.username(&world.limits)?;
         let executor = arguments.executor(&world.limits)?;
         until_settled(|| async {
-            let witness = world.credentials.authorize(&executor).await?;
+            let witness = proof::authorize(world, call, &executor).await?;
             let outcome = call.outcome(|()| Output::Flag(true))?;
             match world.store.delete_user(&username, witness, outcome).await {
-                Err(StoreError::NoSuchUser) => Err(Error::NoSuchUser(username.clone())),
-                other => Ok(other?),
+                Err(StoreError::NoSuchUser) => {
+                    let hash = world.credentials.name_hash(&username);
+                    call.notes.user(Who::Nobody(hash));
+                    Err(Error::NoSuchUser(username.clone()))
+                }
+                other => {
+                    call.notes.user(Who::User(username.clone()));
+                    Ok(other?)
+                }
             }
         })
         .await?;

@@ -28,6 +28,10 @@ impl Action for GetUserBySession {
         Cost::Light
     }
 
+    fn is_audited(&self) -> bool {
+        false
+    }
+
     async fn run(
         &self,
         world: &World,

@@ -26,6 +26,10 @@ impl Action for GetUsers {
         Cost::Listing
     }
 
+    fn is_audited(&self) -> bool {
+        false
+    }
+
     async fn run(&self, world: &World, _: &Call, _: Arguments) -> Result<Output, Error> {
         let users = world.store.users().await?;
         Ok(Output::Users(users.into_iter().map(Into::into).collect()))

@@ -25,10 +25,16 @@ mod call;
 mod create_session;
 mod create_user;
 mod delete_session;
+mod delete_sessions;
 mod delete_user;
+mod disable_otp;
+mod enable_otp;
+mod get_sessions;
 mod get_user_by_session;
 mod get_users;
 mod output;
+mod proof;
+mod refresh_backup_codes;
 mod signature;
 mod time;
 mod update_password;
@@ -38,11 +44,12 @@ use std::sync::Arc;
 use async_trait::async_trait;
 
 pub use self::arguments::Arguments;
+pub(crate) use self::arguments::check_new_password;
 pub use self::call::{Call, outcome_context};
 pub use self::output::{Output, Reason};
 pub use self::signature::{Kind, Parameter, Signature};
 use crate::clock::Clock;
-use crate::credentials::Credentials;
+use crate::credentials::{Blocklist, Credentials};
 use crate::error::Error;
 use crate::store::{Store, StoreError};
 
@@ -57,6 +64,11 @@ pub const ACTIONS: &[&dyn Action] = &[
     &delete_session::DeleteSession,
     &get_users::GetUsers,
     &get_user_by_session::GetUserBySession,
+    &enable_otp::EnableOtp,
+    &disable_otp::DisableOtp,
+    &refresh_backup_codes::RefreshBackupCodes,
+    &get_sessions::GetSessions,
+    &delete_sessions::DeleteSessions,
 ];
 
 /// The plugin whose actions these are.
@@ -70,6 +82,10 @@ pub struct World {
     pub credentials: Credentials,
     /// The time.
     pub clock: Arc<dyn Clock>,
+    /// Who is named as the issuer of second factors.
+    pub issuer: String,
+    /// Whether a password change ends all sessions of the user.
+    pub revoke_on_password_change: bool,
     /// Bounds of arguments.
     pub limits: Limits,
 }
@@ -83,6 +99,28 @@ pub struct Limits {
     pub min_password_length: usize,
     /// Bytes of any password.
     pub max_password_length: usize,
+    /// New passwords that are not taken.
+    pub blocklist: Option<Arc<Blocklist>>,
+}
+
+impl Limits {
+    /// Checks a new password.
+    ///
+    /// # Errors
+    /// With what is wrong with it.
+    pub fn check_new_password(&self, password: &str) -> Result<(), Error> {
+        let min = self.min_password_length;
+        let blocked = |list: &Arc<Blocklist>| list.contains(password);
+        if password.is_empty() {
+            Err(Error::EmptyPassword)
+        } else if password.chars().count() < min {
+            Err(Error::PasswordTooShort { min })
+        } else if self.blocklist.as_ref().is_some_and(blocked) {
+            Err(Error::CommonPassword)
+        } else {
+            Ok(())
+        }
+    }
 }
 
 /// What an action costs. A request with a cost waits for its turn before it
@@ -105,6 +143,11 @@ pub trait Action: Send + Sync {
 
     /// What running it with these arguments costs.
     fn cost(&self, arguments: &Arguments) -> Cost;
+
+    /// Whether its successes belong into the audit trail.
+    fn is_audited(&self) -> bool {
+        true
+    }
 
     /// Runs the action.
     ///

@@ -2,9 +2,11 @@
 
 use chrono::SubsecRound as _;
 use serde::{Serialize, Serializer};
+use zeroize::Zeroizing;
 
 use crate::clock::Timestamp;
-use crate::credentials::SessionToken;
+use crate::credentials::{BackupCode, SessionToken, TotpSecret};
+use crate::error::Error;
 use crate::model::{Session, User, UserId};
 
 /// The result of an action.
@@ -23,6 +25,28 @@ pub enum Output {
     UserOfSession(UserOfSession),
     /// A new session, with its token.
     Session(NewSession),
+    /// What an authenticator needs, and the backup codes.
+    Enrolment(Enrolment),
+    /// Backup codes.
+    #[serde(serialize_with = "exposed_codes")]
+    BackupCodes(Vec<BackupCode>),
+    /// Sessions of a user.
+    Sessions(Vec<PublicSession>),
+    /// A refusal that looks like another output, and has an error beside it.
+    Refused(Box<Refused>),
+}
+
+/// An output with an error beside it.
+#[derive(Debug)]
+pub struct Refused {
+    output: Output,
+    error: Error,
+}
+
+impl Serialize for Refused {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        self.output.serialize(serializer)
+    }
 }
 
 /// Why a login was refused.
@@ -42,6 +66,19 @@ pub enum Reason {
     MissingCode,
 }
 
+impl Reason {
+    /// As it stands in the reply.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::None => "",
+            Self::InvalidCredentials => "invalid_credentials",
+            Self::InvalidCode => "invalid_otp_code",
+            Self::MissingCode => "missing_otp_code",
+        }
+    }
+}
+
 /// What anybody may know of a user.
 #[derive(Debug, Serialize)]
 pub struct PublicUser {
@@ -57,6 +94,35 @@ pub struct UserOfSession {
     #[serde(flatten)]
     user: PublicUser,
     has_2fa: bool,
+}
+
+/// A second factor as its user gets it: the only time it is shown.
+#[derive(Serialize)]
+pub struct Enrolment {
+    pub(super) username: String,
+    #[serde(serialize_with = "exposed_secret")]
+    pub(super) otp_secret: TotpSecret,
+    pub(super) otp_uri: Zeroizing<String>,
+    pub(super) qrcode: Zeroizing<String>,
+    #[serde(serialize_with = "exposed_codes")]
+    pub(super) backup_codes: Vec<BackupCode>,
+}
+
+impl std::fmt::Debug for Enrolment {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Enrolment(…)")
+    }
+}
+
+/// A session as its user may see it.
+#[derive(Debug, Serialize)]
+pub struct PublicSession {
+    session_id: String,
+    #[serde(serialize_with = "iso")]
+    created_at: Timestamp,
+    #[serde(serialize_with = "optional_iso")]
+    expires_at: Option<Timestamp>,
+    current: bool,
 }
 
 /// A session as its maker gets it: the only time the token is shown.
@@ -91,6 +157,34 @@ impl Output {
         })
     }
 
+    /// What a name that is not even tried gets: it looks like a wrong password.
+    pub(super) fn throttled(output: Self, seconds: u64) -> Self {
+        Self::Refused(Box::new(Refused {
+            output,
+            error: Error::Throttled(seconds),
+        }))
+    }
+
+    /// The error beside the output, if there is one.
+    #[must_use]
+    pub fn error(&self) -> Option<&Error> {
+        match self {
+            Self::Refused(refused) => Some(&refused.error),
+            _ => None,
+        }
+    }
+
+    /// Sessions of a user, seen from one of them.
+    pub(super) fn sessions(sessions: &[Session], current: &Session) -> Self {
+        let public = |session: &Session| PublicSession {
+            session_id: session.id(),
+            created_at: session.created_at,
+            expires_at: session.expires_at,
+            current: session.token == current.token,
+        };
+        Self::Sessions(sessions.iter().map(public).collect())
+    }
+
     /// A session that was just made.
     pub(super) fn session(session_token: SessionToken, session: &Session, user: &User) -> Self {
         Self::Session(NewSession {
@@ -116,6 +210,14 @@ fn optional_iso<S: Serializer>(
         Some(moment) => iso(moment, serializer),
         None => serializer.serialize_none(),
     }
+}
+
+fn exposed_secret<S: Serializer>(secret: &TotpSecret, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.serialize_str(&secret.to_base32())
+}
+
+fn exposed_codes<S: Serializer>(codes: &[BackupCode], serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.collect_seq(codes.iter().map(BackupCode::expose))
 }
 
 fn exposed<S: Serializer>(token: &SessionToken, serializer: S) -> Result<S::Ok, S::Error> {

@@ -66,6 +66,8 @@ impl Parameter {
 /// The user a request is about.
 pub(super) const USERNAME: Parameter =
     Parameter::required("username", Kind::Text, "Name of the user, byte for byte.");
+pub(super) const PASSWORD: Parameter =
+    Parameter::required("password", Kind::Secret, "Password of the user.");
 /// Parameters of actions that only a user may ask for.
 pub(super) const EXECUTING_USER: Parameter = Parameter::optional(
     "executing_user",

@@ -4,7 +4,7 @@ use async_trait::async_trait;
 
 use super::signature::{CODE, USERNAME};
 use super::{
-    Action, Arguments, Call, Cost, Kind, Output, Parameter, Signature, World, until_settled,
+    Action, Arguments, Call, Cost, Kind, Output, Parameter, Signature, World, proof, until_settled,
 };
 use crate::credentials::Verdict;
 use crate::error::Error;
@@ -51,15 +51,21 @@ impl Action for UpdatePassword {
         let old = arguments.password("old_password", &world.limits)?;
         let new = arguments.new_password("new_password", &world.limits)?;
         let code = arguments.optional_secret("code")?;
-        let revoke = arguments.flag("revoke_sessions")?;
+        let revoke = arguments.flag("revoke_sessions")? || world.revoke_on_password_change;
 
-        let changed = until_settled(|| async {
-            let verdict = world
-                .credentials
-                .verify(&username, &old, code.as_ref())
-                .await?;
-            let Verdict::Verified(verified) = verdict else {
-                return Ok(false);
+        until_settled(|| async {
+            let verdict = proof::verify(world, call, &username, &old, code.as_ref()).await?;
+            let verified = match verdict {
+                Verdict::Verified(verified) => verified,
+                Verdict::InvalidCredentials(failure) | Verdict::InvalidCode(failure) => {
+                    let answer = || Ok(Output::Flag(false));
+                    proof::count(world, call, failure, answer).await?;
+                    return answer();
+                }
+                Verdict::MissingCode => return Ok(Output::Flag(false)),
+                Verdict::Throttled { seconds, .. } => {
+                    return Ok(Output::throttled(Output::Flag(false), seconds));
+                }
             };
             let record = world.credentials.hash(&new).await?;
             let outcome = call.outcome(|_| Output::Flag(true))?;
@@ -67,9 +73,8 @@ impl Action for UpdatePassword {
                 .store
                 .set_password(verified.witness, record, revoke, outcome)
                 .await?;
-            Ok(true)
+            Ok(Output::Flag(true))
         })
-        .await?;
-        Ok(Output::Flag(changed))
+        .await
     }
 }

@@ -10,7 +10,7 @@ use redis::aio::MultiplexedConnection;
 use secrecy::{ExposeSecret as _, SecretString};
 use serde_json::{Value, json};
 
-use super::{ConfigFile, print};
+use super::{ConfigFile, print, prompt, qr_code};
 use crate::actions::{ACTIONS, Kind, PLUGIN, Signature};
 use crate::clock::{Clock as _, SystemClock};
 use crate::config::Config;
@@ -133,15 +133,20 @@ impl Call {
     }
 
     fn show(&self, reply: &str) -> Result<ExitCode> {
-        let parsed: Value = serde_json::from_str(reply).context("the reply is not JSON")?;
-        let errors: Vec<&str> = parsed["response"]["errors"]
+        let mut parsed: Value = serde_json::from_str(reply).context("the reply is not JSON")?;
+        let errors: Vec<String> = parsed["response"]["errors"]
             .as_array()
-            .map(|errors| errors.iter().filter_map(Value::as_str).collect())
+            .map(|errors| {
+                let texts = errors.iter().filter_map(Value::as_str);
+                texts.map(str::to_owned).collect()
+            })
             .unwrap_or_default();
         if self.json {
             print(format!("{reply}\n").as_bytes())?;
         } else if errors.is_empty() {
-            let output = serde_json::to_string_pretty(&parsed["response"]["output"])?;
+            let mut output = parsed["response"]["output"].take();
+            show_qr_code(&mut output)?;
+            let output = serde_json::to_string_pretty(&output)?;
             print(format!("{output}\n").as_bytes())?;
         } else {
             for error in &errors {
@@ -156,6 +161,24 @@ impl Call {
     }
 }
 
+/// On a terminal, the picture for an authenticator is drawn instead of
+/// printed as base64.
+fn show_qr_code(output: &mut Value) -> Result<()> {
+    let Some(output) = output.as_object_mut() else {
+        return Ok(());
+    };
+    let drawn = output
+        .get("otp_uri")
+        .and_then(Value::as_str)
+        .filter(|_| io::stdout().is_terminal())
+        .and_then(qr_code::draw);
+    if let Some(drawn) = drawn {
+        output.remove("qrcode");
+        print(drawn.as_bytes())?;
+    }
+    Ok(())
+}
+
 struct Request {
     id: String,
     message: SecretString,
@@ -166,19 +189,7 @@ fn typed_in(key: &str, value: &str) -> Result<String> {
     if value != "-" {
         return Ok(value.to_owned());
     }
-    if io::stdin().is_terminal() {
-        return rpassword::prompt_password(format!("{key}: "))
-            .with_context(|| format!("cannot read {key} from the terminal"));
-    }
-    let mut line = String::new();
-    let read = io::stdin()
-        .read_line(&mut line)
-        .with_context(|| format!("cannot read {key} from standard input"))?;
-    if read == 0 {
-        bail!("standard input ended before a line for {key}");
-    }
-    let line = line.strip_suffix('\n').unwrap_or(&line);
-    Ok(line.strip_suffix('\r').unwrap_or(line).to_owned())
+    prompt::secret(key)
 }
 
 /// An argument in the type its parameter has: on a command line everything is

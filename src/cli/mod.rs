@@ -1,8 +1,11 @@
 //! The command line: one table, from which parsing, `--help`, the shell
 //! completions and the man page come.
 
+mod admin;
 mod call;
 mod config;
+mod prompt;
+mod qr_code;
 mod serve;
 
 use std::io::{self, Write as _};
@@ -55,6 +58,7 @@ enum Command {
     /// away at start or later: it tries again until it is there.
     Serve(ConfigFile),
     Call(call::Call),
+    Admin(admin::Admin),
     Config(config::ConfigCommand),
     /// Print a completion script for a shell
     ///
@@ -72,7 +76,7 @@ enum Command {
 #[derive(Debug, clap::Args)]
 struct ConfigFile {
     /// Configuration file, in YAML
-    #[arg(long, value_name = "FILE", value_hint = clap::ValueHint::FilePath)]
+    #[arg(long, global = true, value_name = "FILE", value_hint = clap::ValueHint::FilePath)]
     config: Option<PathBuf>,
 }
 
@@ -94,6 +98,7 @@ impl Cli {
         match self.command {
             Command::Serve(file) => serve::run(&file),
             Command::Call(call) => call.run(),
+            Command::Admin(admin) => admin.run(),
             Command::Config(command) => command.run(),
             Command::Completions { shell } => {
                 let mut script = Vec::new();

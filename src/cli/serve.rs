@@ -12,9 +12,7 @@ use crate::config::{Log, LogFormat};
 use crate::daemon;
 
 pub(super) fn run(file: &ConfigFile) -> Result<ExitCode> {
-    // sled makes its files for everybody to read. The folder they are in is
-    // shut, but one that was there before may not be.
-    umask(Mode::RWXG | Mode::RWXO);
+    close_files_to_others();
     let loaded = file.load()?;
     start_log(&loaded.config.log);
     match &loaded.file {
@@ -33,9 +31,15 @@ pub(super) fn run(file: &ConfigFile) -> Result<ExitCode> {
     served.map(|()| ExitCode::SUCCESS)
 }
 
+/// sled makes its files for everybody to read. The folder they are in is shut,
+/// but one that was there before may not be.
+pub(super) fn close_files_to_others() {
+    umask(Mode::RWXG | Mode::RWXO);
+}
+
 /// The log goes to standard error, which is systemd's journal. Text from
 /// clients is only ever logged in its escaped `Debug` form.
-fn start_log(log: &Log) {
+pub(super) fn start_log(log: &Log) {
     let base = fmt().with_max_level(log.level).with_writer(std::io::stderr);
     match log.format {
         LogFormat::Text => base

@@ -9,7 +9,7 @@ use secrecy::SecretString;
 use super::keys::{self, Key};
 use super::problem::{Place, Problem};
 use super::source::{Setting, Settings, Value};
-use super::{Config, Environment, Log, LogFormat, Password};
+use super::{Config, Environment, Log, LogFormat, Password, Session, Throttle};
 
 /// The list a Platypush node takes its own messages from.
 const PLATYPUSH_QUEUE: &str = "platypush/backend/redis";
@@ -42,13 +42,22 @@ pub(super) fn check(
         reply_ttl: check.seconds(&keys::REPLY_TTL),
         accept_any_target: check.boolean(&keys::ACCEPT_ANY_TARGET),
         token_hash: check.token_hash(),
-        max_request_age: Some(check.seconds(&keys::MAX_REQUEST_AGE)).filter(|age| !age.is_zero()),
+        max_request_age: check.optional_seconds(&keys::MAX_REQUEST_AGE),
         max_in_flight: check.size(&keys::MAX_IN_FLIGHT),
         max_message_size: check.size(&keys::MAX_MESSAGE_SIZE),
         max_username_length: check.size(&keys::MAX_USERNAME_LENGTH),
         max_id_length: check.size(&keys::MAX_ID_LENGTH),
         shutdown_timeout: check.seconds(&keys::SHUTDOWN_TIMEOUT),
         write_timeout: check.seconds(&keys::WRITE_TIMEOUT),
+        secret_keys_file: check.secret_keys_file(env),
+        session: Session {
+            max_lifetime: check.optional_seconds(&keys::SESSION_MAX_LIFETIME),
+            idle_timeout: check.optional_seconds(&keys::SESSION_IDLE_TIMEOUT),
+            revoke_on_password_change: check.boolean(&keys::SESSION_REVOKE),
+        },
+        throttle: Throttle {
+            failures: u32::try_from(check.size(&keys::THROTTLE_FAILURES)).unwrap_or(u32::MAX),
+        },
         password: check.password(env, &mut warnings),
         log: check.log(),
         warnings: Vec::new(),
@@ -131,6 +140,11 @@ impl Checker<'_> {
         })
     }
 
+    /// Seconds of which 0 means none.
+    fn optional_seconds(&mut self, key: &Key) -> Option<Duration> {
+        Some(self.seconds(key)).filter(|duration| !duration.is_zero())
+    }
+
     fn seconds(&mut self, key: &Key) -> Duration {
         Duration::from_secs(self.integer(key))
     }
@@ -164,6 +178,16 @@ impl Checker<'_> {
         let value = Value::Text(name.clone());
         self.computed(&keys::DEVICE_ID, value, "host name");
         name
+    }
+
+    fn secret_keys_file(&mut self, env: &Environment) -> Option<PathBuf> {
+        if let Some(file) = self.optional_text(&keys::SECRET_KEYS_FILE) {
+            return Some(file.into());
+        }
+        let file = env.credential("secret.keys")?;
+        let value = Value::Text(file.to_string_lossy().into_owned());
+        self.computed(&keys::SECRET_KEYS_FILE, value, "$CREDENTIALS_DIRECTORY");
+        Some(file)
     }
 
     fn workdir(&mut self, env: &Environment) -> PathBuf {
@@ -234,6 +258,9 @@ impl Checker<'_> {
             threads: self.threads(env),
             min_length: self.size(&keys::PASSWORD_MIN_LENGTH),
             max_length: self.size(&keys::PASSWORD_MAX_LENGTH),
+            blocklist_file: self
+                .optional_text(&keys::PASSWORD_BLOCKLIST_FILE)
+                .map(Into::into),
         };
         let (memory, iterations) = (password.memory_kib, password.iterations);
         // The keys' own bounds leave one thing for Argon2 to object to.

@@ -101,6 +101,13 @@ impl Environment {
         .flatten()
     }
 
+    /// The file of a systemd credential (systemd.exec(5)), if there is one of
+    /// that name.
+    pub(super) fn credential(&self, name: &str) -> Option<PathBuf> {
+        let file = self.absolute("CREDENTIALS_DIRECTORY")?.join(name);
+        file.is_file().then_some(file)
+    }
+
     /// Where the database goes if nobody says so, and what tells.
     pub(super) fn default_workdir(&self) -> Option<(PathBuf, &'static str)> {
         // systemd joins the several state folders of a unit by colons.

@@ -144,12 +144,18 @@ keys! {
     MAX_ID_LENGTH = "max_id_length", integer(1, 4096), "longest request id in bytes";
     SHUTDOWN_TIMEOUT = "shutdown_timeout", integer(1, 3600), "seconds to finish work in when told to stop";
     WRITE_TIMEOUT = "write_timeout", integer(1, 3600), "seconds after which a write counts as hung and the daemon ends itself";
+    SECRET_KEYS_FILE = "secret_keys_file", Kind::Path, "file of the keys that seal secrets in the database";
+    SESSION_MAX_LIFETIME = "session.max_lifetime", integer(0, 1 << 32), "seconds after which any session ends; 0: never";
+    SESSION_IDLE_TIMEOUT = "session.idle_timeout", integer(0, 1 << 32), "seconds without use after which any session ends; 0: never";
+    SESSION_REVOKE = "session.revoke_on_password_change", Kind::Boolean, "whether a password change ends all sessions of the user";
+    THROTTLE_FAILURES = "throttle.failures", integer(0, 100), "failed attempts under one name after which it has to wait; 0: never";
     PASSWORD_MEMORY_KIB = "password.memory_kib", integer(argon2::Params::MIN_M_COST as u64, argon2::Params::MAX_M_COST as u64), "memory of one password hash in KiB";
     PASSWORD_ITERATIONS = "password.iterations", integer(argon2::Params::MIN_T_COST as u64, argon2::Params::MAX_T_COST as u64), "passes over that memory";
     PASSWORD_PARALLELISM = "password.parallelism", integer(argon2::Params::MIN_P_COST as u64, argon2::Params::MAX_P_COST as u64), "lanes of one password hash";
     PASSWORD_THREADS = "password.threads", integer(1, 1024), "passwords hashed at the same time";
     PASSWORD_MIN_LENGTH = "password.min_length", integer(1, 1 << 20), "shortest new password in characters (NIST: 8 with a second factor, 15 without)";
     PASSWORD_MAX_LENGTH = "password.max_length", integer(1, 1 << 20), "longest password in bytes";
+    PASSWORD_BLOCKLIST_FILE = "password.blocklist_file", Kind::Path, "file of passwords that are not taken, one a line";
     LOG_LEVEL = "log.level", Kind::Choice(&["error", "warn", "info", "debug", "trace"]), "how much is logged";
     LOG_FORMAT = "log.format", Kind::Choice(&["text", "json"]), "whether the log is for people or for programs";
 }

@@ -65,12 +65,37 @@ pub struct Config {
     pub shutdown_timeout: Duration,
     /// How long a write to the database takes at most, unless it hangs.
     pub write_timeout: Duration,
+    /// The file of the keys that seal; none: a systemd credential, or a file
+    /// in the working directory.
+    pub secret_keys_file: Option<PathBuf>,
+    /// How long sessions last.
+    pub session: Session,
+    /// How fast one name can be tried.
+    pub throttle: Throttle,
     /// How passwords are hashed, and which are taken.
     pub password: Password,
     /// What is logged.
     pub log: Log,
     /// What is allowed but better changed: to be logged once at start.
     pub warnings: Vec<String>,
+}
+
+/// How long sessions last, whatever they were promised.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Session {
+    /// Since it was made; none: for ever.
+    pub max_lifetime: Option<Duration>,
+    /// Since its last use; none: for ever.
+    pub idle_timeout: Option<Duration>,
+    /// Whether a password change ends all sessions of the user.
+    pub revoke_on_password_change: bool,
+}
+
+/// How fast one name can be tried.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Throttle {
+    /// Failures in a row from which on it has to wait; 0: never.
+    pub failures: u32,
 }
 
 /// How passwords are hashed, and which are taken.
@@ -88,6 +113,8 @@ pub struct Password {
     pub min_length: usize,
     /// The longest password in bytes; not less than `min_length`.
     pub max_length: usize,
+    /// Passwords that are not taken; none: any is.
+    pub blocklist_file: Option<PathBuf>,
 }
 
 /// What is logged.

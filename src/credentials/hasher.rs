@@ -3,6 +3,7 @@
 
 use std::num::NonZeroUsize;
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
 use std::thread;
 use std::time::Duration;
 
@@ -11,6 +12,7 @@ use tokio::sync::oneshot;
 
 use super::error::HasherError;
 use super::password::{self, Argon2Parameters, Memory};
+use super::top_up::TopUp;
 use crate::model::PasswordRecord;
 
 /// How long an idle thread keeps its work memory.
@@ -24,6 +26,7 @@ type Job = Box<dyn FnOnce(&mut Memory) + Send>;
 /// Hashes and checks passwords off the async threads.
 pub struct Hasher {
     parameters: Argon2Parameters,
+    top_up: Arc<TopUp>,
     jobs: crossbeam_channel::Sender<Job>,
 }
 
@@ -41,7 +44,11 @@ impl Hasher {
                 .spawn(move || work(&queue))
                 .map_err(|error| HasherError::Thread(error.to_string()))?;
         }
-        Ok(Self { parameters, jobs })
+        Ok(Self {
+            top_up: Arc::new(TopUp::new(parameters.cost())),
+            parameters,
+            jobs,
+        })
     }
 
     pub(super) const fn parameters(&self) -> &Argon2Parameters {
@@ -59,18 +66,33 @@ impl Hasher {
             .await
     }
 
-    /// Checks a password against a record.
+    /// Checks a password against a record. It takes as long as a hash with
+    /// today's parameters, or longer where the record is dearer.
     pub(super) async fn verify(
         &self,
         password: &SecretString,
         record: &PasswordRecord,
     ) -> Result<bool, HasherError> {
-        let record = record.clone();
-        let password = password.clone();
-        self.run(move |memory| {
-            password::verify(password.expose_secret().as_bytes(), &record, memory)
-        })
-        .await
+        let cost = password::cost_of(record)?;
+        let (today, top_up) = (self.parameters.cost(), Arc::clone(&self.top_up));
+        let (record, password) = (record.clone(), password.clone());
+        let (right, is_new_cost) = self
+            .run(move |memory| {
+                // Memory that is touched anew takes time, the more the larger.
+                memory.prepare(today)?;
+                let right = password::verify(password.expose_secret().as_bytes(), &record, memory)?;
+                Ok((right, top_up.spend_missing(cost, memory)?))
+            })
+            .await?;
+        if is_new_cost {
+            let top_up = Arc::clone(&self.top_up);
+            self.post(Box::new(move |memory| {
+                if let Err(error) = top_up.measure(cost, memory) {
+                    tracing::warn!(%error, "cannot measure what cheaper password records lack");
+                }
+            }))?;
+        }
+        Ok(right)
     }
 
     async fn run<T: Send + 'static>(
@@ -82,8 +104,12 @@ impl Hasher {
             // The asker may have gone.
             let _ = reply.send(work(memory));
         });
-        self.jobs.send(job).map_err(|_| HasherError::Panicked)?;
+        self.post(job)?;
         result.await.map_err(|_| HasherError::Panicked)?
+    }
+
+    fn post(&self, job: Job) -> Result<(), HasherError> {
+        self.jobs.send(job).map_err(|_| HasherError::Panicked)
     }
 }
 

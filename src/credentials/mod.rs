@@ -4,30 +4,56 @@
 //! (OWASP ASVS 5.0, 6.3.8), and hands out a witness of what it was checked
 //! against, for the store to compare when it acts on it.
 
+mod blocklist;
 mod error;
 mod hasher;
-pub mod one_time_code;
 mod password;
+mod second_factor;
+mod throttle;
 mod token;
+mod top_up;
+mod vault;
 
 use std::sync::Arc;
+use std::time::Duration;
 
+use chrono::TimeDelta;
 use secrecy::{ExposeSecret as _, SecretString};
+use tokio::time::{Instant, sleep_until};
 
+pub use self::blocklist::{Blocklist, BlocklistError};
 pub use self::error::HasherError;
 pub use self::hasher::Hasher;
 pub use self::password::Argon2Parameters;
+pub use self::second_factor::{BackupCode, STEP_SECONDS, TotpSecret};
+pub use self::throttle::{Pass, Throttle};
 pub use self::token::SessionToken;
-use crate::clock::Clock;
+pub use self::vault::Vault;
+use crate::clock::{Clock, Timestamp};
 use crate::error::Error;
-use crate::model::{PasswordRecord, Session, TokenHash, User};
-use crate::store::{PasswordWitness, Store, StoreError, Witness};
+use crate::model::{
+    Attempted, CodeHash, Failures, NameHash, PasswordRecord, SecondFactor, Session, SessionLimits,
+    SessionRules, TokenHash, User,
+};
+use crate::store::{Outcome, PasswordWitness, Store, StoreError};
+
+/// How often within an idle time-out the use of a session is noted…
+const USE_NOTED_TIMES: i32 = 20;
+/// …and how rarely at most.
+const LONGEST_USE_STEP: TimeDelta = TimeDelta::seconds(60);
+
+/// When a name that is not even tried is answered. No hash hides there what
+/// looking up takes: some microseconds, and more with a second factor.
+const REFUSED_AFTER: Duration = Duration::from_millis(2);
 
 /// Checks credentials against the store.
 pub struct Credentials {
     store: Arc<dyn Store>,
     hasher: Hasher,
+    vault: Vault,
+    throttle: Throttle,
     clock: Arc<dyn Clock>,
+    session_limits: SessionLimits,
     /// What the password of an unknown user is checked against.
     nobody: PasswordRecord,
 }
@@ -37,21 +63,56 @@ pub struct Credentials {
 pub enum Verdict {
     /// All that is needed was right.
     Verified(Verified),
-    /// Unknown user or wrong password.
-    InvalidCredentials,
-    /// Right password, but the user's second factor is missing.
+    /// Unknown user or wrong password: to be counted.
+    InvalidCredentials(Failure),
+    /// Right password, but the user's second factor is missing. It neither
+    /// counts nor clears.
     MissingCode,
-    /// Right password, wrong or used one-time code.
-    InvalidCode,
+    /// Right password, wrong or used code: to be counted.
+    InvalidCode(Failure),
+    /// Not even tried: too many failures before. To be tried again in so many
+    /// seconds.
+    Throttled {
+        /// Whose name.
+        attempted: Attempted,
+        /// How long.
+        seconds: u64,
+    },
 }
 
-/// A user who has proved who it is, and the witness of it.
+impl Verdict {
+    /// The hash of the name, where nobody has it.
+    #[must_use]
+    pub const fn unknown_name(&self) -> Option<NameHash> {
+        match self {
+            Self::InvalidCredentials(Failure { attempted, .. })
+            | Self::Throttled { attempted, .. } => match attempted {
+                Attempted::Nobody(hash) => Some(*hash),
+                Attempted::User(_) => None,
+            },
+            Self::Verified(_) | Self::MissingCode | Self::InvalidCode(_) => None,
+        }
+    }
+}
+
+/// A user who has proved who it is, and the witness of it. Acting on the
+/// witness forgets the failures before.
 #[derive(Debug)]
 pub struct Verified {
     /// The user as it was read.
     pub user: User,
     /// What was checked, for the store to compare.
     pub witness: PasswordWitness,
+    pass: Pass,
+}
+
+/// A failed attempt, to be counted by [`Credentials::count`].
+#[derive(Debug)]
+pub struct Failure {
+    /// Whose name.
+    pub attempted: Attempted,
+    at: Timestamp,
+    _pass: Pass,
 }
 
 /// Whoever asks for something that only a user may do.
@@ -81,13 +142,19 @@ impl Credentials {
     pub fn new(
         store: Arc<dyn Store>,
         hasher: Hasher,
+        vault: Vault,
+        throttle: Throttle,
         clock: Arc<dyn Clock>,
+        session_limits: SessionLimits,
     ) -> Result<Self, Error> {
         let nobody = hasher.parameters().unmatchable_record()?;
         Ok(Self {
             store,
             hasher,
+            vault,
+            throttle,
             clock,
+            session_limits,
             nobody,
         })
     }
@@ -103,19 +170,47 @@ impl Credentials {
         password: &SecretString,
         code: Option<&SecretString>,
     ) -> Result<Verdict, Error> {
-        let user = self.store.user_by_name(username).await?;
+        let start = Instant::now();
+        let hash = self.vault.name_hash(username);
+        let entered = self
+            .throttle
+            .enter(
+                username,
+                || self.look_up(username, hash),
+                |(_, failures)| (*failures, self.clock.now()),
+            )
+            .await?;
+        let (user, pass) = match entered {
+            Ok(((user, _), pass)) => (user, pass),
+            Err(((user, _), seconds)) => {
+                let attempted = attempted(user.as_ref(), hash);
+                sleep_until(start + REFUSED_AFTER).await;
+                return Ok(Verdict::Throttled { attempted, seconds });
+            }
+        };
+        if self.throttle.is_on() {
+            // Nobody is let in whose failure could not be counted.
+            self.store.can_write().await?;
+        }
+        let attempted = attempted(user.as_ref(), hash);
         let record = user.as_ref().map_or(&self.nobody, |user| &user.password);
         let right = self.hasher.verify(password, record).await?;
-        let Some(user) = user.filter(|_| right) else {
-            return Ok(Verdict::InvalidCredentials);
+        let failure = |pass| Failure {
+            attempted,
+            at: self.clock.now(),
+            _pass: pass,
         };
-        let step = match (&user.second_factor, code) {
+        let Some(user) = user.filter(|_| right) else {
+            return Ok(Verdict::InvalidCredentials(failure(pass)));
+        };
+        let code = match (&user.second_factor, code) {
             (None, _) => None,
             (Some(_), None) => return Ok(Verdict::MissingCode),
             (Some(factor), Some(code)) => {
-                match one_time_code::check(factor, code.expose_secret(), self.clock.now()) {
-                    Some(step) => Some(step),
-                    None => return Ok(Verdict::InvalidCode),
+                let code = code.expose_secret();
+                match second_factor::check(&self.vault, user.id, factor, code, self.clock.now())? {
+                    Some(code) => Some(code),
+                    None => return Ok(Verdict::InvalidCode(failure(pass))),
                 }
             }
         };
@@ -124,29 +219,66 @@ impl Credentials {
             user_id: user.id,
             record: user.password.clone(),
             generation: user.generation,
-            step,
+            code,
         };
-        Ok(Verdict::Verified(Verified { user, witness }))
+        Ok(Verdict::Verified(Verified {
+            user,
+            witness,
+            pass,
+        }))
     }
 
-    /// Checks an executing user's password or session token, either of which
-    /// is enough. A user with a second factor needs the session token.
+    /// The user of a name and the failures under it.
+    async fn look_up(
+        &self,
+        username: &str,
+        hash: NameHash,
+    ) -> Result<(Option<User>, Failures), Error> {
+        // Both, whoever has the name: the work tells nothing.
+        let failures = self.store.failures(&hash).await?;
+        let user = self.store.user_by_name(username).await?;
+        let failures = user.as_ref().map_or(failures, |user| user.failures);
+        Ok((user, failures))
+    }
+
+    /// What the store keeps of a name that nobody has.
+    #[must_use]
+    pub fn name_hash(&self, username: &str) -> NameHash {
+        self.vault.name_hash(username)
+    }
+
+    /// Seconds for which a name with these failures is not tried.
+    #[must_use]
+    pub fn wait_of(&self, failures: Failures) -> Option<u64> {
+        self.throttle.wait_of(failures, self.clock.now())
+    }
+
+    /// Whether failed attempts are to be counted: without a throttle nobody
+    /// would look at the counts.
+    #[must_use]
+    pub const fn counts_failures(&self) -> bool {
+        self.throttle.is_on()
+    }
+
+    /// The failure of somebody whose password was right, and a new code wrong.
+    #[must_use]
+    pub fn failure_of(&self, verified: Verified) -> Failure {
+        Failure {
+            attempted: Attempted::User(verified.user.id),
+            at: self.clock.now(),
+            _pass: verified.pass,
+        }
+    }
+
+    /// Counts a failed attempt, with what its request is answered.
     ///
     /// # Errors
-    /// [`Error::InvalidExecutor`] when neither is good.
-    pub async fn authorize(&self, executor: &Executor) -> Result<Witness, Error> {
-        if let Some(token) = &executor.session_token
-            && let Some((session, _)) = self.session(token).await?
-        {
-            return Ok(Witness::Session(session.token));
-        }
-        let (Some(username), Some(password)) = (&executor.username, &executor.password) else {
-            return Err(Error::InvalidExecutor);
-        };
-        match self.verify(username, password, None).await? {
-            Verdict::Verified(verified) => Ok(Witness::Password(verified.witness)),
-            _ => Err(Error::InvalidExecutor),
-        }
+    /// When the store fails.
+    pub async fn count(&self, failure: Failure, outcome: Option<Outcome<()>>) -> Result<(), Error> {
+        Ok(self
+            .store
+            .note_failure(failure.attempted, failure.at, outcome)
+            .await?)
     }
 
     /// The valid session of that token and its user.
@@ -156,8 +288,22 @@ impl Credentials {
     pub async fn session(&self, token: &SecretString) -> Result<Option<(Session, User)>, Error> {
         let hash = token_hash(token);
         let found = self.store.session(&hash).await?;
-        let now = self.clock.now();
-        Ok(found.filter(|(session, user)| session.is_valid(user, now)))
+        let rules = self.session_rules();
+        let found = found.filter(|(session, user)| session.is_valid(user, &rules));
+        if let (Some((session, _)), Some(timeout)) = (&found, rules.limits.idle_timeout) {
+            // Not at each use: it is a write.
+            let step = (timeout / USE_NOTED_TIMES).min(LONGEST_USE_STEP);
+            if rules.now - session.used_at >= step {
+                self.store.touch_session(&session.token, rules.now);
+            }
+        }
+        Ok(found)
+    }
+
+    /// By what sessions are judged now.
+    #[must_use]
+    pub fn session_rules(&self) -> SessionRules {
+        self.session_limits.at(self.clock.now())
     }
 
     /// Hashes a new password.
@@ -166,6 +312,40 @@ impl Credentials {
     /// When hashing fails.
     pub async fn hash(&self, password: &SecretString) -> Result<PasswordRecord, Error> {
         Ok(self.hasher.hash(password).await?)
+    }
+
+    /// A second factor for a user, with its backup codes, once `code` shows
+    /// that the user's authenticator knows the secret. The step of that code
+    /// is used: it does not log in.
+    ///
+    /// `None` where it does not.
+    ///
+    /// # Errors
+    /// When the operating system gives no randomness.
+    pub fn new_second_factor(
+        &self,
+        user: &User,
+        secret: &TotpSecret,
+        code: &SecretString,
+    ) -> Result<Option<(SecondFactor, Vec<BackupCode>)>, Error> {
+        let Some(last_step) = secret.step_of(code.expose_secret().trim(), self.clock.now()) else {
+            return Ok(None);
+        };
+        let (codes, backup_codes) = self.new_backup_codes(user)?;
+        let factor = SecondFactor {
+            secret: self.vault.seal_totp(user.id, secret)?,
+            last_step,
+            backup_codes,
+        };
+        Ok(Some((factor, codes)))
+    }
+
+    /// New backup codes of a user, and what is kept of them.
+    ///
+    /// # Errors
+    /// When the operating system gives no randomness.
+    pub fn new_backup_codes(&self, user: &User) -> Result<(Vec<BackupCode>, Vec<CodeHash>), Error> {
+        second_factor::new_backup_codes(&self.vault, user.id)
     }
 
     /// Brings a record with weaker parameters up to today's, now that the
@@ -190,6 +370,10 @@ impl Credentials {
         }
         Ok(user)
     }
+}
+
+fn attempted(user: Option<&User>, hash: NameHash) -> Attempted {
+    user.map_or(Attempted::Nobody(hash), |user| Attempted::User(user.id))
 }
 
 /// The hash under which the store knows a session token.

@@ -28,6 +28,11 @@ impl Argon2Parameters {
         Params::new(memory_kib, iterations, parallelism, Some(HASH_BYTES)).map(Self)
     }
 
+    /// What a hash costs.
+    pub(super) fn cost(&self) -> Cost {
+        Cost::of(&self.0)
+    }
+
     /// Whether a record was made at less cost than these parameters. A record
     /// that cannot be read is not: a check of it tells.
     pub(super) fn is_weaker(&self, record: &PasswordRecord) -> bool {
@@ -65,6 +70,56 @@ impl Argon2Parameters {
         };
         Ok(PasswordRecord::new(phc.to_string()))
     }
+}
+
+/// What a hash costs: memory, passes over it, and lanes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(super) struct Cost {
+    memory_kib: u32,
+    passes: u32,
+    lanes: u32,
+}
+
+impl Cost {
+    pub(super) const fn new(memory_kib: u32, passes: u32, lanes: u32) -> Self {
+        Self {
+            memory_kib,
+            passes,
+            lanes,
+        }
+    }
+
+    fn of(params: &Params) -> Self {
+        Self::new(params.m_cost(), params.t_cost(), params.p_cost())
+    }
+
+    pub(super) const fn memory_kib(self) -> u32 {
+        self.memory_kib
+    }
+
+    pub(super) const fn lanes(self) -> u32 {
+        self.lanes
+    }
+
+    /// KiB that are gone through.
+    pub(super) fn work(self) -> u64 {
+        u64::from(self.memory_kib) * u64::from(self.passes)
+    }
+}
+
+/// What the check of a record costs.
+pub(super) fn cost_of(record: &PasswordRecord) -> Result<Cost, HasherError> {
+    parse(record).map(|parsed| Cost::of(&parsed.params))
+}
+
+/// Does the work of a hash for nothing.
+pub(super) fn spend(cost: Cost, memory: &mut Memory) -> Result<(), HasherError> {
+    let params = Params::new(cost.memory_kib, cost.passes, cost.lanes, Some(HASH_BYTES))
+        .map_err(|error| HasherError::Argon2(error.to_string()))?;
+    let mut hash = [0; HASH_BYTES];
+    derive(&params, b"", &[0; SALT_BYTES], &mut hash, memory)?;
+    std::hint::black_box(hash);
+    Ok(())
 }
 
 /// Checks a password, in constant time once the hash is made.
@@ -130,6 +185,13 @@ impl Drop for Memory {
 }
 
 impl Memory {
+    /// Has it ready for a hash at that cost.
+    pub(super) fn prepare(&mut self, cost: Cost) -> Result<(), HasherError> {
+        // Enough for the blocks of any number of lanes, which round down.
+        let blocks = usize::try_from(cost.memory_kib).map_err(|_| HasherError::OutOfMemory)?;
+        self.blocks(blocks).map(|_| ())
+    }
+
     fn blocks(&mut self, count: usize) -> Result<&mut [Block], HasherError> {
         if let Some(missing) = count.checked_sub(self.0.len()) {
             // An allocation that fails is an error, not the end of the process.

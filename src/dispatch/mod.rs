@@ -16,6 +16,7 @@ pub use self::policy::Policy;
 use self::turns::Turn;
 pub use self::turns::Turns;
 use crate::actions::{Action, Arguments, Call, Output, PLUGIN, World, outcome_context};
+use crate::audit::{self, Entry};
 use crate::crash_point::poison;
 use crate::error::{Error, echo};
 use crate::keyring::Keyring;
@@ -30,7 +31,7 @@ use crate::wire::request::{self, Envelope, Refused, Request};
 /// Runs messages.
 pub struct Dispatcher {
     actions: &'static [&'static dyn Action],
-    world: World,
+    world: Arc<World>,
     policy: Policy,
     turns: Turns,
     keyring: Arc<Keyring>,
@@ -43,7 +44,7 @@ pub struct Parts {
     /// All actions.
     pub actions: &'static [&'static dyn Action],
     /// What they work with.
-    pub world: World,
+    pub world: Arc<World>,
     /// What requests are judged by.
     pub policy: Policy,
     /// Turns for requests with a cost.
@@ -86,14 +87,22 @@ impl Dispatcher {
             return Disposition::Keep;
         };
         let address = self.address(&id, origin.as_deref());
+        let action = echo(request.action.as_deref().unwrap_or_default());
+        let entry = Entry {
+            id: id.name(),
+            origin: origin.as_deref(),
+            action: &action,
+        };
         if begun.redelivered {
             match self.recorded(&begun.id, &address).await {
                 Ok(None) => {}
-                Ok(Some(disposition)) => return disposition,
+                Ok(Some(disposition)) => {
+                    entry.log_recorded();
+                    return disposition;
+                }
                 Err(_) => return Disposition::Keep,
             }
         }
-        let action = request.action.clone().unwrap_or_default();
         let call = Call::new(begun.id, Arc::clone(&self.keyring), encode_body);
         let mut turn = None;
         let run = self.run(begun, &call, &mut turn, request);
@@ -103,14 +112,22 @@ impl Dispatcher {
             Ok(Err(NotRun::Unknown)) => return Disposition::Keep,
             Err(_) => Err(Error::Internal("the action panicked".into())),
         };
-        log_result(&id, &echo(&action), &result);
+        self.log(&entry, &call, &result);
         let encoded = match &result {
-            Ok(output) => address.success(output),
+            Ok(output) => address.success(output, &errors_beside(output)),
             Err(error) => address.failure(public_text(error, &id)),
         };
         let held = turn.filter(|turn| turn.until_settled);
         let held = held.map(|turn| Box::new(turn) as Box<dyn Send>);
         finish(&id, encoded, call.left_outcome(), held)
+    }
+
+    fn log(&self, entry: &Entry<'_>, call: &Call, result: &Result<Output, Error>) {
+        log_result(entry, result);
+        let is_audited = self.find(entry.action).is_ok_and(Action::is_audited);
+        if is_audited || result.as_ref().is_err_and(audit::is_authentication_failure) {
+            entry.log(&call.notes, result);
+        }
     }
 
     /// The answer that an earlier process left for a delivery.
@@ -119,6 +136,7 @@ impl Dispatcher {
         delivery: &DeliveryId,
         address: &Address<'_>,
     ) -> Result<Option<Disposition>, StoreError> {
+        let _lease = self.keyring.lease();
         let Some(sealed) = self.world.store.outcome(delivery).await? else {
             return Ok(None);
         };
@@ -166,6 +184,8 @@ impl Dispatcher {
         if let Err(error) = self.policy.check_age(request.timestamp, now) {
             return Ok(Err(error));
         }
+        // Not before its turn: a rotation of keys waits for it.
+        let _lease = self.keyring.lease();
         match action.run(&self.world, call, arguments).await {
             Err(Error::Store(StoreError::Stopped)) => Err(NotRun::Unknown),
             result => Ok(result),
@@ -178,6 +198,10 @@ impl Dispatcher {
             .as_deref()
             .filter(|action| !action.is_empty())
             .ok_or(Error::NoAction)?;
+        self.find(full)
+    }
+
+    fn find(&self, full: &str) -> Result<&'static dyn Action, Error> {
         let (plugin, name) = full.rsplit_once('.').unwrap_or((full, ""));
         if plugin != PLUGIN {
             return Err(Error::NoSuchPlugin(echo(plugin)));
@@ -249,23 +273,36 @@ fn finish(
     }
 }
 
-/// One line for each request. Errors about arguments may quote them: they are
+/// One line for each request, for whoever looks for a fault. Errors about arguments may quote them: they are
 /// for the caller alone.
-fn log_result(id: &RequestId, action: &str, result: &Result<Output, Error>) {
-    let id = id.name();
+fn log_result(entry: &Entry<'_>, result: &Result<Output, Error>) {
+    let Entry { id, action, .. } = entry;
     match result {
         Ok(_) => debug!(?id, ?action, "done"),
         Err(error @ (Error::Internal(_) | Error::Store(StoreError::Engine(_)))) => {
             error!(?id, ?action, %error, "failed");
         }
         Err(Error::Arguments(_)) => debug!(?id, ?action, "refused: its arguments do not fit"),
-        Err(error) => debug!(?id, ?action, error = ?error.to_string(), "refused"),
+        Err(error) => debug!(?id, ?action, error = error.name(), "refused"),
     }
 }
 
-/// The body of a reply, for its outcome.
-fn encode_body(output: &Output) -> Vec<u8> {
-    reply::body(output).unwrap_or_default()
+/// The body of a reply, for its outcome. Only errors that the contract names
+/// are ever recorded.
+fn encode_body(result: &Result<Output, Error>) -> Vec<u8> {
+    let body = match result {
+        Ok(output) => reply::body(Some(output), &errors_beside(output)),
+        Err(error) => reply::body(None::<&Output>, &[error.to_string()]),
+    };
+    body.unwrap_or_default()
+}
+
+fn errors_beside(output: &Output) -> Vec<String> {
+    output
+        .error()
+        .map(ToString::to_string)
+        .into_iter()
+        .collect()
 }
 
 #[async_trait]

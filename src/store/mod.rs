@@ -18,7 +18,10 @@ use std::path::PathBuf;
 use async_trait::async_trait;
 
 use crate::clock::Timestamp;
-use crate::model::{DeliveryId, PasswordRecord, SecondFactor, Session, TokenHash, User, UserId};
+use crate::model::{
+    Attempted, CodeHash, CodeUse, DeliveryId, Failures, NameHash, PasswordRecord, Sealed,
+    SecondFactor, Session, SessionRules, TokenHash, User, UserId,
+};
 
 /// Why the store did not do what it was asked.
 #[derive(Debug, Clone, thiserror::Error)]
@@ -77,9 +80,9 @@ pub struct PasswordWitness {
     pub record: PasswordRecord,
     /// The user's generation at that time.
     pub generation: u64,
-    /// The time step of the one-time code, for a user with a second factor.
-    /// The writer takes it only if it is later than the last one taken.
-    pub step: Option<u64>,
+    /// The code that was right, for a user with a second factor: the writer
+    /// takes it, if it still can be taken.
+    pub code: Option<CodeUse>,
 }
 
 /// A user to be made; the writer gives the id.
@@ -116,6 +119,48 @@ pub struct Outcome<T> {
 
 /// Makes a record out of an operation's result.
 pub type Record<T> = Box<dyn FnOnce(&T) -> Vec<u8> + Send>;
+
+/// What an operator changes of a user, who proves nothing.
+#[derive(Debug, Clone)]
+pub enum Amendment {
+    /// No second factor any more.
+    DropSecondFactor,
+    /// Another password; sessions end and failures are forgotten with it.
+    ResetPassword(PasswordRecord),
+    /// No sessions any more.
+    EndSessions,
+}
+
+/// Something sealed that was sealed anew, under another key.
+#[derive(Debug, Clone)]
+pub struct Resealed {
+    /// What it is.
+    pub item: SealedItem,
+    /// As it was read.
+    pub from: Vec<u8>,
+    /// As it is to be.
+    pub to: Vec<u8>,
+}
+
+/// Everything that is kept sealed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum SealedItem {
+    /// The key of the keyed hashes.
+    HashKey,
+    /// The secret of a user's second factor.
+    SecondFactor(UserId),
+    /// The outcome of a delivery.
+    Outcome(DeliveryId),
+}
+
+/// Secrets of second factors by user.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SecretsPage {
+    /// The secrets, sealed.
+    pub secrets: Vec<(UserId, Sealed)>,
+    /// Where the next page begins; `None` when this was the last.
+    pub next: Option<UserId>,
+}
 
 /// What one sweeping step did.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -170,11 +215,38 @@ pub trait Store: Send + Sync + 'static {
         to: PasswordRecord,
     ) -> Result<()>;
 
-    /// Takes the one-time code of the witness, so that it is never accepted
-    /// again.
-    async fn use_code(&self, witness: PasswordWitness, outcome: Option<Outcome<()>>) -> Result<()>;
+    /// Notes a complete success: takes the code of the witness, so that it is
+    /// never accepted again, and forgets the failures before it. (Every other
+    /// operation with a witness does the same.)
+    async fn accept(&self, witness: PasswordWitness, outcome: Option<Outcome<()>>) -> Result<()>;
 
-    /// Switches the second factor of a user on or off.
+    /// The failures under a name that nobody has.
+    async fn failures(&self, name: &NameHash) -> Result<Failures>;
+
+    /// Counts a failed attempt. Of names that nobody has, the store keeps a
+    /// bounded number: the one that was tried longest ago goes.
+    async fn note_failure(
+        &self,
+        attempted: Attempted,
+        at: Timestamp,
+        outcome: Option<Outcome<()>>,
+    ) -> Result<()>;
+
+    /// Whether changes can be written: whoever lets somebody try a password
+    /// must be able to count the failure.
+    async fn can_write(&self) -> Result<()>;
+
+    /// Gives a user other backup codes. The rest of the second factor stays as
+    /// it stands in the store by then.
+    async fn replace_backup_codes(
+        &self,
+        witness: PasswordWitness,
+        backup_codes: Vec<CodeHash>,
+        outcome: Option<Outcome<()>>,
+    ) -> Result<()>;
+
+    /// Switches the second factor of a user on or off. No step up to the last
+    /// one that any factor of the user was used at is accepted again.
     async fn set_second_factor(
         &self,
         witness: PasswordWitness,
@@ -190,6 +262,18 @@ pub trait Store: Send + Sync + 'static {
         outcome: Option<Outcome<()>>,
     ) -> Result<()>;
 
+    /// The sessions of a user that are not revoked, in no order.
+    async fn sessions_of(&self, user: &User) -> Result<Vec<Session>>;
+
+    /// Ends sessions of the witness's user: one, or all. `false`: there is no
+    /// such session.
+    async fn end_sessions(
+        &self,
+        witness: PasswordWitness,
+        which: Option<TokenHash>,
+        outcome: Option<Outcome<bool>>,
+    ) -> Result<bool>;
+
     /// Makes a session for the witness's user.
     async fn create_session(
         &self,
@@ -202,18 +286,28 @@ pub trait Store: Send + Sync + 'static {
     async fn delete_session(
         &self,
         token: &TokenHash,
-        now: Timestamp,
+        rules: SessionRules,
         outcome: Option<Outcome<bool>>,
     ) -> Result<bool>;
 
+    /// Notes that a session was used. It does not wait: what a crash forgets
+    /// makes an idle session end a little sooner.
+    fn touch_session(&self, token: &TokenHash, at: Timestamp);
+
     /// Looks at up to `limit` sessions behind `after` and removes those that
-    /// have expired by `now` or whose user no longer stands behind them.
+    /// have expired or whose user no longer stands behind them.
     async fn sweep_sessions(
         &self,
         after: Option<TokenHash>,
         limit: usize,
-        now: Timestamp,
+        rules: SessionRules,
     ) -> Result<SweepStep>;
+
+    /// Forgets the failed attempts of a user, or under a name that nobody has.
+    async fn forget_failures(&self, attempted: Attempted) -> Result<()>;
+
+    /// Changes a user without a witness. `NoSuchUser` where there is none.
+    async fn amend_user(&self, username: &str, amendment: Amendment) -> Result<User>;
 
     /// The record that an operation left for a delivery.
     async fn outcome(&self, delivery: &DeliveryId) -> Result<Option<Vec<u8>>>;
@@ -225,9 +319,20 @@ pub trait Store: Send + Sync + 'static {
     /// a record that comes back after a crash does no harm.
     fn forget_outcomes(&self, deliveries: Vec<DeliveryId>);
 
-    /// What was sealed when the store was first used with a key.
+    /// The key of the keyed hashes, sealed; `None` before the first start.
+    async fn hash_key(&self) -> Result<Option<Vec<u8>>>;
+
+    /// What version 0.1 kept sealed in its place, to tell the right keys from
+    /// others.
     async fn key_check(&self) -> Result<Option<Vec<u8>>>;
 
-    /// Keeps it.
-    async fn set_key_check(&self, sealed: Vec<u8>) -> Result<()>;
+    /// Keeps it, in place of a key check.
+    async fn set_hash_key(&self, sealed: Vec<u8>) -> Result<()>;
+
+    /// Secrets of second factors among the `limit` users from `from` on.
+    async fn sealed_secrets(&self, from: UserId, limit: usize) -> Result<SecretsPage>;
+
+    /// Puts what was sealed anew into the place of what it was made of, where
+    /// that still stands there.
+    async fn reseal(&self, items: Vec<Resealed>) -> Result<()>;
 }

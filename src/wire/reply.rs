@@ -45,15 +45,16 @@ pub struct Address<'a> {
 }
 
 impl Address<'_> {
-    /// The reply of an action that succeeded.
+    /// The reply of an action with an output, and what is to be said beside it.
     ///
     /// # Errors
     /// When the output cannot stand in JSON.
-    pub fn success(&self, output: &impl Serialize) -> serde_json::Result<Vec<u8>> {
-        self.encode(&Body {
-            output,
-            errors: &[],
-        })
+    pub fn success(
+        &self,
+        output: &impl Serialize,
+        errors: &[String],
+    ) -> serde_json::Result<Vec<u8>> {
+        self.encode(&Body { output, errors })
     }
 
     /// The reply whose body was recorded by [`body`].
@@ -93,15 +94,19 @@ impl Address<'_> {
     }
 }
 
-/// The body of a success on its own, to be recorded.
+/// The body of a reply on its own, to be recorded: an output and errors, or
+/// without an output that of a failure.
 ///
 /// # Errors
 /// When the output cannot stand in JSON.
-pub fn body(output: &impl Serialize) -> serde_json::Result<Vec<u8>> {
-    json::encode(&Body {
-        output,
-        errors: &[],
-    })
+pub fn body(output: Option<&impl Serialize>, errors: &[String]) -> serde_json::Result<Vec<u8>> {
+    match output {
+        Some(output) => json::encode(&Body { output, errors }),
+        None => json::encode(&Body {
+            output: Failed { success: false },
+            errors,
+        }),
+    }
 }
 
 #[cfg(test)]
@@ -121,7 +126,7 @@ mod tests {
             now: DateTime::from_timestamp_micros(1_795_486_177_017_000).unwrap(),
         };
         assert_eq!(
-            String::from_utf8(address.success(&[true]).unwrap()).unwrap(),
+            String::from_utf8(address.success(&[true], &[]).unwrap()).unwrap(),
             r#"{"id": "y1", "type": "response", "target": null, "origin": "node", "_timestamp": 1795486177.017, "response": {"output": [true], "errors": []}, "_logging_level": 20}"#
         );
         let address = Address {

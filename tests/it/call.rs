@@ -222,7 +222,15 @@ fn help_completions_and_the_man_page_know_every_command_and_action() {
     assert!(help.contains("2 when no reply came"), "{help}");
     let man = text(&["man"]);
     let bash = text(&["completions", "bash"]);
-    for command in ["serve", "call", "config check", "config dump", "man"] {
+    for command in [
+        "serve",
+        "call",
+        "admin users",
+        "admin rotate-key",
+        "config check",
+        "config dump",
+        "man",
+    ] {
         assert!(man.contains(&command.to_uppercase()), "{command}");
         let last = command.rsplit(' ').next().unwrap();
         assert!(bash.contains(last), "{command}");

@@ -6,6 +6,8 @@
     reason = "a test that cannot go on fails, and says where"
 )]
 
+mod admin;
+mod audit;
 mod call;
 mod contract;
 mod decode_oracle;
@@ -17,8 +19,12 @@ mod readme;
 mod redis_access;
 #[path = "../common/redis_process.rs"]
 mod redis_process;
+mod sealing;
+mod second_factor;
 mod secrecy;
+mod session_limits;
 mod sled_files;
 mod smoke;
 mod store_conformance;
 mod support;
+mod throttle;

@@ -5,14 +5,12 @@ use std::fs;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use platypush_userd::clock::{Clock as _, SystemClock};
-use platypush_userd::credentials::one_time_code;
 use platypush_userd::model::User;
 use platypush_userd::store::Store as _;
 use serde_json::{Value, json};
 
-use crate::store_conformance::bench::{factor, proof, wait};
-use crate::support::{Daemon, Setup, open_store, wait_until_closed};
+use crate::store_conformance::bench::wait;
+use crate::support::{Codes, Daemon, Setup, enrol, open_store, wait_until_closed};
 
 const WEAK: &str = "$argon2id$v=19$m=8,t=1,p=1$";
 const STRONG: &str = "$argon2id$v=19$m=64,t=3,p=1$";
@@ -153,13 +151,10 @@ fn a_session_from_before_lives_on_when_the_record_is_strengthened() {
 #[test]
 fn a_code_counts_once_while_the_record_is_strengthened() {
     let mut setup = weak_records_of(&["bob"]);
-    let store = open_store(&setup.daemon.workdir()).unwrap();
-    let bob = wait(store.user_by_name("bob")).unwrap().unwrap();
-    wait(store.set_second_factor(proof(&bob), Some(factor(0)), None)).unwrap();
-    drop(store);
+    enrol(&setup.daemon.workdir(), "bob");
 
     start_anew(&mut setup, &TO_STRONG);
-    let code = one_time_code::current(&factor(0).secret, SystemClock.now());
+    let code = Codes::of("bob").now();
     let login = json!({
         "username": "bob", "password": "bob's", "code": code, "return_details": true
     });

@@ -46,6 +46,8 @@ impl Home {
             ("PLATYPUSH_USERD_PASSWORD__MEMORY_KIB", "8".into()),
             ("PLATYPUSH_USERD_PASSWORD__ITERATIONS", "1".into()),
             ("PLATYPUSH_USERD_MAX_REQUEST_AGE", "0".into()),
+            // Actors guess wrongly on purpose; [`Self::set`] switches it on.
+            ("PLATYPUSH_USERD_THROTTLE__FAILURES", "0".into()),
             // A second reply must still be there when all is over.
             ("PLATYPUSH_USERD_REPLY_TTL", "3600".into()),
         ];

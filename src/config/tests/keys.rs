@@ -1,7 +1,7 @@
 //! Every key, looped over: set, shown, explained.
 
 use std::collections::BTreeSet;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use secrecy::ExposeSecret as _;
@@ -14,6 +14,10 @@ use crate::config::{Config, EXAMPLE, Environment, Loaded, Password, load};
 pub(super) fn field(config: &Config, path: &str) -> String {
     let tls = || config.redis.tls.clone().unwrap();
     let client = || tls().client.unwrap();
+    let shown = |file: &Option<PathBuf>| {
+        file.as_ref()
+            .map_or("none".into(), |file| file.display().to_string())
+    };
     match path {
         "device_id" => config.device_id.clone(),
         "workdir" => config.workdir.display().to_string(),
@@ -36,6 +40,11 @@ pub(super) fn field(config: &Config, path: &str) -> String {
         "max_message_size" => config.max_message_size.to_string(),
         "max_username_length" => config.max_username_length.to_string(),
         "max_id_length" => config.max_id_length.to_string(),
+        "secret_keys_file" => shown(&config.secret_keys_file),
+        "session.max_lifetime" => format!("{:?}", config.session.max_lifetime),
+        "session.idle_timeout" => format!("{:?}", config.session.idle_timeout),
+        "session.revoke_on_password_change" => config.session.revoke_on_password_change.to_string(),
+        "throttle.failures" => format!("{:?}", config.throttle.failures),
         "shutdown_timeout" => format!("{:?}", config.shutdown_timeout),
         "write_timeout" => format!("{:?}", config.write_timeout),
         "password.memory_kib" => config.password.memory_kib.to_string(),
@@ -44,6 +53,7 @@ pub(super) fn field(config: &Config, path: &str) -> String {
         "password.threads" => config.password.threads.to_string(),
         "password.min_length" => config.password.min_length.to_string(),
         "password.max_length" => config.password.max_length.to_string(),
+        "password.blocklist_file" => shown(&config.password.blocklist_file),
         "log.level" => config.log.level.to_string(),
         "log.format" => format!("{:?}", config.log.format),
         other => panic!("{other} has no case: add its field here and a row to CASES"),
@@ -111,12 +121,18 @@ const CASES: &[Case] = &[
     ("max_id_length", "32", "32", &[]),
     ("shutdown_timeout", "3600", "3600s", &[]),
     ("write_timeout", "7", "7s", &[]),
+    ("secret_keys_file", "/etc/keys", "/etc/keys", &[]),
+    ("session.max_lifetime", "86400", "Some(86400s)", &[]),
+    ("session.idle_timeout", "600", "Some(600s)", &[]),
+    ("session.revoke_on_password_change", "true", "true", &[]),
+    ("throttle.failures", "3", "3", &[]),
     ("password.memory_kib", "47104", "47104", &[]),
     ("password.iterations", "3", "3", &[]),
     ("password.parallelism", "4", "4", &[]),
     ("password.threads", "6", "6", &[]),
     ("password.min_length", "15", "15", &[]),
     ("password.max_length", "72", "72", &[]),
+    ("password.blocklist_file", "/etc/list", "/etc/list", &[]),
     ("log.level", "debug", "DEBUG", &[]),
     ("log.format", "json", "Json", &[]),
 ];
@@ -251,7 +267,7 @@ fn the_table_is_sound() {
     let runs: Vec<_> = runs.flatten().collect();
     assert_eq!(
         runs,
-        ["redis", "password", "log"],
+        ["redis", "session", "throttle", "password", "log"],
         "a section is torn apart"
     );
     assert!(keys::ALL.iter().all(|key| !key.doc.is_empty()));
@@ -280,6 +296,7 @@ fn the_defaults_are_those_of_the_documentation() {
         threads: 1,
         min_length: 1,
         max_length: 4096,
+        blocklist_file: None,
     };
     assert_eq!(config.password, password);
     assert_eq!(config.log.level, tracing::Level::INFO);

@@ -5,12 +5,20 @@
 //! Every operation checks first and changes after, so that one that fails
 //! leaves nothing behind in the group.
 
+mod attempts;
+
 use std::collections::HashMap;
 
 use crate::clock::Timestamp;
-use crate::model::{DeliveryId, PasswordRecord, SecondFactor, Session, TokenHash, User, UserId};
+use crate::model::{
+    CodeHash, DeliveryId, Failures, PasswordRecord, SecondFactor, Session, SessionRules, TokenHash,
+    User, UserId,
+};
 use crate::store::sled::{lookup::Lookup, records};
-use crate::store::{NewSession, NewUser, Outcome, PasswordWitness, Result, StoreError, Witness};
+use crate::store::{
+    Amendment, NewSession, NewUser, Outcome, PasswordWitness, Resealed, Result, SealedItem,
+    StoreError, Witness,
+};
 
 pub(super) struct Group<'a> {
     tree: &'a ::sled::Tree,
@@ -18,14 +26,17 @@ pub(super) struct Group<'a> {
     /// How many changes were made: more than are left, when a key is changed
     /// twice.
     count: u64,
+    /// Most names of nobody whose failures are kept.
+    max_attempted: u64,
 }
 
 impl<'a> Group<'a> {
-    pub(super) fn new(tree: &'a ::sled::Tree) -> Self {
+    pub(super) fn new(tree: &'a ::sled::Tree, max_attempted: u64) -> Self {
         Self {
             tree,
             changes: HashMap::new(),
             count: 0,
+            max_attempted,
         }
     }
 
@@ -74,8 +85,9 @@ impl<'a> Group<'a> {
         Ok(())
     }
 
-    pub(super) fn set_key_check(&mut self, sealed: Vec<u8>) {
-        self.put(records::KEY_CHECK.into(), sealed);
+    pub(super) fn set_hash_key(&mut self, sealed: Vec<u8>) {
+        self.put(records::HASH_KEY.into(), sealed);
+        self.remove(records::KEY_CHECK.into());
     }
 
     pub(super) fn create_user(&mut self, new: NewUser, witness: &Witness) -> Result<User> {
@@ -92,6 +104,8 @@ impl<'a> Group<'a> {
             password: new.password,
             generation: 0,
             second_factor: None,
+            spent_step: 0,
+            failures: Failures::default(),
         };
         let record = records::encode_user(&user)?;
         self.put_asker(asker)?;
@@ -132,7 +146,7 @@ impl<'a> Group<'a> {
         }
     }
 
-    pub(super) fn use_code(&mut self, witness: &PasswordWitness) -> Result<()> {
+    pub(super) fn accept(&mut self, witness: &PasswordWitness) -> Result<()> {
         let user = self.check_password(witness)?;
         self.put_user(&user)
     }
@@ -143,7 +157,18 @@ impl<'a> Group<'a> {
         second_factor: Option<SecondFactor>,
     ) -> Result<()> {
         let mut user = self.check_password(witness)?;
-        user.second_factor = second_factor;
+        user.set_second_factor(second_factor);
+        self.put_user(&user)
+    }
+
+    pub(super) fn replace_backup_codes(
+        &mut self,
+        witness: &PasswordWitness,
+        backup_codes: Vec<CodeHash>,
+    ) -> Result<()> {
+        let mut user = self.check_password(witness)?;
+        let factor = user.second_factor.as_mut().ok_or(StoreError::Changed)?;
+        factor.backup_codes = backup_codes;
         self.put_user(&user)
     }
 
@@ -171,29 +196,126 @@ impl<'a> Group<'a> {
             generation: user.generation,
             created_at: new.created_at,
             expires_at: new.expires_at,
+            used_at: new.created_at,
         };
         let record = records::encode_session(&session)?;
-        self.put_user_if_code_used(&user, witness)?;
+        self.put_user_if_changed(&user)?;
         self.put(records::session_key(&session.token), record);
+        self.put(records::user_session_key(&session), Vec::new());
         Ok((session, user))
     }
 
-    /// Removes a session. `false` where nobody could have used it any more.
-    pub(super) fn delete_session(&mut self, token: &TokenHash, now: Timestamp) -> Result<bool> {
-        let key = records::session_key(token);
-        // An unknown token must not cost a write: anybody can send one.
-        if self.get(&key)?.is_none() {
-            return Ok(false);
-        }
-        let found = self.session(token)?;
-        self.remove(key);
-        Ok(found.is_some_and(|(session, user)| session.is_valid(&user, now)))
+    /// Ends one session of the witness's user, or all.
+    pub(super) fn end_sessions(
+        &mut self,
+        witness: &PasswordWitness,
+        which: Option<TokenHash>,
+    ) -> Result<bool> {
+        let mut user = self.check_password(witness)?;
+        let ended = match which {
+            None => {
+                user.generation += 1;
+                true
+            }
+            Some(token) => match self.session(&token)? {
+                Some((session, owner)) if owner.id == user.id => {
+                    self.remove_session(&session);
+                    true
+                }
+                _ => false,
+            },
+        };
+        // Also when there was no such session: the code is spent.
+        self.put_user_if_changed(&user)?;
+        Ok(ended)
     }
 
-    pub(super) fn remove_sessions(&mut self, tokens: &[TokenHash]) {
-        for token in tokens {
-            self.remove(records::session_key(token));
+    /// Removes a session. `false` where nobody could have used it any more.
+    pub(super) fn delete_session(
+        &mut self,
+        token: &TokenHash,
+        rules: &SessionRules,
+    ) -> Result<bool> {
+        // An unknown token must not cost a write: anybody can send one.
+        let Some(session) = self.session_record(token)? else {
+            return Ok(false);
+        };
+        self.remove_session(&session);
+        let user = self.user(session.user_id)?;
+        Ok(user.is_some_and(|user| session.is_valid(&user, rules)))
+    }
+
+    pub(super) fn touch_session(&mut self, token: &TokenHash, at: Timestamp) -> Result<()> {
+        if let Some(mut session) = self.session_record(token)?
+            && session.used_at < at
+        {
+            session.used_at = at;
+            self.put(
+                records::session_key(token),
+                records::encode_session(&session)?,
+            );
         }
+        Ok(())
+    }
+
+    pub(super) fn amend_user(&mut self, username: &str, amendment: Amendment) -> Result<User> {
+        let id = self.id_of(username)?.ok_or(StoreError::NoSuchUser)?;
+        let mut user = self.user(id)?.ok_or(StoreError::NoSuchUser)?;
+        match amendment {
+            Amendment::DropSecondFactor => user.set_second_factor(None),
+            Amendment::EndSessions => user.generation += 1,
+            Amendment::ResetPassword(record) => {
+                user.password = record;
+                user.generation += 1;
+                user.failures = Failures::default();
+            }
+        }
+        self.put_user_if_changed(&user)?;
+        Ok(user)
+    }
+
+    pub(super) fn reseal(&mut self, resealed: Resealed) -> Result<()> {
+        let Resealed { item, from, to } = resealed;
+        let key = match item {
+            SealedItem::SecondFactor(id) => {
+                if let Some(mut user) = self.user(id)?
+                    && let Some(factor) = &mut user.second_factor
+                    && factor.secret.0 == from
+                {
+                    factor.secret.0 = to;
+                    self.put_user(&user)?;
+                }
+                return Ok(());
+            }
+            SealedItem::HashKey => records::HASH_KEY.into(),
+            SealedItem::Outcome(delivery) => records::outcome_key(&delivery),
+        };
+        if self.get(&key)?.is_some_and(|present| *present == *from) {
+            self.put(key, to);
+        }
+        Ok(())
+    }
+
+    /// Removes a session that was found dead, unless it has been used since.
+    pub(super) fn remove_dead_session(
+        &mut self,
+        token: &TokenHash,
+        rules: &SessionRules,
+    ) -> Result<bool> {
+        let Some(session) = self.session_record(token)? else {
+            return Ok(false);
+        };
+        let user = self.user(session.user_id)?;
+        let dead = !user.is_some_and(|user| session.is_valid(&user, rules));
+        if dead {
+            self.remove_session(&session);
+        }
+        Ok(dead)
+    }
+
+    fn remove_session(&mut self, session: &Session) {
+        self.remove(records::session_key(&session.token));
+        self.remove(records::user_session_key(session));
     }
 
     /// Compares what the caller had read with what stands here now. Gives
@@ -209,25 +331,37 @@ impl<'a> Group<'a> {
             },
             Witness::Password(witness) => {
                 let user = self.check_password(witness)?;
-                Ok(witness.step.is_some().then_some(user))
+                Ok(Some(user))
             }
         }
     }
 
-    /// The witness's user, with the step of its one-time code taken.
+    /// The witness's user after its complete success: with its code taken and
+    /// its failures forgotten.
     fn check_password(&self, witness: &PasswordWitness) -> Result<User> {
         let mut user = self.user(witness.user_id)?.ok_or(StoreError::Changed)?;
         if user.password != witness.record || user.generation != witness.generation {
             return Err(StoreError::Changed);
         }
-        match (&mut user.second_factor, witness.step) {
-            (None, None) => Ok(user),
-            (Some(factor), Some(step)) if step > factor.last_step => {
-                factor.last_step = step;
-                Ok(user)
+        match (&mut user.second_factor, &witness.code) {
+            (None, None) => {}
+            (Some(factor), Some(code)) => {
+                if !factor.take(code) {
+                    return Err(StoreError::Changed);
+                }
             }
-            _ => Err(StoreError::Changed),
+            _ => return Err(StoreError::Changed),
         }
+        user.failures = Failures::default();
+        Ok(user)
+    }
+
+    /// Writes a user where anything of it is other than what stands there.
+    fn put_user_if_changed(&mut self, user: &User) -> Result<()> {
+        if self.user(user.id)?.as_ref() == Some(user) {
+            return Ok(());
+        }
+        self.put_user(user)
     }
 
     fn put_user(&mut self, user: &User) -> Result<()> {
@@ -237,14 +371,7 @@ impl<'a> Group<'a> {
     }
 
     fn put_asker(&mut self, asker: Option<User>) -> Result<()> {
-        asker.map_or(Ok(()), |user| self.put_user(&user))
-    }
-
-    fn put_user_if_code_used(&mut self, user: &User, witness: &PasswordWitness) -> Result<()> {
-        match witness.step {
-            Some(_) => self.put_user(user),
-            None => Ok(()),
-        }
+        asker.map_or(Ok(()), |user| self.put_user_if_changed(&user))
     }
 
     fn put_number(&mut self, key: Vec<u8>, number: u64) {

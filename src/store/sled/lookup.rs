@@ -2,7 +2,7 @@
 //! group under way.
 
 use super::records;
-use crate::model::{Session, TokenHash, User, UserId};
+use crate::model::{Failures, NameHash, Session, TokenHash, User, UserId};
 use crate::store::Result;
 
 pub(super) trait Lookup {
@@ -23,6 +23,14 @@ pub(super) trait Lookup {
         Ok(self.number(records::USER_COUNT)?.unwrap_or(0))
     }
 
+    /// The failures under a name that nobody has.
+    fn failures(&self, name: &NameHash) -> Result<Failures> {
+        match self.get(&records::attempts_key(name))? {
+            Some(bytes) => records::decode_failures(&bytes),
+            None => Ok(Failures::default()),
+        }
+    }
+
     fn id_of(&self, username: &str) -> Result<Option<UserId>> {
         self.number(&records::name_key(username))
     }
@@ -33,12 +41,18 @@ pub(super) trait Lookup {
             .transpose()
     }
 
+    /// The session, whether or not its user still stands behind it.
+    fn session_record(&self, token: &TokenHash) -> Result<Option<Session>> {
+        self.get(&records::session_key(token))?
+            .map(|bytes| records::decode_session(*token, &bytes))
+            .transpose()
+    }
+
     /// The session and its user, where the user still stands behind it.
     fn session(&self, token: &TokenHash) -> Result<Option<(Session, User)>> {
-        let Some(bytes) = self.get(&records::session_key(token))? else {
+        let Some(session) = self.session_record(token)? else {
             return Ok(None);
         };
-        let session = records::decode_session(*token, &bytes)?;
         let user = self.user(session.user_id)?;
         Ok(user
             .filter(|user| session.belongs_to(user))

@@ -8,9 +8,9 @@ mod group;
 mod lookup;
 mod open;
 mod records;
+mod scan;
 mod writer;
 
-use std::ops::Bound;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -20,10 +20,14 @@ pub use self::open::OpenError;
 pub use self::writer::Progress;
 use self::{group::Group, lookup::Lookup as _, writer::Writer};
 use super::{
-    NewSession, NewUser, Outcome, PasswordWitness, Result, Store, StoreError, SweepStep, Witness,
+    Amendment, NewSession, NewUser, Outcome, PasswordWitness, Resealed, Result, SecretsPage, Store,
+    StoreError, SweepStep, Witness,
 };
 use crate::clock::Timestamp;
-use crate::model::{DeliveryId, PasswordRecord, SecondFactor, Session, TokenHash, User, UserId};
+use crate::model::{
+    Attempted, CodeHash, DeliveryId, Failures, NameHash, PasswordRecord, SecondFactor, Session,
+    SessionRules, TokenHash, User, UserId,
+};
 
 /// Users and sessions in a sled database in a folder of its own.
 pub struct SledStore {
@@ -38,7 +42,25 @@ impl SledStore {
     /// When it cannot be opened, was written by a newer program, or is older
     /// than what had been acknowledged.
     pub fn open(workdir: &Path) -> std::result::Result<Self, OpenError> {
-        let disk = open::open(workdir)?;
+        Self::start(open::open(workdir)?)
+    }
+
+    /// The same, with another bound on the names of nobody whose failures are
+    /// kept.
+    ///
+    /// # Errors
+    /// As [`Self::open`].
+    pub fn open_bounded(
+        workdir: &Path,
+        max_attempted: u64,
+    ) -> std::result::Result<Self, OpenError> {
+        Self::start(writer::Disk {
+            max_attempted,
+            ..open::open(workdir)?
+        })
+    }
+
+    fn start(disk: writer::Disk) -> std::result::Result<Self, OpenError> {
         let tree = disk.tree.clone();
         let writer = Writer::start(disk).map_err(OpenError::Io)?;
         Ok(Self { tree, writer })
@@ -94,7 +116,7 @@ impl Store for SledStore {
     async fn users(&self) -> Result<Vec<User>> {
         // Off the thread that everything else runs on: there may be many.
         let tree = self.tree.clone();
-        let users = tokio::task::spawn_blocking(move || all_users(&tree))
+        let users = tokio::task::spawn_blocking(move || scan::all_users(&tree))
             .await
             .map_err(|_| StoreError::Engine("listing the users panicked".into()))??;
         self.writer.progress().wait_durable().await?;
@@ -138,9 +160,38 @@ impl Store for SledStore {
             .await
     }
 
-    async fn use_code(&self, witness: PasswordWitness, outcome: Option<Outcome<()>>) -> Result<()> {
-        self.run(outcome, move |group| group.use_code(&witness))
+    async fn accept(&self, witness: PasswordWitness, outcome: Option<Outcome<()>>) -> Result<()> {
+        self.run(outcome, move |group| group.accept(&witness)).await
+    }
+
+    async fn failures(&self, name: &NameHash) -> Result<Failures> {
+        self.read(|tree| tree.failures(name)).await
+    }
+
+    async fn note_failure(
+        &self,
+        attempted: Attempted,
+        at: Timestamp,
+        outcome: Option<Outcome<()>>,
+    ) -> Result<()> {
+        self.run(outcome, move |group| group.note_failure(attempted, at))
             .await
+    }
+
+    async fn can_write(&self) -> Result<()> {
+        self.commit(|_| Ok(())).await
+    }
+
+    async fn replace_backup_codes(
+        &self,
+        witness: PasswordWitness,
+        backup_codes: Vec<CodeHash>,
+        outcome: Option<Outcome<()>>,
+    ) -> Result<()> {
+        self.run(outcome, move |group| {
+            group.replace_backup_codes(&witness, backup_codes)
+        })
+        .await
     }
 
     async fn set_second_factor(
@@ -166,6 +217,20 @@ impl Store for SledStore {
             .await
     }
 
+    async fn sessions_of(&self, user: &User) -> Result<Vec<Session>> {
+        self.read(|tree| scan::sessions_of(tree, user)).await
+    }
+
+    async fn end_sessions(
+        &self,
+        witness: PasswordWitness,
+        which: Option<TokenHash>,
+        outcome: Option<Outcome<bool>>,
+    ) -> Result<bool> {
+        self.run(outcome, move |group| group.end_sessions(&witness, which))
+            .await
+    }
+
     async fn create_session(
         &self,
         session: NewSession,
@@ -181,34 +246,53 @@ impl Store for SledStore {
     async fn delete_session(
         &self,
         token: &TokenHash,
-        now: Timestamp,
+        rules: SessionRules,
         outcome: Option<Outcome<bool>>,
     ) -> Result<bool> {
         let token = *token;
-        self.run(outcome, move |group| group.delete_session(&token, now))
+        self.run(outcome, move |group| group.delete_session(&token, &rules))
             .await
+    }
+
+    fn touch_session(&self, token: &TokenHash, at: Timestamp) {
+        let token = *token;
+        self.writer
+            .post(move |group| group.touch_session(&token, at));
     }
 
     async fn sweep_sessions(
         &self,
         after: Option<TokenHash>,
         limit: usize,
-        now: Timestamp,
+        rules: SessionRules,
     ) -> Result<SweepStep> {
         let (dead, next) = self
-            .read(|tree| dead_sessions(tree, after, limit, now))
+            .read(|tree| scan::dead_sessions(tree, after, limit, &rules))
             .await?;
-        let removed = dead.len();
-        if removed > 0 {
-            // A dead session never comes back to life, so what was read needs
-            // no second look.
+        let removed = if dead.is_empty() {
+            0
+        } else {
             self.commit(move |group| {
-                group.remove_sessions(&dead);
-                Ok(())
+                let mut removed = 0;
+                for token in &dead {
+                    removed += usize::from(group.remove_dead_session(token, &rules)?);
+                }
+                Ok(removed)
             })
-            .await?;
-        }
+            .await?
+        };
         Ok(SweepStep { removed, next })
+    }
+
+    async fn forget_failures(&self, attempted: Attempted) -> Result<()> {
+        self.commit(move |group| group.forget_failures(attempted))
+            .await
+    }
+
+    async fn amend_user(&self, username: &str, amendment: Amendment) -> Result<User> {
+        let username = username.to_owned();
+        self.commit(move |group| group.amend_user(&username, amendment))
+            .await
     }
 
     async fn outcome(&self, delivery: &DeliveryId) -> Result<Option<Vec<u8>>> {
@@ -229,59 +313,31 @@ impl Store for SledStore {
         self.writer.forget_outcomes(deliveries);
     }
 
+    async fn hash_key(&self) -> Result<Option<Vec<u8>>> {
+        self.read(|tree| tree.bytes(records::HASH_KEY)).await
+    }
+
     async fn key_check(&self) -> Result<Option<Vec<u8>>> {
         self.read(|tree| tree.bytes(records::KEY_CHECK)).await
     }
 
-    async fn set_key_check(&self, sealed: Vec<u8>) -> Result<()> {
+    async fn set_hash_key(&self, sealed: Vec<u8>) -> Result<()> {
         self.commit(move |group| {
-            group.set_key_check(sealed);
+            group.set_hash_key(sealed);
             Ok(())
         })
         .await
     }
-}
 
-fn all_users(tree: &::sled::Tree) -> Result<Vec<User>> {
-    tree.scan_prefix(records::USERS)
-        .map(|entry| {
-            let (key, bytes) = entry.map_err(engine_error)?;
-            let id = records::number(&key[records::USERS.len()..])?;
-            records::decode_user(id, &bytes)
-        })
-        .collect()
-}
-
-/// The dead ones among up to `limit` sessions behind `after`, and where to go
-/// on.
-fn dead_sessions(
-    tree: &::sled::Tree,
-    after: Option<TokenHash>,
-    limit: usize,
-    now: Timestamp,
-) -> Result<(Vec<TokenHash>, Option<TokenHash>)> {
-    let start = after.map_or(Bound::Included(records::SESSIONS.to_vec()), |token| {
-        Bound::Excluded(records::session_key(&token))
-    });
-    let mut dead = Vec::new();
-    let mut seen = 0;
-    for entry in tree.range((start, Bound::Unbounded)) {
-        let (key, bytes) = entry.map_err(engine_error)?;
-        if !key.starts_with(records::SESSIONS) {
-            break;
-        }
-        let token = records::token_of_key(&key)?;
-        let session = records::decode_session(token, &bytes)?;
-        let user = tree.user(session.user_id)?;
-        if !user.is_some_and(|user| session.is_valid(&user, now)) {
-            dead.push(token);
-        }
-        seen += 1;
-        if seen == limit {
-            return Ok((dead, Some(token)));
-        }
+    async fn sealed_secrets(&self, from: UserId, limit: usize) -> Result<SecretsPage> {
+        self.read(|tree| scan::sealed_secrets(tree, from, limit))
+            .await
     }
-    Ok((dead, None))
+
+    async fn reseal(&self, items: Vec<Resealed>) -> Result<()> {
+        self.commit(move |group| items.into_iter().try_for_each(|item| group.reseal(item)))
+            .await
+    }
 }
 
 /// sled's error without its `Debug`, which can quote data.

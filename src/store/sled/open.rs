@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 
 use super::records;
 use super::writer::{Disk, RESERVED_MIB};
+use crate::store::StoreError;
 
 /// sled's data folder inside the working directory.
 const DATABASE: &str = "db";
@@ -18,6 +19,11 @@ const COMMIT_FILE: &str = "commit";
 const SEGMENT_BYTES: usize = 4 << 20;
 /// sled's page cache (its default is 1 GiB).
 const CACHE_BYTES: u64 = 64 << 20;
+/// Most names of nobody whose failures are kept.
+const MAX_ATTEMPTED: u64 = 1_000_000;
+
+/// As few as in a group of the writer, and for the same reason.
+const MIGRATED_AT_ONCE: usize = 256;
 
 /// Why the database was not opened.
 #[derive(Debug, thiserror::Error)]
@@ -75,7 +81,7 @@ pub(super) fn open(workdir: &Path) -> Result<Disk, OpenError> {
         reason,
     };
 
-    check_schema(&tree, &engine)?;
+    let schema = check_schema(&tree, &engine)?;
     let found = match tree
         .get(records::COMMIT)
         .map_err(|e| engine(e.to_string()))?
@@ -92,6 +98,9 @@ pub(super) fn open(workdir: &Path) -> Result<Disk, OpenError> {
             acknowledged,
         });
     }
+    if schema == 1 {
+        migrate_from_1(&tree).map_err(|e| engine(e.to_string()))?;
+    }
 
     tree.flush().map_err(|e| engine(e.to_string()))?;
     let data_file = File::open(folder.join("db"))?;
@@ -106,6 +115,7 @@ pub(super) fn open(workdir: &Path) -> Result<Disk, OpenError> {
         commit_file,
         commit: found,
         reserved_mib: RESERVED_MIB,
+        max_attempted: MAX_ATTEMPTED,
     })
 }
 
@@ -130,11 +140,11 @@ fn catch<T>(open: impl FnOnce() -> ::sled::Result<T>) -> Result<T, String> {
     }
 }
 
-/// Stamps a new database, refuses a newer one.
+/// The schema of the database: a new one is stamped, a newer one refused.
 fn check_schema(
     tree: &::sled::Tree,
     engine: &impl Fn(String) -> OpenError,
-) -> Result<(), OpenError> {
+) -> Result<u32, OpenError> {
     let known = records::SCHEMA_VERSION;
     match tree
         .get(records::SCHEMA)
@@ -146,16 +156,39 @@ fn check_schema(
                 .map_err(|_| engine("its schema version is unreadable".into()))?;
             match found {
                 found if found > known => Err(OpenError::NewerSchema { found, known }),
-                _ => Ok(()),
+                found => Ok(found),
             }
         }
         None if tree.is_empty() => {
             tree.insert(records::SCHEMA, &known.to_be_bytes())
                 .map_err(|e| engine(e.to_string()))?;
-            Ok(())
+            Ok(known)
         }
         None => Err(engine("it holds something else".into())),
     }
+}
+
+/// Adds the sessions of each user. It can be cut short at any point: the new
+/// version is written last, and the next start does it again.
+fn migrate_from_1(tree: &::sled::Tree) -> Result<(), StoreError> {
+    let mut batch = ::sled::Batch::default();
+    for (seen, entry) in tree.scan_prefix(records::SESSIONS).enumerate() {
+        if seen % MIGRATED_AT_ONCE == MIGRATED_AT_ONCE - 1 {
+            let full = std::mem::take(&mut batch);
+            tree.apply_batch(full)
+                .and_then(|()| tree.flush())
+                .map_err(super::engine_error)?;
+        }
+        let (key, bytes) = entry.map_err(super::engine_error)?;
+        // What is unreadable authenticates nobody.
+        let session =
+            records::token_of_key(&key).and_then(|token| records::decode_session(token, &bytes));
+        if let Ok(session) = session {
+            batch.insert(records::user_session_key(&session), Vec::new());
+        }
+    }
+    batch.insert(records::SCHEMA, &records::SCHEMA_VERSION.to_be_bytes());
+    tree.apply_batch(batch).map_err(super::engine_error)
 }
 
 /// The commit file and the number in it. A missing or empty file gets the

@@ -11,8 +11,13 @@
 //! | `n:<username>` | id of the user of that name, u64 |
 //! | `u:<id>` | a user: a version byte, then JSON |
 //! | `s:<token hash>` | a session: a version byte, then JSON |
+//! | `x:<user id><token hash>` | nothing: the sessions of each user |
+//! | `t:<name hash>` | failed attempts under a name that nobody has |
+//! | `a:<time><name hash>` | nothing: those names, the longest ago first |
+//! | `m:attempted` | how many of them there are, u64 |
 //! | `o:<delivery id>` | the outcome of an operation, sealed by its caller |
-//! | `m:key_check` | something sealed, to tell the right keys from others |
+//! | `m:hash_key` | the key of the keyed hashes, sealed |
+//! | `m:key_check` | something sealed, in its place: version 0.1 wrote it |
 //!
 //! Numbers are big-endian, so that ids sort as numbers do.
 
@@ -21,12 +26,16 @@ use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
 use crate::clock::Timestamp;
 use crate::model::{
-    DeliveryId, PasswordRecord, SecondFactor, Session, TokenHash, TotpSecret, User, UserId,
+    CodeHash, DeliveryId, Failures, NameHash, PasswordRecord, Sealed, SecondFactor, Session,
+    TokenHash, User, UserId,
 };
 use crate::store::StoreError;
 
-/// Schema this code writes. A store with a newer one is refused.
-pub const SCHEMA_VERSION: u32 = 1;
+/// Schema this code writes. A store with a newer one is refused, one with an
+/// older one is migrated when it is opened:
+///
+/// - 1: without the sessions of each user (`x:`).
+pub const SCHEMA_VERSION: u32 = 2;
 
 pub const SCHEMA: &[u8] = b"m:schema";
 pub const COMMIT: &[u8] = b"m:commit";
@@ -36,6 +45,7 @@ pub const USERS: &[u8] = b"u:";
 pub const SESSIONS: &[u8] = b"s:";
 
 pub const OUTCOMES: &[u8] = b"o:";
+pub const HASH_KEY: &[u8] = b"m:hash_key";
 pub const KEY_CHECK: &[u8] = b"m:key_check";
 
 pub fn outcome_key(delivery: &DeliveryId) -> Vec<u8> {
@@ -58,6 +68,63 @@ pub fn name_key(username: &str) -> Vec<u8> {
 
 pub fn session_key(token: &TokenHash) -> Vec<u8> {
     [SESSIONS, &token.0].concat()
+}
+
+pub const ATTEMPTED_COUNT: &[u8] = b"m:attempted";
+pub const ATTEMPT_TIMES: &[u8] = b"a:";
+
+pub fn attempts_key(name: &NameHash) -> Vec<u8> {
+    [b"t:", &name.0[..]].concat()
+}
+
+/// Key under which a name stands in the order of time.
+pub fn attempt_time_key(last: Option<Timestamp>, name: &NameHash) -> Vec<u8> {
+    let micros = last.map_or(0, |at| at.timestamp_micros()).max(0);
+    [ATTEMPT_TIMES, &micros.to_be_bytes(), &name.0].concat()
+}
+
+pub fn name_of_time_key(key: &[u8]) -> Result<NameHash, StoreError> {
+    key.get(ATTEMPT_TIMES.len() + 8..)
+        .and_then(|name| <[u8; 16]>::try_from(name).ok())
+        .map(NameHash)
+        .ok_or_else(|| corrupt("the time of an attempt"))
+}
+
+/// A count and a time in microseconds, 0 for none.
+pub fn encode_failures(failures: Failures) -> Vec<u8> {
+    let micros = failures.last.map_or(0, |at| at.timestamp_micros());
+    [&failures.count.to_be_bytes()[..], &micros.to_be_bytes()].concat()
+}
+
+pub fn decode_failures(bytes: &[u8]) -> Result<Failures, StoreError> {
+    let (count, micros) = bytes
+        .split_first_chunk::<4>()
+        .ok_or_else(|| corrupt("a count of failures"))?;
+    let micros = <[u8; 8]>::try_from(micros).map_err(|_| corrupt("a count of failures"))?;
+    failures(u32::from_be_bytes(*count), i64::from_be_bytes(micros))
+}
+
+fn failures(count: u32, micros: i64) -> Result<Failures, StoreError> {
+    Ok(Failures {
+        count,
+        last: (micros != 0).then(|| timestamp(micros)).transpose()?,
+    })
+}
+
+/// Beginning of the keys of a user's sessions.
+pub fn user_sessions(id: UserId) -> Vec<u8> {
+    [b"x:", &id.to_be_bytes()[..]].concat()
+}
+
+pub fn user_session_key(session: &Session) -> Vec<u8> {
+    [user_sessions(session.user_id).as_slice(), &session.token.0].concat()
+}
+
+pub fn token_of_user_key(key: &[u8], prefix: &[u8]) -> Result<TokenHash, StoreError> {
+    key.strip_prefix(prefix)
+        .and_then(|hash| <[u8; 32]>::try_from(hash).ok())
+        .map(TokenHash)
+        .ok_or_else(|| corrupt("a key of a user's session"))
 }
 
 pub fn token_of_key(key: &[u8]) -> Result<TokenHash, StoreError> {
@@ -84,12 +151,26 @@ struct UserRecord {
     generation: u64,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     second_factor: Option<SecondFactorRecord>,
+    #[serde(default, skip_serializing_if = "is_zero")]
+    spent_step: u64,
+    #[serde(default, skip_serializing_if = "is_zero")]
+    failures: u32,
+    #[serde(default, skip_serializing_if = "is_zero")]
+    failed_at: i64,
+}
+
+fn is_zero<T: Default + PartialEq>(number: &T) -> bool {
+    *number == T::default()
 }
 
 #[derive(Serialize, Deserialize)]
 struct SecondFactorRecord {
+    /// Sealed; in hexadecimal.
     secret: String,
     last_step: u64,
+    /// Keyed hashes; in hexadecimal.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    backup_codes: Vec<String>,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -99,6 +180,9 @@ struct SessionRecord {
     created_at: i64,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     expires_at: Option<i64>,
+    /// Missing where that is when it was made.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    used_at: Option<i64>,
 }
 
 pub fn encode_user(user: &User) -> Result<Vec<u8>, StoreError> {
@@ -107,29 +191,27 @@ pub fn encode_user(user: &User) -> Result<Vec<u8>, StoreError> {
         created_at: user.created_at.timestamp_micros(),
         password: user.password.expose().to_owned(),
         generation: user.generation,
+        spent_step: user.spent_step,
+        failures: user.failures.count,
+        failed_at: user.failures.last.map_or(0, |at| at.timestamp_micros()),
         second_factor: user
             .second_factor
             .as_ref()
             .map(|factor| SecondFactorRecord {
-                secret: hex::encode(factor.secret.expose()),
+                secret: hex::encode(&factor.secret.0),
                 last_step: factor.last_step,
+                backup_codes: factor
+                    .backup_codes
+                    .iter()
+                    .map(|c| hex::encode(c.0))
+                    .collect(),
             }),
     })
 }
 
 pub fn decode_user(id: UserId, bytes: &[u8]) -> Result<User, StoreError> {
     let record: UserRecord = decode(bytes, "a user record")?;
-    let second_factor = record
-        .second_factor
-        .map(|factor| {
-            Ok(SecondFactor {
-                secret: TotpSecret::new(
-                    hex::decode(&factor.secret).map_err(|_| corrupt("a second factor"))?,
-                ),
-                last_step: factor.last_step,
-            })
-        })
-        .transpose()?;
+    let second_factor = record.second_factor.map(second_factor).transpose()?;
     Ok(User {
         id,
         username: record.username,
@@ -137,6 +219,26 @@ pub fn decode_user(id: UserId, bytes: &[u8]) -> Result<User, StoreError> {
         password: PasswordRecord::new(record.password),
         generation: record.generation,
         second_factor,
+        spent_step: record.spent_step,
+        failures: failures(record.failures, record.failed_at)?,
+    })
+}
+
+fn second_factor(record: SecondFactorRecord) -> Result<SecondFactor, StoreError> {
+    let broken = |_| corrupt("a second factor");
+    let code = |hex: &String| {
+        let mut hash = [0; 32];
+        hex::decode_to_slice(hex, &mut hash).map_err(broken)?;
+        Ok(CodeHash(hash))
+    };
+    Ok(SecondFactor {
+        secret: Sealed(hex::decode(&record.secret).map_err(broken)?),
+        last_step: record.last_step,
+        backup_codes: record
+            .backup_codes
+            .iter()
+            .map(code)
+            .collect::<Result<_, _>>()?,
     })
 }
 
@@ -146,6 +248,8 @@ pub fn encode_session(session: &Session) -> Result<Vec<u8>, StoreError> {
         generation: session.generation,
         created_at: session.created_at.timestamp_micros(),
         expires_at: session.expires_at.map(|at| at.timestamp_micros()),
+        used_at: (session.used_at != session.created_at)
+            .then(|| session.used_at.timestamp_micros()),
     })
 }
 
@@ -157,6 +261,7 @@ pub fn decode_session(token: TokenHash, bytes: &[u8]) -> Result<Session, StoreEr
         generation: record.generation,
         created_at: timestamp(record.created_at)?,
         expires_at: record.expires_at.map(timestamp).transpose()?,
+        used_at: timestamp(record.used_at.unwrap_or(record.created_at))?,
     })
 }
 

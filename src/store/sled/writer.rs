@@ -184,6 +184,18 @@ impl Writer {
         result.await.map_err(|_| StoreError::Stopped)?
     }
 
+    /// Hands an operation to the writer that nobody waits for.
+    pub(super) fn post(&self, run: impl FnOnce(&mut Group<'_>) -> Result<()> + Send + 'static) {
+        let (reply, _) = oneshot::channel();
+        let job = Box::new(Operation {
+            run: Some(run),
+            result: None,
+            reply,
+        });
+        // A writer that has stopped tells those who wait.
+        let _ = self.order(Order::Operation(job));
+    }
+
     /// Has outcomes removed some time.
     pub(super) fn forget_outcomes(&self, deliveries: Vec<DeliveryId>) {
         // A writer that has stopped leaves them to the next start.
@@ -271,7 +283,7 @@ fn commit_group(
         return Ok(());
     }
     let tree = disk.tree.clone();
-    let mut group = Group::new(&tree);
+    let mut group = Group::new(&tree, disk.max_attempted);
     group
         .forget_outcomes(forgotten)
         .map_err(|e| format!("reading the database failed: {e}"))?;
@@ -304,6 +316,8 @@ pub(super) struct Disk {
     pub(super) commit: u64,
     /// Room that must be left, in MiB.
     pub(super) reserved_mib: u64,
+    /// Most names of nobody whose failures are kept.
+    pub(super) max_attempted: u64,
 }
 
 impl Disk {

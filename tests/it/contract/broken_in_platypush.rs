@@ -4,9 +4,9 @@
 use serde_json::json;
 
 use super::shape::{TIME, TOKEN, assert_shape};
-use super::stage::{Codes, switch_on_second_factor};
+use super::stage::switch_on_second_factor;
 use super::{is_password, log_in};
-use crate::support::Setup;
+use crate::support::{Codes, Setup};
 
 #[test]
 fn first_user_needs_no_authentication() {

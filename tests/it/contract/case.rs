@@ -22,6 +22,8 @@ pub enum Answer {
     Output(fn(&Fixture) -> Value),
     /// Failure, with exactly this text.
     Error(&'static str),
+    /// The same with a text that speaks of what there is.
+    ErrorOf(fn(&Fixture) -> String),
 }
 
 /// What there is when the case begins.
@@ -120,11 +122,11 @@ fn run(action: &str, case: &Case, form: Form, stage: &mut Stage) -> Result<(), S
 
 impl Answer {
     fn check(&self, reply: &Reply, fixture: &Fixture) -> Result<(), String> {
+        let failure = |text: &str| json!({"output": {"success": false}, "errors": [text]});
         let wanted = match self {
             Self::Output(output) => json!({"output": output(fixture), "errors": []}),
-            Self::Error(text) => {
-                json!({"output": {"success": false}, "errors": [text]})
-            }
+            Self::Error(text) => failure(text),
+            Self::ErrorOf(text) => failure(&text(fixture)),
         };
         compare(&reply.0["response"], &wanted)
     }

@@ -1,5 +1,5 @@
-//! The contract's table "The nine actions", and that nothing in it is without
-//! a case.
+//! The contract's table "The nine actions" with those that Platypush does not
+//! have, and that nothing in it is without a case.
 
 use std::collections::BTreeSet;
 
@@ -23,6 +23,13 @@ pub struct Row {
 const REQUIRED: Option<Value> = None;
 const NONE: Option<Value> = Some(Value::Null);
 const FALSE: Option<Value> = Some(Value::Bool(false));
+
+/// Of an action that asks for all that proves who somebody is.
+const CREDENTIALS: &[(&str, Option<Value>)] = &[
+    ("username", REQUIRED),
+    ("password", REQUIRED),
+    ("code", NONE),
+];
 
 static CONTRACT: &[Row] = &[
     Row {
@@ -128,6 +135,67 @@ static CONTRACT: &[Row] = &[
         answers: &[],
         errors: &["No user associated with the specified session token"],
     },
+    Row {
+        action: "enable_otp",
+        parameters: &[
+            ("username", REQUIRED),
+            ("password", REQUIRED),
+            ("otp_secret", NONE),
+            ("code", NONE),
+            ("dry_run", FALSE),
+        ],
+        answers: &[],
+        errors: &[
+            "Invalid credentials",
+            "missing_otp_code",
+            "invalid_otp_code",
+            "otp_secret must be base32 of 128 to 512 bits (26 to 103 characters): call enable_otp with dry_run to get one",
+            "2FA is already enabled for otto: disable it first",
+        ],
+    },
+    Row {
+        action: "disable_otp",
+        parameters: CREDENTIALS,
+        answers: &["true"],
+        errors: &[
+            "Invalid credentials",
+            "missing_otp_code",
+            "invalid_otp_code",
+            "2FA is not enabled for alice",
+        ],
+    },
+    Row {
+        action: "refresh_backup_codes",
+        parameters: CREDENTIALS,
+        answers: &[],
+        errors: &[
+            "Invalid credentials",
+            "missing_otp_code",
+            "invalid_otp_code",
+            "2FA is not enabled for alice",
+        ],
+    },
+    Row {
+        action: "get_sessions",
+        parameters: &[("session_token", REQUIRED)],
+        answers: &[],
+        errors: &["Invalid session token"],
+    },
+    Row {
+        action: "delete_sessions",
+        parameters: &[
+            ("username", REQUIRED),
+            ("password", REQUIRED),
+            ("code", NONE),
+            ("session_id", NONE),
+        ],
+        answers: &["true", "false"],
+        errors: &[
+            "Invalid credentials",
+            "missing_otp_code",
+            "invalid_otp_code",
+        ],
+    },
 ];
 
 /// The contract's row for an action.
@@ -224,6 +292,7 @@ fn exercised(action: &str) -> Exercised {
         found.outcomes.insert(match &case.answer {
             Answer::Output(output) => output(&fixture).to_string(),
             Answer::Error(text) => (*text).to_owned(),
+            Answer::ErrorOf(text) => text(&fixture),
         });
     }
     found

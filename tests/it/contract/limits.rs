@@ -1,11 +1,13 @@
 //! Bounds: what is at the limit works, one more does not and is told which
 //! configuration key says so.
 
+use std::sync::Arc;
+
 use platypush_userd::actions::ACTIONS;
 use serde_json::{Value, json};
 
 use super::{is_password, next_dead_letter, send_with, settle, waiting_replies};
-use crate::support::{Client, Setup};
+use crate::support::{Client, Daemon, RedisServer, Setup};
 
 /// Text of so many bytes, not all of one byte a character.
 fn text(bytes: usize) -> String {
@@ -113,6 +115,38 @@ fn signature_parameters(action: &str) -> Vec<&'static str> {
     let known = ACTIONS.iter().map(|known| known.signature());
     let signature = known.into_iter().find(|s| s.name == action).unwrap();
     signature.parameters.iter().map(|p| p.name).collect()
+}
+
+/// New passwords only, upper and lower case alike.
+#[test]
+fn common_passwords() {
+    let folder = tempfile::tempdir().unwrap();
+    let list = folder.path().join("list");
+    std::fs::write(&list, "correct\r\nHorse Battery\n").unwrap();
+    let list = list.display().to_string();
+    let mut setup = Setup::with(&[("PASSWORD__BLOCKLIST_FILE", &list)]);
+    let client = &mut setup.client;
+    let common = "The password is on a list of common or leaked passwords: choose another \
+                  (password.blocklist_file)";
+    for password in ["correct", "CORRECT", "horse battery"] {
+        let reply = client.call("create_user", json!(["alice", password]));
+        reply.fails(common);
+    }
+    client.call("create_user", json!(["alice", "secret"])).ok();
+    let args = json!(["alice", "secret", "Horse battery"]);
+    client.call("update_password", args).fails(common);
+    assert!(!is_password(client, "alice", "correct"));
+    assert!(is_password(client, "alice", "secret"));
+}
+
+#[test]
+fn a_list_of_common_passwords_that_is_not_there_stops_the_start() {
+    let redis = RedisServer::start();
+    let folder = Arc::new(tempfile::tempdir().unwrap());
+    let settings = [("PASSWORD__BLOCKLIST_FILE", "/nowhere/list")];
+    let mut daemon = Daemon::launch(folder, &redis, &settings, |command| command);
+    assert!(!daemon.wait().success());
+    daemon.wait_for_log("cannot read the list of refused passwords /nowhere/list");
 }
 
 /// In characters, of new passwords only.

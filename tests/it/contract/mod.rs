@@ -19,7 +19,7 @@ mod passwords;
 mod policy;
 mod replies;
 mod second_factor;
-mod shape;
+pub mod shape;
 mod stage;
 mod users;
 mod wording;

@@ -3,8 +3,8 @@
 use serde_json::{Value, json};
 
 use super::log_in;
-use super::stage::{Codes, switch_on_second_factor};
-use crate::support::Setup;
+use super::stage::switch_on_second_factor;
+use crate::support::{Codes, Setup};
 
 const OTTO: &str = "otto";
 /// Another one, with codes of its own.

@@ -7,6 +7,33 @@ use serde_json::Value;
 pub const TIME: &str = "<time>";
 /// Stands in a template for a session token.
 pub const TOKEN: &str = "<token>";
+/// Stands in a template for what names a session.
+pub const SESSION_ID: &str = "<session id>";
+/// Stands in a template for the secret of an authenticator.
+pub const OTP_SECRET: &str = "<secret>";
+/// Stands in a template for its URI…
+pub const OTP_URI: &str = "<uri>";
+/// …and for the picture of that.
+pub const QR_CODE: &str = "<picture>";
+/// Stands in a template for a backup code.
+pub const BACKUP_CODE: &str = "<backup code>";
+
+/// Whether a text may stand in the place of a placeholder.
+type Fits = fn(&str) -> bool;
+
+const PLACEHOLDERS: &[(&str, Fits)] = &[
+    (TIME, is_time),
+    (TOKEN, is_token),
+    (SESSION_ID, |text| text.len() == 16 && is_lower_hex(text)),
+    (OTP_SECRET, |text| text.len() == 32 && is_base32(text)),
+    (OTP_URI, |text| {
+        text.starts_with("otpauth://totp/") && text.ends_with("issuer=platypush@test-node")
+    }),
+    (QR_CODE, |text| {
+        text.starts_with("data:image/png;base64,iVBORw0KGgo")
+    }),
+    (BACKUP_CODE, |text| text.len() == 16 && is_base32(text)),
+];
 
 /// The differences as a message, or `Ok`.
 pub fn compare(actual: &Value, template: &Value) -> Result<(), String> {
@@ -30,10 +57,11 @@ pub fn assert_shape(actual: &Value, template: &Value) {
 
 fn mask(actual: &mut Value, template: &Value) {
     match (actual, template) {
-        (Value::String(text), Value::String(wanted))
-            if (wanted == TIME && is_time(text)) || (wanted == TOKEN && is_token(text)) =>
-        {
-            text.clone_from(wanted);
+        (Value::String(text), Value::String(wanted)) => {
+            let mut known = PLACEHOLDERS.iter();
+            if known.any(|(placeholder, fits)| wanted == placeholder && fits(text)) {
+                text.clone_from(wanted);
+            }
         }
         (Value::Object(members), Value::Object(wanted)) => {
             for (key, member) in members {
@@ -63,6 +91,11 @@ pub fn is_time(text: &str) -> bool {
 /// 256 bits in lower-case hexadecimal.
 fn is_token(text: &str) -> bool {
     text.len() == 64 && is_lower_hex(text)
+}
+
+fn is_base32(text: &str) -> bool {
+    let of_base32 = |b| matches!(b, b'A'..=b'Z' | b'2'..=b'7');
+    text.bytes().all(of_base32)
 }
 
 pub fn is_lower_hex(text: &str) -> bool {

@@ -1,14 +1,9 @@
 //! What a case finds when it begins.
 
-use platypush_userd::clock::{Clock as _, SystemClock};
-use platypush_userd::credentials::one_time_code;
-use platypush_userd::model::{SecondFactor, TotpSecret};
-use platypush_userd::store::sled::SledStore;
-use platypush_userd::store::{PasswordWitness, Store as _};
 use serde_json::json;
 
 use super::log_in;
-use crate::support::{Client, Setup};
+use crate::support::{Client, Codes, Setup, enrol, wait_until_closed};
 
 /// A daemon for the cases of one action. It has a keeper, a user whom no case
 /// knows of, and a supply of users with a second factor.
@@ -29,6 +24,10 @@ pub struct Fixture {
     pub next_id: u64,
     /// A valid session of alice.
     pub session: String,
+    /// How `get_sessions` names it.
+    pub session_id: String,
+    /// The authenticator of alice, which is not switched on.
+    pub authenticator: Authenticator,
     /// A session of alice that has expired.
     pub expired: String,
     /// A session that alice has ended.
@@ -47,8 +46,27 @@ impl Fixture {
     }
 }
 
-/// A user with a second factor.
+/// What an authenticator holds and shows.
 #[derive(Default)]
+pub struct Authenticator {
+    /// In base32.
+    pub secret: String,
+    pub code: String,
+    pub wrong_code: String,
+}
+
+impl Authenticator {
+    fn new(username: &str) -> Self {
+        let codes = Codes::of(username);
+        Self {
+            secret: codes.0.to_base32().to_string(),
+            code: codes.now(),
+            wrong_code: codes.wrong(),
+        }
+    }
+}
+
+/// A user with a second factor.
 pub struct Otto {
     pub name: String,
     pub id: u64,
@@ -58,6 +76,19 @@ pub struct Otto {
     pub code: String,
     /// A code that is not good.
     pub wrong_code: String,
+}
+
+impl Default for Otto {
+    /// While there is none.
+    fn default() -> Self {
+        Self {
+            name: "otto".into(),
+            id: 0,
+            session: String::new(),
+            code: String::new(),
+            wrong_code: String::new(),
+        }
+    }
 }
 
 impl Stage {
@@ -98,11 +129,14 @@ impl Stage {
         let expired = client.call("create_session", expired);
         let deleted = log_in(client, "alice", "secret");
         client.call("delete_session", json!([deleted])).ok();
+        let session = log_in(client, "alice", "secret");
         let fixture = Fixture {
             keeper_id: 1,
             alice_id,
             next_id: alice_id + 1,
-            session: log_in(client, "alice", "secret"),
+            session_id: id_of(client, &session),
+            session,
+            authenticator: Authenticator::new("alice"),
             expired: expired.ok()["session_token"].as_str().unwrap().into(),
             deleted,
             otto: if with_otto {
@@ -128,6 +162,14 @@ impl Stage {
     }
 }
 
+/// The id of the session with that token.
+fn id_of(client: &mut Client, token: &str) -> String {
+    let listed = client.call("get_sessions", json!([token]));
+    let listed = listed.ok().as_array().unwrap();
+    let current = listed.iter().find(|session| session["current"] == true);
+    current.unwrap()["session_id"].as_str().unwrap().to_owned()
+}
+
 fn create(client: &mut Client, name: &str, session: &str) -> u64 {
     let args = json!({"username": name, "password": "secret", "session_token": session});
     client.call("create_user", args).ok()["user_id"]
@@ -135,70 +177,13 @@ fn create(client: &mut Client, name: &str, session: &str) -> u64 {
         .unwrap()
 }
 
-/// Gives users of password `secret` a second factor. No action does that yet,
-/// so it is done in the store while the daemon is away.
+/// Gives users a second factor, in the store while the daemon is away: so
+/// none of their codes is used yet.
 pub fn switch_on_second_factor(setup: &mut Setup, usernames: &[impl AsRef<str>]) {
     setup.daemon.kill();
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .build()
-        .unwrap();
-    let store = SledStore::open(&setup.daemon.workdir()).unwrap();
     for username in usernames {
-        let username = username.as_ref();
-        runtime.block_on(async {
-            let user = store.user_by_name(username).await.unwrap().unwrap();
-            let seen = PasswordWitness {
-                user_id: user.id,
-                record: user.password,
-                generation: user.generation,
-                step: None,
-            };
-            let factor = SecondFactor {
-                secret: Codes::of(username).0,
-                last_step: 0,
-            };
-            store
-                .set_second_factor(seen, Some(factor), None)
-                .await
-                .unwrap();
-        });
+        enrol(&setup.daemon.workdir(), username.as_ref());
     }
-    drop(store);
+    wait_until_closed(&setup.daemon.workdir());
     setup.daemon.restart();
-}
-
-/// The authenticator of a user.
-///
-/// A code is good for its own time step of 30 s and the one either side, and
-/// once used takes those before it with it. So [`Codes::now`] and after it
-/// [`Codes::next`] are good for 30 s at least, wherever in a step the test is.
-pub struct Codes(TotpSecret);
-
-impl Codes {
-    pub fn of(username: &str) -> Self {
-        Self(TotpSecret::new(format!("{username:*>20}").into_bytes()))
-    }
-
-    pub fn now(&self) -> String {
-        self.at(0)
-    }
-
-    pub fn next(&self) -> String {
-        self.at(1)
-    }
-
-    /// A code of no step that is near.
-    pub fn wrong(&self) -> String {
-        let near: Vec<_> = (-5..=5).map(|step| self.at(step)).collect();
-        (0..)
-            .map(|number| format!("{number:06}"))
-            .find(|code| !near.contains(code))
-            .unwrap()
-    }
-
-    fn at(&self, steps_from_now: i64) -> String {
-        let step = i64::try_from(one_time_code::STEP_SECONDS).unwrap();
-        let away = chrono::TimeDelta::seconds(steps_from_now * step);
-        one_time_code::current(&self.0, SystemClock.now() + away)
-    }
 }

@@ -1,13 +1,11 @@
 //! An action that panics gives an error reply, and the daemon lives.
 
-use std::num::NonZeroUsize;
 use std::path::Path;
 use std::sync::Arc;
 
 use async_trait::async_trait;
 use platypush_userd::actions::{Action, Arguments, Call, Cost, Limits, Output, Signature, World};
 use platypush_userd::clock::SystemClock;
-use platypush_userd::credentials::{Argon2Parameters, Credentials, Hasher};
 use platypush_userd::dispatch::{Dispatcher, Parts, Policy, Turns};
 use platypush_userd::error::Error;
 use platypush_userd::keyring::Keyring;
@@ -17,6 +15,8 @@ use platypush_userd::store::Store;
 use platypush_userd::store::sled::SledStore;
 use platypush_userd::wire::request::MessageLimits;
 use serde_json::{Value, json};
+
+use crate::support::credentials;
 
 /// Panics in the middle of its work, or not; waits for a turn, or not.
 struct Stub {
@@ -73,14 +73,15 @@ impl Action for Stub {
 async fn dispatcher(folder: &Path) -> Dispatcher {
     let store: Arc<dyn Store> = Arc::new(SledStore::open(folder).unwrap());
     let clock = Arc::new(SystemClock);
-    let parameters = Argon2Parameters::new(8, 1, 1).unwrap();
-    let hasher = Hasher::start(parameters, NonZeroUsize::MIN).unwrap();
-    let credentials = Credentials::new(Arc::clone(&store), hasher, clock.clone()).unwrap();
+    let credentials = credentials(folder, Arc::clone(&store), clock.clone()).await;
     let world = World {
         store,
         credentials,
         clock,
+        issuer: "platypush@test-node".into(),
+        revoke_on_password_change: false,
         limits: Limits {
+            blocklist: None,
             max_username_length: 255,
             min_password_length: 1,
             max_password_length: 4096,
@@ -99,10 +100,10 @@ async fn dispatcher(folder: &Path) -> Dispatcher {
     let (running, _) = Running::open(&folder.join("running"), Turns::count(1)).unwrap();
     let parts = Parts {
         actions: &TABLE,
-        world,
+        world: Arc::new(world),
         policy,
         turns: Turns::new(1, running),
-        keyring: Arc::new(Keyring::open(folder, true).unwrap()),
+        keyring: Arc::new(Keyring::open(Keyring::default_path(folder), true).unwrap()),
     };
     Dispatcher::new(parts).await.unwrap()
 }

@@ -68,7 +68,7 @@ fn make_long_list_of_users(workdir: &Path) {
             user_id: first.id,
             record: first.password,
             generation: first.generation,
-            step: None,
+            code: None,
         };
         store.create_session(session, witness, None).await.unwrap();
         let others = (1..4_000).map(|number| create(number, Witness::Session(TokenHash([7; 32]))));

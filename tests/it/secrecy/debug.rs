@@ -2,16 +2,23 @@
 //! secret.
 
 use std::fmt::Debug;
+use std::sync::Arc;
 
+use platypush_userd::admin::AdminCommand;
+use platypush_userd::clock::SystemClock;
 use platypush_userd::config::{self, Environment};
-use platypush_userd::credentials::{Executor, SessionToken, Verdict, Verified, token_hash};
-use platypush_userd::model::{PasswordRecord, SecondFactor, TokenHash, TotpSecret, User};
+use platypush_userd::credentials::{Executor, SessionToken, TotpSecret, Verdict, token_hash};
+use platypush_userd::model::{
+    CodeHash, Failures, PasswordRecord, Sealed, SecondFactor, TokenHash, User,
+};
 use platypush_userd::queue::{Disposition, Finished, Reply};
-use platypush_userd::store::{NewSession, NewUser, StoreError, Witness};
+use platypush_userd::store::sled::SledStore;
+use platypush_userd::store::{NewSession, NewUser, Store as _, StoreError, Witness};
 use platypush_userd::value::Value;
 
 use super::scan::Secrets;
-use crate::store_conformance::bench::{at, new_session, proof};
+use crate::store_conformance::bench::{at, new_session, new_user, proof, wait};
+use crate::support::credentials;
 
 const SECRET: &str = "9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08";
 
@@ -23,14 +30,35 @@ fn secret_user() -> User {
         password: PasswordRecord::new(SECRET.into()),
         generation: 0,
         second_factor: Some(SecondFactor {
-            secret: TotpSecret::new(SECRET.into()),
+            secret: Sealed(SECRET.into()),
             last_step: 0,
+            backup_codes: vec![CodeHash(hash().0)],
         }),
+        spent_step: 0,
+        failures: Failures::default(),
     }
 }
 
 fn hash() -> TokenHash {
     TokenHash(hex::decode(SECRET).unwrap().try_into().unwrap())
+}
+
+/// What is found of a user of that password.
+fn verified() -> Verdict {
+    let folder = tempfile::tempdir().unwrap();
+    let store = Arc::new(SledStore::open(folder.path()).unwrap());
+    wait(async {
+        let clock = Arc::new(SystemClock);
+        let credentials = credentials(folder.path(), store.clone(), clock).await;
+        let mut alice = new_user("alice");
+        alice.password = credentials.hash(&SECRET.into()).await.unwrap();
+        let made = store.create_user(alice, Witness::NoUsers, None).await;
+        made.unwrap();
+        let verdict = credentials.verify("alice", &SECRET.into(), None).await;
+        let verdict = verdict.unwrap();
+        assert!(matches!(verdict, Verdict::Verified(_)), "{verdict:?}");
+        verdict
+    })
 }
 
 fn text() -> Value {
@@ -43,10 +71,7 @@ fn shows_no_secret() {
         token: hash(),
         ..new_session(0, None)
     };
-    let verified = || Verified {
-        user: secret_user(),
-        witness: proof(&secret_user()),
-    };
+    let verified = verified();
     let executor = Executor {
         username: Some("alice".into()),
         password: Some(SECRET.into()),
@@ -72,9 +97,11 @@ fn shows_no_secret() {
     let loaded = config::load(None, &environment).map_err(|e| e.to_string());
     let loaded = loaded.unwrap();
 
-    let things: [(&str, &dyn Debug); 20] = [
+    let things: [(&str, &dyn Debug); 22] = [
         ("PasswordRecord", &PasswordRecord::new(SECRET.into())),
         ("TotpSecret", &TotpSecret::new(SECRET.into())),
+        ("Sealed", &Sealed(SECRET.into())),
+        ("CodeHash", &CodeHash(hash().0)),
         ("TokenHash", &hash()),
         ("User", &secret_user()),
         (
@@ -93,19 +120,29 @@ fn shows_no_secret() {
         ),
         ("Witness::Session", &Witness::Session(hash())),
         ("StoreError", &StoreError::Changed),
-        ("Verified", &verified()),
-        ("Verdict", &Verdict::Verified(verified())),
+        ("Verdict", &verified),
         ("Executor", &executor),
         ("Value", &text()),
         ("Value in a list", &Value::List(vec![text()])),
         ("Value in a dict", &Value::Dict(vec![(text(), text())])),
         ("Reply", &reply()),
         ("Disposition", &Disposition::Finished(finished)),
+        (
+            "AdminCommand",
+            &AdminCommand::ResetPassword {
+                name: "alice".into(),
+                password: SECRET.into(),
+            },
+        ),
         ("Config", &loaded.config),
         ("Loaded", &loaded),
     ];
     let mut secrets = Secrets::default();
     secrets.add_password("it", SECRET);
+    if let Verdict::Verified(verified) = &verified {
+        let record = verified.user.password.expose();
+        secrets.add("the record of it", record.as_bytes());
+    }
     for (name, thing) in things {
         for shown in [format!("{thing:?}"), format!("{thing:#?}")] {
             assert_eq!(

@@ -5,12 +5,14 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use platypush_userd::clock::Timestamp;
-use platypush_userd::model::{PasswordRecord, SecondFactor, Session, TokenHash, TotpSecret, User};
+use platypush_userd::model::{
+    Attempted, CodeUse, Failures, PasswordRecord, Sealed, SecondFactor, Session, TokenHash, User,
+};
 use platypush_userd::store::sled::OpenError;
 use platypush_userd::store::{NewSession, NewUser, PasswordWitness, Store, StoreError, Witness};
 
 use super::{copy_folder, database_of, open, wait_until_closed};
-use crate::store_conformance::bench::{at, proof, wait};
+use crate::store_conformance::bench::{at, at_once, new_session, proof, rules, token, wait};
 
 /// A database as version 0.1 wrote it (schema 1): [`make_stored`].
 fn stored() -> PathBuf {
@@ -27,6 +29,8 @@ fn user(id: u64, username: &str, minute: i64) -> User {
         )),
         generation: 0,
         second_factor: None,
+        spent_step: 0,
+        failures: Failures::default(),
     }
 }
 
@@ -34,8 +38,9 @@ fn alice() -> User {
     User {
         generation: 1,
         second_factor: Some(SecondFactor {
-            secret: TotpSecret::new((236..=255).collect()),
+            secret: Sealed((236..=255).collect()),
             last_step: 59_850_720,
+            backup_codes: Vec::new(),
         }),
         ..user(1, "alice", 0)
     }
@@ -52,6 +57,7 @@ fn session(byte: u8, user: &User, expires_at: Option<Timestamp>) -> Session {
         generation: user.generation,
         created_at: at(1_795_521_999_000_001),
         expires_at,
+        used_at: at(1_795_521_999_000_001),
     }
 }
 
@@ -74,11 +80,13 @@ fn a_database_of_schema_1_is_read_and_goes_on() {
     for expected in sessions() {
         let user = wait(store.user_by_name(&expected.1.username)).unwrap();
         assert_eq!(user.as_ref(), Some(&expected.1));
+        let of_user = wait(store.sessions_of(&expected.1)).unwrap();
+        assert_eq!(of_user, std::slice::from_ref(&expected.0), "migrated");
         let found = wait(store.session(&expected.0.token)).unwrap();
         assert_eq!(found, Some(expected));
     }
     // One of a deleted user, one that was revoked; both still stand there.
-    let sweep = store.sweep_sessions(None, 10, at(1_795_522_000_000_000));
+    let sweep = store.sweep_sessions(None, 10, rules(at(1_795_522_000_000_000)));
     assert_eq!(wait(sweep).unwrap().removed, 2);
     assert_eq!(wait(store.user_by_name("bob")).unwrap(), None);
 
@@ -90,6 +98,50 @@ fn a_database_of_schema_1_is_read_and_goes_on() {
     let witness = Witness::Password(proof(&alice()));
     let dora = wait(store.create_user(new, witness, None)).unwrap();
     assert_eq!(dora.id, 4, "2 had been given to bob");
+
+    // What came with later versions is kept beside what was there.
+    let noted = store.note_failure(Attempted::User(zoe().id), at(7), None);
+    wait(noted).unwrap();
+    store.touch_session(&TokenHash([2; 32]), at(1_795_522_000_000_000));
+    drop(store);
+    let store = open(folder.path()).unwrap();
+    let (session, user) = wait(store.session(&TokenHash([2; 32]))).unwrap().unwrap();
+    let [_, (mut expected, _)] = sessions();
+    expected.used_at = at(1_795_522_000_000_000);
+    assert_eq!(session, expected);
+    let failures = Failures::default().and_one(at(7));
+    assert_eq!(user, User { failures, ..zoe() });
+}
+
+/// Whatever a migration that was cut short has done already.
+#[test]
+fn all_sessions_of_a_large_database_of_schema_1_are_listed() {
+    const SESSIONS: u64 = 600;
+    let folder = database_of(&["alice"]);
+    let store = open(folder.path()).unwrap();
+    let alice = wait(store.user_by_name("alice")).unwrap().unwrap();
+    at_once(8, async |thread| {
+        for number in (thread as u64..SESSIONS).step_by(8) {
+            let made = store.create_session(new_session(number, None), proof(&alice), None);
+            made.await.unwrap();
+        }
+    });
+    drop(store);
+    for left in [0, 1, 255, SESSIONS as usize] {
+        change(folder.path(), |database| {
+            let listed: Vec<_> = database.scan_prefix("x:").keys().skip(left).collect();
+            for key in listed {
+                database.remove(key.unwrap()).unwrap();
+            }
+            database.insert("m:schema", &1_u32.to_be_bytes()).unwrap();
+        });
+        let store = open(folder.path()).unwrap();
+        let mut listed = wait(store.sessions_of(&alice)).unwrap();
+        listed.sort_by_key(|session| session.token);
+        let mut tokens: Vec<_> = (0..SESSIONS).map(token).collect();
+        tokens.sort_unstable();
+        assert!(listed.iter().map(|session| session.token).eq(tokens));
+    }
 }
 
 /// Made `tests/data/store-v1`. It is not to be made again: what counts is
@@ -137,7 +189,7 @@ fn make_stored() {
     factor.last_step -= 1;
     wait(store.set_second_factor(proof(&revoked), Some(factor), None)).unwrap();
     let witness = PasswordWitness {
-        step: Some(step),
+        code: Some(CodeUse::Step(step)),
         ..proof(&revoked)
     };
     log_in(&sessions()[0].0, witness);
@@ -145,23 +197,30 @@ fn make_stored() {
 
 /// Writes to a closed database behind the program's back.
 fn write(workdir: &Path, key: &[u8], value: &[u8]) {
+    change(workdir, |database| {
+        database.insert(key, value).unwrap();
+    });
+}
+
+/// Changes a closed database behind the program's back.
+fn change(workdir: &Path, change: impl FnOnce(&sled::Db)) {
     wait_until_closed(workdir);
     let config = sled::Config::new()
         .path(workdir.join("db"))
         .segment_size(4 << 20);
     let db = config.open().unwrap();
-    db.insert(key, value).unwrap();
+    change(&db);
     db.flush().unwrap();
 }
 
 #[test]
 fn a_newer_schema_is_refused_and_left_alone() {
     let folder = database_of(&["alice"]);
-    write(folder.path(), b"m:schema", &2_u32.to_be_bytes());
+    write(folder.path(), b"m:schema", &3_u32.to_be_bytes());
     for _ in 0..2 {
         assert!(matches!(
             open(folder.path()).err(),
-            Some(OpenError::NewerSchema { found: 2, known: 1 })
+            Some(OpenError::NewerSchema { found: 3, known: 2 })
         ));
     }
 }

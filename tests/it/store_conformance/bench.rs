@@ -4,7 +4,10 @@ use std::sync::Barrier;
 
 use chrono::DateTime;
 use platypush_userd::clock::Timestamp;
-use platypush_userd::model::{PasswordRecord, SecondFactor, Session, TokenHash, TotpSecret, User};
+use platypush_userd::model::{
+    CodeHash, CodeUse, PasswordRecord, Sealed, SecondFactor, Session, SessionLimits, SessionRules,
+    TokenHash, User,
+};
 use platypush_userd::store::{
     NewSession, NewUser, PasswordWitness, Result, Store, StoreError, Witness,
 };
@@ -59,6 +62,11 @@ pub fn at(micros: i64) -> Timestamp {
     DateTime::from_timestamp_micros(micros).unwrap()
 }
 
+/// What a session is judged by at that time, without limits of its own.
+pub fn rules(now: Timestamp) -> SessionRules {
+    SessionLimits::default().at(now)
+}
+
 /// An arbitrary moment, to the microsecond.
 pub fn noon() -> Timestamp {
     at(1_795_521_600_123_457)
@@ -94,9 +102,15 @@ pub fn new_session(number: u64, expires_at: Option<Timestamp>) -> NewSession {
 
 pub fn factor(last_step: u64) -> SecondFactor {
     SecondFactor {
-        secret: TotpSecret::new(b"12345678901234567890".to_vec()),
+        secret: Sealed(b"sealed".to_vec()),
         last_step,
+        backup_codes: (0..10).map(backup_code).collect(),
     }
+}
+
+/// What is kept of a backup code.
+pub const fn backup_code(number: u8) -> CodeHash {
+    CodeHash([number; 32])
 }
 
 /// What a right password proves of a user as it was read, with the next step
@@ -106,8 +120,14 @@ pub fn proof(user: &User) -> PasswordWitness {
         user_id: user.id,
         record: user.password.clone(),
         generation: user.generation,
-        step: user.second_factor.as_ref().map(|f| f.last_step + 1),
+        code: next_step(user),
     }
+}
+
+/// The first code of a user that is still good, where a second factor is on.
+pub fn next_step(user: &User) -> Option<CodeUse> {
+    let factor = user.second_factor.as_ref()?;
+    Some(CodeUse::Step(factor.last_step + 1))
 }
 
 #[track_caller]
@@ -121,6 +141,14 @@ impl<E: Engine> Bench<E> {
     pub fn fresh() -> Self {
         Self {
             engine: E::fresh(),
+            tokens: Vec::new(),
+        }
+    }
+
+    /// On an empty store that keeps the failures of so many unknown names.
+    pub fn remembering(max_attempted: u64) -> Self {
+        Self {
+            engine: E::remembering(max_attempted),
             tokens: Vec::new(),
         }
     }

@@ -1,10 +1,12 @@
 //! Many at once: whoever writes decides.
 
-use platypush_userd::store::{StoreError, Witness};
+use platypush_userd::model::CodeUse;
+use platypush_userd::store::{PasswordWitness, StoreError, Witness};
 
 use super::Engine;
 use super::bench::{
-    Bench, assert_fails, at_once, new_session, new_user, noon, proof, record, token, wait,
+    Bench, assert_fails, at_once, backup_code, new_session, new_user, noon, proof, record, rules,
+    token, wait,
 };
 use super::operations::Operation;
 
@@ -50,7 +52,7 @@ pub fn a_step_is_taken_once<E: Engine>() {
     let bench = Bench::<E>::fresh();
     bench.user("first");
     let with_codes = [
-        Operation::UseCode,
+        Operation::Accept,
         Operation::CreateSession,
         Operation::CreateUser,
         Operation::SetPassword,
@@ -69,6 +71,26 @@ pub fn a_step_is_taken_once<E: Engine>() {
         let taken = bench.read(&name).second_factor.unwrap().last_step;
         assert_eq!(taken, last_step + 1);
     }
+}
+
+pub fn a_backup_code_is_taken_once<E: Engine>() {
+    let bench = Bench::<E>::fresh();
+    bench.user("first");
+    let alice = bench.user_with_factor("alice", 41);
+    let results = at_once(100, async |number| {
+        let witness = PasswordWitness {
+            code: Some(CodeUse::Backup(backup_code(3))),
+            ..proof(&alice)
+        };
+        let operation = [Operation::Accept, Operation::CreateSession][number % 2];
+        operation
+            .run(bench.store(), "alice", witness, number as u64)
+            .await
+    });
+    the_one(&results, &StoreError::Changed);
+    let left = bench.read("alice").second_factor.unwrap().backup_codes;
+    assert_eq!(left.len(), 9);
+    assert!(!left.contains(&backup_code(3)));
 }
 
 pub fn a_password_is_changed_from_once<E: Engine>() {
@@ -97,7 +119,10 @@ pub fn a_session_is_deleted_once<E: Engine>() {
     let alice = bench.user("alice");
     bench.session(1, &alice, None);
     let deleted = at_once(50, async |_| {
-        let deleted = bench.store().delete_session(&token(1), noon(), None).await;
+        let deleted = bench
+            .store()
+            .delete_session(&token(1), rules(noon()), None)
+            .await;
         deleted.unwrap()
     });
     assert_eq!(deleted.into_iter().filter(|deleted| *deleted).count(), 1);

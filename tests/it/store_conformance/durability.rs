@@ -1,10 +1,11 @@
 //! What was acknowledged is there after closing and opening again.
 
-use platypush_userd::store::{PasswordWitness, Witness};
+use platypush_userd::model::{Attempted, CodeUse};
+use platypush_userd::store::{Amendment, PasswordWitness, Resealed, SealedItem, Witness};
 
 use super::Engine;
 use super::bench::{
-    Bench, at_once, factor, new_session, new_user, noon, proof, record, token, wait,
+    Bench, at_once, factor, new_session, new_user, noon, proof, record, rules, token, wait,
 };
 
 const MUTATORS: usize = 64;
@@ -71,6 +72,7 @@ pub fn every_operation_is_there_after_reopening<E: Engine>() {
     bench.user("alice");
     bench.session(1, &bench.read("alice"), None);
     bench.session(2, &bench.read("alice"), Some(noon()));
+    bench.session(3, &bench.read("alice"), None);
     check(&mut bench, "create_session");
     wait(
         bench
@@ -95,19 +97,44 @@ pub fn every_operation_is_there_after_reopening<E: Engine>() {
     .unwrap();
     check(&mut bench, "set_second_factor");
     let code = PasswordWitness {
-        step: Some(9),
+        code: Some(CodeUse::Step(9)),
         ..proof(&bench.read("alice"))
     };
-    wait(bench.store().use_code(code, None)).unwrap();
-    check(&mut bench, "use_code");
-    assert!(wait(bench.store().delete_session(&token(1), noon(), None)).unwrap());
+    wait(bench.store().accept(code, None)).unwrap();
+    check(&mut bench, "accept");
+    let failed = Attempted::User(id);
+    wait(bench.store().note_failure(failed, noon(), None)).unwrap();
+    check(&mut bench, "note_failure");
+    wait(bench.store().forget_failures(failed)).unwrap();
+    check(&mut bench, "forget_failures");
+    let resealed = Resealed {
+        item: SealedItem::SecondFactor(id),
+        from: factor(5).secret.0,
+        to: b"anew".to_vec(),
+    };
+    wait(bench.store().reseal(vec![resealed])).unwrap();
+    check(&mut bench, "reseal");
+    let alice = bench.read("alice");
+    let ended = bench
+        .store()
+        .end_sessions(proof(&alice), Some(token(3)), None);
+    assert!(wait(ended).unwrap());
+    check(&mut bench, "end_sessions");
+    wait(
+        bench
+            .store()
+            .amend_user("alice", Amendment::DropSecondFactor),
+    )
+    .unwrap();
+    check(&mut bench, "amend_user");
+    assert!(wait(bench.store().delete_session(&token(1), rules(noon()), None)).unwrap());
     check(&mut bench, "delete_session");
-    let swept = wait(bench.store().sweep_sessions(None, 10, noon())).unwrap();
+    let swept = wait(bench.store().sweep_sessions(None, 10, rules(noon()))).unwrap();
     assert_eq!(swept.removed, 1);
     check(&mut bench, "sweep_sessions");
     bench.delete("alice");
     check(&mut bench, "delete_user");
     // An operation that does not change anything leaves it openable, too.
-    wait(bench.store().sweep_sessions(None, 10, noon())).unwrap();
+    wait(bench.store().sweep_sessions(None, 10, rules(noon()))).unwrap();
     check(&mut bench, "nothing");
 }

@@ -5,15 +5,21 @@
 //! case that is not in the table is an unused function, which the compiler
 //! reports.
 
+mod amendments;
 pub mod bench;
 mod concurrency;
 mod durability;
+mod failures;
 mod linearizability;
 mod model;
 mod operations;
+mod outcomes;
+mod own_sessions;
 mod passwords;
 mod random_operations;
+mod sealed;
 mod second_factor;
+mod session_limits;
 mod sessions;
 mod sweeping;
 mod users;
@@ -22,12 +28,14 @@ mod witnesses;
 use platypush_userd::store::{Store, sled::SledStore};
 use tempfile::TempDir;
 
-use crate::support::open_store;
+use crate::support::wait_until_closed;
 
 /// A store under test, with what it stands on.
 pub trait Engine: Send + Sync + 'static {
     /// An empty store.
     fn fresh() -> Self;
+    /// One that keeps the failures of so many unknown names.
+    fn remembering(max_attempted: u64) -> Self;
     /// The store, open.
     fn store(&self) -> &dyn Store;
     /// Closes the store, and opens what stands on disk then.
@@ -37,13 +45,29 @@ pub trait Engine: Send + Sync + 'static {
 struct Sled {
     store: Option<SledStore>,
     folder: TempDir,
+    /// Where it is not the daemon's.
+    max_attempted: Option<u64>,
+}
+
+impl Sled {
+    fn open(max_attempted: Option<u64>) -> Self {
+        let mut sled = Self {
+            store: None,
+            folder: tempfile::tempdir().unwrap(),
+            max_attempted,
+        };
+        sled.reopen();
+        sled
+    }
 }
 
 impl Engine for Sled {
     fn fresh() -> Self {
-        let folder = tempfile::tempdir().unwrap();
-        let store = Some(SledStore::open(folder.path()).unwrap());
-        Self { store, folder }
+        Self::open(None)
+    }
+
+    fn remembering(max_attempted: u64) -> Self {
+        Self::open(Some(max_attempted))
     }
 
     fn store(&self) -> &dyn Store {
@@ -52,7 +76,12 @@ impl Engine for Sled {
 
     fn reopen(&mut self) {
         drop(self.store.take());
-        self.store = Some(open_store(self.folder.path()).unwrap());
+        wait_until_closed(self.folder.path());
+        let opened = match self.max_attempted {
+            None => SledStore::open(self.folder.path()),
+            Some(bound) => SledStore::open_bounded(self.folder.path(), bound),
+        };
+        self.store = Some(opened.unwrap());
     }
 }
 
@@ -77,8 +106,29 @@ macro_rules! conformance {
             passwords::a_stronger_record_takes_the_place_of_its_own_weaker_one_only,
             second_factor::is_switched_on_and_off,
             second_factor::any_secret_is_kept,
+            second_factor::new_backup_codes_change_nothing_else,
+            second_factor::a_used_step_stays_used_when_the_factor_comes_back,
             second_factor::steps_only_go_forward,
             second_factor::an_operation_that_fails_spends_no_code,
+            second_factor::a_backup_code_is_good_once,
+            failures::those_of_a_user_are_counted,
+            failures::a_success_of_any_kind_forgets_them,
+            failures::an_operation_that_is_refused_forgets_none,
+            failures::those_of_a_user_who_is_gone_are_not_counted,
+            failures::those_of_nobody_are_counted_by_name,
+            failures::are_forgotten_on_demand,
+            failures::the_name_tried_longest_ago_makes_room,
+            failures::all_are_counted_that_come_at_once,
+            outcomes::whoever_was_tried_leaves_one,
+            outcomes::whoever_was_refused_leaves_none,
+            outcomes::are_forgotten_one_by_one,
+            amendments::each_changes_what_it_names_and_nothing_else,
+            amendments::what_was_proved_before_serves_for_nothing_after,
+            amendments::nobody_cannot_be_amended,
+            sealed::the_hash_key_is_kept,
+            sealed::secrets_are_listed_by_user_in_pages,
+            sealed::what_stands_there_is_replaced_and_nothing_else,
+            sealed::what_is_gone_does_not_come_back,
             sessions::a_session_is_kept_as_it_was_made,
             sessions::expiry_is_kept_at_its_extremes,
             sessions::expiry_is_for_the_caller_to_judge,
@@ -87,6 +137,14 @@ macro_rules! conformance {
             sessions::deleting_one_without_its_user_answers_false,
             sessions::end_with_their_user,
             sessions::do_not_come_back_with_a_new_user_of_the_name,
+            own_sessions::are_listed_for_as_long_as_they_stand,
+            own_sessions::one_of_ones_own_can_be_ended,
+            own_sessions::all_of_ones_own_can_be_ended,
+            own_sessions::looking_for_one_to_end_in_vain_spends_the_code,
+            own_sessions::use_is_noted_and_only_goes_forward,
+            session_limits::end_sessions_at_their_moment,
+            session_limits::what_is_deleted_after_its_end_was_not_there,
+            session_limits::the_nearest_end_is_the_one_that_counts,
             sweeping::removes_the_dead_and_nothing_else_in_steps,
             sweeping::an_empty_store_is_swept_in_one_step,
             sweeping::the_last_full_step_is_followed_by_an_empty_one,
@@ -94,6 +152,7 @@ macro_rules! conformance {
             concurrency::of_100_first_users_one_is_made,
             concurrency::of_50_users_of_a_name_one_is_made,
             concurrency::a_step_is_taken_once,
+            concurrency::a_backup_code_is_taken_once,
             concurrency::a_password_is_changed_from_once,
             concurrency::a_session_is_deleted_once,
             concurrency::no_session_outlives_its_user,

@@ -3,10 +3,15 @@
 use std::collections::BTreeMap;
 
 use platypush_userd::clock::Timestamp;
-use platypush_userd::model::{PasswordRecord, SecondFactor, Session, TokenHash, User, UserId};
-use platypush_userd::store::{
-    NewSession, NewUser, PasswordWitness, Result, Store, StoreError, Witness,
+use platypush_userd::model::{
+    Attempted, CodeUse, Failures, NameHash, PasswordRecord, SecondFactor, Session, TokenHash, User,
+    UserId,
 };
+use platypush_userd::store::{
+    Amendment, NewSession, NewUser, PasswordWitness, Result, Store, StoreError, Witness,
+};
+
+use super::bench::rules;
 
 /// An operation with its arguments.
 #[derive(Debug, Clone)]
@@ -18,8 +23,15 @@ pub enum Call {
     CreateUser(NewUser, Witness),
     SetPassword(PasswordWitness, PasswordRecord, bool),
     ReplacePasswordRecord(UserId, PasswordRecord, PasswordRecord),
-    UseCode(PasswordWitness),
+    Accept(PasswordWitness),
+    NoteFailure(Attempted, Timestamp),
+    ForgetFailures(Attempted),
+    Failures(NameHash),
     SetSecondFactor(PasswordWitness, Option<SecondFactor>),
+    Amend(String, Amendment),
+    EndSessions(PasswordWitness, Option<TokenHash>),
+    /// In the order of their tokens.
+    SessionsOf(User),
     DeleteUser(String, Witness),
     CreateSession(NewSession, PasswordWitness),
     DeleteSession(TokenHash, Timestamp),
@@ -36,7 +48,9 @@ pub enum Found {
     Flag(bool),
     User(Option<User>),
     Users(Vec<User>),
+    Failures(Failures),
     Session(Option<(Session, User)>),
+    Sessions(Vec<Session>),
     Removed(usize),
 }
 
@@ -58,9 +72,29 @@ impl Call {
                     store.replace_password_record(id, from, to).await?;
                     Found::Done
                 }
-                Self::UseCode(witness) => {
-                    store.use_code(witness, None).await?;
+                Self::Accept(witness) => {
+                    store.accept(witness, None).await?;
                     Found::Done
+                }
+                Self::NoteFailure(attempted, at) => {
+                    store.note_failure(attempted, at, None).await?;
+                    Found::Done
+                }
+                Self::ForgetFailures(attempted) => {
+                    store.forget_failures(attempted).await?;
+                    Found::Done
+                }
+                Self::Failures(name) => Found::Failures(store.failures(&name).await?),
+                Self::Amend(name, amendment) => {
+                    Found::User(Some(store.amend_user(&name, amendment).await?))
+                }
+                Self::EndSessions(witness, which) => {
+                    Found::Flag(store.end_sessions(witness, which, None).await?)
+                }
+                Self::SessionsOf(user) => {
+                    let mut sessions = store.sessions_of(&user).await?;
+                    sessions.sort_by_key(|session| session.token);
+                    Found::Sessions(sessions)
                 }
                 Self::SetSecondFactor(witness, factor) => {
                     store.set_second_factor(witness, factor, None).await?;
@@ -74,12 +108,12 @@ impl Call {
                     Found::Session(Some(store.create_session(new, witness, None).await?))
                 }
                 Self::DeleteSession(token, now) => {
-                    Found::Flag(store.delete_session(&token, now, None).await?)
+                    Found::Flag(store.delete_session(&token, rules(now), None).await?)
                 }
                 Self::Sweep(limit, now) => {
                     let (mut removed, mut after) = (0, None);
                     loop {
-                        let step = store.sweep_sessions(after, limit, now).await?;
+                        let step = store.sweep_sessions(after, limit, rules(now)).await?;
                         removed += step.removed;
                         assert!(step.next.is_none() || step.next > after, "it goes forward");
                         after = step.next;
@@ -100,6 +134,7 @@ impl Call {
 pub struct Model {
     pub users: BTreeMap<UserId, User>,
     pub sessions: BTreeMap<TokenHash, Session>,
+    attempted: BTreeMap<[u8; 16], Failures>,
     ids_given: UserId,
 }
 
@@ -131,6 +166,8 @@ impl Model {
                     password: new.password,
                     generation: 0,
                     second_factor: None,
+                    spent_step: 0,
+                    failures: Failures::default(),
                 };
                 self.users.insert(user.id, user.clone());
                 Found::User(Some(user))
@@ -149,12 +186,45 @@ impl Model {
                 user.password = to;
                 Found::Done
             }
-            Call::UseCode(witness) => {
+            Call::Accept(witness) => {
                 self.prove(&witness)?;
                 Found::Done
             }
+            Call::NoteFailure(attempted, at) => {
+                if let Some(failures) = self.failures(attempted) {
+                    *failures = failures.and_one(at);
+                }
+                Found::Done
+            }
+            Call::ForgetFailures(attempted) => {
+                if let Some(failures) = self.failures(attempted) {
+                    *failures = Failures::default();
+                }
+                Found::Done
+            }
+            Call::Failures(name) => {
+                Found::Failures(self.attempted.get(&name.0).copied().unwrap_or_default())
+            }
+            Call::Amend(name, amendment) => Found::User(Some(self.amend(&name, amendment)?)),
+            Call::EndSessions(witness, which) => {
+                let user = self.prove(&witness)?;
+                let id = user.id;
+                let Some(token) = which else {
+                    user.generation += 1;
+                    return Ok(Found::Flag(true));
+                };
+                let own = self.session(&token).is_some_and(|(_, user)| user.id == id);
+                if own {
+                    self.sessions.remove(&token);
+                }
+                Found::Flag(own)
+            }
+            Call::SessionsOf(user) => {
+                let all = self.sessions.values();
+                Found::Sessions(all.filter(|s| s.belongs_to(&user)).cloned().collect())
+            }
             Call::SetSecondFactor(witness, factor) => {
-                self.prove(&witness)?.second_factor = factor;
+                self.prove(&witness)?.set_second_factor(factor);
                 Found::Done
             }
             Call::DeleteUser(name, witness) => {
@@ -171,6 +241,7 @@ impl Model {
                     generation: user.generation,
                     created_at: new.created_at,
                     expires_at: new.expires_at,
+                    used_at: new.created_at,
                 };
                 self.sessions.insert(session.token, session.clone());
                 Found::Session(Some((session, user)))
@@ -178,7 +249,7 @@ impl Model {
             Call::DeleteSession(token, now) => {
                 let live = self
                     .session(&token)
-                    .is_some_and(|(s, _)| !s.is_expired(now));
+                    .is_some_and(|(s, _)| !s.is_expired(&rules(now)));
                 self.sessions.remove(&token);
                 Found::Flag(live)
             }
@@ -187,7 +258,7 @@ impl Model {
                 let users = &self.users;
                 self.sessions.retain(|_, session| {
                     let user = users.get(&session.user_id);
-                    user.is_some_and(|user| session.is_valid(user, now))
+                    user.is_some_and(|user| session.is_valid(user, &rules(now)))
                 });
                 Found::Removed(before - self.sessions.len())
             }
@@ -196,6 +267,28 @@ impl Model {
 
     fn named(&self, name: &str) -> Option<&User> {
         self.users.values().find(|user| user.username == name)
+    }
+
+    fn failures(&mut self, attempted: Attempted) -> Option<&mut Failures> {
+        match attempted {
+            Attempted::User(id) => Some(&mut self.users.get_mut(&id)?.failures),
+            Attempted::Nobody(name) => Some(self.attempted.entry(name.0).or_default()),
+        }
+    }
+
+    fn amend(&mut self, name: &str, amendment: Amendment) -> Result<User> {
+        let id = self.named(name).ok_or(StoreError::NoSuchUser)?.id;
+        let user = self.users.get_mut(&id).ok_or(StoreError::NoSuchUser)?;
+        match amendment {
+            Amendment::DropSecondFactor => user.set_second_factor(None),
+            Amendment::EndSessions => user.generation += 1,
+            Amendment::ResetPassword(password) => {
+                user.password = password;
+                user.generation += 1;
+                user.failures = Failures::default();
+            }
+        }
+        Ok(user.clone())
     }
 
     fn session(&self, token: &TokenHash) -> Option<(Session, User)> {
@@ -215,17 +308,24 @@ impl Model {
         good.then_some(()).ok_or(StoreError::Changed)
     }
 
-    /// The witness's user, its step taken.
+    /// The witness's user, its code taken and its failures forgotten.
     fn prove(&mut self, witness: &PasswordWitness) -> Result<&mut User> {
         let user = self.users.get_mut(&witness.user_id);
         let user = user.ok_or(StoreError::Changed)?;
         let same = user.password == witness.record && user.generation == witness.generation;
-        let last_step = user.second_factor.as_mut().map(|f| &mut f.last_step);
-        match (last_step, witness.step) {
+        match (&mut user.second_factor, &witness.code) {
             (None, None) if same => {}
-            (Some(last), Some(step)) if same && step > *last => *last = step,
+            (Some(factor), Some(CodeUse::Step(step))) if same && *step > factor.last_step => {
+                factor.last_step = *step;
+            }
+            (Some(factor), Some(CodeUse::Backup(code)))
+                if same && factor.backup_codes.contains(code) =>
+            {
+                factor.backup_codes.retain(|left| left != code);
+            }
             _ => return Err(StoreError::Changed),
         }
+        user.failures = Failures::default();
         Ok(user)
     }
 }

@@ -1,31 +1,36 @@
 //! Every operation that acts on a password witness, as a table.
 
+use platypush_userd::model::CodeUse;
 use platypush_userd::store::{PasswordWitness, Result, Store, Witness};
 
-use super::bench::{factor, new_session, new_user, record};
+use super::bench::{factor, new_session, new_user, record, token};
 
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub enum Operation {
     CreateUser,
     SetPassword,
     SetPasswordAndRevoke,
-    UseCode,
+    Accept,
     SwitchFactorOn,
     SwitchFactorOff,
     CreateSession,
+    EndSession,
+    EndSessions,
     DeleteUser,
 }
 
 impl Operation {
     /// Each; the one that ends its user is the last.
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 10] = [
         Self::CreateUser,
         Self::SetPassword,
         Self::SetPasswordAndRevoke,
-        Self::UseCode,
+        Self::Accept,
         Self::SwitchFactorOn,
         Self::SwitchFactorOff,
         Self::CreateSession,
+        Self::EndSession,
+        Self::EndSessions,
         Self::DeleteUser,
     ];
 
@@ -55,9 +60,12 @@ impl Operation {
                 let changed = store.set_password(witness, password, true, None).await;
                 changed.map(drop)
             }
-            Self::UseCode => store.use_code(witness, None).await,
+            Self::Accept => store.accept(witness, None).await,
             Self::SwitchFactorOn => {
-                let last_step = witness.step.unwrap_or(0);
+                let last_step = match witness.code {
+                    Some(CodeUse::Step(step)) => step,
+                    _ => 0,
+                };
                 let on = Some(factor(last_step));
                 store.set_second_factor(witness, on, None).await
             }
@@ -66,6 +74,11 @@ impl Operation {
                 let session = new_session(number, None);
                 store.create_session(session, witness, None).await.map(drop)
             }
+            Self::EndSession => {
+                let token = Some(token(number));
+                store.end_sessions(witness, token, None).await.map(drop)
+            }
+            Self::EndSessions => store.end_sessions(witness, None, None).await.map(drop),
             Self::DeleteUser => {
                 store
                     .delete_user(name, Witness::Password(witness), None)

@@ -2,13 +2,16 @@
 //! against the model.
 
 use platypush_userd::clock::Timestamp;
-use platypush_userd::store::{PasswordWitness, Witness};
+use platypush_userd::model::{Attempted, CodeUse, NameHash};
+use platypush_userd::store::{Amendment, PasswordWitness, Witness};
 use proptest::prelude::*;
 use proptest::sample::Index;
 use proptest::test_runner::TestRunner;
 
 use super::Engine;
-use super::bench::{Bench, at, factor, new_session, new_user, noon, record, token, wait};
+use super::bench::{
+    Bench, at, backup_code, factor, new_session, new_user, next_step, noon, record, token, wait,
+};
 use super::model::{Call, Model};
 
 /// A witness as somebody may hold it who had looked at the store: mostly
@@ -18,8 +21,9 @@ pub struct Belief {
     user: Index,
     other_record: bool,
     other_generation: bool,
-    step: Option<u64>,
-    /// Whether the step fits the user's second factor, whatever `step` says.
+    code: Option<CodeUse>,
+    /// Whether it is the next step of the user's second factor, whatever
+    /// `code` says.
     right_step: bool,
 }
 
@@ -34,7 +38,14 @@ pub enum Kind {
     CreateFirstUser,
     SetPassword,
     Rehash,
-    UseCode,
+    Accept,
+    NoteFailure,
+    NoteFailureOfNobody,
+    ForgetFailures,
+    Amend,
+    EndSession,
+    EndSessions,
+    SessionsOf,
     SwitchOn,
     SwitchOff,
     DeleteUser,
@@ -62,15 +73,18 @@ fn belief() -> impl Strategy<Value = Belief> {
         any::<Index>(),
         prop::bool::weighted(0.1),
         prop::bool::weighted(0.1),
-        prop::option::of(0..20_u64),
+        prop::option::of(prop_oneof![
+            (0..20_u64).prop_map(CodeUse::Step),
+            (8..12_u8).prop_map(|number| CodeUse::Backup(backup_code(number))),
+        ]),
         prop::bool::weighted(0.8),
     )
         .prop_map(
-            |(user, other_record, other_generation, step, right_step)| Belief {
+            |(user, other_record, other_generation, code, right_step)| Belief {
                 user,
                 other_record,
                 other_generation,
-                step,
+                code,
                 right_step,
             },
         )
@@ -110,7 +124,14 @@ pub fn any_kind() -> impl Strategy<Value = Kind> {
         3 => Just(Kind::CreateFirstUser),
         2 => Just(Kind::SetPassword),
         1 => Just(Kind::Rehash),
-        2 => Just(Kind::UseCode),
+        2 => Just(Kind::Accept),
+        2 => Just(Kind::NoteFailure),
+        1 => Just(Kind::NoteFailureOfNobody),
+        1 => Just(Kind::ForgetFailures),
+        1 => Just(Kind::Amend),
+        1 => Just(Kind::EndSession),
+        1 => Just(Kind::EndSessions),
+        2 => Just(Kind::SessionsOf),
         1 => Just(Kind::SwitchOn),
         1 => Just(Kind::SwitchOff),
         2 => Just(Kind::DeleteUser),
@@ -130,10 +151,9 @@ impl Belief {
                 user_id: 1,
                 record: record("0"),
                 generation: 0,
-                step: self.step,
+                code: self.code,
             };
         };
-        let right_step = user.second_factor.as_ref().map(|f| f.last_step + 1);
         PasswordWitness {
             user_id: user.id,
             record: if self.other_record {
@@ -142,10 +162,10 @@ impl Belief {
                 user.password.clone()
             },
             generation: user.generation + u64::from(self.other_generation),
-            step: if self.right_step {
-                right_step
+            code: if self.right_step {
+                next_step(user)
             } else {
-                self.step
+                self.code
             },
         }
     }
@@ -172,7 +192,31 @@ impl Step {
             Kind::CreateFirstUser => Call::CreateUser(new, Witness::NoUsers),
             Kind::SetPassword => Call::SetPassword(belief, password, self.flag),
             Kind::Rehash => Call::ReplacePasswordRecord(belief.user_id, belief.record, password),
-            Kind::UseCode => Call::UseCode(belief),
+            Kind::Accept => Call::Accept(belief),
+            Kind::NoteFailure => Call::NoteFailure(Attempted::User(belief.user_id), self.moment()),
+            Kind::NoteFailureOfNobody => {
+                let name = Attempted::Nobody(nobody(self.name));
+                Call::NoteFailure(name, self.moment())
+            }
+            Kind::ForgetFailures => Call::ForgetFailures(if self.flag {
+                Attempted::User(belief.user_id)
+            } else {
+                Attempted::Nobody(nobody(self.name))
+            }),
+            Kind::Amend => Call::Amend(
+                name,
+                match self.moment {
+                    0.. => Amendment::DropSecondFactor,
+                    -1 => Amendment::EndSessions,
+                    _ => Amendment::ResetPassword(password),
+                },
+            ),
+            Kind::EndSession => Call::EndSessions(belief, Some(session)),
+            Kind::EndSessions => Call::EndSessions(belief, None),
+            Kind::SessionsOf => {
+                let user = model.users.get(&belief.user_id).cloned();
+                user.map_or(Call::Users, Call::SessionsOf)
+            }
             Kind::SwitchOn => {
                 let last_step = u64::from(self.moment.unsigned_abs());
                 Call::SetSecondFactor(belief, Some(factor(last_step)))
@@ -197,10 +241,17 @@ impl Step {
     }
 }
 
+/// A name that nobody has.
+const fn nobody(number: u8) -> NameHash {
+    NameHash([number; 16])
+}
+
 /// Whether all that can be seen of a store is as in the model.
 pub fn agrees<E: Engine>(bench: &Bench<E>, model: &Model, sessions: u64) -> bool {
     let mut looks = vec![Call::HasUsers, Call::Users];
     looks.extend((0..4).map(|name| Call::UserByName(format!("user-{name}"))));
+    looks.extend((0..4).map(|name| Call::Failures(nobody(name))));
+    looks.extend(model.users.values().cloned().map(Call::SessionsOf));
     looks.extend((0..=sessions).map(|number| Call::Session(token(number))));
     let model = &mut model.clone();
     looks

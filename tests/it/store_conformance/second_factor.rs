@@ -1,10 +1,12 @@
 //! The second factor and the steps of its one-time codes.
 
-use platypush_userd::model::{SecondFactor, TotpSecret};
-use platypush_userd::store::{PasswordWitness, StoreError, Witness};
+use platypush_userd::model::{CodeUse, Sealed, SecondFactor};
+use platypush_userd::store::{
+    Amendment, PasswordWitness, Resealed, SealedItem, StoreError, Witness,
+};
 
 use super::Engine;
-use super::bench::{Bench, assert_fails, new_user, proof, wait};
+use super::bench::{Bench, assert_fails, backup_code, new_user, proof, wait};
 
 pub fn is_switched_on_and_off<E: Engine>() {
     let mut bench = Bench::<E>::fresh();
@@ -13,6 +15,8 @@ pub fn is_switched_on_and_off<E: Engine>() {
     let alice = bench.user_with_factor("alice 2", 0);
     let mut without = alice.clone();
     without.second_factor = None;
+    // The one that proves who switches it off.
+    without.spent_step = 1;
     assert_eq!(without.password, alice.password);
     bench.reopen();
     assert_eq!(bench.read("alice 2"), alice);
@@ -42,23 +46,25 @@ pub fn any_secret_is_kept<E: Engine>() {
         let name = format!("step {last_step}");
         let mut user = bench.user(&name);
         user.second_factor = Some(SecondFactor {
-            secret: TotpSecret::new(secret),
+            secret: Sealed(secret),
             last_step,
+            backup_codes: Vec::new(),
         });
         let on = user.second_factor.clone();
         let plain = PasswordWitness {
-            step: None,
+            code: None,
             ..proof(&bench.read(&name))
         };
         wait(bench.store().set_second_factor(plain, on, None)).unwrap();
         // Who makes the next user must not need a code.
         if made.is_empty() {
             let off = PasswordWitness {
-                step: Some(1),
+                code: Some(CodeUse::Step(1)),
                 ..proof(&user)
             };
             wait(bench.store().set_second_factor(off, None, None)).unwrap();
             user.second_factor = None;
+            user.spent_step = 1;
         }
         made.push(user);
     }
@@ -66,19 +72,73 @@ pub fn any_secret_is_kept<E: Engine>() {
     assert_eq!(bench.state().users, made);
 }
 
+/// Regression: a refresh wrote back the whole second factor as it had been
+/// read, with a step that a login had used meanwhile, and a secret that a
+/// rotation had sealed anew.
+pub fn new_backup_codes_change_nothing_else<E: Engine>() {
+    let mut bench = Bench::<E>::fresh();
+    let alice = bench.user_with_factor("alice", 10);
+    let by = |code| PasswordWitness {
+        code: Some(code),
+        ..proof(&alice)
+    };
+    let backup = alice.second_factor.as_ref().unwrap().backup_codes[0];
+    wait(bench.store().accept(by(CodeUse::Step(12)), None)).unwrap();
+    let resealed = Resealed {
+        item: SealedItem::SecondFactor(alice.id),
+        from: alice.second_factor.as_ref().unwrap().secret.0.clone(),
+        to: b"sealed anew".to_vec(),
+    };
+    wait(bench.store().reseal(vec![resealed])).unwrap();
+    let codes = vec![backup_code(77)];
+    let witness = by(CodeUse::Backup(backup));
+    let replaced = bench
+        .store()
+        .replace_backup_codes(witness.clone(), codes.clone(), None);
+    wait(replaced).unwrap();
+    bench.reopen();
+    let expected = SecondFactor {
+        secret: Sealed(b"sealed anew".to_vec()),
+        last_step: 12,
+        backup_codes: codes,
+    };
+    assert_eq!(bench.read("alice").second_factor, Some(expected));
+    let again = bench.store().replace_backup_codes(witness, vec![], None);
+    bench.refuses(&StoreError::Changed, again);
+}
+
+/// Regression: with the same secret again, used codes were good again.
+pub fn a_used_step_stays_used_when_the_factor_comes_back<E: Engine>() {
+    let mut bench = Bench::<E>::fresh();
+    let alice = bench.user_with_factor("alice", 10);
+    let factor = alice.second_factor.clone();
+    let off = PasswordWitness {
+        code: Some(CodeUse::Step(12)),
+        ..proof(&alice)
+    };
+    wait(bench.store().set_second_factor(off, None, None)).unwrap();
+    bench.reopen();
+    let on = proof(&bench.read("alice"));
+    wait(bench.store().set_second_factor(on, factor.clone(), None)).unwrap();
+    let last_step = |bench: &Bench<E>| bench.read("alice").second_factor.unwrap().last_step;
+    assert_eq!(last_step(&bench), 12);
+    let drop_it = Amendment::DropSecondFactor;
+    wait(bench.store().amend_user("alice", drop_it)).unwrap();
+    let on = proof(&bench.read("alice"));
+    wait(bench.store().set_second_factor(on, factor, None)).unwrap();
+    assert_eq!(last_step(&bench), 12);
+}
+
 pub fn steps_only_go_forward<E: Engine>() {
     let mut bench = Bench::<E>::fresh();
     let alice = bench.user_with_factor("alice", 10);
     let with = |step| PasswordWitness {
-        step: Some(step),
+        code: Some(CodeUse::Step(step)),
         ..proof(&alice)
     };
-    let take = |bench: &Bench<E>, step| wait(bench.store().use_code(with(step), None));
+    let take = |bench: &Bench<E>, step| wait(bench.store().accept(with(step), None));
     let refused = |bench: &Bench<E>, step| {
-        bench.refuses(
-            &StoreError::Changed,
-            bench.store().use_code(with(step), None),
-        );
+        bench.refuses(&StoreError::Changed, bench.store().accept(with(step), None));
     };
     for step in [0, 9, 10] {
         refused(&bench, step);
@@ -95,10 +155,41 @@ pub fn steps_only_go_forward<E: Engine>() {
     refused(&bench, u64::MAX);
     // Without a step it is no proof at all while the factor is on.
     let without = PasswordWitness {
-        step: None,
+        code: None,
         ..proof(&alice)
     };
-    bench.refuses(&StoreError::Changed, bench.store().use_code(without, None));
+    bench.refuses(&StoreError::Changed, bench.store().accept(without, None));
+}
+
+pub fn a_backup_code_is_good_once<E: Engine>() {
+    let mut bench = Bench::<E>::fresh();
+    bench.user("first");
+    let alice = bench.user_with_factor("alice", 10);
+    let with = |code| PasswordWitness {
+        code: Some(CodeUse::Backup(backup_code(code))),
+        ..proof(&alice)
+    };
+    let refused = |bench: &Bench<E>, code| {
+        bench.refuses(&StoreError::Changed, bench.store().accept(with(code), None));
+    };
+    refused(&bench, 10);
+    let mut expected = alice.clone();
+    // In an order of the user's own.
+    for code in [3, 0, 9, 1, 2, 4, 5, 6, 7, 8] {
+        wait(bench.store().accept(with(code), None)).unwrap();
+        let factor = expected.second_factor.as_mut().unwrap();
+        factor
+            .backup_codes
+            .retain(|left| *left != backup_code(code));
+        assert_eq!(bench.read("alice"), expected);
+        refused(&bench, code);
+        if code % 4 == 0 {
+            bench.reopen();
+            refused(&bench, code);
+        }
+    }
+    // The authenticator's codes are as good as they were.
+    wait(bench.store().accept(proof(&alice), None)).unwrap();
 }
 
 pub fn an_operation_that_fails_spends_no_code<E: Engine>() {

@@ -5,12 +5,17 @@ use platypush_userd::clock::Timestamp;
 use platypush_userd::model::Session;
 
 use super::Engine;
-use super::bench::{Bench, at, new_session, noon, proof, token, wait};
+use super::bench::{Bench, at, new_session, noon, proof, rules, token, wait};
 
 const SECOND: i64 = 1_000_000;
 
 fn delete<E: Engine>(bench: &Bench<E>, number: u64) -> bool {
-    wait(bench.store().delete_session(&token(number), noon(), None)).unwrap()
+    wait(
+        bench
+            .store()
+            .delete_session(&token(number), rules(noon()), None),
+    )
+    .unwrap()
 }
 
 pub fn a_session_is_kept_as_it_was_made<E: Engine>() {
@@ -24,6 +29,7 @@ pub fn a_session_is_kept_as_it_was_made<E: Engine>() {
         generation: alice.generation,
         created_at: noon(),
         expires_at: Some(at(1_795_521_660_000_001)),
+        used_at: noon(),
     };
     let made = wait(bench.store().create_session(new, proof(&alice), None)).unwrap();
     assert_eq!(made, (expected, alice));
@@ -65,7 +71,7 @@ pub fn expiry_is_for_the_caller_to_judge<E: Engine>() {
     let alice = bench.user("alice");
     bench.session(1, &alice, Some(Timestamp::MIN_UTC));
     let (session, user) = wait(bench.store().session(&token(1))).unwrap().unwrap();
-    assert!(session.belongs_to(&user) && !session.is_valid(&user, noon()));
+    assert!(session.belongs_to(&user) && !session.is_valid(&user, &rules(noon())));
 }
 
 pub fn deleting_answers_true_once<E: Engine>() {

@@ -5,7 +5,7 @@ use platypush_userd::model::TokenHash;
 use platypush_userd::store::SweepStep;
 
 use super::Engine;
-use super::bench::{Bench, at, at_once, new_session, noon, proof, token, wait};
+use super::bench::{Bench, at, at_once, new_session, noon, proof, rules, token, wait};
 
 const SESSIONS: u64 = 1_000;
 
@@ -14,7 +14,7 @@ fn sweep<E: Engine>(bench: &Bench<E>, limit: usize, now: Timestamp) -> Vec<usize
     let mut removed = Vec::new();
     let mut after: Option<TokenHash> = None;
     loop {
-        let step = wait(bench.store().sweep_sessions(after, limit, now)).unwrap();
+        let step = wait(bench.store().sweep_sessions(after, limit, rules(now))).unwrap();
         assert!(step.removed <= limit);
         removed.push(step.removed);
         match step.next {
@@ -90,7 +90,7 @@ pub fn an_empty_store_is_swept_in_one_step<E: Engine>() {
         next: None,
     };
     for after in [token(1), TokenHash([0xff; 32])] {
-        let step = bench.store().sweep_sessions(Some(after), 1, noon());
+        let step = bench.store().sweep_sessions(Some(after), 1, rules(noon()));
         assert_eq!(wait(step).unwrap(), nothing);
     }
     assert!(bench.is_there(1));

@@ -1,6 +1,6 @@
 //! Users: ids, names, what is kept of them.
 
-use platypush_userd::model::User;
+use platypush_userd::model::{Failures, User};
 use platypush_userd::store::{StoreError, Witness};
 
 use super::Engine;
@@ -49,6 +49,8 @@ pub fn a_user_is_kept_as_it_was_made<E: Engine>() {
             password: new.password.clone(),
             generation: 0,
             second_factor: None,
+            spent_step: 0,
+            failures: Failures::default(),
         };
         let witness = match made.first() {
             Some(user) => Witness::Password(proof(user)),

@@ -1,10 +1,10 @@
 //! What was read to decide is compared again by whoever writes.
 
-use platypush_userd::model::User;
+use platypush_userd::model::{CodeUse, User};
 use platypush_userd::store::{PasswordWitness, StoreError, Witness};
 
 use super::Engine;
-use super::bench::{Bench, factor, new_user, proof, record, token, wait};
+use super::bench::{Bench, factor, new_user, noon, proof, record, rules, token, wait};
 use super::operations::Operation;
 
 /// What can come between reading a user and acting on it.
@@ -64,10 +64,11 @@ impl Meanwhile {
                 wait(store.set_second_factor(now, Some(factor(0)), None)).unwrap();
             }
             Self::FactorSwitchedOff => wait(store.set_second_factor(now, None, None)).unwrap(),
-            Self::StepTaken => wait(store.use_code(now, None)).unwrap(),
+            Self::StepTaken => wait(store.accept(now, None)).unwrap(),
             Self::LaterStepTaken => {
-                let step = now.step.map(|step| step + 1);
-                wait(store.use_code(PasswordWitness { step, ..now }, None)).unwrap();
+                let last_step = user.second_factor.as_ref().unwrap().last_step;
+                let code = Some(CodeUse::Step(last_step + 2));
+                wait(store.accept(PasswordWitness { code, ..now }, None)).unwrap();
             }
         }
     }
@@ -83,9 +84,14 @@ pub fn a_good_password_serves_for_every_operation<E: Engine>() {
         let before = bench.state();
         wait(operation.run(bench.store(), &name, proof(&user), number)).unwrap();
         let changed = bench.state() != before;
-        // Neither a code that is not asked for nor a factor that is not on
-        // leaves anything to change.
-        let idle = [Operation::UseCode, Operation::SwitchFactorOff].contains(&operation);
+        // Neither a code that is not asked for nor a factor or a session that
+        // is not there leaves anything to change.
+        let idle = [
+            Operation::Accept,
+            Operation::SwitchFactorOff,
+            Operation::EndSession,
+        ]
+        .contains(&operation);
         assert_eq!(changed, !idle, "{operation:?}");
     }
 }
@@ -162,14 +168,7 @@ pub fn a_dead_session_does_not<E: Engine>() {
     bench.session(1, &logged_out, None);
     bench.session(2, &deleted, None);
     bench.session(3, &revoked, None);
-    assert!(
-        wait(
-            bench
-                .store()
-                .delete_session(&token(1), super::bench::noon(), None)
-        )
-        .unwrap()
-    );
+    assert!(wait(bench.store().delete_session(&token(1), rules(noon()), None)).unwrap());
     bench.delete("deleted");
     let same = revoked.password.clone();
     wait(

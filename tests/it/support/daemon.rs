@@ -33,8 +33,9 @@ impl Daemon {
         env!("CARGO_BIN_EXE_platypush-userd")
     }
 
-    /// A daemon on `redis` with cheap password hashes and these configuration
-    /// keys, as environment variables without their prefix.
+    /// A daemon on `redis` with cheap password hashes, without a throttle, and
+    /// with these configuration keys, as environment variables without their
+    /// prefix.
     pub fn start(redis: &RedisServer, settings: &[(&str, &str)]) -> Self {
         Self::start_in(Arc::new(tempfile::tempdir().unwrap()), redis, settings)
     }
@@ -61,6 +62,9 @@ impl Daemon {
             ("DEVICE_ID".to_owned(), "test-node".to_owned()),
             ("PASSWORD__MEMORY_KIB".to_owned(), "8".to_owned()),
             ("PASSWORD__ITERATIONS".to_owned(), "1".to_owned()),
+            // A test may guess as often as it likes: `("THROTTLE__FAILURES",
+            // "5")` among its settings switches it on.
+            ("THROTTLE__FAILURES".to_owned(), "0".to_owned()),
             ("LOG__LEVEL".to_owned(), "debug".to_owned()),
         ];
         all.extend(settings.iter().map(|(k, v)| ((*k).into(), (*v).into())));

@@ -9,6 +9,7 @@ pub mod line;
 mod load;
 mod notify_socket;
 mod redis_server;
+mod second_factor;
 mod store;
 pub mod strace;
 
@@ -17,6 +18,7 @@ pub use daemon::Daemon;
 pub use load::Load;
 pub use notify_socket::NotifySocket;
 pub use redis_server::RedisServer;
+pub use second_factor::{Codes, credentials, credentials_with, enrol};
 pub use store::{open_store, wait_until_closed};
 
 /// A Redis, a daemon on it and a client of both, with cheap password hashes.
@@ -27,7 +29,7 @@ pub struct Setup {
 }
 
 impl Setup {
-    /// With the defaults, cheap hashes excepted.
+    /// With the defaults, but cheap hashes and no throttle.
     pub fn new() -> Self {
         Self::with(&[])
     }

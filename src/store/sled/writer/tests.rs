@@ -145,6 +145,15 @@ fn a_full_disk_is_an_answer_and_the_writer_goes_on() {
     let error = answer.try_recv().unwrap().unwrap_err();
     assert!(matches!(error, StoreError::DiskFull { .. }), "{error}");
     assert_eq!(disk.tree.user_count().unwrap(), 0);
+    // Also for what would write nothing: it asks whether there is room.
+    let (reply, mut nothing) = oneshot::channel();
+    let nothing_to_do = Box::new(Operation {
+        run: Some(|_: &mut Group<'_>| -> Result<()> { Ok(()) }),
+        result: None,
+        reply,
+    });
+    commit_group(&mut disk, vec![nothing_to_do], &[], &progress).unwrap();
+    assert!(nothing.try_recv().unwrap().is_err());
 
     disk.reserved_mib = room;
     let (job, mut answer) = job();

@@ -5,9 +5,14 @@ mod authenticate_user;
 mod create_session;
 mod create_user;
 mod delete_session;
+mod delete_sessions;
 mod delete_user;
+mod disable_otp;
+mod enable_otp;
+mod get_sessions;
 mod get_user_by_session;
 mod get_users;
+mod refresh_backup_codes;
 mod update_password;
 
 use super::case::{Case, run_all};
@@ -39,4 +44,9 @@ cases_of! {
     delete_session
     get_users
     get_user_by_session
+    enable_otp
+    disable_otp
+    refresh_backup_codes
+    get_sessions
+    delete_sessions
 }

@@ -1,0 +1,75 @@
+//! `user.delete_sessions`
+
+use async_trait::async_trait;
+
+use super::signature::{CODE, PASSWORD, USERNAME};
+use super::{
+    Action, Arguments, Call, Cost, Kind, Output, Parameter, Signature, World, proof, until_settled,
+};
+use crate::error::Error;
+use crate::model::TokenHash;
+
+/// Hash of nothing that was ever handed out.
+const NO_TOKEN: TokenHash = TokenHash([0; 32]);
+
+/// Ends one or all sessions of a user.
+pub(super) struct DeleteSessions;
+
+static SIGNATURE: Signature = Signature {
+    name: "delete_sessions",
+    parameters: &[
+        USERNAME,
+        PASSWORD,
+        CODE,
+        Parameter::optional(
+            "session_id",
+            Kind::Text,
+            "Which session, by its id in get_sessions; without it all of them.",
+        ),
+    ],
+    keywords_of: None,
+    doc: "End one or all of one's own sessions. (Not in Platypush's own plugin.)",
+    returns: "`true`, or `false` when there is no such session",
+};
+
+#[async_trait]
+impl Action for DeleteSessions {
+    fn signature(&self) -> &'static Signature {
+        &SIGNATURE
+    }
+
+    fn cost(&self, _: &Arguments) -> Cost {
+        Cost::Hash
+    }
+
+    async fn run(
+        &self,
+        world: &World,
+        call: &Call,
+        mut arguments: Arguments,
+    ) -> Result<Output, Error> {
+        let username = arguments.username(&world.limits)?;
+        let password = arguments.password("password", &world.limits)?;
+        let code = arguments.optional_secret("code")?;
+        let session_id = arguments.optional_text("session_id")?;
+        let ended = until_settled(|| async {
+            let verified = proof::prove(world, call, &username, &password, code.as_ref()).await?;
+            let which = match &session_id {
+                None => None,
+                Some(id) => {
+                    let sessions = world.store.sessions_of(&verified.user).await?;
+                    let found = sessions.iter().find(|session| session.id() == *id);
+                    // One that is not there has the hash of no token.
+                    Some(found.map_or(NO_TOKEN, |session| session.token))
+                }
+            };
+            let outcome = call.outcome(|ended| Output::Flag(*ended))?;
+            Ok(world
+                .store
+                .end_sessions(verified.witness, which, outcome)
+                .await?)
+        })
+        .await?;
+        Ok(Output::Flag(ended))
+    }
+}

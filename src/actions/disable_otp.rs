@@ -1,0 +1,53 @@
+//! `user.disable_otp`
+
+use async_trait::async_trait;
+
+use super::signature::{CODE, PASSWORD, USERNAME};
+use super::{Action, Arguments, Call, Cost, Output, Signature, World, proof, until_settled};
+use crate::error::Error;
+
+/// Switches a user's second factor off.
+pub(super) struct DisableOtp;
+
+static SIGNATURE: Signature = Signature {
+    name: "disable_otp",
+    parameters: &[USERNAME, PASSWORD, CODE],
+    keywords_of: None,
+    doc: "Switch the second factor of a user off. (Not in Platypush's own plugin.)",
+    returns: "`true`",
+};
+
+#[async_trait]
+impl Action for DisableOtp {
+    fn signature(&self) -> &'static Signature {
+        &SIGNATURE
+    }
+
+    fn cost(&self, _: &Arguments) -> Cost {
+        Cost::Hash
+    }
+
+    async fn run(
+        &self,
+        world: &World,
+        call: &Call,
+        mut arguments: Arguments,
+    ) -> Result<Output, Error> {
+        let username = arguments.username(&world.limits)?;
+        let password = arguments.password("password", &world.limits)?;
+        let code = arguments.optional_secret("code")?;
+        until_settled(|| async {
+            let verified = proof::prove(world, call, &username, &password, code.as_ref()).await?;
+            if verified.user.second_factor.is_none() {
+                return Err(Error::OtpNotEnabled(username.clone()));
+            }
+            let outcome = call.outcome(|()| Output::Flag(true))?;
+            world
+                .store
+                .set_second_factor(verified.witness, None, outcome)
+                .await?;
+            Ok(Output::Flag(true))
+        })
+        .await
+    }
+}

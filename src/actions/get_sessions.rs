@@ -1,0 +1,52 @@
+//! `user.get_sessions`
+
+use async_trait::async_trait;
+
+use super::signature::SESSION_TOKEN;
+use super::{Action, Arguments, Call, Cost, Output, Signature, World};
+use crate::error::Error;
+
+/// Lists the sessions of the session's user.
+pub(super) struct GetSessions;
+
+static SIGNATURE: Signature = Signature {
+    name: "get_sessions",
+    parameters: &[SESSION_TOKEN],
+    keywords_of: None,
+    doc: "List the valid sessions of the user of a session. (Not in Platypush's own plugin.)",
+    returns: "a list, oldest first: `[{\"session_id\", \"created_at\", \"expires_at\", \"current\"}, …]`",
+};
+
+#[async_trait]
+impl Action for GetSessions {
+    fn signature(&self) -> &'static Signature {
+        &SIGNATURE
+    }
+
+    fn cost(&self, _: &Arguments) -> Cost {
+        Cost::Light
+    }
+
+    fn is_audited(&self) -> bool {
+        false
+    }
+
+    async fn run(
+        &self,
+        world: &World,
+        _: &Call,
+        mut arguments: Arguments,
+    ) -> Result<Output, Error> {
+        let token = arguments.secret("session_token")?;
+        let (current, user) = world
+            .credentials
+            .session(&token)
+            .await?
+            .ok_or(Error::InvalidSession)?;
+        let rules = world.credentials.session_rules();
+        let mut sessions = world.store.sessions_of(&user).await?;
+        sessions.retain(|session| !session.is_expired(&rules));
+        sessions.sort_by_key(|session| (session.created_at, session.token));
+        Ok(Output::sessions(&sessions, &current))
+    }
+}

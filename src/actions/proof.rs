@@ -1,0 +1,101 @@
+//! Who asks: what actions do with the verdict on a password, a code or a
+//! session. A failed attempt is counted together with the answer to it.
+
+use secrecy::SecretString;
+
+use super::{Call, Output, World};
+use crate::audit::Who;
+use crate::credentials::{Executor, Failure, Verdict, Verified};
+use crate::error::Error;
+use crate::store::Witness;
+
+/// Checks who somebody is, and notes it for the audit trail.
+pub(super) async fn verify(
+    world: &World,
+    call: &Call,
+    username: &str,
+    password: &SecretString,
+    code: Option<&SecretString>,
+) -> Result<Verdict, Error> {
+    let verdict = world.credentials.verify(username, password, code).await?;
+    call.notes.user(match verdict.unknown_name() {
+        Some(hash) => Who::Nobody(hash),
+        None => Who::User(username.to_owned()),
+    });
+    call.notes.refusal(match verdict {
+        Verdict::Verified(_) => None,
+        Verdict::InvalidCredentials(_) => Some("invalid_credentials"),
+        Verdict::InvalidCode(_) => Some("invalid_otp_code"),
+        Verdict::MissingCode => Some("missing_otp_code"),
+        Verdict::Throttled { .. } => Some("throttled"),
+    });
+    Ok(verdict)
+}
+
+/// The user of a name, password and code, for actions that fail with what was
+/// wrong.
+pub(super) async fn prove(
+    world: &World,
+    call: &Call,
+    username: &str,
+    password: &SecretString,
+    code: Option<&SecretString>,
+) -> Result<Verified, Error> {
+    match verify(world, call, username, password, code).await? {
+        Verdict::Verified(verified) => Ok(verified),
+        Verdict::InvalidCredentials(failure) => {
+            count(world, call, failure, || Err(Error::InvalidCredentials)).await?;
+            Err(Error::InvalidCredentials)
+        }
+        Verdict::InvalidCode(failure) => {
+            count(world, call, failure, || Err(Error::InvalidCode)).await?;
+            Err(Error::InvalidCode)
+        }
+        Verdict::MissingCode => Err(Error::MissingCode),
+        Verdict::Throttled { seconds, .. } => Err(Error::Throttled(seconds)),
+    }
+}
+
+/// A witness of an executing user's password or session token, either of which
+/// is enough. A user with a second factor needs the session token.
+pub(super) async fn authorize(
+    world: &World,
+    call: &Call,
+    executor: &Executor,
+) -> Result<Witness, Error> {
+    if let Some(token) = &executor.session_token
+        && let Some((session, user)) = world.credentials.session(token).await?
+    {
+        call.notes.by(Who::User(user.username));
+        return Ok(Witness::Session(session.token));
+    }
+    let (Some(username), Some(password)) = (&executor.username, &executor.password) else {
+        return Err(Error::InvalidExecutor);
+    };
+    let verdict = verify(world, call, username, password, None).await?;
+    call.notes.executing();
+    match verdict {
+        Verdict::Verified(verified) => Ok(Witness::Password(verified.witness)),
+        Verdict::InvalidCredentials(failure) | Verdict::InvalidCode(failure) => {
+            count(world, call, failure, || Err(Error::InvalidExecutor)).await?;
+            Err(Error::InvalidExecutor)
+        }
+        Verdict::MissingCode => Err(Error::InvalidExecutor),
+        Verdict::Throttled { seconds, .. } => Err(Error::Throttled(seconds)),
+    }
+}
+
+/// Counts a failed attempt, where that is done, and leaves `answer` as its
+/// outcome.
+pub(super) async fn count(
+    world: &World,
+    call: &Call,
+    failure: Failure,
+    answer: impl FnOnce() -> Result<Output, Error> + Send + 'static,
+) -> Result<(), Error> {
+    if !world.credentials.counts_failures() {
+        return Ok(());
+    }
+    let outcome = call.outcome_of(move |()| answer())?;
+    world.credentials.count(failure, outcome).await
+}

@@ -1,0 +1,267 @@
+//! What the operator can do, who proves nothing: whoever may enter the working
+//! directory has the database anyway. Never over Redis, but over the control
+//! socket, or on the store itself while no daemon runs.
+
+use std::sync::Arc;
+
+use secrecy::{ExposeSecret as _, SecretString};
+use serde::{Deserialize, Serialize};
+
+use crate::actions::{World, check_new_password};
+use crate::audit::{self, Who};
+use crate::error::Error;
+use crate::keyring::Keyring;
+use crate::model::{Attempted, User, UserId};
+use crate::rotation::{self, RotationError};
+use crate::store::{Amendment, StoreError};
+
+/// A command of the operator, as it goes over the control socket.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+pub enum AdminCommand {
+    /// List all users.
+    Users,
+    /// Forget the failed attempts under a name, whether or not it is a user's.
+    Unlock {
+        /// The name.
+        name: String,
+    },
+    /// Switch a user's second factor off.
+    DisableOtp {
+        /// Whose.
+        name: String,
+    },
+    /// Give a user another password; all its sessions end.
+    ResetPassword {
+        /// Whose.
+        name: String,
+        /// The new one.
+        #[serde(with = "exposed")]
+        password: SecretString,
+    },
+    /// End all sessions of a user.
+    DeleteSessions {
+        /// Whose.
+        name: String,
+    },
+    /// Seal everything with a new key and drop the old one.
+    RotateKey,
+}
+
+/// What came of a command.
+#[derive(Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum AdminReply {
+    /// All users by id.
+    Users(Vec<UserState>),
+    /// The failures are forgotten.
+    Unlocked {
+        /// Whether there is a user of that name.
+        exists: bool,
+    },
+    /// It is done.
+    Done,
+    /// A new key seals.
+    KeyRotated {
+        /// Its number.
+        key: u8,
+        /// How many things were sealed anew.
+        resealed: u64,
+    },
+}
+
+/// What an operator sees of a user.
+#[derive(Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct UserState {
+    /// Number.
+    pub id: UserId,
+    /// Name.
+    pub name: String,
+    /// When it was made, in UTC.
+    pub created: String,
+    /// Whether the second factor is on.
+    pub second_factor: bool,
+    /// Failed attempts since the last success.
+    pub failures: u32,
+    /// For how many seconds no attempt is tried.
+    pub locked_for: Option<u64>,
+}
+
+/// Why a command was not carried out.
+#[derive(Debug, thiserror::Error)]
+pub enum AdminError {
+    /// About a user.
+    #[error(transparent)]
+    User(#[from] Error),
+    /// About the keys.
+    #[error(transparent)]
+    Rotation(#[from] RotationError),
+}
+
+impl From<StoreError> for AdminError {
+    fn from(error: StoreError) -> Self {
+        Self::User(error.into())
+    }
+}
+
+impl AdminError {
+    const fn name(&self) -> &'static str {
+        match self {
+            Self::User(error) => error.name(),
+            Self::Rotation(_) => "not_rotated",
+        }
+    }
+}
+
+impl AdminCommand {
+    const fn name(&self) -> &'static str {
+        match self {
+            Self::Users => "admin users",
+            Self::Unlock { .. } => "admin unlock",
+            Self::DisableOtp { .. } => "admin disable-otp",
+            Self::ResetPassword { .. } => "admin reset-password",
+            Self::DeleteSessions { .. } => "admin delete-sessions",
+            Self::RotateKey => "admin rotate-key",
+        }
+    }
+
+    fn username(&self) -> Option<&str> {
+        match self {
+            Self::Unlock { name }
+            | Self::DisableOtp { name }
+            | Self::ResetPassword { name, .. }
+            | Self::DeleteSessions { name } => Some(name),
+            Self::Users | Self::RotateKey => None,
+        }
+    }
+}
+
+/// Carries the commands out.
+pub struct Operator {
+    world: Arc<World>,
+    keyring: Arc<Keyring>,
+}
+
+impl Operator {
+    /// Works on the same things as the actions do.
+    #[must_use]
+    pub const fn new(world: Arc<World>, keyring: Arc<Keyring>) -> Self {
+        Self { world, keyring }
+    }
+
+    /// Carries a command out and puts it into the audit trail; `by` says who
+    /// asked for it.
+    ///
+    /// # Errors
+    /// When it could not be done; nothing was changed then, unless the store
+    /// has stopped.
+    pub async fn run(&self, command: &AdminCommand, by: &str) -> Result<AdminReply, AdminError> {
+        let action = command.name();
+        let about = match command.username() {
+            Some(name) => Some(self.who(name).await?),
+            None => None,
+        };
+        let result = self.carry_out(command).await;
+        let outcome = result.as_ref().map_or_else(AdminError::name, |_| "success");
+        audit::admin(action, about.as_ref(), by, outcome);
+        result
+    }
+
+    async fn who(&self, name: &str) -> Result<Who, AdminError> {
+        Ok(match self.world.store.user_by_name(name).await? {
+            Some(user) => Who::User(user.username),
+            None => Who::Nobody(self.world.credentials.name_hash(name)),
+        })
+    }
+
+    async fn carry_out(&self, command: &AdminCommand) -> Result<AdminReply, AdminError> {
+        match command {
+            AdminCommand::Users => self.users().await,
+            AdminCommand::Unlock { name } => self.unlock(name).await,
+            AdminCommand::DisableOtp { name } => self.disable_otp(name).await,
+            AdminCommand::ResetPassword { name, password } => {
+                self.reset_password(name, password).await
+            }
+            AdminCommand::DeleteSessions { name } => self.amend(name, Amendment::EndSessions).await,
+            AdminCommand::RotateKey => self.rotate_key().await,
+        }
+    }
+
+    async fn users(&self) -> Result<AdminReply, AdminError> {
+        let users = self.world.store.users().await?;
+        let state = |user: User| UserState {
+            id: user.id,
+            created: user.created_at.format("%Y-%m-%d %H:%M:%S").to_string(),
+            second_factor: user.second_factor.is_some(),
+            failures: user.failures.count,
+            locked_for: self.world.credentials.wait_of(user.failures),
+            name: user.username,
+        };
+        Ok(AdminReply::Users(users.into_iter().map(state).collect()))
+    }
+
+    async fn unlock(&self, name: &str) -> Result<AdminReply, AdminError> {
+        let user = self.world.store.user_by_name(name).await?;
+        let attempted = user.as_ref().map_or_else(
+            || Attempted::Nobody(self.world.credentials.name_hash(name)),
+            |user| Attempted::User(user.id),
+        );
+        self.world.store.forget_failures(attempted).await?;
+        Ok(AdminReply::Unlocked {
+            exists: user.is_some(),
+        })
+    }
+
+    async fn disable_otp(&self, name: &str) -> Result<AdminReply, AdminError> {
+        let user = self.world.store.user_by_name(name).await?;
+        if user.is_some_and(|user| user.second_factor.is_none()) {
+            return Err(Error::OtpNotEnabled(name.to_owned()).into());
+        }
+        self.amend(name, Amendment::DropSecondFactor).await
+    }
+
+    async fn reset_password(
+        &self,
+        name: &str,
+        password: &SecretString,
+    ) -> Result<AdminReply, AdminError> {
+        check_new_password("password", password.expose_secret(), &self.world.limits)?;
+        let record = self.world.credentials.hash(password).await?;
+        self.amend(name, Amendment::ResetPassword(record)).await
+    }
+
+    async fn amend(&self, name: &str, amendment: Amendment) -> Result<AdminReply, AdminError> {
+        match self.world.store.amend_user(name, amendment).await {
+            Ok(_) => Ok(AdminReply::Done),
+            Err(StoreError::NoSuchUser) => Err(Error::NoSuchUser(name.to_owned()).into()),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    async fn rotate_key(&self) -> Result<AdminReply, AdminError> {
+        let report = rotation::rotate_key(&self.keyring, &*self.world.store).await?;
+        Ok(AdminReply::KeyRotated {
+            key: report.key,
+            resealed: report.resealed,
+        })
+    }
+}
+
+/// A secret in clear: over a socket that only its owner may use.
+mod exposed {
+    use secrecy::{ExposeSecret as _, SecretString};
+    use serde::{Deserialize as _, Deserializer, Serializer};
+
+    pub(super) fn serialize<S: Serializer>(
+        secret: &SecretString,
+        serializer: S,
+    ) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(secret.expose_secret())
+    }
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(
+        deserializer: D,
+    ) -> Result<SecretString, D::Error> {
+        String::deserialize(deserializer).map(SecretString::from)
+    }
+}

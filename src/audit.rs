@@ -1,0 +1,137 @@
+//! The audit trail: every login, failure, change and deletion, and every act
+//! of the operator, as one structured log event (target `audit`, level info).
+//!
+//! It never holds a secret. Names are logged where a user has them; any other
+//! name is logged as a keyed hash, because people type passwords where names
+//! belong. Text from clients stands in its escaped `Debug` form, so that it
+//! cannot forge a line (OWASP ASVS 5.0, 16.4.1).
+
+use std::fmt;
+use std::sync::{Mutex, PoisonError};
+
+use tracing::field::debug;
+use tracing::info;
+
+use crate::actions::{Output, Reason};
+use crate::error::Error;
+use crate::model::NameHash;
+
+/// Whom an entry is about.
+#[derive(Clone)]
+pub enum Who {
+    /// A user, by name.
+    User(String),
+    /// A name that nobody has.
+    Nobody(NameHash),
+}
+
+impl fmt::Debug for Who {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::User(name) => write!(f, "{name:?}"),
+            Self::Nobody(hash) => write!(f, "unknown:{}", hex::encode(hash.0)),
+        }
+    }
+}
+
+/// What becomes known of a request while it runs.
+#[derive(Debug, Default)]
+pub struct Notes(Mutex<Noted>);
+
+#[derive(Debug, Default, Clone)]
+struct Noted {
+    user: Option<Who>,
+    by: Option<Who>,
+    refusal: Option<&'static str>,
+}
+
+impl Notes {
+    /// The user that it is about.
+    pub fn user(&self, who: Who) {
+        self.change(|noted| noted.user = Some(who));
+    }
+
+    /// Who asks, where that is somebody else.
+    pub fn by(&self, who: Who) {
+        self.change(|noted| noted.by = Some(who));
+    }
+
+    /// The one who was noted as the user only asks: the action is about
+    /// somebody else.
+    pub fn executing(&self) {
+        self.change(|noted| noted.by = noted.user.take());
+    }
+
+    /// Why somebody is not let in; `None` where it is.
+    pub fn refusal(&self, why: Option<&'static str>) {
+        self.change(|noted| noted.refusal = why);
+    }
+
+    fn change(&self, change: impl FnOnce(&mut Noted)) {
+        change(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner));
+    }
+
+    fn get(&self) -> Noted {
+        self.0
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone()
+    }
+}
+
+/// A request that is audited.
+pub struct Entry<'a> {
+    /// Its id.
+    pub id: &'a str,
+    /// Who sent it, as it says.
+    pub origin: Option<&'a str>,
+    /// The action, as the request names it.
+    pub action: &'a str,
+}
+
+impl Entry<'_> {
+    /// Logs what became of the request.
+    pub fn log(&self, notes: &Notes, result: &Result<Output, Error>) {
+        let Noted { user, by, refusal } = notes.get();
+        self.write(
+            user.as_ref(),
+            by.as_ref(),
+            refusal.unwrap_or_else(|| outcome(result)),
+        );
+    }
+
+    /// Logs that a request had its effect in an earlier process, which may
+    /// have ended before it could log it.
+    pub fn log_recorded(&self) {
+        self.write(None, None, "answered from its outcome");
+    }
+
+    fn write(&self, user: Option<&Who>, by: Option<&Who>, outcome: &str) {
+        let Self { id, origin, action } = self;
+        let (user, by) = (user.map(debug), by.map(debug));
+        info!(target: "audit", ?id, origin = origin.map(debug), ?action, user, by, outcome);
+    }
+}
+
+/// Logs an act of the operator.
+pub fn admin(action: &str, user: Option<&Who>, by: &str, outcome: &str) {
+    info!(target: "audit", ?action, user = user.map(debug), ?by, outcome);
+}
+
+/// Whether a refused request is audited even where the action is a look-up.
+#[must_use]
+pub const fn is_authentication_failure(error: &Error) -> bool {
+    matches!(
+        error,
+        Error::Unauthorized | Error::InvalidSession | Error::NoUserForSession
+    )
+}
+
+fn outcome(result: &Result<Output, Error>) -> &'static str {
+    match result {
+        Ok(Output::Flag(false)) => "no such session",
+        Ok(Output::Detailed(_, reason)) if *reason != Reason::None => reason.name(),
+        Ok(_) => "success",
+        Err(error) => error.name(),
+    }
+}

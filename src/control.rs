@@ -1,0 +1,225 @@
+//! The operator's way to a running daemon: a socket in the working directory,
+//! for its owner alone. A connection brings one command and takes one answer,
+//! each a line of JSON.
+
+use std::fs::{self, Permissions};
+use std::io::{self, Read as _, Write as _};
+use std::os::unix::fs::PermissionsExt as _;
+use std::os::unix::net;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::{UnixListener, UnixStream};
+use tokio::sync::{Mutex, RwLock};
+use tokio::task::JoinHandle;
+use tracing::{debug, warn};
+use zeroize::Zeroizing;
+
+use crate::admin::{AdminCommand, AdminReply, Operator};
+
+const SOCKET: &str = "control.sock";
+/// Where it is made, to be closed to others before anybody can find it.
+const DRAFT: &str = "control.new";
+/// Longest path that the address of a socket holds (`unix(7)`).
+const LONGEST_PATH: usize = 107;
+/// Longest command in bytes.
+const LONGEST_LINE: usize = 64 * 1024;
+/// How long a client may take to say what it wants, or to take the answer.
+const PATIENCE: Duration = Duration::from_secs(10);
+/// Pause after a connection that could not be accepted: too many open files
+/// do not go away by trying at once.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+
+/// What a command is answered: errors as their text.
+pub type Answer = Result<AdminReply, String>;
+
+/// Why there is no control socket.
+#[derive(Debug, thiserror::Error)]
+pub enum ControlError {
+    /// No address can hold its path.
+    #[error(
+        "the path of the control socket, {path}, is longer than the {LONGEST_PATH} bytes that a socket's may have: give the daemon a workdir with a shorter path", path = path.display()
+    )]
+    PathTooLong {
+        /// The path.
+        path: PathBuf,
+    },
+    /// It cannot be made.
+    #[error("cannot make the control socket {path}: {error}", path = path.display())]
+    Io {
+        /// The path.
+        path: PathBuf,
+        /// Why.
+        error: io::Error,
+    },
+}
+
+/// Where commands are carried out.
+struct Office {
+    operator: Operator,
+    /// Held by each command under way, so that the end can wait for them.
+    busy: RwLock<()>,
+    /// A rotation of keys may take a while, and there is one at a time.
+    rotating: Mutex<()>,
+}
+
+/// The open control socket.
+pub struct Control {
+    path: PathBuf,
+    office: Arc<Office>,
+    accepting: JoinHandle<()>,
+}
+
+impl Control {
+    /// Listens in a working directory whose lock is held: a socket that is
+    /// there already is a dead process'.
+    ///
+    /// # Errors
+    /// When the socket cannot be made.
+    pub fn open(workdir: &Path, operator: Operator) -> Result<Self, ControlError> {
+        let path = workdir.join(SOCKET);
+        if path.as_os_str().len() > LONGEST_PATH {
+            return Err(ControlError::PathTooLong { path });
+        }
+        let listener = listen(&workdir.join(DRAFT), &path).map_err(|error| ControlError::Io {
+            path: path.clone(),
+            error,
+        })?;
+        let office = Arc::new(Office {
+            operator,
+            busy: RwLock::new(()),
+            rotating: Mutex::new(()),
+        });
+        let accepting = tokio::spawn(accept(listener, Arc::clone(&office)));
+        Ok(Self {
+            path,
+            office,
+            accepting,
+        })
+    }
+
+    /// Takes no more connections, and waits for the commands under way.
+    pub async fn close(self) {
+        self.shut();
+        drop(self.office.busy.write().await);
+    }
+
+    fn shut(&self) {
+        self.accepting.abort();
+        match fs::remove_file(&self.path) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => {
+                warn!(%error, "the control socket could not be removed");
+            }
+            _ => {}
+        }
+    }
+}
+
+impl Drop for Control {
+    fn drop(&mut self) {
+        self.shut();
+    }
+}
+
+fn listen(draft: &Path, path: &Path) -> io::Result<UnixListener> {
+    match fs::remove_file(draft) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+        _ => {}
+    }
+    let listener = UnixListener::bind(draft)?;
+    fs::set_permissions(draft, Permissions::from_mode(0o600))?;
+    fs::rename(draft, path)?;
+    Ok(listener)
+}
+
+async fn accept(listener: UnixListener, office: Arc<Office>) {
+    loop {
+        match listener.accept().await {
+            Ok((stream, _)) => {
+                tokio::spawn(serve(stream, Arc::clone(&office)));
+            }
+            Err(error) => {
+                warn!(%error, "the control socket cannot take a connection");
+                tokio::time::sleep(ACCEPT_PAUSE).await;
+            }
+        }
+    }
+}
+
+async fn serve(mut stream: UnixStream, office: Arc<Office>) {
+    if let Err(error) = converse(&mut stream, &office).await {
+        debug!(%error, "a connection to the control socket broke");
+    }
+}
+
+async fn converse(stream: &mut UnixStream, office: &Office) -> io::Result<()> {
+    let by = format!("uid {}", stream.peer_cred()?.uid());
+    let line = tokio::time::timeout(PATIENCE, read_line(stream)).await??;
+    let answer: Answer = match parse(&line) {
+        Some(command) => {
+            let _busy = office.busy.read().await;
+            let _rotating = match command {
+                AdminCommand::RotateKey => Some(office.rotating.lock().await),
+                _ => None,
+            };
+            let result = office.operator.run(&command, &by).await;
+            result.map_err(|error| error.to_string())
+        }
+        None => {
+            // What it sent may hold a password: it is not repeated.
+            warn!(by, "the control socket got what is no command");
+            Err(format!(
+                "A command is one line of JSON of at most {LONGEST_LINE} bytes"
+            ))
+        }
+    };
+    let mut answer = serde_json::to_vec(&answer)?;
+    answer.push(b'\n');
+    tokio::time::timeout(PATIENCE, stream.write_all(&answer)).await??;
+    stream.shutdown().await
+}
+
+async fn read_line(stream: &mut UnixStream) -> io::Result<Zeroizing<Vec<u8>>> {
+    // In one piece from the beginning: a copy of a password would stay behind
+    // wherever it grew.
+    let mut line = Zeroizing::new(Vec::with_capacity(LONGEST_LINE));
+    let mut limited = stream.take(LONGEST_LINE as u64);
+    while !line.ends_with(b"\n") && limited.read_buf(&mut *line).await? > 0 {}
+    Ok(line)
+}
+
+fn parse(line: &[u8]) -> Option<AdminCommand> {
+    serde_json::from_slice(line.strip_suffix(b"\n")?).ok()
+}
+
+/// Has the daemon of a working directory carry out a command; `None` where no
+/// daemon listens.
+///
+/// # Errors
+/// When the daemon is there and does not answer.
+pub fn ask(workdir: &Path, command: &AdminCommand) -> io::Result<Option<Answer>> {
+    let mut stream = match net::UnixStream::connect(workdir.join(SOCKET)) {
+        Ok(stream) => stream,
+        Err(error) if nobody_listens(error.kind()) => return Ok(None),
+        Err(error) => return Err(error),
+    };
+    let mut line = Zeroizing::new(serde_json::to_vec(command)?);
+    line.push(b'\n');
+    stream.write_all(&line)?;
+    let mut answer = Vec::new();
+    stream.read_to_end(&mut answer)?;
+    if answer.is_empty() {
+        return Err(io::ErrorKind::UnexpectedEof.into());
+    }
+    Ok(Some(serde_json::from_slice(&answer)?))
+}
+
+/// With a path that is too long for a socket, no daemon has started either.
+const fn nobody_listens(error: io::ErrorKind) -> bool {
+    matches!(
+        error,
+        io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused | io::ErrorKind::InvalidInput
+    )
+}

@@ -1,0 +1,100 @@
+//! Passwords that are not taken because they are common or known to have
+//! leaked (OWASP ASVS 5.0, 6.2.4 and 6.2.12; NIST SP 800-63B-4, 3.1.1.2).
+
+use std::io::{self, BufRead as _, BufReader};
+use std::path::{Path, PathBuf};
+
+use sha2::{Digest as _, Sha256};
+
+/// The passwords of a file, as the first 64 bits of their SHA-256: a list of
+/// millions takes 8 bytes for each. A stranger's password meets one of ten
+/// million by chance once in 10^12 times.
+#[derive(Debug)]
+pub struct Blocklist(Vec<u64>);
+
+/// Why the list cannot be used.
+#[derive(Debug, thiserror::Error)]
+#[error("cannot read the list of refused passwords {path} (password.blocklist_file): {error}", path = path.display())]
+pub struct BlocklistError {
+    path: PathBuf,
+    error: io::Error,
+}
+
+impl Blocklist {
+    /// Reads a file with one password a line.
+    ///
+    /// # Errors
+    /// When it cannot be read.
+    pub fn read(path: &Path) -> Result<Self, BlocklistError> {
+        let read = || -> io::Result<Vec<u64>> {
+            let mut hashes = Vec::new();
+            // Bytes, not text: such lists are not always UTF-8.
+            for line in BufReader::new(std::fs::File::open(path)?).split(b'\n') {
+                let line = line?;
+                let line = line.strip_suffix(b"\r").unwrap_or(&line);
+                if !line.is_empty() {
+                    hashes.push(hash(&String::from_utf8_lossy(line)));
+                }
+            }
+            hashes.sort_unstable();
+            hashes.dedup();
+            Ok(hashes)
+        };
+        read().map(Self).map_err(|error| BlocklistError {
+            path: path.to_owned(),
+            error,
+        })
+    }
+
+    /// Whether a password is on the list, upper and lower case alike.
+    #[must_use]
+    pub fn contains(&self, password: &str) -> bool {
+        self.0.binary_search(&hash(password)).is_ok()
+    }
+
+    /// How many passwords are on it.
+    #[must_use]
+    pub const fn len(&self) -> usize {
+        self.0.len()
+    }
+
+    /// Whether there is none.
+    #[must_use]
+    pub const fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+}
+
+fn hash(password: &str) -> u64 {
+    let lower = zeroize::Zeroizing::new(password.to_lowercase());
+    let hash: [u8; 32] = Sha256::digest(lower.as_bytes()).into();
+    let mut first = [0; 8];
+    first.copy_from_slice(&hash[..8]);
+    u64::from_be_bytes(first)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn knows_the_lines_of_the_file_in_any_case() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("list");
+        std::fs::write(&file, b"Password1\r\n\nqwerty\n\xff\xfe\nqwerty\n").unwrap();
+        let list = Blocklist::read(&file).unwrap();
+        assert_eq!(list.len(), 3);
+        for common in ["password1", "PASSWORD1", "qwerty"] {
+            assert!(list.contains(common), "{common}");
+        }
+        for other in ["", "password", "qwerty ", "Password1\r"] {
+            assert!(!list.contains(other), "{other}");
+        }
+    }
+
+    #[test]
+    fn says_which_file_is_missing() {
+        let error = Blocklist::read(Path::new("/nowhere/list")).unwrap_err();
+        assert!(error.to_string().contains("/nowhere/list"), "{error}");
+    }
+}

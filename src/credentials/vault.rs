@@ -1,0 +1,86 @@
+//! What is sealed, and what is hashed with a key.
+//!
+//! The keyed hash has a random key of its own, which is kept sealed in the
+//! store: a rotation of the sealing keys seals it anew and never changes it.
+
+use std::sync::Arc;
+
+use zeroize::Zeroizing;
+
+use super::second_factor::{TotpSecret, keyed_hash};
+use crate::error::Error;
+use crate::keyring::Keyring;
+use crate::model::{NameHash, Sealed, UserId};
+
+/// What the key of the keyed hash is sealed as.
+const HASH_KEY: &[u8] = b"hash key";
+
+/// Seals and hashes for the credentials.
+pub struct Vault {
+    keyring: Arc<Keyring>,
+    hash_key: Zeroizing<Vec<u8>>,
+}
+
+impl Vault {
+    /// Draws a key for the keyed hash; gives it sealed, to be kept.
+    ///
+    /// # Errors
+    /// When the operating system gives no randomness.
+    pub fn new_hash_key(keyring: &Keyring) -> std::io::Result<Vec<u8>> {
+        let mut key = Zeroizing::new([0; 32]);
+        getrandom::fill(key.as_mut_slice())
+            .map_err(|error| std::io::Error::other(error.to_string()))?;
+        Ok(keyring.sealer()?.seal(HASH_KEY, key.as_slice()))
+    }
+
+    /// With the sealed key of the keyed hash. `None` where the keyring does
+    /// not open it: it is not the one it was sealed with.
+    #[must_use]
+    pub fn open(keyring: Arc<Keyring>, sealed_hash_key: &[u8]) -> Option<Self> {
+        let hash_key = keyring.open_sealed(HASH_KEY, sealed_hash_key)?;
+        Some(Self { keyring, hash_key })
+    }
+
+    /// What the key of the keyed hashes is sealed as.
+    #[must_use]
+    pub fn hash_key_context() -> Vec<u8> {
+        HASH_KEY.into()
+    }
+
+    /// What the secret of a second factor is sealed as: it opens for its user
+    /// alone.
+    #[must_use]
+    pub fn totp_context(user_id: UserId) -> Vec<u8> {
+        [b"totp secret:", &user_id.to_be_bytes()[..]].concat()
+    }
+
+    pub(super) fn seal_totp(&self, user_id: UserId, secret: &TotpSecret) -> Result<Sealed, Error> {
+        let sealer = self
+            .keyring
+            .sealer()
+            .map_err(|error| Error::Internal(error.to_string()))?;
+        Ok(Sealed(
+            sealer.seal(&Self::totp_context(user_id), secret.expose()),
+        ))
+    }
+
+    pub(super) fn open_totp(&self, user_id: UserId, sealed: &Sealed) -> Result<TotpSecret, Error> {
+        let bytes = self
+            .keyring
+            .open_sealed(&Self::totp_context(user_id), &sealed.0)
+            .ok_or_else(|| Error::Internal("a second factor does not open".into()))?;
+        Ok(TotpSecret::new(bytes.to_vec()))
+    }
+
+    /// What is kept of a name that nobody has.
+    pub(super) fn name_hash(&self, username: &str) -> NameHash {
+        let hash = self.keyed_hash(b"user name", 0, username.as_bytes());
+        let mut short = [0; 16];
+        short.copy_from_slice(&hash[..16]);
+        NameHash(short)
+    }
+
+    pub(super) fn keyed_hash(&self, purpose: &[u8], user_id: UserId, data: &[u8]) -> [u8; 32] {
+        keyed_hash(&self.hash_key, purpose, user_id, data)
+    }
+}

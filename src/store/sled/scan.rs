@@ -1,0 +1,88 @@
+//! Reads that go over many records of the tree.
+
+use std::ops::Bound;
+
+use super::lookup::Lookup as _;
+use super::{engine_error, records};
+use crate::model::{Session, SessionRules, TokenHash, User, UserId};
+use crate::store::{Result, SecretsPage};
+
+pub(super) fn sealed_secrets(
+    tree: &::sled::Tree,
+    from: UserId,
+    limit: usize,
+) -> Result<SecretsPage> {
+    let mut page = SecretsPage {
+        secrets: Vec::new(),
+        next: None,
+    };
+    let range = records::user_key(from)..=records::user_key(UserId::MAX);
+    for (seen, entry) in tree.range(range).enumerate() {
+        let (key, bytes) = entry.map_err(engine_error)?;
+        let id = records::number(&key[records::USERS.len()..])?;
+        if seen == limit {
+            page.next = Some(id);
+            break;
+        }
+        let factor = records::decode_user(id, &bytes)?.second_factor;
+        page.secrets
+            .extend(factor.map(|factor| (id, factor.secret)));
+    }
+    Ok(page)
+}
+
+pub(super) fn all_users(tree: &::sled::Tree) -> Result<Vec<User>> {
+    tree.scan_prefix(records::USERS)
+        .map(|entry| {
+            let (key, bytes) = entry.map_err(engine_error)?;
+            let id = records::number(&key[records::USERS.len()..])?;
+            records::decode_user(id, &bytes)
+        })
+        .collect()
+}
+
+pub(super) fn sessions_of(tree: &::sled::Tree, user: &User) -> Result<Vec<Session>> {
+    let prefix = records::user_sessions(user.id);
+    let mut sessions = Vec::new();
+    for entry in tree.scan_prefix(&prefix) {
+        let (key, _) = entry.map_err(engine_error)?;
+        let token = records::token_of_user_key(&key, &prefix)?;
+        sessions.extend(
+            tree.session_record(&token)?
+                .filter(|session| session.belongs_to(user)),
+        );
+    }
+    Ok(sessions)
+}
+
+/// The dead ones among up to `limit` sessions behind `after`, and where to go
+/// on.
+pub(super) fn dead_sessions(
+    tree: &::sled::Tree,
+    after: Option<TokenHash>,
+    limit: usize,
+    rules: &SessionRules,
+) -> Result<(Vec<TokenHash>, Option<TokenHash>)> {
+    let start = after.map_or(Bound::Included(records::SESSIONS.to_vec()), |token| {
+        Bound::Excluded(records::session_key(&token))
+    });
+    let mut dead = Vec::new();
+    let mut seen = 0;
+    for entry in tree.range((start, Bound::Unbounded)) {
+        let (key, bytes) = entry.map_err(engine_error)?;
+        if !key.starts_with(records::SESSIONS) {
+            break;
+        }
+        let token = records::token_of_key(&key)?;
+        let session = records::decode_session(token, &bytes)?;
+        let user = tree.user(session.user_id)?;
+        if !user.is_some_and(|user| session.is_valid(&user, rules)) {
+            dead.push(token);
+        }
+        seen += 1;
+        if seen == limit {
+            return Ok((dead, Some(token)));
+        }
+    }
+    Ok((dead, None))
+}

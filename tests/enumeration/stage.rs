@@ -1,0 +1,88 @@
+//! A redis-server and a daemon of its own.
+
+use std::io::{BufRead as _, BufReader};
+use std::process::{Child, Command, Stdio};
+
+use rustix::process::{Pid, Signal, kill_process};
+use tempfile::TempDir;
+
+use crate::client::Client;
+use crate::redis_process;
+
+/// Where all of it lives.
+pub struct Stage {
+    folder: TempDir,
+    redis: Child,
+}
+
+/// A run of the daemon. Dropping it stops it.
+pub struct Daemon(Child);
+
+impl Stage {
+    pub fn new() -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let redis = redis_process::start(folder.path(), ["--save", ""]);
+        Self { folder, redis }
+    }
+
+    /// Makes users whose records have other parameters (memory in KiB, passes)
+    /// than today's. The first one makes the others.
+    pub fn make_users(&self, users: &[(&str, (u32, u32))]) {
+        for (username, (memory, passes)) in users {
+            let (_daemon, mut client) = self.start(&[
+                ("PASSWORD__MEMORY_KIB", &memory.to_string()),
+                ("PASSWORD__ITERATIONS", &passes.to_string()),
+            ]);
+            client.create_user(username);
+        }
+    }
+
+    /// Starts the daemon; returns when it is ready.
+    pub fn start(&self, settings: &[(&str, &str)]) -> (Daemon, Client) {
+        let socket = self.folder.path().join("redis.sock");
+        let settings = settings
+            .iter()
+            .map(|(key, value)| (format!("PLATYPUSH_USERD_{key}"), value));
+        let mut child = Command::new(env!("CARGO_BIN_EXE_platypush-userd"))
+            .arg("serve")
+            .current_dir(self.folder.path())
+            .env_clear()
+            .env(
+                "PLATYPUSH_USERD_WORKDIR",
+                self.folder.path().join("workdir"),
+            )
+            .env(
+                "PLATYPUSH_USERD_REDIS__URL",
+                format!("unix://{}", socket.display()),
+            )
+            .envs(settings)
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let mut lines = BufReader::new(child.stderr.take().unwrap()).lines();
+        let ready = lines
+            .by_ref()
+            .map_while(Result::ok)
+            .any(|line| line.contains("ready workdir"));
+        assert!(ready, "the daemon ended before it was ready");
+        // Its pipe must not fill up.
+        std::thread::spawn(move || lines.map_while(Result::ok).for_each(drop));
+        (Daemon(child), Client::connect(&socket))
+    }
+}
+
+impl Drop for Daemon {
+    fn drop(&mut self) {
+        let _ = kill_process(Pid::from_child(&self.0), Signal::TERM);
+        let _ = self.0.wait();
+    }
+}
+
+impl Drop for Stage {
+    fn drop(&mut self) {
+        let _ = self.redis.kill();
+        let _ = self.redis.wait();
+    }
+}

@@ -1,0 +1,239 @@
+//! Secrets that are sealed open for their user alone, and under a new key as
+//! under the old one.
+
+use std::fs;
+use std::process::Command;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+use platypush_userd::clock::SystemClock;
+use platypush_userd::credentials::Verdict;
+use platypush_userd::keyring::Keyring;
+use platypush_userd::rotation::{RotationError, finish_rotation, rotate_key};
+use platypush_userd::store::sled::SledStore;
+use platypush_userd::store::{PasswordWitness, SealedItem, Store};
+use serde_json::json;
+
+use crate::store_conformance::bench::{proof, wait};
+use crate::support::{
+    Client, Codes, Daemon, RedisServer, credentials, enrol, open_store, wait_until_closed,
+};
+
+/// A daemon's store with two users, both with a second factor; stopped.
+fn two_users() -> (RedisServer, Daemon, Client) {
+    let redis = RedisServer::start();
+    let mut daemon = Daemon::start(&redis, &[]);
+    let mut client = redis.client();
+    client.call("create_user", json!(["alice", "pw"])).ok();
+    let bob = json!({
+        "username": "bob", "password": "pw", "executing_user": "alice",
+        "executing_user_password": "pw",
+    });
+    client.call("create_user", bob).ok();
+    assert!(daemon.stop().success());
+    enrol(&daemon.workdir(), "alice");
+    enrol(&daemon.workdir(), "bob");
+    (redis, daemon, client)
+}
+
+fn log_in(client: &mut Client, username: &str, code: &str) -> bool {
+    let args = json!([username, "pw", code]);
+    client.call("authenticate_user", args).0["response"]["output"] == true
+}
+
+#[test]
+fn a_secret_that_is_moved_to_another_user_does_not_open() {
+    let (_redis, mut daemon, mut client) = two_users();
+    let store = open_store(&daemon.workdir()).unwrap();
+    wait(async {
+        let [alice, bob] = <[_; 2]>::try_from(store.users().await.unwrap()).unwrap();
+        let (mut of_alice, mut of_bob) = (alice.second_factor.clone(), bob.second_factor.clone());
+        let swap = (of_alice.as_mut().unwrap(), of_bob.as_mut().unwrap());
+        std::mem::swap(&mut swap.0.secret, &mut swap.1.secret);
+        for (user, factor) in [(&alice, of_alice), (&bob, of_bob)] {
+            let code = user.second_factor.as_ref().unwrap().backup_codes[0];
+            let witness = PasswordWitness {
+                code: Some(platypush_userd::model::CodeUse::Backup(code)),
+                ..proof(user)
+            };
+            let set = store.set_second_factor(witness, factor, None);
+            set.await.unwrap();
+        }
+    });
+    drop(store);
+    wait_until_closed(&daemon.workdir());
+    daemon.restart();
+    for username in ["alice", "bob"] {
+        for owner in ["alice", "bob"] {
+            assert!(!log_in(&mut client, username, &Codes::of(owner).now()));
+        }
+    }
+}
+
+/// What the keys of a stopped daemon's workdir open.
+struct Sealed {
+    store: Arc<SledStore>,
+    keyring: Keyring,
+}
+
+impl Sealed {
+    fn of(daemon: &Daemon) -> Self {
+        Self {
+            store: Arc::new(open_store(&daemon.workdir()).unwrap()),
+            keyring: Keyring::open(Keyring::default_path(&daemon.workdir()), false).unwrap(),
+        }
+    }
+
+    /// Numbers of the keys that everything is sealed with.
+    fn keys_in_use(&self) -> Vec<u8> {
+        let mut keys = wait(async {
+            let page = self.store.sealed_secrets(0, 10).await.unwrap();
+            let mut sealed: Vec<_> = page.secrets.into_iter().map(|(_, s)| s.0).collect();
+            sealed.extend(self.store.hash_key().await.unwrap());
+            sealed
+        });
+        keys.sort();
+        let mut keys: Vec<_> = keys
+            .iter()
+            .map(|sealed| Keyring::number_of(sealed).unwrap())
+            .collect();
+        keys.dedup();
+        keys
+    }
+}
+
+#[test]
+fn a_rotation_seals_everything_anew_and_drops_the_old_key() {
+    let (_redis, mut daemon, mut client) = two_users();
+    let sealed = Sealed::of(&daemon);
+    let before = wait(sealed.store.users()).unwrap();
+    assert_eq!(sealed.keys_in_use(), [1]);
+    let report = wait(rotate_key(&sealed.keyring, &*sealed.store)).unwrap();
+    assert_eq!((report.key, report.resealed), (2, 3));
+    assert_eq!(sealed.keys_in_use(), [2]);
+    let after = wait(sealed.store.users()).unwrap();
+    for (before, after) in before.iter().zip(&after) {
+        let codes = |user: &platypush_userd::model::User| {
+            user.second_factor.as_ref().unwrap().backup_codes.clone()
+        };
+        assert_eq!(codes(before), codes(after), "keyed hashes never change");
+    }
+    drop(sealed);
+    let keys = fs::read_to_string(Keyring::default_path(&daemon.workdir())).unwrap();
+    assert!(keys.starts_with("2 ") && keys.lines().count() == 1);
+    wait_until_closed(&daemon.workdir());
+    daemon.restart();
+    assert!(log_in(&mut client, "alice", &Codes::of("alice").now()));
+    assert!(log_in(&mut client, "bob", &Codes::of("bob").now()));
+}
+
+/// Logins with codes read sealed secrets, and every login leaves a sealed
+/// outcome: about 500 a second of them, and a rotation under way all the time.
+#[test]
+fn no_request_fails_while_keys_are_rotated() {
+    let (redis, mut daemon, mut client) = two_users();
+    wait_until_closed(&daemon.workdir());
+    daemon.restart();
+    let carol = json!({
+        "username": "carol", "password": "pw", "executing_user": "alice",
+        "executing_user_password": "pw",
+    });
+    // Somebody without a second factor, made by one with it.
+    let args = json!(["alice", "pw", Codes::of("alice").now()]);
+    let token = client.call("create_session", args).ok()["session_token"].clone();
+    let mut with_token = carol;
+    with_token
+        .as_object_mut()
+        .unwrap()
+        .retain(|key, _| !key.starts_with("executing"));
+    with_token["session_token"] = token.clone();
+    client.call("create_user", with_token).ok();
+
+    let done = AtomicBool::new(false);
+    let rotations = std::thread::scope(|scope| {
+        let rotating = scope.spawn(|| {
+            let mut rotations = 0;
+            while !done.load(Ordering::SeqCst) && rotations < 100 {
+                let output = Command::new(Daemon::binary())
+                    .args(["admin", "rotate-key"])
+                    .env("PLATYPUSH_USERD_WORKDIR", daemon.workdir())
+                    .output()
+                    .unwrap();
+                assert!(output.status.success(), "{output:?}");
+                rotations += 1;
+            }
+            rotations
+        });
+        let started = Instant::now();
+        for round in 0..40_u32 {
+            let ids: Vec<_> = (0..25)
+                .flat_map(|_| {
+                    [
+                        client.send("create_session", json!(["carol", "pw"])),
+                        client.send("authenticate_session", json!([token])),
+                        client.send("authenticate_user", json!(["bob", "pw", "wrong"])),
+                    ]
+                })
+                .collect();
+            for (number, id) in ids.iter().enumerate() {
+                let reply = client.reply(id);
+                let output = reply.ok();
+                assert!(number % 3 != 2 || *output == false, "{output}");
+            }
+            // 75 requests in 150 ms are 500 a second.
+            let due = Duration::from_millis(150) * (round + 1);
+            std::thread::sleep(due.saturating_sub(started.elapsed()));
+        }
+        done.store(true, Ordering::SeqCst);
+        rotating.join().unwrap()
+    });
+    assert!(rotations >= 3, "only {rotations} rotations");
+    assert!(log_in(&mut client, "bob", &Codes::of("bob").now()));
+    assert!(daemon.stop().success());
+    let sealed = Sealed::of(&daemon);
+    assert_eq!(sealed.keys_in_use(), [rotations + 1]);
+    drop(redis);
+}
+
+#[test]
+fn a_rotation_that_was_cut_short_is_finished_by_the_next_start() {
+    let (_redis, mut daemon, mut client) = two_users();
+    let sealed = Sealed::of(&daemon);
+    sealed.keyring.add_key().unwrap();
+    drop(sealed);
+    wait_until_closed(&daemon.workdir());
+    daemon.restart();
+    assert!(log_in(&mut client, "alice", &Codes::of("alice").now()));
+    assert!(daemon.stop().success());
+    let sealed = Sealed::of(&daemon);
+    assert_eq!(sealed.keys_in_use(), [2]);
+    assert!(!sealed.keyring.has_older_keys());
+}
+
+#[test]
+fn a_key_is_not_dropped_while_anything_does_not_open() {
+    let (_redis, daemon, _client) = two_users();
+    let sealed = Sealed::of(&daemon);
+    let path = Keyring::default_path(&daemon.workdir());
+    let right = fs::read_to_string(&path).unwrap();
+    fs::write(&path, format!("1 {}\n", "ab".repeat(32))).unwrap();
+    let wrong = Keyring::open(path.clone(), false).unwrap();
+    let error = wait(rotate_key(&wrong, &*sealed.store)).unwrap_err();
+    assert!(matches!(
+        error,
+        RotationError::DoesNotOpen(SealedItem::HashKey)
+    ));
+    assert_eq!(fs::read_to_string(&path).unwrap().lines().count(), 2);
+    assert_eq!(sealed.keys_in_use(), [1]);
+    fs::write(&path, right).unwrap();
+    let right = Keyring::open(path, false).unwrap();
+    wait(finish_rotation(&right, &*sealed.store)).unwrap();
+    let verdict = wait(async {
+        let store = Arc::clone(&sealed.store) as Arc<dyn Store>;
+        let credentials = credentials(&daemon.workdir(), store, Arc::new(SystemClock)).await;
+        let code = Codes::of("alice").now().into();
+        credentials.verify("alice", &"pw".into(), Some(&code)).await
+    });
+    assert!(matches!(verdict.unwrap(), Verdict::Verified(_)));
+}

@@ -1,0 +1,97 @@
+//! The second factor over the wire: how a user switches it on and off, its
+//! backup codes, the sessions that a user lists and ends, and that no code is
+//! good twice, whatever happens at the time.
+
+mod backup_codes;
+mod enrolment;
+mod picture;
+mod races;
+mod sessions;
+
+use platypush_userd::credentials::TotpSecret;
+use serde_json::{Value, json};
+
+use crate::support::{Client, Codes};
+
+/// A user of the password `secret` that has switched its second factor on.
+/// The code of the present time step is used up by that: only
+/// [`Codes::next`] is good.
+struct Enrolled {
+    name: String,
+    codes: Codes,
+    backup_codes: Vec<String>,
+}
+
+impl Enrolled {
+    #[track_caller]
+    fn new(client: &mut Client, name: &str) -> Self {
+        let proposal = propose(client, name);
+        let codes = codes_of(&proposal);
+        let args = json!({
+            "username": name, "password": "secret",
+            "otp_secret": proposal["otp_secret"], "code": codes.now(),
+        });
+        let enrolled = client.call("enable_otp", args);
+        Self {
+            name: name.to_owned(),
+            codes,
+            backup_codes: texts(&enrolled.ok()["backup_codes"]),
+        }
+    }
+
+    /// What `authenticate_user` says to the right password with this code.
+    #[track_caller]
+    fn details(&self, client: &mut Client, code: &str) -> Value {
+        let args = json!([self.name, "secret", code, true]);
+        client.call("authenticate_user", args).ok().clone()
+    }
+
+    #[track_caller]
+    fn assert_good(&self, client: &mut Client, code: &str) {
+        assert_eq!(self.details(client, code), json!([true, ""]));
+    }
+
+    #[track_caller]
+    fn assert_no_good(&self, client: &mut Client, code: &str) {
+        let refused = json!([false, "invalid_otp_code"]);
+        assert_eq!(self.details(client, code), refused);
+    }
+}
+
+/// What a dry run of `enable_otp` proposes to a user of the password
+/// `secret`.
+#[track_caller]
+fn propose(client: &mut Client, name: &str) -> Value {
+    let args = json!({"username": name, "password": "secret", "dry_run": true});
+    client.call("enable_otp", args).ok().clone()
+}
+
+/// The authenticator that is set up with a proposal.
+fn codes_of(proposal: &Value) -> Codes {
+    let secret = proposal["otp_secret"].as_str().unwrap();
+    Codes(TotpSecret::from_base32(secret).unwrap())
+}
+
+fn texts(list: &Value) -> Vec<String> {
+    let list = list.as_array().unwrap().iter();
+    list.map(|text| text.as_str().unwrap().to_owned()).collect()
+}
+
+/// Makes a user of the password `secret`, by the session of another.
+#[track_caller]
+fn create(client: &mut Client, name: &str, session: &str) {
+    let args = json!({"username": name, "password": "secret", "session_token": session});
+    client.call("create_user", args).ok();
+}
+
+/// Whether the right password alone lets alice in.
+#[track_caller]
+fn is_on_for_alice(client: &mut Client) -> bool {
+    let args = json!(["alice", "secret", null, true]);
+    let details = client.call("authenticate_user", args).ok().clone();
+    if details == json!([true, ""]) {
+        return false;
+    }
+    assert_eq!(details, json!([false, "missing_otp_code"]));
+    true
+}

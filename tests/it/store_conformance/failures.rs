@@ -1,0 +1,187 @@
+//! Failed attempts: those of users, and those under names that nobody has.
+
+use platypush_userd::model::{Attempted, Failures, NameHash, User};
+use platypush_userd::store::Store;
+
+use super::Engine;
+use super::bench::{Bench, at, at_once, proof, wait};
+use super::operations::Operation;
+
+const fn name(number: u8) -> NameHash {
+    NameHash([number; 16])
+}
+
+const fn nobody(number: u8) -> Attempted {
+    Attempted::Nobody(name(number))
+}
+
+fn note<E: Engine>(bench: &Bench<E>, attempted: Attempted, micros: i64) {
+    wait(bench.store().note_failure(attempted, at(micros), None)).unwrap();
+}
+
+fn read(store: &dyn Store, number: u8) -> Failures {
+    wait(store.failures(&name(number))).unwrap()
+}
+
+/// The last of so many failures was then.
+fn failures(count: u32, micros: i64) -> Failures {
+    Failures {
+        count,
+        last: Some(at(micros)),
+    }
+}
+
+pub fn those_of_a_user_are_counted<E: Engine>() {
+    let mut bench = Bench::<E>::fresh();
+    let [first, alice] = ["first", "alice"].map(|name| bench.user(name));
+    for (micros, count) in [(-5, 1), (i64::from(u32::MAX) << 20, 2), (3, 3)] {
+        note(&bench, Attempted::User(alice.id), micros);
+        let expected = User {
+            failures: failures(count, micros),
+            ..alice.clone()
+        };
+        assert_eq!(bench.read("alice"), expected);
+        bench.reopen();
+        assert_eq!(bench.read("alice"), expected);
+    }
+    assert_eq!(bench.read("first"), first);
+}
+
+pub fn a_success_of_any_kind_forgets_them<E: Engine>() {
+    let bench = Bench::<E>::fresh();
+    bench.user("first");
+    for (operation, number) in Operation::ALL.into_iter().zip(1..) {
+        for last_step in [None, Some(41)] {
+            let name = format!("{operation:?}, {last_step:?}");
+            let user = match last_step {
+                None => bench.user(&name),
+                Some(step) => bench.user_with_factor(&name, step),
+            };
+            note(&bench, Attempted::User(user.id), 1);
+            let number = 2 * number + u64::from(last_step.is_some());
+            wait(operation.run(bench.store(), &name, proof(&user), number)).unwrap();
+            let user = wait(bench.store().user_by_name(&name)).unwrap();
+            let left = user.map_or_else(Failures::default, |user| user.failures);
+            assert_eq!(left, Failures::default(), "{name}");
+        }
+    }
+}
+
+pub fn an_operation_that_is_refused_forgets_none<E: Engine>() {
+    let mut bench = Bench::<E>::fresh();
+    bench.user("first");
+    let alice = bench.user_with_factor("alice", 41);
+    bench.watch(1);
+    note(&bench, Attempted::User(alice.id), 1);
+    let mut stale = proof(&alice);
+    stale.generation += 1;
+    for operation in Operation::ALL {
+        let refused = operation.run(bench.store(), "alice", stale.clone(), 1);
+        bench.refuses(&platypush_userd::store::StoreError::Changed, refused);
+    }
+    assert_eq!(bench.read("alice").failures, failures(1, 1));
+}
+
+pub fn those_of_a_user_who_is_gone_are_not_counted<E: Engine>() {
+    let bench = Bench::<E>::fresh();
+    bench.user("first");
+    let gone = bench.user("alice").id;
+    bench.delete("alice");
+    let before = bench.state();
+    for id in [0, gone, gone + 1, u64::MAX] {
+        note(&bench, Attempted::User(id), 1);
+        wait(bench.store().forget_failures(Attempted::User(id))).unwrap();
+    }
+    assert_eq!(bench.state(), before);
+    assert_eq!(bench.user("alice").failures, Failures::default());
+}
+
+pub fn those_of_nobody_are_counted_by_name<E: Engine>() {
+    let mut bench = Bench::<E>::fresh();
+    for (number, micros) in [(1, 10), (2, 20), (1, 30), (1, 15)] {
+        note(&bench, nobody(number), micros);
+    }
+    let expected = [Failures::default(), failures(3, 15), failures(1, 20)];
+    let all = |bench: &Bench<E>| [0, 1, 2].map(|number| read(bench.store(), number));
+    assert_eq!(all(&bench), expected);
+    bench.reopen();
+    assert_eq!(all(&bench), expected);
+}
+
+pub fn are_forgotten_on_demand<E: Engine>() {
+    let mut bench = Bench::<E>::fresh();
+    let [alice, bob] = ["alice", "bob"].map(|name| bench.user(name));
+    let attempted = [
+        Attempted::User(alice.id),
+        Attempted::User(bob.id),
+        nobody(1),
+        nobody(2),
+    ];
+    for attempted in attempted {
+        note(&bench, attempted, 1);
+    }
+    for again in [false, true] {
+        for forgotten in [attempted[0], attempted[2], nobody(3)] {
+            wait(bench.store().forget_failures(forgotten)).unwrap();
+        }
+        assert_eq!(bench.read("alice"), alice, "again: {again}");
+        assert_eq!(bench.read("bob").failures, failures(1, 1));
+        assert_eq!(read(bench.store(), 1), Failures::default());
+        assert_eq!(read(bench.store(), 2), failures(1, 1));
+        bench.reopen();
+    }
+    note(&bench, nobody(1), 2);
+    assert_eq!(read(bench.store(), 1), failures(1, 2), "from 1 again");
+}
+
+pub fn the_name_tried_longest_ago_makes_room<E: Engine>() {
+    let mut bench = Bench::<E>::remembering(3);
+    let known = |bench: &Bench<E>| -> Vec<u8> {
+        let known = |number: &u8| read(bench.store(), *number).count > 0;
+        (1..=9).filter(known).collect()
+    };
+    // 1 is tried again, so that 2 is the one tried longest ago.
+    for (number, micros) in [(1, 10), (2, 20), (3, 30), (1, 40)] {
+        note(&bench, nobody(number), micros);
+    }
+    assert_eq!(known(&bench), [1, 2, 3]);
+    note(&bench, nobody(4), 50);
+    assert_eq!(known(&bench), [1, 3, 4]);
+    assert_eq!(read(bench.store(), 1), failures(2, 40));
+    // Whoever is known takes no room, nor does a user.
+    let alice = bench.user("alice");
+    note(&bench, nobody(3), 60);
+    note(&bench, Attempted::User(alice.id), 60);
+    assert_eq!(known(&bench), [1, 3, 4]);
+
+    bench.reopen();
+    note(&bench, nobody(5), 70);
+    assert_eq!(known(&bench), [3, 4, 5]);
+    // What is forgotten makes room, once.
+    wait(bench.store().forget_failures(nobody(3))).unwrap();
+    wait(bench.store().forget_failures(nobody(3))).unwrap();
+    note(&bench, nobody(6), 80);
+    assert_eq!(known(&bench), [4, 5, 6]);
+    note(&bench, nobody(2), 90);
+    assert_eq!(known(&bench), [2, 5, 6]);
+    assert_eq!(read(bench.store(), 2), failures(1, 90), "from 1 again");
+}
+
+pub fn all_are_counted_that_come_at_once<E: Engine>() {
+    let mut bench = Bench::<E>::fresh();
+    let alice = bench.user("alice");
+    let attempted = [Attempted::User(alice.id), nobody(1)];
+    at_once(60, async |number| {
+        let noted = bench
+            .store()
+            .note_failure(attempted[number % 2], at(number as i64), None);
+        noted.await.unwrap();
+    });
+    let counts = |bench: &Bench<E>| {
+        let of_alice = bench.read("alice").failures.count;
+        (of_alice, read(bench.store(), 1).count)
+    };
+    assert_eq!(counts(&bench), (30, 30));
+    bench.reopen();
+    assert_eq!(counts(&bench), (30, 30));
+}

@@ -1,0 +1,97 @@
+//! What an operation leaves for the case that its request is delivered again.
+
+use platypush_userd::model::{Attempted, DeliveryId, NameHash};
+use platypush_userd::store::{Outcome, StoreError};
+
+use super::Engine;
+use super::bench::{Bench, factor, noon, proof, wait};
+
+const fn delivery(position: u32) -> DeliveryId {
+    DeliveryId {
+        boot: [7; 16],
+        batch: 1,
+        position,
+    }
+}
+
+fn outcome<T>(position: u32) -> Option<Outcome<T>> {
+    Some(Outcome {
+        delivery: delivery(position),
+        record: Box::new(move |_| vec![position as u8]),
+    })
+}
+
+fn left<E: Engine>(bench: &Bench<E>) -> Vec<u32> {
+    let mut left = wait(bench.store().outcomes()).unwrap();
+    left.sort_unstable();
+    left.iter().map(|delivery| delivery.position).collect()
+}
+
+/// A success spends a code or forgets failures, a failure counts: none may be
+/// run twice, nor be answered otherwise the second time.
+pub fn whoever_was_tried_leaves_one<E: Engine>() {
+    let mut bench = Bench::<E>::fresh();
+    let alice = bench.user("alice");
+    let bob = bench.user_with_factor("bob", 41);
+    let (store, nobody) = (bench.store(), Attempted::Nobody(NameHash([1; 16])));
+    wait(async {
+        // Of alice nothing changes.
+        store.accept(proof(&alice), outcome(0)).await.unwrap();
+        store.accept(proof(&bob), outcome(1)).await.unwrap();
+        let failed = Attempted::User(alice.id);
+        store
+            .note_failure(failed, noon(), outcome(2))
+            .await
+            .unwrap();
+        store
+            .note_failure(nobody, noon(), outcome(3))
+            .await
+            .unwrap();
+        let on = Some(factor(0));
+        let set = store.set_second_factor(proof(&alice), on, outcome(4));
+        set.await.unwrap();
+    });
+    let alice = bench.read("alice");
+    let ended = bench.store().end_sessions(proof(&alice), None, outcome(5));
+    assert!(wait(ended).unwrap());
+    assert_eq!(left(&bench), [0, 1, 2, 3, 4, 5]);
+    bench.reopen();
+    assert_eq!(left(&bench), [0, 1, 2, 3, 4, 5]);
+    for position in 0..6 {
+        let record = wait(bench.store().outcome(&delivery(position))).unwrap();
+        assert_eq!(record, Some(vec![position as u8]));
+    }
+}
+
+pub fn whoever_was_refused_leaves_none<E: Engine>() {
+    let bench = Bench::<E>::fresh();
+    bench.user("first");
+    let bob = bench.user_with_factor("bob", 41);
+    wait(bench.store().accept(proof(&bob), None)).unwrap();
+    let store = bench.store();
+    bench.refuses(&StoreError::Changed, store.accept(proof(&bob), outcome(0)));
+    bench.refuses(
+        &StoreError::Changed,
+        store.set_second_factor(proof(&bob), None, outcome(1)),
+    );
+    bench.refuses(
+        &StoreError::Changed,
+        store.end_sessions(proof(&bob), None, outcome(2)),
+    );
+    assert_eq!(left(&bench), [0; 0]);
+}
+
+pub fn are_forgotten_one_by_one<E: Engine>() {
+    let mut bench = Bench::<E>::fresh();
+    let alice = bench.user("alice");
+    for position in 0..4 {
+        wait(bench.store().accept(proof(&alice), outcome(position))).unwrap();
+    }
+    let forgotten = [1, 3, 9].map(delivery);
+    bench.store().forget_outcomes(forgotten.into());
+    // It does not wait; what is done behind it does.
+    wait(bench.store().accept(proof(&alice), None)).unwrap();
+    assert_eq!(left(&bench), [0, 2]);
+    bench.reopen();
+    assert_eq!(left(&bench), [0, 2]);
+}

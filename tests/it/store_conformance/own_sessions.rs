@@ -1,0 +1,142 @@
+//! The sessions of a user as a whole: listed, ended, noted as used.
+
+use platypush_userd::model::{TokenHash, User};
+use platypush_userd::store::{Amendment, StoreError};
+
+use super::Engine;
+use super::bench::{Bench, at, noon, proof, record, rules, token, wait};
+
+const NONE: [u64; 0] = [];
+
+/// The sessions of a user as it stands now, by the numbers of their tokens.
+#[track_caller]
+fn listed<E: Engine>(bench: &Bench<E>, name: &str) -> Vec<u64> {
+    let user = bench.read(name);
+    let sessions = wait(bench.store().sessions_of(&user)).unwrap();
+    for session in &sessions {
+        let found = wait(bench.store().session(&session.token)).unwrap();
+        assert_eq!(found, Some((session.clone(), user.clone())));
+    }
+    let number = |token_hash: TokenHash| (0..100).find(|number| token(*number) == token_hash);
+    let mut numbers: Vec<_> = sessions.iter().map(|s| number(s.token).unwrap()).collect();
+    numbers.sort_unstable();
+    numbers
+}
+
+/// Alice has 1 to 3, of which 3 has expired, and bob 11 and 12.
+fn bench_of_two<E: Engine>() -> (Bench<E>, User, User) {
+    let mut bench = Bench::<E>::fresh();
+    let [alice, bob] = ["alice", "bob"].map(|name| bench.user(name));
+    for (number, user) in [(1, &alice), (2, &alice), (11, &bob), (12, &bob)] {
+        bench.session(number, user, None);
+    }
+    bench.session(3, &alice, Some(at(0)));
+    (bench, alice, bob)
+}
+
+pub fn are_listed_for_as_long_as_they_stand<E: Engine>() {
+    let (mut bench, alice, _) = bench_of_two::<E>();
+    assert_eq!(listed(&bench, "alice"), [1, 2, 3], "expired or not");
+    bench.reopen();
+    assert_eq!(listed(&bench, "alice"), [1, 2, 3]);
+    assert!(wait(bench.store().delete_session(&token(1), rules(noon()), None)).unwrap());
+    assert_eq!(listed(&bench, "alice"), [2, 3]);
+    wait(bench.store().sweep_sessions(None, 10, rules(noon()))).unwrap();
+    assert_eq!(listed(&bench, "alice"), [2]);
+    let revoked = bench
+        .store()
+        .set_password(proof(&alice), record("new"), true, None);
+    let alice = wait(revoked).unwrap();
+    assert_eq!(listed(&bench, "alice"), NONE);
+    bench.session(4, &alice, None);
+    assert_eq!(listed(&bench, "alice"), [4]);
+    bench.reopen();
+    assert_eq!(listed(&bench, "alice"), [4]);
+    wait(bench.store().amend_user("alice", Amendment::EndSessions)).unwrap();
+    assert_eq!(listed(&bench, "alice"), NONE);
+    assert_eq!(listed(&bench, "bob"), [11, 12]);
+}
+
+pub fn one_of_ones_own_can_be_ended<E: Engine>() {
+    let (mut bench, alice, _) = bench_of_two::<E>();
+    let end = |bench: &Bench<E>, number| {
+        let ended = bench
+            .store()
+            .end_sessions(proof(&alice), Some(token(number)), None);
+        wait(ended).unwrap()
+    };
+    assert!(end(&bench, 1));
+    let not_ones_own = [1, 11, 99];
+    for number in not_ones_own {
+        assert!(!end(&bench, number), "{number}");
+    }
+    bench.reopen();
+    assert_eq!(listed(&bench, "alice"), [2, 3]);
+    assert_eq!(listed(&bench, "bob"), [11, 12]);
+    assert_eq!(bench.read("alice"), alice);
+}
+
+pub fn all_of_ones_own_can_be_ended<E: Engine>() {
+    let (mut bench, alice, _) = bench_of_two::<E>();
+    assert!(wait(bench.store().end_sessions(proof(&alice), None, None)).unwrap());
+    bench.reopen();
+    assert_eq!(listed(&bench, "alice"), NONE);
+    assert!(!bench.is_there(1));
+    assert_eq!(listed(&bench, "bob"), [11, 12]);
+    // What was proved before has no say in what came after.
+    bench.session(4, &bench.read("alice"), None);
+    bench.refuses(
+        &StoreError::Changed,
+        bench.store().end_sessions(proof(&alice), None, None),
+    );
+    assert_eq!(listed(&bench, "alice"), [4]);
+}
+
+pub fn looking_for_one_to_end_in_vain_spends_the_code<E: Engine>() {
+    let bench = Bench::<E>::fresh();
+    bench.user("first");
+    let alice = bench.user_with_factor("alice", 41);
+    let end = || {
+        let token = Some(token(1));
+        bench.store().end_sessions(proof(&alice), token, None)
+    };
+    assert!(!wait(end()).unwrap());
+    bench.refuses(&StoreError::Changed, end());
+}
+
+pub fn use_is_noted_and_only_goes_forward<E: Engine>() {
+    let (mut bench, alice, _) = bench_of_two::<E>();
+    // It does not wait; what is done behind it does.
+    let touch = |bench: &Bench<E>, number, micros| {
+        bench.store().touch_session(&token(number), at(micros));
+        wait(bench.store().set_hash_key(Vec::new())).unwrap();
+    };
+    let used_at = |bench: &Bench<E>| {
+        let (session, _) = wait(bench.store().session(&token(1))).unwrap().unwrap();
+        session.used_at
+    };
+    let made = noon().timestamp_micros();
+    for (noted, expected) in [(made - 1, made), (made + 9, made + 9), (made + 8, made + 9)] {
+        touch(&bench, 1, noted);
+        assert_eq!(used_at(&bench), at(expected));
+    }
+    bench.reopen();
+    assert_eq!(used_at(&bench), at(made + 9));
+    assert_eq!(listed(&bench, "alice"), [1, 2, 3]);
+
+    // Nothing comes back to life.
+    assert!(
+        wait(
+            bench
+                .store()
+                .end_sessions(proof(&alice), Some(token(1)), None)
+        )
+        .unwrap()
+    );
+    let before = bench.state();
+    for number in [1, 99] {
+        touch(&bench, number, made + 20);
+    }
+    assert_eq!(bench.state(), before);
+    assert_eq!(listed(&bench, "alice"), [2, 3]);
+}

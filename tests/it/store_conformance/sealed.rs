@@ -1,0 +1,141 @@
+//! What is kept sealed, and how it is sealed anew.
+
+use platypush_userd::model::{DeliveryId, UserId};
+use platypush_userd::store::{Outcome, Resealed, SealedItem, Witness};
+
+use super::Engine;
+use super::bench::{Bench, factor, new_user, proof, wait};
+
+const DELIVERY: DeliveryId = DeliveryId {
+    boot: [7; 16],
+    batch: 1,
+    position: 2,
+};
+
+fn reseal<E: Engine>(bench: &Bench<E>, items: &[(SealedItem, &[u8], &[u8])]) {
+    let items = items.iter().map(|(item, from, to)| Resealed {
+        item: *item,
+        from: from.to_vec(),
+        to: to.to_vec(),
+    });
+    wait(bench.store().reseal(items.collect())).unwrap();
+}
+
+pub fn the_hash_key_is_kept<E: Engine>() {
+    let mut bench = Bench::<E>::fresh();
+    let read = |bench: &Bench<E>| wait(bench.store().hash_key()).unwrap();
+    assert_eq!(read(&bench), None);
+    assert_eq!(wait(bench.store().key_check()).unwrap(), None);
+    wait(bench.store().set_hash_key(b"sealed".to_vec())).unwrap();
+    assert_eq!(read(&bench), Some(b"sealed".to_vec()));
+    bench.reopen();
+    assert_eq!(read(&bench), Some(b"sealed".to_vec()));
+}
+
+pub fn secrets_are_listed_by_user_in_pages<E: Engine>() {
+    let bench = Bench::<E>::fresh();
+    let mut expected = Vec::new();
+    for id in 1..=9_u64 {
+        let name = format!("user-{id}");
+        if id % 2 == 0 {
+            bench.user_with_factor(&name, id);
+            expected.push((id, factor(id).secret));
+        } else {
+            bench.user(&name);
+        }
+    }
+    bench.delete("user-5");
+    bench.delete("user-6");
+    expected.retain(|(id, _)| *id != 6);
+    for limit in [1, 2, 3, 7, 100] {
+        let mut found = Vec::new();
+        let mut from = Some(0);
+        while let Some(start) = from {
+            let page = wait(bench.store().sealed_secrets(start, limit)).unwrap();
+            assert!(page.secrets.len() <= limit);
+            assert!(page.next.is_none_or(|next| next > start), "goes forward");
+            found.extend(page.secrets);
+            from = page.next;
+        }
+        assert_eq!(found, expected, "in pages of {limit}");
+    }
+    for from in [10, UserId::MAX] {
+        let page = wait(bench.store().sealed_secrets(from, 1)).unwrap();
+        assert_eq!((page.secrets, page.next), (vec![], None));
+    }
+}
+
+pub fn what_stands_there_is_replaced_and_nothing_else<E: Engine>() {
+    let mut bench = Bench::<E>::fresh();
+    let first = bench.user("first");
+    let alice = bench.user_with_factor("alice", 41);
+    let bob = bench.user_with_factor("bob", 41);
+    wait(bench.store().set_hash_key(b"key".to_vec())).unwrap();
+    let outcome = Outcome {
+        delivery: DELIVERY,
+        record: Box::new(|_| b"outcome".to_vec()),
+    };
+    let witness = Witness::Password(proof(&first));
+    let made = bench
+        .store()
+        .create_user(new_user("carol"), witness, Some(outcome));
+    wait(made).unwrap();
+    let secret = &factor(0).secret.0;
+
+    // What was read is not what stands there.
+    let before = bench.state();
+    reseal(
+        &bench,
+        &[
+            (SealedItem::HashKey, b"other", b"x"),
+            (SealedItem::SecondFactor(alice.id), b"other", b"x"),
+            (SealedItem::SecondFactor(first.id), secret, b"x"),
+            (SealedItem::SecondFactor(99), secret, b"x"),
+            (SealedItem::Outcome(DELIVERY), b"other", b"x"),
+        ],
+    );
+    let rest = |bench: &Bench<E>| {
+        let key = wait(bench.store().hash_key()).unwrap().unwrap();
+        let outcome = wait(bench.store().outcome(&DELIVERY)).unwrap().unwrap();
+        (key, outcome)
+    };
+    assert_eq!(bench.state(), before);
+    assert_eq!(rest(&bench), (b"key".to_vec(), b"outcome".to_vec()));
+
+    // One in vain holds up none of the others.
+    reseal(
+        &bench,
+        &[
+            (SealedItem::HashKey, b"key", b"new key"),
+            (SealedItem::SecondFactor(99), secret, b"x"),
+            (SealedItem::SecondFactor(alice.id), secret, b"new secret"),
+            (SealedItem::Outcome(DELIVERY), b"outcome", b"new outcome"),
+        ],
+    );
+    let mut resealed = alice;
+    resealed.second_factor.as_mut().unwrap().secret.0 = b"new secret".to_vec();
+    bench.reopen();
+    assert_eq!(bench.read("alice"), resealed);
+    assert_eq!(bench.read("bob"), bob);
+    assert_eq!(rest(&bench), (b"new key".to_vec(), b"new outcome".to_vec()));
+}
+
+pub fn what_is_gone_does_not_come_back<E: Engine>() {
+    let bench = Bench::<E>::fresh();
+    bench.user("first");
+    let alice = bench.user_with_factor("alice", 41);
+    let secret = factor(0).secret.0;
+    wait(bench.store().set_second_factor(proof(&alice), None, None)).unwrap();
+    let before = bench.state();
+    reseal(
+        &bench,
+        &[
+            (SealedItem::SecondFactor(alice.id), &secret, b"x"),
+            (SealedItem::HashKey, b"", b"x"),
+            (SealedItem::Outcome(DELIVERY), b"", b"x"),
+        ],
+    );
+    assert_eq!(bench.state(), before);
+    assert_eq!(wait(bench.store().hash_key()).unwrap(), None);
+    assert_eq!(wait(bench.store().outcomes()).unwrap(), []);
+}

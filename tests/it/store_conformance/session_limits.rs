@@ -1,0 +1,91 @@
+//! How long any session lasts, whatever it was promised.
+
+use chrono::TimeDelta;
+use platypush_userd::clock::Timestamp;
+use platypush_userd::model::{SessionLimits, SessionRules};
+
+use super::Engine;
+use super::bench::{Bench, noon, rules, token, wait};
+
+const LIMIT: TimeDelta = TimeDelta::seconds(10);
+
+const LIFETIME: SessionLimits = SessionLimits {
+    max_lifetime: Some(LIMIT),
+    idle_timeout: None,
+};
+const IDLE: SessionLimits = SessionLimits {
+    max_lifetime: None,
+    idle_timeout: Some(LIMIT),
+};
+
+/// The last moment at which a session of that time lives, and the first at
+/// which it does not.
+fn around(since: Timestamp) -> [Timestamp; 2] {
+    let end = since + LIMIT;
+    [end - TimeDelta::microseconds(1), end]
+}
+
+/// The rest of a session that was made at noon and used after that.
+fn used_later<E: Engine>() -> (Bench<E>, Timestamp) {
+    let mut bench = Bench::<E>::fresh();
+    let alice = bench.user("alice");
+    bench.session(1, &alice, None);
+    let used = noon() + TimeDelta::seconds(6);
+    bench.store().touch_session(&token(1), used);
+    (bench, used)
+}
+
+fn is_swept<E: Engine>(bench: &Bench<E>, rules: SessionRules) -> bool {
+    let removed = wait(bench.store().sweep_sessions(None, 10, rules));
+    removed.unwrap().removed == 1
+}
+
+pub fn end_sessions_at_their_moment<E: Engine>() {
+    for (limits, used) in [(LIFETIME, false), (IDLE, true)] {
+        let (mut bench, later) = used_later::<E>();
+        bench.reopen();
+        let [last, end] = around(if used { later } else { noon() });
+        assert!(!is_swept(&bench, limits.at(last)), "{limits:?}");
+        assert!(!is_swept(&bench, rules(end)), "without a limit");
+        assert!(is_swept(&bench, limits.at(end)), "{limits:?}");
+        assert!(!bench.is_there(1));
+    }
+}
+
+pub fn what_is_deleted_after_its_end_was_not_there<E: Engine>() {
+    for (limits, used) in [(LIFETIME, false), (IDLE, true)] {
+        let [last, end] = around(if used { used_later::<E>().1 } else { noon() });
+        for (now, was_there) in [(last, true), (end, false)] {
+            let bench = used_later::<E>().0;
+            let (token, rules) = (token(1), limits.at(now));
+            let deleted = bench.store().delete_session(&token, rules, None);
+            assert_eq!(wait(deleted).unwrap(), was_there, "{limits:?}, {now}");
+            assert!(!bench.is_there(1));
+        }
+    }
+}
+
+pub fn the_nearest_end_is_the_one_that_counts<E: Engine>() {
+    let (both, promised) = (
+        SessionLimits {
+            max_lifetime: Some(LIMIT),
+            idle_timeout: Some(LIMIT / 2),
+        },
+        noon() + LIMIT / 5,
+    );
+    let mut bench = Bench::<E>::fresh();
+    let alice = bench.user("alice");
+    bench.session(1, &alice, Some(promised));
+    bench.session(2, &alice, None);
+    bench.session(3, &alice, Some(noon() + LIMIT * 2));
+    bench.store().touch_session(&token(3), noon() + LIMIT / 2);
+    let alive = |bench: &Bench<E>| (1..=3).filter(|n| bench.is_there(*n)).collect::<Vec<u64>>();
+    for (now, left) in [
+        (promised, vec![2, 3]),
+        (noon() + LIMIT / 2, vec![3]),
+        (noon() + LIMIT, vec![]),
+    ] {
+        wait(bench.store().sweep_sessions(None, 10, both.at(now))).unwrap();
+        assert_eq!(alive(&bench), left, "{now}");
+    }
+}
