@@ -103,7 +103,7 @@ impl Entry<'_> {
     /// Logs that a request had its effect in an earlier process, which may
     /// have ended before it could log it.
     pub fn log_recorded(&self) {
-        self.write(None, None, "answered from its outcome");
+        self.write(None, None, "redelivered");
     }
 
     fn write(&self, user: Option<&Who>, by: Option<&Who>, outcome: &str) {
@@ -129,7 +129,7 @@ pub const fn is_authentication_failure(error: &Error) -> bool {
 
 fn outcome(result: &Result<Output, Error>) -> &'static str {
     match result {
-        Ok(Output::Flag(false)) => "no such session",
+        Ok(Output::Flag(false)) => "no_such_session",
         Ok(Output::Detailed(_, reason)) if *reason != Reason::None => reason.name(),
         Ok(_) => "success",
         Err(error) => error.name(),

@@ -37,10 +37,9 @@ impl Action for DisableOtp {
         let password = arguments.password("password", &world.limits)?;
         let code = arguments.optional_secret("code")?;
         until_settled(|| async {
-            let verified = proof::prove(world, call, &username, &password, code.as_ref()).await?;
-            if verified.user.second_factor.is_none() {
-                return Err(Error::OtpNotEnabled(username.clone()));
-            }
+            let code = code.as_ref();
+            let verified =
+                proof::prove_second_factor(world, call, &username, &password, code).await?;
             let outcome = call.outcome(|()| Output::Flag(true))?;
             world
                 .store

@@ -56,6 +56,21 @@ pub(super) async fn prove(
     }
 }
 
+/// The same for actions on the second factor, which has to be on.
+pub(super) async fn prove_second_factor(
+    world: &World,
+    call: &Call,
+    username: &str,
+    password: &SecretString,
+    code: Option<&SecretString>,
+) -> Result<Verified, Error> {
+    let verified = prove(world, call, username, password, code).await?;
+    if verified.user.second_factor.is_none() {
+        return Err(Error::OtpNotEnabled(username.to_owned()));
+    }
+    Ok(verified)
+}
+
 /// A witness of an executing user's password or session token, either of which
 /// is enough. A user with a second factor needs the session token.
 pub(super) async fn authorize(

@@ -37,21 +37,17 @@ impl Action for RefreshBackupCodes {
         let password = arguments.password("password", &world.limits)?;
         let code = arguments.optional_secret("code")?;
         until_settled(|| async {
-            let verified = proof::prove(world, call, &username, &password, code.as_ref()).await?;
-            if verified.user.second_factor.is_none() {
-                return Err(Error::OtpNotEnabled(username.clone()));
-            }
+            let code = code.as_ref();
+            let verified =
+                proof::prove_second_factor(world, call, &username, &password, code).await?;
             let (codes, hashes) = world.credentials.new_backup_codes(&verified.user)?;
-            let answer = move |()| Output::BackupCodes(codes.clone());
-            let outcome = call.outcome({
-                let answer = answer.clone();
-                move |()| answer(())
-            })?;
+            let left = codes.clone();
+            let outcome = call.outcome(move |()| Output::BackupCodes(left))?;
             world
                 .store
                 .replace_backup_codes(verified.witness, hashes, outcome)
                 .await?;
-            Ok(answer(()))
+            Ok(Output::BackupCodes(codes))
         })
         .await
     }

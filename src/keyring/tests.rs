@@ -1,0 +1,94 @@
+use futures_util::FutureExt as _;
+
+use super::*;
+
+fn keyring() -> (tempfile::TempDir, Keyring) {
+    let folder = tempfile::tempdir().unwrap();
+    let keyring = Keyring::open(Keyring::default_path(folder.path()), true).unwrap();
+    (folder, keyring)
+}
+
+#[test]
+fn opens_only_under_the_same_context() {
+    let (_folder, keyring) = keyring();
+    let sealed = keyring.sealer().unwrap().seal(b"alice", b"secret");
+    assert!(!sealed.windows(6).any(|bytes| bytes == b"secret"));
+    assert_eq!(
+        &**keyring.open_sealed(b"alice", &sealed).unwrap(),
+        b"secret"
+    );
+    assert!(keyring.open_sealed(b"bob", &sealed).is_none());
+    let mut forged = sealed;
+    *forged.last_mut().unwrap() ^= 1;
+    assert!(keyring.open_sealed(b"alice", &forged).is_none());
+    assert!(keyring.open_sealed(b"alice", b"").is_none());
+}
+
+#[test]
+fn the_same_plain_text_is_never_sealed_alike() {
+    let (_folder, keyring) = keyring();
+    assert_ne!(
+        keyring.sealer().unwrap().seal(b"x", b"secret"),
+        keyring.sealer().unwrap().seal(b"x", b"secret")
+    );
+}
+
+#[test]
+fn a_new_key_seals_and_old_ones_open_until_they_are_dropped() {
+    let (folder, keyring) = keyring();
+    let old = keyring.sealer().unwrap().seal(b"x", b"secret");
+    assert_eq!(keyring.add_key().unwrap(), 2);
+    let new = keyring.sealer().unwrap().seal(b"x", b"secret");
+    assert_eq!(Keyring::number_of(&old), Some(1));
+    assert_eq!(Keyring::number_of(&new), Some(2));
+    let again = Keyring::open(Keyring::default_path(folder.path()), false).unwrap();
+    for keyring in [&keyring, &again] {
+        assert!(keyring.open_sealed(b"x", &old).is_some());
+        assert!(keyring.open_sealed(b"x", &new).is_some());
+    }
+    keyring.drop_older_keys().unwrap();
+    let again = Keyring::open(Keyring::default_path(folder.path()), false).unwrap();
+    for keyring in [&keyring, &again] {
+        assert!(!keyring.has_older_keys());
+        assert!(keyring.open_sealed(b"x", &old).is_none());
+        assert!(keyring.open_sealed(b"x", &new).is_some());
+    }
+}
+
+#[test]
+fn waits_for_the_leases_given_before_and_for_no_others() {
+    let (_folder, keyring) = keyring();
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .build()
+        .unwrap();
+    runtime.block_on(async {
+        let before = keyring.lease();
+        let mut quiet = Box::pin(keyring.quiesce());
+        assert!((&mut quiet).now_or_never().is_none());
+        let _after = keyring.lease();
+        drop(before);
+        quiet.await;
+    });
+}
+
+#[test]
+fn a_missing_or_damaged_file_is_never_replaced() {
+    let (folder, keyring) = keyring();
+    let sealed = keyring.sealer().unwrap().seal(b"x", b"secret");
+    let file = Keyring::default_path(folder.path());
+    let again = Keyring::open(file.clone(), true).unwrap();
+    assert!(again.open_sealed(b"x", &sealed).is_some());
+    let twice = fs::read_to_string(&file).unwrap().repeat(2);
+    for text in ["1 rubbish\n", "", &twice] {
+        fs::write(&file, text).unwrap();
+        assert!(matches!(
+            Keyring::open(file.clone(), true),
+            Err(KeyringError::Malformed { .. })
+        ));
+    }
+    fs::remove_file(&file).unwrap();
+    assert!(matches!(
+        Keyring::open(file, false),
+        Err(KeyringError::Missing { .. })
+    ));
+}
