@@ -35,6 +35,24 @@ pub struct SledStore {
     writer: Writer,
 }
 
+/// What a store does not exceed.
+#[derive(Debug, Clone, Copy)]
+pub struct Bounds {
+    /// Most names of nobody whose failures are kept.
+    pub max_attempted: u64,
+    /// Room on the disk, in MiB, below which nothing is written.
+    pub reserved_mib: u64,
+}
+
+impl Default for Bounds {
+    fn default() -> Self {
+        Self {
+            max_attempted: open::MAX_ATTEMPTED,
+            reserved_mib: writer::RESERVED_MIB,
+        }
+    }
+}
+
 impl SledStore {
     /// Opens the database below `workdir`, or makes it.
     ///
@@ -45,17 +63,14 @@ impl SledStore {
         Self::start(open::open(workdir)?)
     }
 
-    /// The same, with another bound on the names of nobody whose failures are
-    /// kept.
+    /// The same, with other bounds.
     ///
     /// # Errors
     /// As [`Self::open`].
-    pub fn open_bounded(
-        workdir: &Path,
-        max_attempted: u64,
-    ) -> std::result::Result<Self, OpenError> {
+    pub fn open_bounded(workdir: &Path, bounds: Bounds) -> std::result::Result<Self, OpenError> {
         Self::start(writer::Disk {
-            max_attempted,
+            max_attempted: bounds.max_attempted,
+            reserved_mib: bounds.reserved_mib,
             ..open::open(workdir)?
         })
     }

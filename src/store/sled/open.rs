@@ -20,7 +20,7 @@ const SEGMENT_BYTES: usize = 4 << 20;
 /// sled's page cache (its default is 1 GiB).
 const CACHE_BYTES: u64 = 64 << 20;
 /// Most names of nobody whose failures are kept.
-const MAX_ATTEMPTED: u64 = 1_000_000;
+pub(super) const MAX_ATTEMPTED: u64 = 1_000_000;
 
 /// As few as in a group of the writer, and for the same reason.
 const MIGRATED_AT_ONCE: usize = 256;

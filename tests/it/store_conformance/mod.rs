@@ -25,7 +25,10 @@ mod sweeping;
 mod users;
 mod witnesses;
 
-use platypush_userd::store::{Store, sled::SledStore};
+use platypush_userd::store::{
+    Store,
+    sled::{Bounds, SledStore},
+};
 use tempfile::TempDir;
 
 use crate::support::wait_until_closed;
@@ -79,7 +82,13 @@ impl Engine for Sled {
         wait_until_closed(self.folder.path());
         let opened = match self.max_attempted {
             None => SledStore::open(self.folder.path()),
-            Some(bound) => SledStore::open_bounded(self.folder.path(), bound),
+            Some(bound) => {
+                let bounds = Bounds {
+                    max_attempted: bound,
+                    ..Bounds::default()
+                };
+                SledStore::open_bounded(self.folder.path(), bounds)
+            }
         };
         self.store = Some(opened.unwrap());
     }

@@ -8,6 +8,7 @@
 
 mod answers;
 mod counting;
+mod full_disk;
 mod storms;
 
 use std::path::Path;

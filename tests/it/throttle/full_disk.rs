@@ -1,0 +1,52 @@
+//! Where a failure cannot be counted, nobody is let in.
+
+use std::num::NonZeroUsize;
+use std::sync::Arc;
+
+use platypush_userd::clock::SystemClock;
+use platypush_userd::credentials::{
+    Argon2Parameters, Credentials, Hasher, Throttle, Vault, Verdict,
+};
+use platypush_userd::error::Error;
+use platypush_userd::keyring::Keyring;
+use platypush_userd::model::SessionLimits;
+use platypush_userd::store::StoreError;
+use platypush_userd::store::sled::{Bounds, SledStore};
+
+use crate::store_conformance::bench::wait;
+
+/// What a guess is answered on a disk without room.
+fn guess(failures: u32) -> Result<Verdict, Error> {
+    let folder = tempfile::tempdir().unwrap();
+    let bounds = Bounds {
+        reserved_mib: u64::MAX,
+        ..Bounds::default()
+    };
+    let store = Arc::new(SledStore::open_bounded(folder.path(), bounds).unwrap());
+    let keys = Keyring::default_path(folder.path());
+    let keyring = Arc::new(Keyring::open(keys, true).unwrap());
+    let hash_key = Vault::new_hash_key(&keyring).unwrap();
+    let parameters = Argon2Parameters::new(8, 1, 1).unwrap();
+    let credentials = Credentials::new(
+        store,
+        Hasher::start(parameters, NonZeroUsize::MIN).unwrap(),
+        Vault::open(keyring, &hash_key).unwrap(),
+        Throttle::new(failures),
+        Arc::new(SystemClock),
+        SessionLimits::default(),
+    )
+    .unwrap();
+    wait(credentials.verify("alice", &"guess".into(), None))
+}
+
+/// Regression: a full disk let guesses go uncounted, so that they were not
+/// bounded.
+#[test]
+fn a_full_disk_does_not_open_the_throttle() {
+    let full = |verdict: &Result<Verdict, Error>| {
+        matches!(verdict, Err(Error::Store(StoreError::DiskFull { .. })))
+    };
+    assert!(full(&guess(5)));
+    // Without a throttle there is nothing to count.
+    assert!(matches!(guess(0), Ok(Verdict::InvalidCredentials(_))));
+}
