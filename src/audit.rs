@@ -13,7 +13,7 @@ use tracing::field::debug;
 use tracing::info;
 
 use crate::actions::{Output, Reason};
-use crate::error::Error;
+use crate::error::{Error, echo};
 use crate::model::NameHash;
 
 /// Whom an entry is about.
@@ -107,7 +107,8 @@ impl Entry<'_> {
     }
 
     fn write(&self, user: Option<&Who>, by: Option<&Who>, outcome: &str) {
-        let Self { id, origin, action } = self;
+        let Self { id, origin, .. } = self;
+        let action = echo(self.action);
         let (user, by) = (user.map(debug), by.map(debug));
         info!(target: "audit", ?id, origin = origin.map(debug), ?action, user, by, outcome);
     }

@@ -16,6 +16,7 @@ pub mod error;
 pub mod keyring;
 pub mod lifecycle;
 pub mod model;
+mod priority;
 pub mod queue;
 pub mod rotation;
 pub mod store;

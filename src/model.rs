@@ -32,6 +32,33 @@ pub struct User {
     pub failures: Failures,
 }
 
+/// What a session shows of its user: nothing secret.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Profile {
+    /// As the user's.
+    pub id: UserId,
+    /// As the user's.
+    pub username: String,
+    /// As the user's.
+    pub created_at: Timestamp,
+    /// As the user's.
+    pub generation: u64,
+    /// Whether the second factor is switched on.
+    pub has_second_factor: bool,
+}
+
+impl From<User> for Profile {
+    fn from(user: User) -> Self {
+        Self {
+            id: user.id,
+            username: user.username,
+            created_at: user.created_at,
+            generation: user.generation,
+            has_second_factor: user.second_factor.is_some(),
+        }
+    }
+}
+
 impl User {
     /// Switches the second factor on or off. What was used of an earlier one
     /// stays used, even if the same secret comes back.
@@ -205,7 +232,13 @@ impl Session {
     /// no revocation since.
     #[must_use]
     pub const fn belongs_to(&self, user: &User) -> bool {
-        self.user_id == user.id && self.generation == user.generation
+        self.is_of(user.id, user.generation)
+    }
+
+    /// Whether it was made by that user, under that generation.
+    #[must_use]
+    pub const fn is_of(&self, user_id: UserId, generation: u64) -> bool {
+        self.user_id == user_id && self.generation == generation
     }
 
     /// Whether its time is over.

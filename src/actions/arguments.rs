@@ -11,17 +11,17 @@ use crate::value::Value;
 
 /// The arguments of one call, bound to the parameters of its signature.
 /// Reading one takes it out.
-pub struct Arguments {
+pub struct Arguments<'m> {
     signature: &'static Signature,
-    values: Vec<Option<Value>>,
+    values: Vec<Option<Value<'m>>>,
 }
 
-impl Arguments {
+impl<'m> Arguments<'m> {
     /// Binds `args`: an object by name, a list by position, null as none.
     ///
     /// # Errors
     /// In Python's words: unknown, missing or too many arguments.
-    pub fn bind(signature: &'static Signature, args: Value) -> Result<Self, Error> {
+    pub fn bind(signature: &'static Signature, args: Value<'m>) -> Result<Self, Error> {
         let mut bound = Self {
             signature,
             values: signature.parameters.iter().map(|_| None).collect(),
@@ -47,7 +47,10 @@ impl Arguments {
 
     /// Gives the error of the first keyword that only `**kwargs` would take:
     /// Python looks at what is missing before the function looks at those.
-    fn bind_keywords(&mut self, entries: Vec<(Value, Value)>) -> Result<Option<Error>, Error> {
+    fn bind_keywords(
+        &mut self,
+        entries: Vec<(Value<'m>, Value<'m>)>,
+    ) -> Result<Option<Error>, Error> {
         let mut extra = None;
         for (key, value) in entries {
             let Value::Text(key) = key else {
@@ -64,7 +67,7 @@ impl Arguments {
         Ok(extra)
     }
 
-    fn bind_positions(&mut self, values: Vec<Value>) -> Result<(), Error> {
+    fn bind_positions(&mut self, values: Vec<Value<'m>>) -> Result<(), Error> {
         if values.len() > self.values.len() {
             return Err(self.too_many(values.len()));
         }
@@ -147,7 +150,7 @@ impl Arguments {
             })
     }
 
-    fn take(&mut self, name: &str) -> Value {
+    fn take(&mut self, name: &str) -> Value<'m> {
         self.position(name)
             .and_then(|position| self.values[position].take())
             .unwrap_or(Value::Null)
@@ -157,8 +160,7 @@ impl Arguments {
     /// that looks like JSON before it sends it.
     fn text(&mut self, name: &str) -> Result<String, Error> {
         match self.take(name) {
-            Value::Text(text) => Ok(text),
-            Value::Int(digits) => Ok(digits),
+            Value::Text(text) | Value::Int(text) => Ok(text.into_owned()),
             other => Err(Error::Arguments(format!(
                 "'{name}' must be text, not {}. Platypush decodes text that looks like JSON: \
                  in a procedure or hook, write the value as JSON text twice quoted",

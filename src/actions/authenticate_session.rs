@@ -23,7 +23,7 @@ impl Action for AuthenticateSession {
         &SIGNATURE
     }
 
-    fn cost(&self, _: &Arguments) -> Cost {
+    fn cost(&self, _: &Arguments<'_>) -> Cost {
         Cost::Light
     }
 
@@ -35,7 +35,7 @@ impl Action for AuthenticateSession {
         &self,
         world: &World,
         _: &Call,
-        mut arguments: Arguments,
+        mut arguments: Arguments<'_>,
     ) -> Result<Output, Error> {
         let token = arguments.secret("session_token")?;
         let (_, user) = world
@@ -43,6 +43,6 @@ impl Action for AuthenticateSession {
             .session(&token)
             .await?
             .ok_or(Error::InvalidSession)?;
-        Ok(Output::User(user.into()))
+        Ok(Output::User(user))
     }
 }

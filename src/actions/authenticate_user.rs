@@ -39,7 +39,7 @@ impl Action for AuthenticateUser {
         &SIGNATURE
     }
 
-    fn cost(&self, _: &Arguments) -> Cost {
+    fn cost(&self, _: &Arguments<'_>) -> Cost {
         Cost::Hash
     }
 
@@ -47,7 +47,7 @@ impl Action for AuthenticateUser {
         &self,
         world: &World,
         call: &Call,
-        mut arguments: Arguments,
+        mut arguments: Arguments<'_>,
     ) -> Result<Output, Error> {
         let username = arguments.username(&world.limits)?;
         let password = arguments.password("password", &world.limits)?;

@@ -37,7 +37,7 @@ impl Action for CreateSession {
         &SIGNATURE
     }
 
-    fn cost(&self, _: &Arguments) -> Cost {
+    fn cost(&self, _: &Arguments<'_>) -> Cost {
         Cost::Hash
     }
 
@@ -45,7 +45,7 @@ impl Action for CreateSession {
         &self,
         world: &World,
         call: &Call,
-        mut arguments: Arguments,
+        mut arguments: Arguments<'_>,
     ) -> Result<Output, Error> {
         let username = arguments.username(&world.limits)?;
         let password = arguments.password("password", &world.limits)?;

@@ -25,7 +25,7 @@ impl Action for DeleteSession {
         &SIGNATURE
     }
 
-    fn cost(&self, _: &Arguments) -> Cost {
+    fn cost(&self, _: &Arguments<'_>) -> Cost {
         Cost::Light
     }
 
@@ -33,7 +33,7 @@ impl Action for DeleteSession {
         &self,
         world: &World,
         call: &Call,
-        mut arguments: Arguments,
+        mut arguments: Arguments<'_>,
     ) -> Result<Output, Error> {
         let token = arguments.secret("session_token")?;
         if let Some((_, user)) = world.credentials.session(&token).await? {

@@ -38,7 +38,7 @@ impl Action for DeleteSessions {
         &SIGNATURE
     }
 
-    fn cost(&self, _: &Arguments) -> Cost {
+    fn cost(&self, _: &Arguments<'_>) -> Cost {
         Cost::Hash
     }
 
@@ -46,7 +46,7 @@ impl Action for DeleteSessions {
         &self,
         world: &World,
         call: &Call,
-        mut arguments: Arguments,
+        mut arguments: Arguments<'_>,
     ) -> Result<Output, Error> {
         let username = arguments.username(&world.limits)?;
         let password = arguments.password("password", &world.limits)?;
@@ -57,7 +57,10 @@ impl Action for DeleteSessions {
             let which = match &session_id {
                 None => None,
                 Some(id) => {
-                    let sessions = world.store.sessions_of(&verified.user).await?;
+                    let sessions = world
+                        .store
+                        .sessions_of(verified.user.id, verified.user.generation)
+                        .await?;
                     let found = sessions.iter().find(|session| session.id() == *id);
                     // One that is not there has the hash of no token.
                     Some(found.map_or(NO_TOKEN, |session| session.token))

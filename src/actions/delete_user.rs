@@ -31,7 +31,7 @@ impl Action for DeleteUser {
         &SIGNATURE
     }
 
-    fn cost(&self, arguments: &Arguments) -> Cost {
+    fn cost(&self, arguments: &Arguments<'_>) -> Cost {
         if arguments.has("executing_user_password") {
             Cost::Hash
         } else {
@@ -43,7 +43,7 @@ impl Action for DeleteUser {
         &self,
         world: &World,
         call: &Call,
-        mut arguments: Arguments,
+        mut arguments: Arguments<'_>,
     ) -> Result<Output, Error> {
         let username = arguments.username(&world.limits)?;
         let executor = arguments.executor(&world.limits)?;

@@ -38,7 +38,7 @@ impl Action for EnableOtp {
         &SIGNATURE
     }
 
-    fn cost(&self, _: &Arguments) -> Cost {
+    fn cost(&self, _: &Arguments<'_>) -> Cost {
         Cost::Hash
     }
 
@@ -46,7 +46,7 @@ impl Action for EnableOtp {
         &self,
         world: &World,
         call: &Call,
-        mut arguments: Arguments,
+        mut arguments: Arguments<'_>,
     ) -> Result<Output, Error> {
         let username = arguments.username(&world.limits)?;
         let password = arguments.password("password", &world.limits)?;

@@ -23,7 +23,7 @@ impl Action for GetSessions {
         &SIGNATURE
     }
 
-    fn cost(&self, _: &Arguments) -> Cost {
+    fn cost(&self, _: &Arguments<'_>) -> Cost {
         Cost::Light
     }
 
@@ -35,7 +35,7 @@ impl Action for GetSessions {
         &self,
         world: &World,
         _: &Call,
-        mut arguments: Arguments,
+        mut arguments: Arguments<'_>,
     ) -> Result<Output, Error> {
         let token = arguments.secret("session_token")?;
         let (current, user) = world
@@ -44,7 +44,7 @@ impl Action for GetSessions {
             .await?
             .ok_or(Error::InvalidSession)?;
         let rules = world.credentials.session_rules();
-        let mut sessions = world.store.sessions_of(&user).await?;
+        let mut sessions = world.store.sessions_of(user.id, user.generation).await?;
         sessions.retain(|session| !session.is_expired(&rules));
         sessions.sort_by_key(|session| (session.created_at, session.token));
         Ok(Output::sessions(&sessions, &current))

@@ -24,7 +24,7 @@ impl Action for GetUserBySession {
         &SIGNATURE
     }
 
-    fn cost(&self, _: &Arguments) -> Cost {
+    fn cost(&self, _: &Arguments<'_>) -> Cost {
         Cost::Light
     }
 
@@ -36,7 +36,7 @@ impl Action for GetUserBySession {
         &self,
         world: &World,
         _: &Call,
-        mut arguments: Arguments,
+        mut arguments: Arguments<'_>,
     ) -> Result<Output, Error> {
         let token = arguments.secret("session_token")?;
         let (_, user) = world
@@ -44,6 +44,6 @@ impl Action for GetUserBySession {
             .session(&token)
             .await?
             .ok_or(Error::NoUserForSession)?;
-        Ok(Output::user_of_session(user))
+        Ok(Output::UserOfSession(user))
     }
 }

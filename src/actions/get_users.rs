@@ -22,7 +22,7 @@ impl Action for GetUsers {
         &SIGNATURE
     }
 
-    fn cost(&self, _: &Arguments) -> Cost {
+    fn cost(&self, _: &Arguments<'_>) -> Cost {
         Cost::Listing
     }
 
@@ -30,8 +30,7 @@ impl Action for GetUsers {
         false
     }
 
-    async fn run(&self, world: &World, _: &Call, _: Arguments) -> Result<Output, Error> {
-        let users = world.store.users().await?;
-        Ok(Output::Users(users.into_iter().map(Into::into).collect()))
+    async fn run(&self, world: &World, _: &Call, _: Arguments<'_>) -> Result<Output, Error> {
+        Ok(Output::Users(world.store.profiles().await?))
     }
 }

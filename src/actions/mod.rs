@@ -142,7 +142,7 @@ pub trait Action: Send + Sync {
     fn signature(&self) -> &'static Signature;
 
     /// What running it with these arguments costs.
-    fn cost(&self, arguments: &Arguments) -> Cost;
+    fn cost(&self, arguments: &Arguments<'_>) -> Cost;
 
     /// Whether its successes belong into the audit trail.
     fn is_audited(&self) -> bool {
@@ -153,7 +153,12 @@ pub trait Action: Send + Sync {
     ///
     /// # Errors
     /// With the text of the contract.
-    async fn run(&self, world: &World, call: &Call, arguments: Arguments) -> Result<Output, Error>;
+    async fn run(
+        &self,
+        world: &World,
+        call: &Call,
+        arguments: Arguments<'_>,
+    ) -> Result<Output, Error>;
 }
 
 /// Decides again as long as what was read to decide has changed by the time

@@ -1,13 +1,13 @@
 //! What actions return, in the form in which it stands in a reply's `output`.
 
-use chrono::SubsecRound as _;
+use serde::ser::SerializeStruct;
 use serde::{Serialize, Serializer};
 use zeroize::Zeroizing;
 
-use crate::clock::Timestamp;
+use crate::clock::{Iso, Timestamp};
 use crate::credentials::{BackupCode, SessionToken, TotpSecret};
 use crate::error::Error;
-use crate::model::{Session, User, UserId};
+use crate::model::{Profile, Session, User, UserId};
 
 /// The result of an action.
 #[derive(Debug, Serialize)]
@@ -18,11 +18,14 @@ pub enum Output {
     /// Yes or no, with the reason of a no: `[true, ""]`.
     Detailed(bool, Reason),
     /// A user.
-    User(PublicUser),
+    #[serde(serialize_with = "public")]
+    User(Profile),
     /// Users.
-    Users(Vec<PublicUser>),
+    #[serde(serialize_with = "all_public")]
+    Users(Vec<Profile>),
     /// A user and whether it has a second factor.
-    UserOfSession(UserOfSession),
+    #[serde(serialize_with = "public_of_session")]
+    UserOfSession(Profile),
     /// A new session, with its token.
     Session(NewSession),
     /// What an authenticator needs, and the backup codes.
@@ -80,20 +83,36 @@ impl Reason {
 }
 
 /// What anybody may know of a user.
-#[derive(Debug, Serialize)]
-pub struct PublicUser {
-    user_id: UserId,
-    username: String,
-    #[serde(serialize_with = "iso")]
-    created_at: Timestamp,
+struct Public<'a>(&'a Profile);
+
+impl Serialize for Public<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let mut shown = serializer.serialize_struct("User", 3)?;
+        show(self.0, &mut shown)?;
+        shown.end()
+    }
+}
+
+fn public<S: Serializer>(user: &Profile, serializer: S) -> Result<S::Ok, S::Error> {
+    Public(user).serialize(serializer)
+}
+
+fn all_public<S: Serializer>(users: &[Profile], serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.collect_seq(users.iter().map(Public))
 }
 
 /// A user as seen through one of its sessions.
-#[derive(Debug, Serialize)]
-pub struct UserOfSession {
-    #[serde(flatten)]
-    user: PublicUser,
-    has_2fa: bool,
+fn public_of_session<S: Serializer>(user: &Profile, serializer: S) -> Result<S::Ok, S::Error> {
+    let mut shown = serializer.serialize_struct("User", 4)?;
+    show(user, &mut shown)?;
+    shown.serialize_field("has_2fa", &user.has_second_factor)?;
+    shown.end()
+}
+
+fn show<S: SerializeStruct>(user: &Profile, shown: &mut S) -> Result<(), S::Error> {
+    shown.serialize_field("user_id", &user.id)?;
+    shown.serialize_field("username", &user.username)?;
+    shown.serialize_field("created_at", &IsoText(user.created_at))
 }
 
 /// A second factor as its user gets it: the only time it is shown.
@@ -138,25 +157,7 @@ pub struct NewSession {
     expires_at: Option<Timestamp>,
 }
 
-impl From<User> for PublicUser {
-    fn from(user: User) -> Self {
-        Self {
-            user_id: user.id,
-            username: user.username,
-            created_at: user.created_at,
-        }
-    }
-}
-
 impl Output {
-    /// A user and whether it has a second factor.
-    pub(super) fn user_of_session(user: User) -> Self {
-        Self::UserOfSession(UserOfSession {
-            has_2fa: user.second_factor.is_some(),
-            user: user.into(),
-        })
-    }
-
     /// What a name that is not even tried gets: it looks like a wrong password.
     pub(super) fn throttled(output: Self, seconds: u64) -> Self {
         Self::Refused(Box::new(Refused {
@@ -197,9 +198,16 @@ impl Output {
     }
 }
 
-/// Naive ISO 8601 in UTC with six digits of microseconds.
 fn iso<S: Serializer>(moment: &Timestamp, serializer: S) -> Result<S::Ok, S::Error> {
-    serializer.collect_str(&moment.trunc_subsecs(6).format("%Y-%m-%dT%H:%M:%S%.6f"))
+    serializer.collect_str(&Iso(*moment))
+}
+
+struct IsoText(Timestamp);
+
+impl Serialize for IsoText {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        iso(&self.0, serializer)
+    }
 }
 
 fn optional_iso<S: Serializer>(

@@ -23,7 +23,7 @@ impl Action for RefreshBackupCodes {
         &SIGNATURE
     }
 
-    fn cost(&self, _: &Arguments) -> Cost {
+    fn cost(&self, _: &Arguments<'_>) -> Cost {
         Cost::Hash
     }
 
@@ -31,7 +31,7 @@ impl Action for RefreshBackupCodes {
         &self,
         world: &World,
         call: &Call,
-        mut arguments: Arguments,
+        mut arguments: Arguments<'_>,
     ) -> Result<Output, Error> {
         let username = arguments.username(&world.limits)?;
         let password = arguments.password("password", &world.limits)?;

@@ -8,7 +8,7 @@ use crate::error::{Error, echo};
 use crate::value::Value;
 
 /// The moment in an argument; null and empty text are none.
-pub(super) fn from_value(name: &str, value: Value) -> Result<Option<Timestamp>, Error> {
+pub(super) fn from_value(name: &str, value: Value<'_>) -> Result<Option<Timestamp>, Error> {
     let moment = match value {
         Value::Null => return Ok(None),
         Value::Text(text) if text.is_empty() => return Ok(None),
@@ -195,9 +195,10 @@ fn two_digit_fields(text: &str) -> Option<Vec<u32>> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::clock::Iso;
 
     fn iso(text: &str) -> Option<String> {
-        parse_iso(text).map(|t| t.format("%Y-%m-%dT%H:%M:%S%.6f").to_string())
+        parse_iso(text).map(|t| Iso(t).to_string())
     }
 
     #[test]

@@ -10,6 +10,7 @@ use tracing_subscriber::fmt;
 use super::ConfigFile;
 use crate::config::{Log, LogFormat};
 use crate::daemon;
+use crate::priority;
 
 pub(super) fn run(file: &ConfigFile) -> Result<ExitCode> {
     close_files_to_others();
@@ -22,6 +23,8 @@ pub(super) fn run(file: &ConfigFile) -> Result<ExitCode> {
     // One thread for all that waits; hashing and writing have their own.
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
+        // Threads for what takes long: look-ups go first.
+        .on_thread_start(priority::lower)
         .build()
         .context("cannot start the runtime")?;
     let served = runtime.block_on(daemon::serve(&loaded.config));

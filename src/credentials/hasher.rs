@@ -14,12 +14,10 @@ use super::error::HasherError;
 use super::password::{self, Argon2Parameters, Memory};
 use super::top_up::TopUp;
 use crate::model::PasswordRecord;
+use crate::priority;
 
 /// How long an idle thread keeps its work memory.
 const KEEP_MEMORY: Duration = Duration::from_secs(5);
-/// Niceness of the hashing threads: look-ups go first (19 would starve them
-/// on a busy machine).
-const NICENESS: i32 = 10;
 
 type Job = Box<dyn FnOnce(&mut Memory) + Send>;
 
@@ -114,11 +112,7 @@ impl Hasher {
 }
 
 fn work(queue: &crossbeam_channel::Receiver<Job>) {
-    // On Linux this sets the calling thread's niceness alone. Not being
-    // allowed to is no reason not to hash.
-    if let Err(error) = rustix::process::setpriority_process(None, NICENESS) {
-        tracing::debug!(%error, "cannot lower the priority of a hashing thread");
-    }
+    priority::lower();
     let mut memory = Memory::default();
     loop {
         let job = match queue.recv_timeout(KEEP_MEMORY) {

@@ -32,8 +32,8 @@ pub use self::vault::Vault;
 use crate::clock::{Clock, Timestamp};
 use crate::error::Error;
 use crate::model::{
-    Attempted, CodeHash, Failures, NameHash, PasswordRecord, SecondFactor, Session, SessionLimits,
-    SessionRules, TokenHash, User,
+    Attempted, CodeHash, Failures, NameHash, PasswordRecord, Profile, SecondFactor, Session,
+    SessionLimits, SessionRules, TokenHash, User,
 };
 use crate::store::{Outcome, PasswordWitness, Store, StoreError};
 
@@ -285,16 +285,16 @@ impl Credentials {
     ///
     /// # Errors
     /// When the store fails; an invalid token is `None`.
-    pub async fn session(&self, token: &SecretString) -> Result<Option<(Session, User)>, Error> {
+    pub async fn session(&self, token: &SecretString) -> Result<Option<(Session, Profile)>, Error> {
         let hash = token_hash(token);
         let found = self.store.session(&hash).await?;
         let rules = self.session_rules();
-        let found = found.filter(|(session, user)| session.is_valid(user, &rules));
+        let found = found.filter(|(session, _)| !session.is_expired(&rules));
         if let (Some((session, _)), Some(timeout)) = (&found, rules.limits.idle_timeout) {
             // Not at each use: it is a write.
             let step = (timeout / USE_NOTED_TIMES).min(LONGEST_USE_STEP);
             if rules.now - session.used_at >= step {
-                self.store.touch_session(&session.token, rules.now);
+                self.store.touch_session(&session.token, rules.now, step);
             }
         }
         Ok(found)

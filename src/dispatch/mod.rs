@@ -1,6 +1,7 @@
 //! From a message to what becomes of it: decode, judge, find the action, wait
 //! for its turn, run it, encode the reply.
 
+mod encoding;
 mod policy;
 mod turns;
 
@@ -10,8 +11,10 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use async_trait::async_trait;
 use futures_util::FutureExt as _;
+use tracing::field::debug as debug_value;
 use tracing::{debug, error, info};
 
+use self::encoding::{encode_aside, encode_body, encode_reply, finish};
 pub use self::policy::Policy;
 use self::turns::Turn;
 pub use self::turns::Turns;
@@ -25,7 +28,7 @@ use crate::queue::{self, Begun, Disposition, Finished, Handler, Reply};
 use crate::store::StoreError;
 use crate::wire::RequestId;
 use crate::wire::dead_letter::{self, DeadLetter};
-use crate::wire::reply::{self, Address};
+use crate::wire::reply::Address;
 use crate::wire::request::{self, Envelope, Refused, Request};
 
 /// Runs messages.
@@ -82,12 +85,36 @@ impl Dispatcher {
         self.turns.close();
     }
 
-    async fn handle_request(&self, begun: Begun, request: Request) -> Disposition {
-        let Some((id, origin)) = identify(&request.envelope) else {
+    async fn handle_message(&self, mut begun: Begun, message: &[u8]) -> Disposition {
+        let redelivered = begun.redelivered;
+        let handle = async {
+            match request::decode(message, &self.policy.limits) {
+                Ok(request) => {
+                    begun.was_read();
+                    poison(request.action.as_deref());
+                    self.handle_request(begun, request).await
+                }
+                Err(refused) => self.refuse(*refused, redelivered),
+            }
+        };
+        match AssertUnwindSafe(handle).catch_unwind().await {
+            Ok(disposition) => disposition,
+            // Actions have a net of their own: this is a defect in reading the
+            // request or writing the reply, and would be one again.
+            Err(_) => {
+                let refused = request::condemn(message, &self.policy.limits, true);
+                self.refuse(refused, redelivered)
+            }
+        }
+    }
+
+    async fn handle_request(&self, begun: Begun, mut request: Request<'_>) -> Disposition {
+        let Envelope { id, origin } = std::mem::take(&mut request.envelope);
+        let Some(id) = id.or_else(|| generate_id(origin.as_deref())) else {
             return Disposition::Keep;
         };
+        let action = request.action.clone().unwrap_or_default();
         let address = self.address(&id, origin.as_deref());
-        let action = echo(request.action.as_deref().unwrap_or_default());
         let entry = Entry {
             id: id.name(),
             origin: origin.as_deref(),
@@ -113,9 +140,11 @@ impl Dispatcher {
             Err(_) => Err(Error::Internal("the action panicked".into())),
         };
         self.log(&entry, &call, &result);
-        let encoded = match &result {
-            Ok(output) => address.success(output, &errors_beside(output)),
-            Err(error) => address.failure(public_text(error, &id)),
+        let is_long = turn.as_ref().is_some_and(|turn| turn.until_settled);
+        let encoded = if is_long {
+            encode_aside(&address, result).await
+        } else {
+            encode_reply(&address, &result)
         };
         let held = turn.filter(|turn| turn.until_settled);
         let held = held.map(|turn| Box::new(turn) as Box<dyn Send>);
@@ -159,7 +188,7 @@ impl Dispatcher {
         mut begun: Begun,
         call: &Call,
         turn: &mut Option<Turn>,
-        request: Request,
+        request: Request<'_>,
     ) -> Result<Result<Output, Error>, NotRun> {
         let (action, arguments) = match self
             .policy
@@ -192,7 +221,7 @@ impl Dispatcher {
         }
     }
 
-    fn resolve(&self, request: &Request) -> Result<&'static dyn Action, Error> {
+    fn resolve(&self, request: &Request<'_>) -> Result<&'static dyn Action, Error> {
         let full = request
             .action
             .as_deref()
@@ -242,98 +271,37 @@ impl Dispatcher {
     fn error_reply(&self, envelope: &Envelope, error: String) -> Option<Reply> {
         let id = envelope.id.as_ref()?;
         let address = self.address(id, envelope.origin.as_deref());
-        Some(Reply {
-            id: id.name().to_owned(),
-            bytes: address.failure(error).ok()?,
-        })
-    }
-}
-
-/// What becomes of a request with this reply.
-fn finish(
-    id: &RequestId,
-    encoded: serde_json::Result<Vec<u8>>,
-    left_outcome: bool,
-    held: Option<Box<dyn Send>>,
-) -> Disposition {
-    match encoded {
-        Ok(bytes) => Disposition::Finished(Finished {
-            reply: Some(Reply {
-                id: id.name().to_owned(),
-                bytes,
-            }),
-            dead_letter: None,
-            left_outcome,
-            held,
-        }),
-        Err(error) => {
-            error!(id = ?id.name(), %error, "a reply could not be encoded");
-            Disposition::Keep
-        }
+        Some(Reply::new(id.name(), address.failure(error).ok()?))
     }
 }
 
 /// One line for each request, for whoever looks for a fault. Errors about arguments may quote them: they are
 /// for the caller alone.
 fn log_result(entry: &Entry<'_>, result: &Result<Output, Error>) {
-    let Entry { id, action, .. } = entry;
+    let Entry { id, .. } = entry;
+    let action = || debug_value(echo(entry.action));
     match result {
-        Ok(_) => debug!(?id, ?action, "done"),
+        Ok(_) => debug!(?id, action = action(), "done"),
         Err(error @ (Error::Internal(_) | Error::Store(StoreError::Engine(_)))) => {
-            error!(?id, ?action, %error, "failed");
+            error!(?id, action = action(), %error, "failed");
         }
-        Err(Error::Arguments(_)) => debug!(?id, ?action, "refused: its arguments do not fit"),
-        Err(error) => debug!(?id, ?action, error = error.name(), "refused"),
+        Err(Error::Arguments(_)) => {
+            debug!(?id, action = action(), "refused: its arguments do not fit")
+        }
+        Err(error) => debug!(?id, action = action(), error = error.name(), "refused"),
     }
-}
-
-/// The body of a reply, for its outcome. Only errors that the contract names
-/// are ever recorded.
-fn encode_body(result: &Result<Output, Error>) -> Vec<u8> {
-    let body = match result {
-        Ok(output) => reply::body(Some(output), &errors_beside(output)),
-        Err(error) => reply::body(None::<&Output>, &[error.to_string()]),
-    };
-    body.unwrap_or_default()
-}
-
-fn errors_beside(output: &Output) -> Vec<String> {
-    output
-        .error()
-        .map(ToString::to_string)
-        .into_iter()
-        .collect()
 }
 
 #[async_trait]
 impl Handler for Dispatcher {
-    async fn handle(&self, mut begun: Begun, message: &[u8]) -> Disposition {
-        let redelivered = begun.redelivered;
-        let handle = async {
-            match request::decode(message, &self.policy.limits) {
-                Ok(request) => {
-                    begun.was_read();
-                    poison(request.action.as_deref());
-                    self.handle_request(begun, request).await
-                }
-                Err(refused) => self.refuse(*refused, redelivered),
-            }
-        };
-        match AssertUnwindSafe(handle).catch_unwind().await {
-            Ok(disposition) => disposition,
-            // Actions have a net of their own: this is a defect in reading the
-            // request or writing the reply, and would be one again.
-            Err(_) => {
-                let refused = request::condemn(message, &self.policy.limits, true);
-                self.refuse(refused, redelivered)
-            }
-        }
+    async fn handle(self: Arc<Self>, begun: Begun, message: Vec<u8>) -> Disposition {
+        self.handle_message(begun, &message).await
     }
 
     async fn condemn(&self, id: &DeliveryId, message: &[u8], unread: bool) -> Disposition {
         // What had its effect is answered from that, which runs nothing.
         if matches!(self.world.store.outcome(id).await, Ok(Some(_))) {
-            return self.handle(Begun::new(*id, true), message).await;
+            return self.handle_message(Begun::new(*id, true), message).await;
         }
         self.refuse(
             request::condemn(message, &self.policy.limits, unread),
@@ -376,32 +344,16 @@ impl Handler for Dispatcher {
     }
 }
 
-/// The id and origin of a request; an id is made for one that brings none.
-/// `None` only without randomness.
-fn identify(envelope: &Envelope) -> Option<(RequestId, Option<String>)> {
-    let id = match &envelope.id {
-        Some(id) => id.clone(),
-        None => match RequestId::generate() {
-            Ok(id) => {
-                info!(id = %id.name(), origin = ?envelope.origin, "a request without a usable id: the reply goes to this one");
-                id
-            }
-            Err(error) => {
-                error!(%error, "no randomness for a request id");
-                return None;
-            }
-        },
-    };
-    Some((id, envelope.origin.clone()))
-}
-
-/// What the caller is told: a defect of ours is for the log.
-fn public_text(error: &Error, id: &RequestId) -> String {
-    match error {
-        Error::Internal(_) | Error::Store(StoreError::Engine(_)) => format!(
-            "Internal error: the log of platypush-userd tells more about request {}",
-            id.name()
-        ),
-        error => error.to_string(),
+/// An id for a request that brings none. `None` only without randomness.
+fn generate_id(origin: Option<&str>) -> Option<RequestId> {
+    match RequestId::generate() {
+        Ok(id) => {
+            info!(id = %id.name(), ?origin, "a request without a usable id: the reply goes to this one");
+            Some(id)
+        }
+        Err(error) => {
+            error!(%error, "no randomness for a request id");
+            None
+        }
     }
 }

@@ -5,7 +5,7 @@ use std::time::Duration;
 use sha2::{Digest as _, Sha256};
 use subtle::ConstantTimeEq as _;
 
-use crate::clock::Timestamp;
+use crate::clock::{Iso, Timestamp};
 use crate::error::{Error, echo};
 use crate::value::Value;
 use crate::wire::request::{MessageLimits, Request};
@@ -27,7 +27,7 @@ pub struct Policy {
 
 impl Policy {
     /// Whether the request is for us, from somebody who may ask.
-    pub(super) fn admit(&self, request: &Request) -> Result<(), Error> {
+    pub(super) fn admit(&self, request: &Request<'_>) -> Result<(), Error> {
         if let Some(expected) = &self.token_hash {
             let token = match &request.token {
                 Some(Value::Text(token) | Value::Int(token)) => token.as_bytes(),
@@ -67,14 +67,10 @@ impl Policy {
         }
         Err(Error::Expired {
             sent: describe_seconds(sent),
-            now: iso(now),
+            now: Iso(now).to_string(),
             max_age: max_age.as_secs(),
         })
     }
-}
-
-fn iso(moment: Timestamp) -> String {
-    moment.format("%Y-%m-%dT%H:%M:%S%.6f").to_string()
 }
 
 #[expect(
@@ -83,5 +79,5 @@ fn iso(moment: Timestamp) -> String {
 )]
 fn describe_seconds(seconds: f64) -> String {
     chrono::DateTime::from_timestamp_micros((seconds * 1e6) as i64)
-        .map_or_else(|| "an impossible time".to_owned(), iso)
+        .map_or_else(|| "an impossible time".to_owned(), |at| Iso(at).to_string())
 }

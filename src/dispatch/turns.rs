@@ -6,7 +6,7 @@ use std::sync::Arc;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use crate::actions::Cost;
-use crate::queue::{Begun, Running, TurnNote};
+use crate::queue::{Begun, Note, Running};
 
 /// Requests that list all users, at a time.
 const LISTING_TURNS: usize = 1;
@@ -23,7 +23,7 @@ pub struct Turns {
 /// The turn of a request, noted for the case that it ends the process.
 pub(super) struct Turn {
     // Struck out before the turn is another's.
-    _note: Option<TurnNote>,
+    _note: Option<Note>,
     _permit: OwnedSemaphorePermit,
     /// Whether it is over only when the reply is sent.
     pub(super) until_settled: bool,

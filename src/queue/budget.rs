@@ -11,6 +11,13 @@ pub(super) struct Room {
     pub(super) bytes: usize,
 }
 
+impl Room {
+    /// Whether there is room for nothing.
+    pub(super) const fn is_none(self) -> bool {
+        self.messages == 0 || self.bytes == 0
+    }
+}
+
 /// Counts what is in flight.
 #[derive(Debug)]
 pub(super) struct Budget {
@@ -38,7 +45,7 @@ impl Budget {
 
     /// Waits until there is room for a message, and tells how much.
     pub(super) async fn room(&self) -> Room {
-        self.wait(|left| left.messages > 0 && left.bytes > 0).await
+        self.wait(|left| !left.is_none()).await
     }
 
     /// Waits until nothing is in flight.
@@ -58,7 +65,8 @@ impl Budget {
         }
     }
 
-    fn left(&self) -> Room {
+    /// What there is room for now.
+    pub(super) fn left(&self) -> Room {
         *self.left.lock().unwrap_or_else(PoisonError::into_inner)
     }
 

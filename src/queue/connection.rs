@@ -10,6 +10,7 @@ use redis::{
 };
 use secrecy::ExposeSecret as _;
 
+use super::scripts::Loaded;
 use crate::config::{Redis, TlsFiles};
 
 /// How long connecting may take: short, so that a Redis that is back is found
@@ -24,6 +25,8 @@ const PATIENT_EVERY: u32 = 4;
 /// crate's default, 500 ms, also applies to blocking commands: it would give
 /// them up while Redis goes on with them.)
 pub(super) const ANSWER_TIMEOUT: Duration = Duration::from_secs(8);
+/// The slowest line on which a long reply still gets through: 800 kbit/s.
+const SLOWEST_BYTES_PER_MS: usize = 100;
 /// Silence after which TCP asks whether the other side is still there.
 const KEEPALIVE: Duration = Duration::from_secs(5);
 /// Bytes that are written at once (8 KiB by default): batches are larger.
@@ -93,6 +96,26 @@ impl Connector {
             .get_multiplexed_async_connection_with_config(&config)
             .await
     }
+
+    /// The same for a thread that can wait.
+    ///
+    /// # Errors
+    /// When Redis cannot be reached.
+    pub(super) fn connect_blocking(
+        &self,
+        connect: Duration,
+        answer: Duration,
+    ) -> Result<redis::Connection, RedisError> {
+        let connection = self.0.get_connection_with_timeout(connect)?;
+        connection.set_read_timeout(Some(answer))?;
+        connection.set_write_timeout(Some(answer))?;
+        Ok(connection)
+    }
+}
+
+/// How long that many bytes may take on a slow line.
+pub(super) fn sending_time(bytes: usize) -> Duration {
+    Duration::from_millis(u64::try_from(bytes / SLOWEST_BYTES_PER_MS).unwrap_or(u64::MAX))
 }
 
 /// One connection after the other, of which never two are at work.
@@ -102,6 +125,8 @@ impl Connector {
 /// ended there.
 pub(super) struct Link {
     connector: Connector,
+    /// What its connections have loaded.
+    pub(super) scripts: Loaded,
     blocks: Duration,
     last: Option<Identity>,
     warned: bool,
@@ -118,9 +143,10 @@ struct Identity {
 }
 
 impl Link {
-    pub(super) const fn new(connector: Connector, blocks: Duration) -> Self {
+    pub(super) fn new(connector: Connector, blocks: Duration) -> Self {
         Self {
             connector,
+            scripts: Loaded::new(),
             blocks,
             last: None,
             warned: false,
@@ -152,6 +178,7 @@ impl Link {
             }
         }
         self.last = Some(identity);
+        self.scripts.load(&mut connection).await?;
         self.tries = 0;
         connection.set_response_timeout(self.blocks + ANSWER_TIMEOUT);
         Ok(connection)

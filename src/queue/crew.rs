@@ -1,13 +1,21 @@
 //! Starts the work on messages, and knows what is started.
 
+use std::future::poll_fn;
+use std::panic::AssertUnwindSafe;
+use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::task::Poll;
 
-use tokio::sync::mpsc;
+use futures_util::stream::FuturesUnordered;
+use futures_util::{FutureExt as _, StreamExt as _};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
+use tokio::task::yield_now;
 
 use super::budget::{Budget, Claim};
-use super::running::LoneRun;
-use super::{Disposition, Handler, Running};
+use super::running::{BATCHES, LoneRun};
+use super::staging::stage_if_long;
+use super::{Disposition, Handler, Note, Running, Settings};
 use crate::model::DeliveryId;
 
 /// A processing list while it is worked on.
@@ -32,6 +40,12 @@ pub(super) struct Delivery {
     _claim: Claim,
 }
 
+/// What has become of a message.
+pub(super) type Done = (Delivery, Disposition);
+
+/// The work on a message.
+type Work = Pin<Box<dyn Future<Output = Done> + Send>>;
+
 /// The messages of one processing list.
 pub(super) struct Messages {
     pub(super) list: String,
@@ -39,6 +53,19 @@ pub(super) struct Messages {
     pub(super) entries: usize,
     /// Those that are open, to be started.
     pub(super) open: Vec<(DeliveryId, Vec<u8>)>,
+}
+
+/// Messages that have their share of what may be in flight, to be worked on.
+pub(super) struct Claimed {
+    entries: Vec<(Delivery, Vec<u8>)>,
+    redelivered: bool,
+}
+
+impl Claimed {
+    /// How many.
+    pub(super) const fn count(&self) -> usize {
+        self.entries.len()
+    }
 }
 
 /// A message as its handler gets it.
@@ -79,27 +106,37 @@ impl Begun {
     }
 }
 
+/// The right to work on a batch.
+pub(super) struct Place(
+    #[expect(dead_code, reason = "held, not read")] Option<OwnedSemaphorePermit>,
+);
+
 /// Starts work. Dropping the last one ends the settler.
 #[derive(Clone)]
 pub(super) struct Crew {
+    settings: Arc<Settings>,
     handler: Arc<dyn Handler>,
     running: Arc<Running>,
     budget: Arc<Budget>,
-    done: mpsc::UnboundedSender<(Delivery, Disposition)>,
+    places: Arc<Semaphore>,
+    done: mpsc::UnboundedSender<Vec<Done>>,
     started: Arc<AtomicU64>,
 }
 
 impl Crew {
     pub(super) fn new(
+        settings: Arc<Settings>,
         handler: Arc<dyn Handler>,
         running: Arc<Running>,
         budget: Arc<Budget>,
-        done: mpsc::UnboundedSender<(Delivery, Disposition)>,
+        done: mpsc::UnboundedSender<Vec<Done>>,
     ) -> Self {
         Self {
+            settings,
             handler,
             running,
             budget,
+            places: Arc::new(Semaphore::new(BATCHES)),
             done,
             started: Arc::default(),
         }
@@ -113,49 +150,121 @@ impl Crew {
         &self.budget
     }
 
-    /// Works on messages of a list. Resolves when their fast work is over:
-    /// each is done, or waits for its turn. Never more than one batch of fast
-    /// work is under way, so that the note of it names all that may have been
-    /// the end of the process.
-    pub(super) async fn work(&self, messages: Messages, redelivered: bool) {
-        let Some((first, _)) = messages.open.first() else {
-            return;
-        };
-        self.running.begin_batch(first.boot, first.batch);
+    /// Takes room for messages of a list.
+    pub(super) fn claim(&self, messages: Messages, redelivered: bool) -> Claimed {
         let batch = Arc::new(Batch {
             list: messages.list,
             entries: messages.entries,
             open: AtomicUsize::new(messages.open.len()),
             order: self.started.fetch_add(1, Ordering::Relaxed),
         });
-        let (fast, mut all_left) = mpsc::channel(1);
-        for (id, message) in messages.open {
-            let begun = Begun {
+        let claim = |(id, message): (DeliveryId, Vec<u8>)| {
+            let delivery = Delivery {
+                batch: Arc::clone(&batch),
                 id,
-                redelivered,
+                _claim: self.budget.claim(message.len()),
+            };
+            (delivery, message)
+        };
+        Claimed {
+            entries: messages.open.into_iter().map(claim).collect(),
+            redelivered,
+        }
+    }
+
+    /// Waits until a batch more may be worked on. There are never more than a
+    /// few of which the fast work is under way, so that the notes of them name
+    /// all that may have been the end of the process.
+    pub(super) async fn place(&self) -> Place {
+        // Never closed: without a place nothing would be noted, which is all.
+        Place(Arc::clone(&self.places).acquire_owned().await.ok())
+    }
+
+    /// Works on messages of a list as far as it goes without waiting, which for
+    /// look-ups is to the end. What waits for the disk, or for its turn, goes on
+    /// by itself.
+    pub(super) async fn work(&self, claimed: Claimed, place: Place) {
+        let Some((first, _)) = claimed.entries.first() else {
+            return;
+        };
+        let note = self.running.begin_batch(first.id.boot, first.id.batch);
+        let (fast, all_left) = mpsc::channel(1);
+        let mut done = Vec::with_capacity(claimed.entries.len());
+        let waiting = FuturesUnordered::new();
+        for (delivery, message) in claimed.entries {
+            let begun = Begun {
+                id: delivery.id,
+                redelivered: claimed.redelivered,
                 fast: Some(fast.clone()),
                 lone: None,
             };
-            self.spawn(Arc::clone(&batch), begun, message);
+            let mut work = self.start(delivery, begun, message);
+            match poll_fn(|context| Poll::Ready(work.as_mut().poll(context))).await {
+                Poll::Ready(finished) => done.push(finished),
+                Poll::Pending => waiting.push(work),
+            }
         }
         drop(fast);
-        // Nobody sends; it ends when all have left.
-        let _ = all_left.recv().await;
-        self.running.end_batch();
+        if !waiting.is_empty() {
+            let crew = self.clone();
+            let held = (note, place);
+            tokio::spawn(async move { crew.finish(waiting, all_left, held).await });
+        }
+        self.settle(done);
+        // Whoever waits for these goes before the next take.
+        yield_now().await;
     }
 
-    fn spawn(&self, batch: Arc<Batch>, begun: Begun, message: Vec<u8>) {
-        let delivery = Delivery {
-            batch,
-            id: begun.id,
-            _claim: self.budget.claim(message.len()),
-        };
+    /// Works on what had to wait. `held` is let go when the fast work among it
+    /// is over: each is done, or waits for its turn.
+    async fn finish(
+        &self,
+        mut waiting: FuturesUnordered<Work>,
+        mut all_left: mpsc::Receiver<()>,
+        held: (Option<Note>, Place),
+    ) {
+        // Nobody sends; it ends when all have left.
+        let mut all_left = pin!(all_left.recv());
+        while !waiting.is_empty() {
+            tokio::select! {
+                biased;
+                Some(finished) = waiting.next() => {
+                    // Those that waited for the same flush go together.
+                    let others = std::iter::from_fn(|| waiting.next().now_or_never().flatten());
+                    self.settle(std::iter::once(finished).chain(others).collect());
+                }
+                _ = &mut all_left => break,
+            }
+        }
+        drop(held);
+        for work in waiting {
+            self.spawn(work);
+        }
+    }
+
+    fn start(&self, delivery: Delivery, begun: Begun, message: Vec<u8>) -> Work {
+        let work = Arc::clone(&self.handler).handle(begun, message);
+        let settings = Arc::clone(&self.settings);
+        Box::pin(async move {
+            // The handler has nets of its own. Behind them there is this, because
+            // the work of others goes on in the same task.
+            let disposition = AssertUnwindSafe(work).catch_unwind().await;
+            let disposition = disposition.unwrap_or(Disposition::Keep);
+            let disposition = stage_if_long(&settings, &delivery.id, disposition).await;
+            (delivery, disposition)
+        })
+    }
+
+    fn spawn(&self, work: Work) {
         let crew = self.clone();
-        tokio::spawn(async move {
-            let disposition = crew.handler.handle(begun, &message).await;
+        tokio::spawn(async move { crew.settle(vec![work.await]) });
+    }
+
+    fn settle(&self, done: Vec<Done>) {
+        if !done.is_empty() {
             // The settler outlives every crew.
-            let _ = crew.done.send((delivery, disposition));
-        });
+            let _ = self.done.send(done);
+        }
     }
 
     /// Works on one message of a list with nothing else under way. Its own
@@ -167,7 +276,12 @@ impl Crew {
             fast: None,
             lone: Some(lone),
         };
-        self.spawn(self.part_of(list), begun, message);
+        let delivery = Delivery {
+            batch: self.part_of(list),
+            id: begun.id,
+            _claim: self.budget.claim(message.len()),
+        };
+        self.spawn(self.start(delivery, begun, message));
     }
 
     /// A list of which one entry is settled on its own, whatever others there
@@ -194,6 +308,6 @@ impl Crew {
             id,
             _claim: self.budget.claim(size),
         };
-        let _ = self.done.send((delivery, disposition));
+        self.settle(vec![(delivery, disposition)]);
     }
 }

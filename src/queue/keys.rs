@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use crate::model::DeliveryId;
+
 /// The names of the keys of one queue and one store.
 #[derive(Debug, Clone)]
 pub struct Keys {
@@ -13,8 +15,6 @@ pub struct Keys {
     /// Set of the names of the store's processing lists, so that recovery
     /// needs no SCAN.
     pub lists: String,
-    /// List that the blocking command moves to, unnumbered: never started.
-    pub taking: String,
     /// Holds the id of the store that works on the queue, for
     /// [`OWNER_TTL`]: two stores on one queue would split the users at random.
     pub owner: String,
@@ -47,7 +47,6 @@ impl Keys {
             queue: queue.to_owned(),
             dead: format!("{queue}:dead"),
             lists: format!("{queue}:lists:{store_id}"),
-            taking: format!("{processing_prefix}taking"),
             owner: format!("{queue}:owner"),
             fence: format!("{queue}:run:{store_id}"),
             store_id: store_id.to_owned(),
@@ -97,6 +96,17 @@ impl Keys {
         let mut bytes = [0; 16];
         hex::decode_to_slice(boot, &mut bytes).ok()?;
         Some((bytes, number.parse().ok()?))
+    }
+
+    /// List in which a long reply waits for its delivery to be settled.
+    #[must_use]
+    pub(super) fn staged(&self, id: &DeliveryId) -> String {
+        format!(
+            "{}:staged:{}:{}",
+            self.queue,
+            self.run(),
+            hex::encode(id.to_bytes())
+        )
     }
 
     /// Reply list of a request.

@@ -9,13 +9,13 @@
 //! - A message is never popped: the taking script moves a batch of them from
 //!   the queue into a list of its own, `<queue>:processing:<store id>:<boot
 //!   id>:<n>`, and notes that list's name in the set `<queue>:lists:<store
-//!   id>`. An entry is `<position>:<message>`.
-//! - The settling script pushes an entry's reply (or dead letter) and empties
-//!   the entry, in one step. Positions stay; the list goes with its last
+//!   id>`. An entry is a message. The list is read by the command behind the
+//!   script.
+//! - The settling script pushes an entry's reply (or dead letter) and marks the
+//!   entry as settled, in one step. Positions stay; the list goes with its last
 //!   entry.
-//! - While the queue is empty, a blocking `BLMOVE` waits on it. It moves one
-//!   message to `<queue>:processing:<store id>:taking`, from where the taking
-//!   script, sent right behind it, takes first.
+//! - While the queue is empty, a blocking `BLMOVE` waits on it that moves its
+//!   first message to where it is: it takes nothing, it only waits.
 //! - At start, what is found in the lists of this store is run again: nobody
 //!   else works on them, because one store has one daemon. An entry keeps its
 //!   list and position, which are its delivery id: an effect that it had is
@@ -38,11 +38,14 @@ mod running;
 mod scripts;
 mod settler;
 mod settling;
+mod staging;
 mod take_over;
 mod taker;
+mod taking;
 mod worker;
 
 use std::collections::HashSet;
+use std::sync::Arc;
 
 use async_trait::async_trait;
 
@@ -51,14 +54,14 @@ use crate::model::DeliveryId;
 pub use self::connection::{Connector, ConnectorError};
 pub use self::crew::Begun;
 pub use self::keys::{Keys, OWNER_TTL};
-pub use self::running::{LeftNotes, Running, Suspect, TurnNote};
+pub use self::running::{LeftNotes, Note, Running, Suspect};
 pub use self::worker::{Settings, Status, Worker};
 
 /// Works on messages.
 #[async_trait]
 pub trait Handler: Send + Sync + 'static {
     /// Works on one message and says what is to become of it.
-    async fn handle(&self, begun: Begun, message: &[u8]) -> Disposition;
+    async fn handle(self: Arc<Self>, begun: Begun, message: Vec<u8>) -> Disposition;
 
     /// Says what is to become of a message that ended the process each time it
     /// ran. With `unread` even reading it may be what does it.
@@ -122,7 +125,21 @@ pub struct Reply {
     /// Ends the name of the reply list.
     pub id: String,
     /// The bytes; they may hold a session token.
-    pub bytes: Vec<u8>,
+    pub bytes: Arc<Vec<u8>>,
+    /// The list in Redis in which they are already, where they are long.
+    staged: Option<String>,
+}
+
+impl Reply {
+    /// The bytes go to the reply list of that id.
+    #[must_use]
+    pub fn new(id: &str, bytes: Vec<u8>) -> Self {
+        Self {
+            id: id.to_owned(),
+            bytes: Arc::new(bytes),
+            staged: None,
+        }
+    }
 }
 
 impl std::fmt::Debug for Reply {

@@ -6,6 +6,7 @@ use redis::aio::MultiplexedConnection;
 
 use super::Keys;
 use super::crew::Messages;
+use super::scripts::SETTLED;
 use crate::model::DeliveryId;
 
 /// The store's processing lists, run and number of each, in the order in
@@ -50,7 +51,7 @@ pub(super) async fn open_entries(
                 batch,
                 position,
             };
-            Some((id, message(&entry)?))
+            Some((id, message(entry)?))
         })
         .collect();
     if open.is_empty() {
@@ -79,11 +80,10 @@ pub(super) async fn open_entry(
         .arg(id.position)
         .query_async(connection)
         .await?;
-    Ok(entry.as_deref().and_then(message))
+    Ok(entry.and_then(message))
 }
 
-/// The message in an entry `<position>:<message>`; a settled entry is empty.
-fn message(entry: &[u8]) -> Option<Vec<u8>> {
-    let colon = entry.iter().position(|byte| *byte == b':')?;
-    Some(entry[colon + 1..].to_vec())
+/// The message in an entry, unless it is settled.
+fn message(entry: Vec<u8>) -> Option<Vec<u8>> {
+    (entry != SETTLED).then_some(entry)
 }

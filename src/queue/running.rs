@@ -2,15 +2,15 @@
 //! power cut): after an unclean end it names the requests that may have been
 //! the cause.
 //!
-//! Noted are one batch, while its fast work is under way, and each request
+//! Noted are two batches, while their fast work is under way, and each request
 //! whose turn for slow work has come. That is all that ever runs at a time.
 //! After an unclean end these are suspects: they are run one at a time, with
 //! nothing else in flight, and a death during such a lone run counts.
 //!
 //! The file has a fixed size and consists of records of 32 bytes: a delivery
 //! id (28 bytes, big-endian) and a mark (u32, big-endian), all zero where
-//! nothing is noted. Record 0 is the batch; a row of records for turns and
-//! one for suspects follow.
+//! nothing is noted. The first records are for batches; a row for turns and one
+//! for suspects follow.
 
 use std::fs::{File, OpenOptions};
 use std::io;
@@ -25,6 +25,9 @@ const RECORD_BYTES: usize = DeliveryId::BYTES + 4;
 const IN_USE: u32 = 1;
 /// …and this, once the message could be read.
 const READ: u32 = 1 << 31;
+/// Batches whose fast work is under way at a time: one waits for the disk while
+/// the next one is prepared.
+pub(super) const BATCHES: usize = 2;
 /// Position that stands for all of a batch.
 const WHOLE_BATCH: u32 = u32::MAX;
 
@@ -32,6 +35,7 @@ const WHOLE_BATCH: u32 = u32::MAX;
 pub struct Running {
     file: File,
     turns: usize,
+    free_batches: Mutex<Vec<usize>>,
     free_turns: Mutex<Vec<usize>>,
 }
 
@@ -88,10 +92,10 @@ pub struct LeftNotes {
     pub suspects: Vec<Suspect>,
 }
 
-/// A note that is struck out when dropped.
-pub struct TurnNote {
+/// A note of a batch or turn. It is struck out when dropped.
+pub struct Note {
     running: Arc<Running>,
-    slot: usize,
+    index: usize,
 }
 
 impl Running {
@@ -113,37 +117,33 @@ impl Running {
         let running = Self {
             file,
             turns,
-            free_turns: Mutex::new((0..turns).rev().collect()),
+            free_batches: Mutex::new((0..BATCHES).rev().collect()),
+            free_turns: Mutex::new((BATCHES..BATCHES + turns).rev().collect()),
         };
         Ok((Arc::new(running), left))
     }
 
     /// Notes that the fast work of a batch begins.
-    pub fn begin_batch(&self, boot: [u8; 16], batch: u64) {
+    pub fn begin_batch(self: &Arc<Self>, boot: [u8; 16], batch: u64) -> Option<Note> {
         let id = DeliveryId {
             boot,
             batch,
             position: WHOLE_BATCH,
         };
-        self.write(0, Some((id, IN_USE)));
-    }
-
-    /// Notes that the fast work of the batch is over.
-    pub fn end_batch(&self) {
-        self.write(0, None);
+        self.begin(&self.free_batches, id)
     }
 
     /// Notes that the turn of a request has come.
-    pub fn begin_turn(self: &Arc<Self>, id: DeliveryId) -> Option<TurnNote> {
-        let slot = self
-            .free_turns
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .pop()?;
-        self.write(1 + slot, Some((id, IN_USE)));
-        Some(TurnNote {
+    pub fn begin_turn(self: &Arc<Self>, id: DeliveryId) -> Option<Note> {
+        self.begin(&self.free_turns, id)
+    }
+
+    fn begin(self: &Arc<Self>, free: &Mutex<Vec<usize>>, id: DeliveryId) -> Option<Note> {
+        let index = free.lock().unwrap_or_else(PoisonError::into_inner).pop()?;
+        self.write(index, Some((id, IN_USE)));
+        Some(Note {
             running: Arc::clone(self),
-            slot,
+            index,
         })
     }
 
@@ -179,7 +179,7 @@ impl Running {
     }
 
     const fn first_suspect(&self) -> usize {
-        1 + self.turns
+        BATCHES + self.turns
     }
 
     /// A note that cannot be written is no reason to stop serving: at worst a
@@ -192,14 +192,17 @@ impl Running {
     }
 }
 
-impl Drop for TurnNote {
+impl Drop for Note {
     fn drop(&mut self) {
-        self.running.write(1 + self.slot, None);
-        self.running
-            .free_turns
-            .lock()
+        self.running.write(self.index, None);
+        let free = if self.index < BATCHES {
+            &self.running.free_batches
+        } else {
+            &self.running.free_turns
+        };
+        free.lock()
             .unwrap_or_else(PoisonError::into_inner)
-            .push(self.slot);
+            .push(self.index);
     }
 }
 
@@ -270,15 +273,19 @@ mod tests {
         let path = folder.path().join("running");
         let (running, left) = Running::open(&path, 2).unwrap();
         assert_eq!(left, LeftNotes::default());
-        running.begin_batch([7; 16], 3);
+        let batch = running.begin_batch([7; 16], 3).unwrap();
+        let other = running.begin_batch([7; 16], 4).unwrap();
+        assert!(running.begin_batch([7; 16], 5).is_none());
         let first = running.begin_turn(id(0)).unwrap();
         let _second = running.begin_turn(id(1)).unwrap();
         assert!(running.begin_turn(id(2)).is_none());
         drop(first);
         let left = left_in(&path);
-        assert_eq!(left.batches, [([7; 16], 3)]);
+        assert_eq!(left.batches, [([7; 16], 3), ([7; 16], 4)]);
         assert_eq!(left.suspects, [suspect(1, 0)]);
-        running.end_batch();
+        drop(batch);
+        assert_eq!(left_in(&path).batches, [([7; 16], 4)]);
+        drop(other);
         assert!(left_in(&path).batches.is_empty());
     }
 
@@ -287,7 +294,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("running");
         let (running, _) = Running::open(&path, 2).unwrap();
-        running.begin_batch([7; 16], 3);
+        let _batch = running.begin_batch([7; 16], 3);
         let suspects = [0, 1].map(|n| suspect(n, n));
         running.note_suspects(&suspects).unwrap();
         assert_eq!(left_in(&path).suspects, suspects);

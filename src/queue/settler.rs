@@ -16,18 +16,16 @@ use tokio::sync::mpsc;
 use crate::crash_point::crash_point;
 
 use super::availability::{Availability, Backoff};
-use super::connection::{ANSWER_TIMEOUT, Link};
-use super::crew::{Batch, Delivery};
+use super::connection::{ANSWER_TIMEOUT, Link, sending_time};
+use super::crew::{Batch, Delivery, Done};
 use super::dead_letter_log::DeadLetterLog;
 use super::settling::{Group, Refusal, group_by_list, in_rounds, parse_refused};
 use super::{Disposition, Finished, Handler, Settings, scripts};
 
 /// What this part does, in the log.
 const SETTLING: &str = "sending replies";
-/// Most messages settled in one round trip.
+/// Most batches, or parts of them, that are settled in one round trip.
 const MAX_ROUND: usize = 128;
-/// The slowest line on which a long reply still gets through: 800 kbit/s.
-const SLOWEST_BYTES_PER_MS: usize = 100;
 
 pub(super) struct Settler {
     settings: Arc<Settings>,
@@ -58,12 +56,12 @@ impl Settler {
         }
     }
 
-    pub(super) async fn run(mut self, mut inbox: mpsc::UnboundedReceiver<(Delivery, Disposition)>) {
+    pub(super) async fn run(mut self, mut inbox: mpsc::UnboundedReceiver<Vec<Done>>) {
         let mut given_back = Vec::new();
         let mut round = Vec::with_capacity(MAX_ROUND);
         while inbox.recv_many(&mut round, MAX_ROUND).await > 0 {
             let mut finished = Vec::new();
-            for (delivery, disposition) in round.drain(..) {
+            for (delivery, disposition) in round.drain(..).flatten() {
                 match disposition {
                     Disposition::Finished(done) => finished.push((delivery, done)),
                     Disposition::GiveBack => given_back.push(delivery),
@@ -96,9 +94,9 @@ impl Settler {
             };
             match failed {
                 _ if groups.is_empty() => self.availability.works(SETTLING),
-                // That Redis has closed a kept connection is noticed only when
-                // it is used: it may be back long since.
-                Some(error) if first && was_kept && error.is_connection_dropped() => {}
+                // That Redis has closed a kept connection, or has started anew,
+                // is noticed only when it is used: it may be back long since.
+                Some(error) if first && was_kept && needs_another(&error) => {}
                 failed => {
                     if let Some(error) = failed {
                         self.failed(&error);
@@ -140,21 +138,30 @@ impl Settler {
         pipe.ignore_errors();
         let undeliverable = self.handler.undeliverable_prefix();
         for group in &mut *groups {
-            group.add_to(&mut pipe, &self.settings, &undeliverable);
+            group.add_to(
+                &mut pipe,
+                self.link.scripts.settle(),
+                &self.settings,
+                &undeliverable,
+            );
             group.tries += 1;
         }
         crash_point("before reply");
-        let answers: RedisResult<Vec<RedisResult<Vec<redis::Value>>>> = self.send(&pipe).await;
+        let bytes = groups.iter().map(Group::bytes).sum();
+        let answers: RedisResult<Vec<RedisResult<Vec<redis::Value>>>> =
+            self.send(&pipe, bytes).await;
         crash_point("after reply");
         let answers = match answers {
             Ok(answers) => answers,
             Err(error) => return Some(error),
         };
         let mut failure = None;
-        for (group, answer) in std::mem::take(groups).into_iter().zip(answers) {
+        for (mut group, answer) in std::mem::take(groups).into_iter().zip(answers) {
             match answer.and_then(parse_refused) {
                 Ok(refused) => groups.extend(self.settled(group, &refused)),
                 Err(error) => {
+                    // Without the script nothing was tried.
+                    group.tries -= u32::from(scripts::are_forgotten(&error));
                     groups.push(group);
                     // A Redis that has become a replica refuses for good.
                     self.connection = None;
@@ -166,11 +173,11 @@ impl Settler {
     }
 
     /// What of a group is still to be settled after an answer.
-    fn settled(&mut self, mut group: Group, refused: &HashMap<u32, Refusal>) -> Option<Group> {
+    fn settled(&mut self, mut group: Group, refused: &HashMap<usize, Refusal>) -> Option<Group> {
         let mut waiting = Vec::new();
         let mut done = Vec::new();
-        for (delivery, finished) in group.entries.drain(..) {
-            match refused.get(&delivery.id.position) {
+        for ((delivery, finished), number) in group.entries.drain(..).zip(1..) {
+            match refused.get(&number) {
                 Some(refusal) if refusal.left => {
                     self.availability.failed(SETTLING, &refusal.error);
                     waiting.push((delivery, finished));
@@ -247,9 +254,7 @@ impl Settler {
         let mut pipe = redis::pipe();
         pipe.cmd("EVAL")
             .arg(scripts::LEAVE)
-            .arg(4)
-            .arg(&keys.queue)
-            .arg(&keys.taking)
+            .arg(2)
             .arg(&keys.owner)
             .arg(&keys.fence)
             .arg(&keys.store_id)
@@ -262,9 +267,9 @@ impl Settler {
         let mut backoff = Backoff::new();
         loop {
             let kept = self.connection.is_some();
-            match self.send::<()>(pipe).await {
+            match self.send::<()>(pipe, 0).await {
                 Ok(()) => return,
-                Err(error) if kept && error.is_connection_dropped() => {}
+                Err(error) if kept && needs_another(&error) => {}
                 Err(error) => {
                     self.failed(&error);
                     backoff.wait().await;
@@ -290,9 +295,13 @@ impl Settler {
         }
     }
 
-    async fn send<T: redis::FromRedisValue>(&mut self, pipe: &Pipeline) -> RedisResult<T> {
+    /// One round trip, of so many bytes besides the scripts'.
+    async fn send<T: redis::FromRedisValue>(
+        &mut self,
+        pipe: &Pipeline,
+        bytes: usize,
+    ) -> RedisResult<T> {
         let mut connection = self.connect().await?;
-        let bytes = pipe.get_packed_pipeline().len();
         connection.set_response_timeout(ANSWER_TIMEOUT + sending_time(bytes));
         let result = pipe.query_async(&mut connection).await;
         // After an error nobody knows what is still on its way on it.
@@ -307,7 +316,7 @@ impl Settler {
     }
 }
 
-/// How long that many bytes may take on a slow line.
-fn sending_time(bytes: usize) -> Duration {
-    Duration::from_millis(u64::try_from(bytes / SLOWEST_BYTES_PER_MS).unwrap_or(u64::MAX))
+/// Whether a new connection is all that is needed.
+fn needs_another(error: &RedisError) -> bool {
+    error.is_connection_dropped() || scripts::are_forgotten(error)
 }

@@ -8,7 +8,7 @@ use redis::{Pipeline, RedisError, RedisResult, Value};
 
 use super::crew::{Batch, Delivery};
 use super::keys::DEAD_LETTER_CAP;
-use super::{Finished, Settings, scripts};
+use super::{Finished, Reply, Settings};
 
 /// Most bytes of replies in one round trip, unless a single one is longer.
 const MAX_ROUND_BYTES: usize = 1 << 20;
@@ -37,45 +37,74 @@ impl Group {
         }
     }
 
-    /// Adds the settling script for this group.
-    pub(super) fn add_to(&self, pipe: &mut Pipeline, settings: &Settings, undeliverable: &str) {
+    /// Adds the settling script, known by its hash, for this group.
+    pub(super) fn add_to(
+        &self,
+        pipe: &mut Pipeline,
+        script: &str,
+        settings: &Settings,
+        undeliverable: &str,
+    ) {
         let keys = &settings.keys;
         let replies = self
             .entries
             .iter()
             .filter_map(|(_, finished)| finished.reply.as_ref());
+        let count = replies.clone().count();
+        // What was staged may be gone by the time of a repetition.
+        let staged = |reply: &Reply| reply.staged.clone().filter(|_| self.tries == 0);
+        let staged_keys: Vec<_> = replies.clone().filter_map(staged).collect();
         let command = pipe
-            .cmd("EVAL")
-            .arg(scripts::SETTLE)
-            .arg(4 + replies.clone().count())
+            .cmd("EVALSHA")
+            .arg(script)
+            .arg(4 + count + staged_keys.len())
             .arg(&self.batch.list)
             .arg(&keys.lists)
             .arg(&keys.dead)
             .arg(&keys.fence);
-        for reply in replies {
+        for reply in replies.clone() {
             command.arg(keys.reply(&reply.id));
         }
+        command.arg(staged_keys);
         command
             .arg(settings.reply_ttl.as_secs())
             .arg(DEAD_LETTER_CAP)
             .arg(self.share())
             .arg(keys.run())
             .arg(undeliverable)
-            .arg(keys.reply_prefix.len());
-        let mut next_key = 5;
-        for (delivery, finished) in &self.entries {
-            command.arg(delivery.id.position);
-            match &finished.reply {
-                Some(reply) => {
-                    command.arg(next_key).arg(&reply.bytes);
-                    next_key += 1;
-                }
-                None => {
-                    command.arg(0).arg("");
-                }
-            }
-            command.arg(finished.dead_letter.as_ref().map_or(&[][..], |d| &d.bytes));
+            .arg(keys.reply_prefix.len())
+            .arg(self.positions())
+            .arg(count);
+        for reply in replies {
+            match staged(reply) {
+                Some(_) => command.arg(""),
+                None => command.arg(reply.bytes.as_slice()),
+            };
         }
+        for ((_, finished), number) in self.entries.iter().zip(1..) {
+            if let Some(letter) = &finished.dead_letter {
+                command.arg::<u32>(number).arg(&letter.bytes);
+            }
+        }
+    }
+
+    /// Bytes of its replies and dead letters.
+    pub(super) fn bytes(&self) -> usize {
+        let bytes = |(_, finished): &(Delivery, Finished)| {
+            let reply = finished.reply.as_ref().map_or(0, |reply| reply.bytes.len());
+            let letter = finished.dead_letter.as_ref().map_or(0, |d| d.bytes.len());
+            reply + letter
+        };
+        self.entries.iter().map(bytes).sum()
+    }
+
+    fn positions(&self) -> String {
+        let positions: Vec<_> = self
+            .entries
+            .iter()
+            .map(|(delivery, _)| delivery.id.position.to_string())
+            .collect();
+        positions.join(",")
     }
 
     /// Each entry on its own: one that Redis will never take must not keep the
@@ -108,22 +137,27 @@ impl Group {
     }
 }
 
-/// Groups what is finished by processing list.
+/// Groups what is finished by processing list; within a group, those with a
+/// reply first.
 pub(super) fn group_by_list(finished: Vec<(Delivery, Finished)>) -> Vec<Group> {
     let mut groups: Vec<Group> = Vec::new();
-    let mut index: HashMap<*const Batch, usize> = HashMap::new();
     for (delivery, done) in finished {
-        let at = *index
-            .entry(Arc::as_ptr(&delivery.batch))
-            .or_insert_with(|| {
-                groups.push(Group {
-                    batch: Arc::clone(&delivery.batch),
-                    entries: Vec::new(),
-                    tries: 0,
-                });
-                groups.len() - 1
-            });
-        groups[at].entries.push((delivery, done));
+        // What is finished together was mostly taken together.
+        let known = groups
+            .iter_mut()
+            .rev()
+            .find(|group| Arc::ptr_eq(&group.batch, &delivery.batch));
+        match known {
+            Some(group) => group.entries.push((delivery, done)),
+            None => groups.push(Group {
+                batch: Arc::clone(&delivery.batch),
+                entries: vec![(delivery, done)],
+                tries: 0,
+            }),
+        }
+    }
+    for group in &mut groups {
+        group.entries.sort_by_key(|(_, done)| done.reply.is_none());
     }
     groups
 }
@@ -154,18 +188,18 @@ pub(super) struct Refusal {
     pub(super) left: bool,
 }
 
-/// The refused replies by position.
-pub(super) fn parse_refused(answer: Vec<Value>) -> RedisResult<HashMap<u32, Refusal>> {
+/// The refused replies by their entry's number in the group, counted from 1.
+pub(super) fn parse_refused(answer: Vec<Value>) -> RedisResult<HashMap<usize, Refusal>> {
     let mut answer = answer.into_iter();
     let mut refused = HashMap::new();
-    while let (Some(position), Some(error), Some(left)) =
+    while let (Some(number), Some(error), Some(left)) =
         (answer.next(), answer.next(), answer.next())
     {
         let refusal = Refusal {
             error: redis::from_redis_value(error)?,
             left: redis::from_redis_value(left)?,
         };
-        refused.insert(redis::from_redis_value(position)?, refusal);
+        refused.insert(redis::from_redis_value(number)?, refusal);
     }
     Ok(refused)
 }

@@ -9,8 +9,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use redis::aio::MultiplexedConnection;
-use redis::{RedisResult, Value};
+use redis::{Pipeline, RedisResult, Value};
 use tokio::sync::watch;
+use tokio::task::yield_now;
 use tokio::time::sleep;
 
 use super::availability::{Availability, Backoff};
@@ -18,23 +19,18 @@ use super::budget::Room;
 use super::connection::Link;
 use super::crew::{Crew, Messages};
 use super::dead_letter_log::DeadLetterLog;
-use super::keys::{DEAD_LETTER_CAP, OWNER_TTL};
 use super::take_over::TakeOver;
+use super::taking::{Answer, BLOCK, MAX_BATCH_BYTES, Take, Taken, ask, messages_of};
 use super::{Settings, recovery, scripts};
 use crate::crash_point::crash_point;
-use crate::model::DeliveryId;
 
 /// What this part does, in the log.
 const TAKING: &str = "taking requests";
-/// How long the blocking command waits on an empty queue.
-const BLOCK: Duration = Duration::from_secs(1);
 /// How often the ownership of the queue is renewed while nothing is taken.
 const RENEW: Duration = Duration::from_secs(2);
-/// Most messages in one batch: more gain nothing (measured), and would make
-/// the lists long that a slow request keeps.
-const MAX_BATCH: usize = 128;
-/// Most bytes in one batch, unless a single message is longer.
-const MAX_BATCH_BYTES: usize = 4 << 20;
+/// Messages to work on from which the next take goes ahead of the work: with
+/// fewer it would only keep their replies waiting.
+const AHEAD_FROM: usize = 8;
 
 pub(super) struct Taker {
     pub(super) settings: Arc<Settings>,
@@ -47,6 +43,8 @@ pub(super) struct Taker {
     next_batch: u64,
     /// The batch that was asked for and whose answer never came.
     unanswered: Option<u64>,
+    /// Whether a take has succeeded since the scripts were forgotten.
+    took: bool,
     /// Whether the queue was empty at the last take.
     drained: bool,
     /// Whether the connection has had to read an over-long message, and now
@@ -56,23 +54,6 @@ pub(super) struct Taker {
     owned: bool,
     /// Whether the fence of this run was ever up.
     fenced: bool,
-}
-
-/// The answer of the taking script.
-enum Answer {
-    /// The queue is ours.
-    Taken(Taken),
-    /// It belongs to another store.
-    Foreign(String),
-}
-
-struct Taken {
-    /// Messages in the order of the queue.
-    messages: Vec<Vec<u8>>,
-    /// How many over-long ones became dead letters.
-    set_aside: u64,
-    /// Whether the queue was empty then.
-    drained: bool,
 }
 
 impl Taker {
@@ -94,6 +75,7 @@ impl Taker {
             stopped,
             next_batch: 0,
             unanswered: None,
+            took: false,
             drained: false,
             bloated: false,
             owned: false,
@@ -105,7 +87,10 @@ impl Taker {
         let mut backoff = Backoff::new();
         while !self.is_stopped() {
             if let Err(error) = self.take_until_stopped(&mut backoff).await {
-                self.availability.failed(TAKING, &error.to_string());
+                // Once, a new connection is all that is needed.
+                if !scripts::are_forgotten(&error) || !std::mem::take(&mut self.took) {
+                    self.availability.failed(TAKING, &error.to_string());
+                }
                 self.wait_or_stop(backoff.wait()).await;
             }
         }
@@ -123,31 +108,44 @@ impl Taker {
             return Ok(());
         }
         self.take_over(&mut connection).await?;
-        while let Some(room) = self.wait_for_room(&mut connection).await? {
-            let block = self.drained;
-            match self.take(&mut connection, room, block).await? {
-                Some(messages) => {
-                    // A take that had nothing to do proves little: the wait
-                    // behind it may be refused.
-                    if block || !messages.open.is_empty() {
-                        self.availability.works(TAKING);
-                        backoff.reset();
-                    }
-                    if !messages.open.is_empty() {
-                        crash_point("after move");
-                    }
-                    self.work(&mut connection, messages, false).await?;
-                    if self.bloated {
-                        return Ok(());
-                    }
-                }
-                None => {
-                    self.drained = false;
-                    self.wait_or_stop(sleep(BLOCK)).await;
-                }
+        let mut ahead = None;
+        loop {
+            let messages = match ahead.take() {
+                Some(messages) => messages,
+                None if self.bloated => return Ok(()),
+                None => match self.take_next(&mut connection, backoff).await? {
+                    Some(messages) => messages,
+                    None => return Ok(()),
+                },
+            };
+            if !messages.open.is_empty() {
+                crash_point("after move");
             }
+            ahead = self.work_and_take_ahead(&mut connection, messages).await?;
         }
-        Ok(())
+    }
+
+    /// The next batch, when there is room for one; `None` when stopped.
+    async fn take_next(
+        &mut self,
+        connection: &mut MultiplexedConnection,
+        backoff: &mut Backoff,
+    ) -> RedisResult<Option<Messages>> {
+        while let Some(room) = self.wait_for_room(connection).await? {
+            let block = self.drained;
+            if let Some(messages) = self.take(connection, room, block).await? {
+                // A take that had nothing to do proves little: the wait
+                // behind it may be refused.
+                if block || !messages.open.is_empty() {
+                    self.availability.works(TAKING);
+                    backoff.reset();
+                }
+                return Ok(Some(messages));
+            }
+            self.drained = false;
+            self.wait_or_stop(sleep(BLOCK)).await;
+        }
+        Ok(None)
     }
 
     /// Runs the batch whose answer never came, if it was made. It was never
@@ -188,8 +186,8 @@ impl Taker {
         Ok(())
     }
 
-    /// Works on messages until their fast work is over, and keeps the queue
-    /// meanwhile.
+    /// Has messages worked on as soon as there is a place for them, and keeps the
+    /// queue until then.
     pub(super) async fn work(
         &mut self,
         connection: &mut MultiplexedConnection,
@@ -197,16 +195,55 @@ impl Taker {
         redelivered: bool,
     ) -> RedisResult<()> {
         let crew = self.crew.clone();
-        let mut work = pin!(crew.work(messages, redelivered));
+        let claimed = crew.claim(messages, redelivered);
+        let (place, kept) = self.keep_during(connection, crew.place()).await;
+        crew.work(claimed, place).await;
+        kept
+    }
+
+    /// Keeps the queue until something has come true, also after an error.
+    async fn keep_during<T>(
+        &mut self,
+        connection: &mut MultiplexedConnection,
+        something: impl Future<Output = T>,
+    ) -> (T, RedisResult<()>) {
+        let mut something = pin!(something);
         let mut renewed = Ok(());
         loop {
             tokio::select! {
-                () = &mut work => return renewed,
+                biased;
+                done = &mut something => return (done, renewed),
                 () = sleep(RENEW), if renewed.is_ok() => {
                     renewed = self.renew(connection).await.map(|_| ());
                 }
             }
         }
+    }
+
+    /// Has messages worked on and, unless they are few, Redis have the next take
+    /// meanwhile.
+    async fn work_and_take_ahead(
+        &mut self,
+        connection: &mut MultiplexedConnection,
+        messages: Messages,
+    ) -> RedisResult<Option<Messages>> {
+        let crew = self.crew.clone();
+        let claimed = crew.claim(messages, false);
+        let many = !self.drained || claimed.count() >= AHEAD_FROM;
+        let (place, kept) = self.keep_during(connection, crew.place()).await;
+        let room = crew.budget().left();
+        let ahead = many && kept.is_ok() && !self.bloated && !self.is_stopped();
+        if !ahead || room.is_none() {
+            crew.work(claimed, place).await;
+            return kept.map(|()| None);
+        }
+        let block = self.drained;
+        let (taken, ()) = tokio::join!(self.take(connection, room, block), async {
+            // The take goes before the work.
+            yield_now().await;
+            crew.work(claimed, place).await;
+        });
+        taken
     }
 
     /// Takes the queue, or keeps it, without taking anything off it. `false`
@@ -216,9 +253,9 @@ impl Taker {
             messages: 0,
             bytes: 0,
         };
-        let pipe = self.taking(self.next_batch, nothing, false);
-        let (answer, _) = ask(connection, &pipe).await?;
-        let ours = self.judge(answer).is_some();
+        let pipe = self.ask_for(self.next_batch, nothing, false);
+        let answers = ask(connection, &pipe).await?;
+        let ours = self.judge(answers.taken).is_some();
         if !ours {
             self.wait_or_stop(sleep(BLOCK)).await;
         }
@@ -226,8 +263,7 @@ impl Taker {
     }
 
     /// One take; `None` when the queue is another's. When the queue was empty,
-    /// the blocking command goes ahead of the script in the same round trip;
-    /// what it brings is taken from the list it moved to, not from its answer.
+    /// the blocking command goes ahead of the script in the same round trip.
     async fn take(
         &mut self,
         connection: &mut MultiplexedConnection,
@@ -237,21 +273,25 @@ impl Taker {
         let batch = self.next_batch;
         self.next_batch += 1;
         self.unanswered = Some(batch);
-        let (answer, blocked) = ask(connection, &self.taking(batch, room, block)).await?;
+        let answers = ask(connection, &self.ask_for(batch, room, block)).await?;
+        let messages = answers.messages?;
         self.unanswered = None;
-        let Some(taken) = self.judge(answer) else {
+        self.took = true;
+        let Some(taken) = self.judge(answers.taken) else {
             return Ok(None);
         };
         // With nothing taken, a refused wait must not become a busy loop.
-        match blocked {
-            Err(error) if taken.messages.is_empty() => return Err(error),
-            Ok(Value::BulkString(brought)) => {
-                self.bloated = brought.len() > self.settings.max_message_size;
+        match answers.waited {
+            Err(error) if messages.is_empty() => return Err(error),
+            Ok(Value::BulkString(first)) => {
+                self.bloated |= first.len() > self.settings.max_message_size;
             }
             _ => {}
         }
+        // Redis can be made to compress lists: then it told too small a size.
+        self.bloated |= messages.iter().map(Vec::len).sum::<usize>() > 2 * MAX_BATCH_BYTES;
         self.drained = taken.drained;
-        Ok(Some(self.messages(batch, taken.messages)))
+        Ok(Some(messages_of(&self.settings.keys, batch, messages)))
     }
 
     /// Notes whose the queue is.
@@ -277,55 +317,10 @@ impl Taker {
         }
     }
 
-    fn messages(&self, batch: u64, messages: Vec<Vec<u8>>) -> Messages {
-        let boot = self.settings.keys.boot();
-        let count = messages.len();
-        let open = messages.into_iter().zip(0..).map(|(message, position)| {
-            let id = DeliveryId {
-                boot,
-                batch,
-                position,
-            };
-            (id, message)
-        });
-        Messages {
-            list: self.settings.keys.batch(boot, batch),
-            entries: count,
-            open: open.collect(),
-        }
-    }
-
-    fn taking(&self, batch: u64, room: Room, block: bool) -> redis::Pipeline {
-        let keys = &self.settings.keys;
-        let mut pipe = redis::pipe();
-        pipe.ignore_errors();
-        if block {
-            pipe.cmd("BLMOVE")
-                .arg(&keys.queue)
-                .arg(&keys.taking)
-                .arg("LEFT")
-                .arg("RIGHT")
-                .arg(BLOCK.as_secs());
-        }
-        pipe.cmd("EVAL")
-            .arg(scripts::TAKE)
-            .arg(7)
-            .arg(&keys.queue)
-            .arg(&keys.taking)
-            .arg(keys.batch(keys.boot(), batch))
-            .arg(&keys.lists)
-            .arg(&keys.dead)
-            .arg(&keys.owner)
-            .arg(&keys.fence)
-            .arg(room.messages.min(MAX_BATCH))
-            .arg(room.bytes.min(MAX_BATCH_BYTES))
-            .arg(self.settings.max_message_size)
-            .arg(self.crew.handler().over_long_prefix())
-            .arg(DEAD_LETTER_CAP)
-            .arg(&keys.store_id)
-            .arg(OWNER_TTL.as_secs())
-            .arg(keys.run());
-        pipe
+    fn ask_for(&self, batch: u64, room: Room, block: bool) -> Pipeline {
+        let prefix = self.crew.handler().over_long_prefix();
+        let take = Take { batch, room, block };
+        take.pipeline(&self.settings, self.link.scripts.take(), &prefix)
     }
 
     pub(super) fn is_stopped(&self) -> bool {
@@ -371,38 +366,4 @@ impl Taker {
             _ = self.stopped.wait_for(|stopped| *stopped) => {}
         }
     }
-}
-
-/// The answer of the taking script, and of the blocking command before it.
-async fn ask(
-    connection: &mut MultiplexedConnection,
-    pipe: &redis::Pipeline,
-) -> RedisResult<(Answer, RedisResult<Value>)> {
-    let mut answers: Vec<RedisResult<Value>> = pipe.query_async(connection).await?;
-    let answer = parse(answers.pop().unwrap_or(Ok(Value::Nil))?)?;
-    Ok((answer, answers.pop().unwrap_or(Ok(Value::Nil))))
-}
-
-fn parse(answer: Value) -> RedisResult<Answer> {
-    if let Value::BulkString(_) = answer {
-        return Ok(Answer::Foreign(redis::from_redis_value(answer)?));
-    }
-    let mut items: Vec<Value> = redis::from_redis_value(answer)?;
-    if items.len() < 2 {
-        return Err((
-            redis::ErrorKind::UnexpectedReturnType,
-            "the taking script answered oddly",
-        )
-            .into());
-    }
-    let messages = items.split_off(2);
-    let (set_aside, drained) = (items.remove(0), items.remove(0));
-    Ok(Answer::Taken(Taken {
-        messages: messages
-            .into_iter()
-            .map(redis::from_redis_value)
-            .collect::<Result<_, _>>()?,
-        set_aside: redis::from_redis_value(set_aside)?,
-        drained: redis::from_redis_value::<u8>(drained)? == 1,
-    }))
 }

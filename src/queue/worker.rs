@@ -77,7 +77,13 @@ impl Worker {
             Arc::clone(&dead_letters),
         );
         let budget = Budget::new(settings.max_in_flight, MAX_BYTES_IN_FLIGHT);
-        let crew = Crew::new(handler, Arc::clone(&running), budget, done);
+        let crew = Crew::new(
+            Arc::clone(&settings),
+            handler,
+            Arc::clone(&running),
+            budget,
+            done,
+        );
         let takeover = TakeOver::new(running, left);
         let taker = Taker::new(
             settings,

@@ -16,10 +16,11 @@ pub mod sled;
 use std::path::PathBuf;
 
 use async_trait::async_trait;
+use chrono::TimeDelta;
 
 use crate::clock::Timestamp;
 use crate::model::{
-    Attempted, CodeHash, CodeUse, DeliveryId, Failures, NameHash, PasswordRecord, Sealed,
+    Attempted, CodeHash, CodeUse, DeliveryId, Failures, NameHash, PasswordRecord, Profile, Sealed,
     SecondFactor, Session, SessionRules, TokenHash, User, UserId,
 };
 
@@ -184,9 +185,12 @@ pub trait Store: Send + Sync + 'static {
     /// All users by id.
     async fn users(&self) -> Result<Vec<User>>;
 
+    /// All users by id, as anybody may know them.
+    async fn profiles(&self) -> Result<Vec<Profile>>;
+
     /// The session with that token hash and its user, unless the user is gone
     /// or has revoked it. Whether it has expired is for the caller to judge.
-    async fn session(&self, token: &TokenHash) -> Result<Option<(Session, User)>>;
+    async fn session(&self, token: &TokenHash) -> Result<Option<(Session, Profile)>>;
 
     /// Makes a user under the next id. `NameTaken` uses no id.
     async fn create_user(
@@ -217,7 +221,8 @@ pub trait Store: Send + Sync + 'static {
 
     /// Notes a complete success: takes the code of the witness, so that it is
     /// never accepted again, and forgets the failures before it. (Every other
-    /// operation with a witness does the same.)
+    /// operation with a witness does the same.) Where there is nothing to take or
+    /// to forget it writes nothing and leaves no outcome.
     async fn accept(&self, witness: PasswordWitness, outcome: Option<Outcome<()>>) -> Result<()>;
 
     /// The failures under a name that nobody has.
@@ -262,8 +267,9 @@ pub trait Store: Send + Sync + 'static {
         outcome: Option<Outcome<()>>,
     ) -> Result<()>;
 
-    /// The sessions of a user that are not revoked, in no order.
-    async fn sessions_of(&self, user: &User) -> Result<Vec<Session>>;
+    /// The sessions of a user under its generation, which are those that are
+    /// not revoked, in no order.
+    async fn sessions_of(&self, user: UserId, generation: u64) -> Result<Vec<Session>>;
 
     /// Ends sessions of the witness's user: one, or all. `false`: there is no
     /// such session.
@@ -290,9 +296,10 @@ pub trait Store: Send + Sync + 'static {
         outcome: Option<Outcome<bool>>,
     ) -> Result<bool>;
 
-    /// Notes that a session was used. It does not wait: what a crash forgets
-    /// makes an idle session end a little sooner.
-    fn touch_session(&self, token: &TokenHash, at: Timestamp);
+    /// Notes that a session was used, unless a use is noted that is less than
+    /// `step` before: many may ask at once. It does not wait: what a crash
+    /// forgets makes an idle session end a little sooner.
+    fn touch_session(&self, token: &TokenHash, at: Timestamp, step: TimeDelta);
 
     /// Looks at up to `limit` sessions behind `after` and removes those that
     /// have expired or whose user no longer stands behind them.

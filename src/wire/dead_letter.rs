@@ -4,7 +4,7 @@
 use serde::Serialize;
 
 use super::json;
-use crate::clock::Timestamp;
+use crate::clock::{Iso, Timestamp};
 use crate::value::Value;
 
 /// Reason for a message longer than the limit.
@@ -57,7 +57,7 @@ impl DeadLetter {
     }
 
     /// Of a decoded message.
-    pub(super) fn of(reason: &str, length: usize, message: &Value) -> Self {
+    pub(super) fn of(reason: &str, length: usize, message: &Value<'_>) -> Self {
         let text = |key| message.get(key).and_then(shown);
         Self {
             r#type: text("type"),
@@ -72,7 +72,7 @@ impl DeadLetter {
     /// Of a message that ended the process each time it ran. `message` is
     /// `None` where even reading it may have been what did it.
     #[must_use]
-    pub fn deadly(length: usize, message: Option<&Value>) -> Self {
+    pub fn deadly(length: usize, message: Option<&Value<'_>>) -> Self {
         match message {
             Some(message) => Self::of(DEADLY, length, message),
             None => Self::unreadable(DEADLY.to_owned(), length),
@@ -119,10 +119,10 @@ pub fn undeliverable_prefix(now: Timestamp) -> String {
 }
 
 fn iso(now: Timestamp) -> String {
-    now.format("%Y-%m-%dT%H:%M:%S%.6f").to_string()
+    Iso(now).to_string()
 }
 
-fn shown(value: &Value) -> Option<String> {
+fn shown(value: &Value<'_>) -> Option<String> {
     match value {
         Value::Text(text) | Value::Int(text) => Some(shorten(text)),
         _ => None,
@@ -133,7 +133,7 @@ fn shorten(text: &str) -> String {
     text.chars().take(LONGEST_TEXT).collect()
 }
 
-fn names(args: &Value) -> Option<Vec<String>> {
+fn names(args: &Value<'_>) -> Option<Vec<String>> {
     let Value::Dict(entries) = args else {
         return None;
     };

@@ -1,5 +1,6 @@
 //! Request ids: text or a number, echoed with the same JSON type.
 
+use serde::{Serialize, Serializer};
 use serde_json::value::RawValue;
 
 use crate::value::Value;
@@ -8,7 +9,18 @@ use crate::value::Value;
 #[derive(Debug, Clone)]
 pub struct RequestId {
     name: String,
-    json: Box<RawValue>,
+    /// As it stands in JSON, where it is a number.
+    number: Option<Box<RawValue>>,
+}
+
+/// As it stands in the reply: with its JSON type.
+impl Serialize for RequestId {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        match &self.number {
+            Some(number) => number.serialize(serializer),
+            None => serializer.serialize_str(&self.name),
+        }
+    }
 }
 
 impl RequestId {
@@ -16,25 +28,24 @@ impl RequestId {
     /// list: missing, empty, 0, null, a boolean, longer than `max_length`
     /// bytes, or no text or number at all.
     #[must_use]
-    pub fn from_value(value: Option<&Value>, max_length: usize) -> Option<Self> {
-        let (name, json) = match value? {
-            Value::Text(text) if !text.is_empty() => {
-                (text.clone(), serde_json::to_string(text).ok()?)
-            }
-            Value::Int(digits) if digits != "0" => (digits.clone(), digits.clone()),
+    pub fn from_value(value: Option<&Value<'_>>, max_length: usize) -> Option<Self> {
+        let (name, is_number) = match value? {
+            Value::Text(text) if !text.is_empty() => (text.clone().into_owned(), false),
+            Value::Int(digits) if digits != "0" => (digits.clone().into_owned(), true),
             Value::Float(number) if number.is_finite() && *number != 0.0 => {
-                let text = python_float(*number);
-                (text.clone(), text)
+                (python_float(*number), true)
             }
             _ => return None,
         };
         if name.len() > max_length {
             return None;
         }
-        Some(Self {
-            name,
-            json: RawValue::from_string(json).ok()?,
-        })
+        let number = if is_number {
+            Some(RawValue::from_string(name.clone()).ok()?)
+        } else {
+            None
+        };
+        Some(Self { name, number })
     }
 
     /// An id for a request that brings none: 32 hex digits.
@@ -44,21 +55,16 @@ impl RequestId {
     pub fn generate() -> Result<Self, getrandom::Error> {
         let mut bytes = [0; 16];
         getrandom::fill(&mut bytes)?;
-        let name = hex::encode(bytes);
-        let json =
-            serde_json::value::to_raw_value(&name).map_err(|_| getrandom::Error::UNEXPECTED)?;
-        Ok(Self { name, json })
+        Ok(Self {
+            name: hex::encode(bytes),
+            number: None,
+        })
     }
 
     /// The id as text: the end of the reply list's name.
     #[must_use]
     pub fn name(&self) -> &str {
         &self.name
-    }
-
-    /// The id as it stands in the reply.
-    pub(super) fn json(&self) -> &RawValue {
-        &self.json
     }
 }
 
@@ -84,8 +90,9 @@ fn python_float(number: f64) -> String {
 mod tests {
     use super::*;
 
-    fn id(value: Value) -> Option<(String, String)> {
-        RequestId::from_value(Some(&value), 256).map(|id| (id.name, id.json.get().to_owned()))
+    fn id(value: Value<'_>) -> Option<(String, String)> {
+        RequestId::from_value(Some(&value), 256)
+            .map(|id| (id.name.clone(), serde_json::to_string(&id).unwrap()))
     }
 
     #[test]
@@ -110,8 +117,8 @@ mod tests {
             Value::Int("0".into()),
             Value::Float(0.0),
             Value::Float(f64::NAN),
-            Value::Text(String::new()),
-            Value::Text("x".repeat(257)),
+            Value::Text("".into()),
+            Value::Text("x".repeat(257).into()),
             Value::List(vec![]),
             Value::Dict(vec![]),
         ] {

@@ -11,7 +11,7 @@ const LOGGING_LEVEL: u8 = 20;
 
 #[derive(Serialize)]
 struct Reply<'a, B> {
-    id: &'a RawValue,
+    id: &'a RequestId,
     r#type: &'static str,
     target: Option<&'a str>,
     origin: &'a str,
@@ -83,7 +83,7 @@ impl Address<'_> {
     )]
     fn encode(&self, response: &impl Serialize) -> serde_json::Result<Vec<u8>> {
         json::encode(&Reply {
-            id: self.id.json(),
+            id: self.id,
             r#type: "response",
             target: self.target,
             origin: self.origin,

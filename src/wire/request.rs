@@ -1,5 +1,7 @@
 //! Reading requests.
 
+use std::borrow::Cow;
+
 use super::RequestId;
 use super::dead_letter::DeadLetter;
 use super::literal;
@@ -15,23 +17,23 @@ pub struct MessageLimits {
 }
 
 /// A request as it came, its parts not judged yet.
-pub struct Request {
+pub struct Request<'m> {
     /// What the reply needs.
     pub envelope: Envelope,
     /// `user.<action>`, if it names one.
-    pub action: Option<String>,
+    pub action: Option<Cow<'m, str>>,
     /// The arguments, whatever they are.
-    pub args: Value,
+    pub args: Value<'m>,
     /// For whom the request is; `None` is for anybody.
-    pub target: Option<Value>,
+    pub target: Option<Value<'m>>,
     /// The sender's token; never printed.
-    pub token: Option<Value>,
+    pub token: Option<Value<'m>>,
     /// When it was sent, in seconds since the epoch, if it says so.
     pub timestamp: Option<f64>,
 }
 
 /// What a reply needs of its request.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Default)]
 pub struct Envelope {
     /// Names the reply list and is echoed; `None` where the request brings
     /// none that can be used.
@@ -53,7 +55,7 @@ pub struct Refused {
 ///
 /// # Errors
 /// [`Refused`] when it is none, or one that cannot be read whole.
-pub fn decode(message: &[u8], limits: &MessageLimits) -> Result<Request, Box<Refused>> {
+pub fn decode<'m>(message: &'m [u8], limits: &MessageLimits) -> Result<Request<'m>, Box<Refused>> {
     let length = message.len();
     let refuse = |reason: String| {
         Box::new(Refused {
@@ -112,7 +114,7 @@ pub fn condemn(message: &[u8], limits: &MessageLimits, unread: bool) -> Refused 
     }
 }
 
-fn envelope(value: &Value, limits: &MessageLimits) -> Envelope {
+fn envelope(value: &Value<'_>, limits: &MessageLimits) -> Envelope {
     Envelope {
         id: RequestId::from_value(value.get("id"), limits.max_id_length),
         origin: value
@@ -123,7 +125,7 @@ fn envelope(value: &Value, limits: &MessageLimits) -> Envelope {
     }
 }
 
-fn read_parts(value: Value, envelope: Envelope) -> Request {
+fn read_parts(value: Value<'_>, envelope: Envelope) -> Request<'_> {
     let mut request = Request {
         envelope,
         action: None,
@@ -138,8 +140,8 @@ fn read_parts(value: Value, envelope: Envelope) -> Request {
     };
     for (key, value) in entries {
         match key.as_text() {
-            Some("action") => request.action = value.as_text().map(str::to_owned),
-            Some("name") => name = value.as_text().map(str::to_owned),
+            Some("action") => request.action = text(value),
+            Some("name") => name = text(value),
             Some("args") => request.args = value,
             Some("target") => request.target = Some(value).filter(is_given),
             Some("token") => request.token = Some(value).filter(is_given),
@@ -151,11 +153,18 @@ fn read_parts(value: Value, envelope: Envelope) -> Request {
     request
 }
 
-fn is_given(value: &Value) -> bool {
+fn text(value: Value<'_>) -> Option<Cow<'_, str>> {
+    match value {
+        Value::Text(text) => Some(text),
+        _ => None,
+    }
+}
+
+fn is_given(value: &Value<'_>) -> bool {
     !matches!(value, Value::Null)
 }
 
-fn seconds(value: &Value) -> Option<f64> {
+fn seconds(value: &Value<'_>) -> Option<f64> {
     match value {
         Value::Float(seconds) => Some(*seconds).filter(|seconds| seconds.is_finite()),
         Value::Int(digits) => digits.parse().ok(),

@@ -98,7 +98,7 @@ fn canonical(value: &Value) -> Json {
         Value::Int(digits) => json!(["int", digits]),
         Value::Float(number) if number.is_nan() => json!(["float", "nan"]),
         Value::Float(number) => json!(["float", format!("{:016x}", number.to_bits())]),
-        Value::Text(text) => json!(["text", hex::encode(text)]),
+        Value::Text(text) => json!(["text", hex::encode(text.as_bytes())]),
         Value::List(values) => {
             json!(["list", values.iter().map(canonical).collect::<Vec<_>>()])
         }

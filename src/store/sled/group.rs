@@ -6,8 +6,11 @@
 //! leaves nothing behind in the group.
 
 mod attempts;
+mod stale;
 
 use std::collections::HashMap;
+
+use chrono::TimeDelta;
 
 use crate::clock::Timestamp;
 use crate::model::{
@@ -146,9 +149,10 @@ impl<'a> Group<'a> {
         }
     }
 
+    /// Most logins change nothing, and then write nothing.
     pub(super) fn accept(&mut self, witness: &PasswordWitness) -> Result<()> {
         let user = self.check_password(witness)?;
-        self.put_user(&user)
+        self.put_user_if_changed(&user)
     }
 
     pub(super) fn set_second_factor(
@@ -245,9 +249,15 @@ impl<'a> Group<'a> {
         Ok(user.is_some_and(|user| session.is_valid(&user, rules)))
     }
 
-    pub(super) fn touch_session(&mut self, token: &TokenHash, at: Timestamp) -> Result<()> {
+    pub(super) fn touch_session(
+        &mut self,
+        token: &TokenHash,
+        at: Timestamp,
+        step: TimeDelta,
+    ) -> Result<()> {
         if let Some(mut session) = self.session_record(token)?
             && session.used_at < at
+            && at - session.used_at >= step
         {
             session.used_at = at;
             self.put(

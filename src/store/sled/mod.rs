@@ -9,14 +9,17 @@ mod lookup;
 mod open;
 mod records;
 mod scan;
+mod session_cache;
 mod writer;
 
 use std::path::Path;
 use std::sync::Arc;
 
 use async_trait::async_trait;
+use chrono::TimeDelta;
 
 pub use self::open::OpenError;
+use self::session_cache::SessionCache;
 pub use self::writer::Progress;
 use self::{group::Group, lookup::Lookup as _, writer::Writer};
 use super::{
@@ -25,13 +28,14 @@ use super::{
 };
 use crate::clock::Timestamp;
 use crate::model::{
-    Attempted, CodeHash, DeliveryId, Failures, NameHash, PasswordRecord, SecondFactor, Session,
-    SessionRules, TokenHash, User, UserId,
+    Attempted, CodeHash, DeliveryId, Failures, NameHash, PasswordRecord, Profile, SecondFactor,
+    Session, SessionRules, TokenHash, User, UserId,
 };
 
 /// Users and sessions in a sled database in a folder of its own.
 pub struct SledStore {
     tree: ::sled::Tree,
+    sessions: Arc<SessionCache>,
     writer: Writer,
 }
 
@@ -77,8 +81,13 @@ impl SledStore {
 
     fn start(disk: writer::Disk) -> std::result::Result<Self, OpenError> {
         let tree = disk.tree.clone();
+        let sessions = Arc::clone(&disk.sessions);
         let writer = Writer::start(disk).map_err(OpenError::Io)?;
-        Ok(Self { tree, writer })
+        Ok(Self {
+            tree,
+            sessions,
+            writer,
+        })
     }
 
     /// What the writer is doing, for the watchdog.
@@ -95,6 +104,17 @@ impl SledStore {
         let result = read(&self.tree)?;
         self.writer.progress().wait_durable().await?;
         Ok(result)
+    }
+
+    /// All users, as much as is wanted of each, off the thread that everything
+    /// else runs on: there may be many.
+    async fn all_users<T: From<User> + Send + 'static>(&self) -> Result<Vec<T>> {
+        let tree = self.tree.clone();
+        let users = tokio::task::spawn_blocking(move || scan::all_users(&tree))
+            .await
+            .map_err(|_| StoreError::Engine("listing the users panicked".into()))??;
+        self.writer.progress().wait_durable().await?;
+        Ok(users)
     }
 
     async fn run<T: Send + 'static>(
@@ -129,17 +149,24 @@ impl Store for SledStore {
     }
 
     async fn users(&self) -> Result<Vec<User>> {
-        // Off the thread that everything else runs on: there may be many.
-        let tree = self.tree.clone();
-        let users = tokio::task::spawn_blocking(move || scan::all_users(&tree))
-            .await
-            .map_err(|_| StoreError::Engine("listing the users panicked".into()))??;
-        self.writer.progress().wait_durable().await?;
-        Ok(users)
+        self.all_users().await
     }
 
-    async fn session(&self, token: &TokenHash) -> Result<Option<(Session, User)>> {
-        self.read(|tree| tree.session(token)).await
+    async fn profiles(&self) -> Result<Vec<Profile>> {
+        self.all_users().await
+    }
+
+    async fn session(&self, token: &TokenHash) -> Result<Option<(Session, Profile)>> {
+        let ticket = match self.sessions.get(token) {
+            Ok(known) => return Ok(Some(known)),
+            Err(ticket) => ticket,
+        };
+        let found = self.read(|tree| tree.session(token)).await?;
+        Ok(found.map(|(session, user)| {
+            let profile = Profile::from(user);
+            self.sessions.offer(ticket, &session, &profile);
+            (session, profile)
+        }))
     }
 
     async fn create_user(
@@ -232,8 +259,9 @@ impl Store for SledStore {
             .await
     }
 
-    async fn sessions_of(&self, user: &User) -> Result<Vec<Session>> {
-        self.read(|tree| scan::sessions_of(tree, user)).await
+    async fn sessions_of(&self, user: UserId, generation: u64) -> Result<Vec<Session>> {
+        self.read(|tree| scan::sessions_of(tree, user, generation))
+            .await
     }
 
     async fn end_sessions(
@@ -269,10 +297,10 @@ impl Store for SledStore {
             .await
     }
 
-    fn touch_session(&self, token: &TokenHash, at: Timestamp) {
+    fn touch_session(&self, token: &TokenHash, at: Timestamp, step: TimeDelta) {
         let token = *token;
         self.writer
-            .post(move |group| group.touch_session(&token, at));
+            .post(move |group| group.touch_session(&token, at, step));
     }
 
     async fn sweep_sessions(

@@ -5,8 +5,10 @@ use std::io;
 use std::os::unix::fs::{FileExt as _, OpenOptionsExt as _};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use super::records;
+use super::session_cache::{MAX_BYTES, SessionCache};
 use super::writer::{Disk, RESERVED_MIB};
 use crate::store::StoreError;
 
@@ -18,7 +20,7 @@ const COMMIT_FILE: &str = "commit";
 /// much was written between two flushes.
 const SEGMENT_BYTES: usize = 4 << 20;
 /// sled's page cache (its default is 1 GiB).
-const CACHE_BYTES: u64 = 64 << 20;
+const CACHE_BYTES: u64 = 16 << 20;
 /// Most names of nobody whose failures are kept.
 pub(super) const MAX_ATTEMPTED: u64 = 1_000_000;
 
@@ -114,6 +116,7 @@ pub(super) fn open(workdir: &Path) -> Result<Disk, OpenError> {
         data_file,
         commit_file,
         commit: found,
+        sessions: Arc::new(SessionCache::new(MAX_BYTES)),
         reserved_mib: RESERVED_MIB,
         max_attempted: MAX_ATTEMPTED,
     })

@@ -31,25 +31,29 @@ pub(super) fn sealed_secrets(
     Ok(page)
 }
 
-pub(super) fn all_users(tree: &::sled::Tree) -> Result<Vec<User>> {
+pub(super) fn all_users<T: From<User>>(tree: &::sled::Tree) -> Result<Vec<T>> {
     tree.scan_prefix(records::USERS)
         .map(|entry| {
             let (key, bytes) = entry.map_err(engine_error)?;
             let id = records::number(&key[records::USERS.len()..])?;
-            records::decode_user(id, &bytes)
+            records::decode_user(id, &bytes).map(T::from)
         })
         .collect()
 }
 
-pub(super) fn sessions_of(tree: &::sled::Tree, user: &User) -> Result<Vec<Session>> {
-    let prefix = records::user_sessions(user.id);
+pub(super) fn sessions_of(
+    tree: &::sled::Tree,
+    user: UserId,
+    generation: u64,
+) -> Result<Vec<Session>> {
+    let prefix = records::user_sessions(user);
     let mut sessions = Vec::new();
     for entry in tree.scan_prefix(&prefix) {
         let (key, _) = entry.map_err(engine_error)?;
         let token = records::token_of_user_key(&key, &prefix)?;
         sessions.extend(
             tree.session_record(&token)?
-                .filter(|session| session.belongs_to(user)),
+                .filter(|session| session.is_of(user, generation)),
         );
     }
     Ok(sessions)

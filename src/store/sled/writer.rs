@@ -18,6 +18,7 @@ use crossbeam_channel::RecvTimeoutError;
 use tokio::sync::{oneshot, watch};
 
 use super::group::Group;
+use super::session_cache::SessionCache;
 use crate::crash_point::crash_point;
 use crate::model::DeliveryId;
 use crate::store::{Result, StoreError};
@@ -291,11 +292,16 @@ fn commit_group(
         job.apply(&mut group);
     }
     if !group.is_empty() {
+        let stale = group
+            .stale_sessions()
+            .map_err(|e| format!("reading the database failed: {e}"))?;
         disk.commit += 1;
         crash_point("before commit");
         // Before the batch, so that a reader that sees it also sees this.
         progress.applied.store(disk.commit, Ordering::SeqCst);
         disk.write(group.into_batch(disk.commit))?;
+        // After the flush, and before anybody hears of it.
+        disk.sessions.forget(&stale);
         progress.durable.send_replace(disk.commit);
     }
     for job in jobs {
@@ -314,6 +320,8 @@ pub(super) struct Disk {
     /// database that comes back older, or empty, is noticed.
     pub(super) commit_file: File,
     pub(super) commit: u64,
+    /// What readers know of sessions, kept exact here.
+    pub(super) sessions: Arc<SessionCache>,
     /// Room that must be left, in MiB.
     pub(super) reserved_mib: u64,
     /// Most names of nobody whose failures are kept.

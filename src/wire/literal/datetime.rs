@@ -7,7 +7,7 @@ use crate::value::Value;
 
 impl<'a> Parser<'a> {
     /// The date behind the word `datetime.date`.
-    pub(super) fn date(&mut self) -> Read<Value> {
+    pub(super) fn date(&mut self) -> Read<Value<'a>> {
         let start = self.at;
         let mut fields = Vec::new();
         self.arguments(|parser, keyword| match keyword {
@@ -26,7 +26,7 @@ impl<'a> Parser<'a> {
     }
 
     /// The time behind the word `datetime.datetime`.
-    pub(super) fn datetime(&mut self) -> Read<Value> {
+    pub(super) fn datetime(&mut self) -> Read<Value<'a>> {
         let start = self.at;
         let mut fields = Vec::new();
         let mut offset = None;

@@ -24,9 +24,9 @@ pub const MAX_DEPTH: usize = 128;
 
 /// A message that could be read.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Decoded {
+pub struct Decoded<'m> {
     /// What it says, as far as it could be kept.
-    pub value: Value,
+    pub value: Value<'m>,
     /// Why it must be refused nevertheless: the first reason met.
     pub flaw: Option<Flaw>,
 }
@@ -87,7 +87,7 @@ enum Dialect {
 ///
 /// [`Unreadable`] where it is neither JSON nor a Python literal; it tells of
 /// the language in which more of the message made sense.
-pub fn decode(bytes: &[u8]) -> Result<Decoded, Unreadable> {
+pub fn decode(bytes: &[u8]) -> Result<Decoded<'_>, Unreadable> {
     let text = str::from_utf8(bytes).map_err(|error| Unreadable::NotUtf8 {
         at: error.valid_up_to(),
     })?;

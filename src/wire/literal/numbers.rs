@@ -6,7 +6,7 @@ use crate::value::Value;
 
 impl<'a> Parser<'a> {
     /// The number here, its sign included.
-    pub(super) fn number(&mut self) -> Read<Value> {
+    pub(super) fn number(&mut self) -> Read<Value<'a>> {
         let negative = self.sign();
         if self.peek().is_some_and(|byte| byte.is_ascii_alphabetic()) {
             return self.named_number(negative);
@@ -43,7 +43,7 @@ impl<'a> Parser<'a> {
     }
 
     /// What is no number of digits, behind its sign.
-    fn named_number(&mut self, negative: bool) -> Read<Value> {
+    fn named_number(&mut self, negative: bool) -> Read<Value<'a>> {
         let missing = self.fail(NO_NUMBER);
         let python = self.dialect == Dialect::Python;
         match self.word() {
@@ -54,17 +54,20 @@ impl<'a> Parser<'a> {
         }
     }
 
-    fn integer(&self, negative: bool, whole: &str) -> Read<Value> {
+    fn integer(&self, negative: bool, whole: &'a str) -> Read<Value<'a>> {
         let digits = whole.trim_start_matches('0');
         if digits.is_empty() {
-            return Ok(Value::Int("0".to_owned()));
+            return Ok(Value::Int("0".into()));
         }
         if digits.len() < whole.len() {
             // Python's octal of old; today it is neither that nor decimal.
             return Err(self.fail("a number has leading zeros"));
         }
-        let sign = if negative { "-" } else { "" };
-        Ok(Value::Int([sign, digits].concat()))
+        Ok(Value::Int(if negative {
+            ["-", digits].concat().into()
+        } else {
+            digits.into()
+        }))
     }
 
     /// Takes the exponent, if there is one, and tells whether there was.
@@ -90,7 +93,7 @@ fn is_json_integer(digits: &str) -> bool {
     digits == "0" || !(digits.is_empty() || digits.starts_with('0'))
 }
 
-fn float(negative: bool, magnitude: f64) -> Value {
+const fn float(negative: bool, magnitude: f64) -> Value<'static> {
     Value::Float(if negative { -magnitude } else { magnitude })
 }
 

@@ -29,7 +29,7 @@ impl<'a> Parser<'a> {
     }
 
     /// The whole message: one value and nothing after it.
-    pub(super) fn message(mut self) -> Read<Decoded> {
+    pub(super) fn message(mut self) -> Read<Decoded<'a>> {
         self.skip_whitespace();
         let value = self.value()?;
         self.skip_whitespace();
@@ -42,7 +42,7 @@ impl<'a> Parser<'a> {
         }
     }
 
-    fn value(&mut self) -> Read<Value> {
+    fn value(&mut self) -> Read<Value<'a>> {
         let python = self.dialect == Dialect::Python;
         match self.peek() {
             Some(b'{') => self.container(Self::dict),
@@ -57,7 +57,7 @@ impl<'a> Parser<'a> {
     }
 
     /// A value written as a word.
-    fn named(&mut self) -> Read<Value> {
+    fn named(&mut self) -> Read<Value<'a>> {
         let start = self.at;
         let python = self.dialect == Dialect::Python;
         match self.word() {
@@ -78,7 +78,7 @@ impl<'a> Parser<'a> {
     }
 
     /// Reads the container that begins here, unless it is too deep.
-    fn container(&mut self, read: fn(&mut Self) -> Read<Value>) -> Read<Value> {
+    fn container(&mut self, read: fn(&mut Self) -> Read<Value<'a>>) -> Read<Value<'a>> {
         if self.depth == MAX_DEPTH {
             self.note(Flaw::TooDeep);
             self.skip_container()?;
@@ -90,7 +90,7 @@ impl<'a> Parser<'a> {
         Ok(value)
     }
 
-    fn list(&mut self) -> Read<Value> {
+    fn list(&mut self) -> Read<Value<'a>> {
         let mut values = Vec::new();
         self.items(b']', |parser| {
             values.push(parser.value()?);
@@ -99,7 +99,7 @@ impl<'a> Parser<'a> {
         Ok(Value::List(values))
     }
 
-    fn tuple(&mut self) -> Read<Value> {
+    fn tuple(&mut self) -> Read<Value<'a>> {
         let mut values = Vec::new();
         let comma = self.items(b')', |parser| {
             values.push(parser.value()?);
@@ -112,8 +112,9 @@ impl<'a> Parser<'a> {
         Ok(Value::List(values))
     }
 
-    fn dict(&mut self) -> Read<Value> {
-        let mut entries = Vec::new();
+    fn dict(&mut self) -> Read<Value<'a>> {
+        // The outermost one is the envelope of a request.
+        let mut entries = Vec::with_capacity(if self.depth == 1 { ENVELOPE_KEYS } else { 0 });
         self.items(b'}', |parser| {
             let key = match (parser.dialect, parser.peek()) {
                 (Dialect::Python, _) | (_, Some(b'"')) => parser.value()?,
@@ -245,5 +246,8 @@ impl<'a> Parser<'a> {
 pub(super) const fn fail_at(at: usize, problem: &'static str) -> Unreadable {
     Unreadable::Syntax { problem, at }
 }
+
+/// Keys of a request as Platypush writes it, and some.
+const ENVELOPE_KEYS: usize = 12;
 
 const NO_VALUE: &str = "a value is missing";

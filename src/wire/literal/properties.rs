@@ -50,19 +50,19 @@ fn any_json() -> impl Strategy<Value = serde_json::Value> {
     })
 }
 
-fn from_json(json: serde_json::Value) -> Value {
+fn from_json(json: serde_json::Value) -> Value<'static> {
     use serde_json::Value as Json;
     match json {
         Json::Null => Value::Null,
         Json::Bool(value) => Value::Bool(value),
         Json::Number(number) if number.is_f64() => Value::Float(number.as_f64().unwrap()),
-        Json::Number(number) => Value::Int(number.to_string()),
-        Json::String(value) => Value::Text(value),
+        Json::Number(number) => Value::Int(number.to_string().into()),
+        Json::String(value) => Value::Text(value.into()),
         Json::Array(values) => Value::List(values.into_iter().map(from_json).collect()),
         Json::Object(entries) => Value::Dict(
             entries
                 .into_iter()
-                .map(|(key, value)| (Value::Text(key), from_json(value)))
+                .map(|(key, value)| (Value::Text(key.into()), from_json(value)))
                 .collect(),
         ),
     }

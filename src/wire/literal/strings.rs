@@ -1,17 +1,31 @@
 //! Text in quotes.
 
+use std::borrow::Cow;
+
 use super::parser::{Parser, Read};
 use super::{Dialect, Flaw};
 
-impl Parser<'_> {
+impl<'a> Parser<'a> {
     /// The text between the `quote` here and the next.
-    pub(super) fn quoted(&mut self, quote: u8) -> Read<String> {
+    pub(super) fn quoted(&mut self, quote: u8) -> Read<Cow<'a, str>> {
         self.at += 1;
-        let mut text = String::new();
+        let run = self.run_of_text(quote);
+        // Most text is one run, which need not be copied.
+        if self.eat(quote) {
+            return Ok(run.into());
+        }
+        self.quoted_from(quote, run.to_owned()).map(Cow::Owned)
+    }
+
+    /// Text up to what ends it, or has to be looked at.
+    fn run_of_text(&mut self, quote: u8) -> &'a str {
+        self.take_while(|byte| byte != quote && byte != b'\\' && !is_control(byte))
+    }
+
+    /// The rest of a text up to its quote, behind what is known of it.
+    fn quoted_from(&mut self, quote: u8, mut text: String) -> Read<String> {
         loop {
-            text.push_str(
-                self.take_while(|byte| byte != quote && byte != b'\\' && !is_control(byte)),
-            );
+            text += self.run_of_text(quote);
             match self.peek() {
                 None => return Err(self.fail("a closing quote is missing")),
                 Some(b'\\') => {

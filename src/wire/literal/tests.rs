@@ -6,18 +6,18 @@ use chrono::{FixedOffset, NaiveDate};
 
 use super::*;
 
-fn value(message: &str) -> Value {
+fn value(message: &str) -> Value<'_> {
     let decoded = decode(message.as_bytes()).unwrap_or_else(|error| panic!("{message}: {error}"));
     assert_eq!(decoded.flaw, None, "{message}");
     decoded.value
 }
 
-fn text(text: &str) -> Value {
-    Value::Text(text.to_owned())
+fn text(text: &str) -> Value<'_> {
+    Value::Text(text.into())
 }
 
-fn int(digits: &str) -> Value {
-    Value::Int(digits.to_owned())
+fn int(digits: &str) -> Value<'_> {
+    Value::Int(digits.into())
 }
 
 /// `Value` hides what it holds, so `assert_eq` would fail without a reason.

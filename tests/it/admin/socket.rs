@@ -45,7 +45,7 @@ fn that_of_a_daemon_that_was_killed_is_in_nobodys_way() {
     admin(&workdir, &["delete-sessions", "alice"], "").ok();
     site.setup.daemon.restart();
     admin(&workdir, &["users"], "").ok();
-    assert_eq!(site.setup.daemon.count_in_log("admin users"), 1);
+    site.setup.daemon.wait_for_log("admin users");
 }
 
 #[test]

@@ -347,6 +347,8 @@ fn a_dead_letter_list_of_another_type() {
         &mut setup.client,
         &[b"garbage".to_vec(), over_long.into_bytes()],
     );
+    // So much that Redis itself sets it aside.
+    mixed(&mut setup.client, &[vec![b' '; 5 << 20]]);
     let _: () = setup.client.redis.del(format!("{REPLIES}x")).unwrap();
     settle(&mut setup);
 }

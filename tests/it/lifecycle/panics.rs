@@ -62,7 +62,7 @@ impl Action for Stub {
         self.cost
     }
 
-    async fn run(&self, world: &World, _: &Call, _: Arguments) -> Result<Output, Error> {
+    async fn run(&self, world: &World, _: &Call, _: Arguments<'_>) -> Result<Output, Error> {
         world.store.has_users().await?;
         assert!(!self.panics, "it was to panic");
         Ok(Output::Flag(true))
@@ -70,7 +70,7 @@ impl Action for Stub {
 }
 
 /// A dispatcher of these actions, with one turn.
-async fn dispatcher(folder: &Path) -> Dispatcher {
+async fn dispatcher(folder: &Path) -> Arc<Dispatcher> {
     let store: Arc<dyn Store> = Arc::new(SledStore::open(folder).unwrap());
     let clock = Arc::new(SystemClock);
     let credentials = credentials(folder, Arc::clone(&store), clock.clone()).await;
@@ -105,11 +105,11 @@ async fn dispatcher(folder: &Path) -> Dispatcher {
         turns: Turns::new(1, running),
         keyring: Arc::new(Keyring::open(Keyring::default_path(folder), true).unwrap()),
     };
-    Dispatcher::new(parts).await.unwrap()
+    Arc::new(Dispatcher::new(parts).await.unwrap())
 }
 
 /// Runs an action; gives the response.
-async fn response(dispatcher: &Dispatcher, action: &str) -> Value {
+async fn response(dispatcher: &Arc<Dispatcher>, action: &str) -> Value {
     let request = json!({"type": "request", "action": format!("user.{action}"), "id": "x"});
     let delivery = DeliveryId {
         boot: [0; 16],
@@ -117,8 +117,8 @@ async fn response(dispatcher: &Dispatcher, action: &str) -> Value {
         position: 0,
     };
     let begun = Begun::new(delivery, false);
-    let disposition = dispatcher
-        .handle(begun, request.to_string().as_bytes())
+    let disposition = Arc::clone(dispatcher)
+        .handle(begun, request.to_string().into_bytes())
         .await;
     let Disposition::Finished(finished) = disposition else {
         panic!("{disposition:?}");

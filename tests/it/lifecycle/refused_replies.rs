@@ -42,7 +42,7 @@ fn a_reply_too_long_for_redis_keeps_no_other() {
 }
 
 /// More than a megabyte of it.
-fn make_long_list_of_users(workdir: &Path) {
+pub fn make_long_list_of_users(workdir: &Path) {
     std::fs::create_dir(workdir).unwrap();
     let store = open_store(workdir).unwrap();
     let runtime = tokio::runtime::Builder::new_current_thread()

@@ -61,7 +61,7 @@ fn verified() -> Verdict {
     })
 }
 
-fn text() -> Value {
+fn text() -> Value<'static> {
     Value::Text(SECRET.into())
 }
 
@@ -77,10 +77,7 @@ fn shows_no_secret() {
         password: Some(SECRET.into()),
         session_token: Some(SECRET.into()),
     };
-    let reply = || Reply {
-        id: "r1".into(),
-        bytes: SECRET.into(),
-    };
+    let reply = || Reply::new("r1", SECRET.into());
     let finished = Finished {
         left_outcome: false,
         held: None,

@@ -4,9 +4,11 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use chrono::TimeDelta;
 use platypush_userd::clock::Timestamp;
 use platypush_userd::model::{
-    Attempted, CodeUse, Failures, PasswordRecord, Sealed, SecondFactor, Session, TokenHash, User,
+    Attempted, CodeUse, Failures, PasswordRecord, Profile, Sealed, SecondFactor, Session,
+    TokenHash, User,
 };
 use platypush_userd::store::sled::OpenError;
 use platypush_userd::store::{NewSession, NewUser, PasswordWitness, Store, StoreError, Witness};
@@ -80,10 +82,10 @@ fn a_database_of_schema_1_is_read_and_goes_on() {
     for expected in sessions() {
         let user = wait(store.user_by_name(&expected.1.username)).unwrap();
         assert_eq!(user.as_ref(), Some(&expected.1));
-        let of_user = wait(store.sessions_of(&expected.1)).unwrap();
+        let of_user = wait(store.sessions_of(expected.1.id, expected.1.generation)).unwrap();
         assert_eq!(of_user, std::slice::from_ref(&expected.0), "migrated");
         let found = wait(store.session(&expected.0.token)).unwrap();
-        assert_eq!(found, Some(expected));
+        assert_eq!(found, Some((expected.0, expected.1.into())));
     }
     // One of a deleted user, one that was revoked; both still stand there.
     let sweep = store.sweep_sessions(None, 10, rules(at(1_795_522_000_000_000)));
@@ -102,7 +104,11 @@ fn a_database_of_schema_1_is_read_and_goes_on() {
     // What came with later versions is kept beside what was there.
     let noted = store.note_failure(Attempted::User(zoe().id), at(7), None);
     wait(noted).unwrap();
-    store.touch_session(&TokenHash([2; 32]), at(1_795_522_000_000_000));
+    store.touch_session(
+        &TokenHash([2; 32]),
+        at(1_795_522_000_000_000),
+        TimeDelta::zero(),
+    );
     drop(store);
     let store = open(folder.path()).unwrap();
     let (session, user) = wait(store.session(&TokenHash([2; 32]))).unwrap().unwrap();
@@ -110,7 +116,9 @@ fn a_database_of_schema_1_is_read_and_goes_on() {
     expected.used_at = at(1_795_522_000_000_000);
     assert_eq!(session, expected);
     let failures = Failures::default().and_one(at(7));
-    assert_eq!(user, User { failures, ..zoe() });
+    let zoe = User { failures, ..zoe() };
+    assert_eq!(user, Profile::from(zoe.clone()));
+    assert_eq!(wait(store.user_by_name(&zoe.username)).unwrap(), Some(zoe));
 }
 
 /// Whatever a migration that was cut short has done already.
@@ -136,7 +144,7 @@ fn all_sessions_of_a_large_database_of_schema_1_are_listed() {
             database.insert("m:schema", &1_u32.to_be_bytes()).unwrap();
         });
         let store = open(folder.path()).unwrap();
-        let mut listed = wait(store.sessions_of(&alice)).unwrap();
+        let mut listed = wait(store.sessions_of(alice.id, alice.generation)).unwrap();
         listed.sort_by_key(|session| session.token);
         let mut tokens: Vec<_> = (0..SESSIONS).map(token).collect();
         tokens.sort_unstable();

@@ -48,7 +48,7 @@ pub fn each_changes_what_it_names_and_nothing_else<E: Engine>() {
         state.sessions[1] = state.sessions[1]
             .take()
             .filter(|(session, _)| session.belongs_to(&expected))
-            .map(|(session, _)| (session, expected.clone()));
+            .map(|(session, _)| (session, expected.clone().into()));
 
         let amended = bench.store().amend_user("alice", amendment.clone());
         assert_eq!(wait(amended).unwrap(), expected, "{amendment:?}");

@@ -5,8 +5,8 @@ use std::sync::Barrier;
 use chrono::DateTime;
 use platypush_userd::clock::Timestamp;
 use platypush_userd::model::{
-    CodeHash, CodeUse, PasswordRecord, Sealed, SecondFactor, Session, SessionLimits, SessionRules,
-    TokenHash, User,
+    CodeHash, CodeUse, PasswordRecord, Profile, Sealed, SecondFactor, Session, SessionLimits,
+    SessionRules, TokenHash, User,
 };
 use platypush_userd::store::{
     NewSession, NewUser, PasswordWitness, Result, Store, StoreError, Witness,
@@ -27,7 +27,7 @@ pub struct State {
     pub has_users: bool,
     pub users: Vec<User>,
     pub by_name: Vec<Option<User>>,
-    pub sessions: Vec<Option<(Session, User)>>,
+    pub sessions: Vec<Option<(Session, Profile)>>,
 }
 
 /// Runs a future to its end on this thread.

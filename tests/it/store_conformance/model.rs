@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 
 use platypush_userd::clock::Timestamp;
 use platypush_userd::model::{
-    Attempted, CodeUse, Failures, NameHash, PasswordRecord, SecondFactor, Session, TokenHash, User,
-    UserId,
+    Attempted, CodeUse, Failures, NameHash, PasswordRecord, Profile, SecondFactor, Session,
+    TokenHash, User, UserId,
 };
 use platypush_userd::store::{
     Amendment, NewSession, NewUser, PasswordWitness, Result, Store, StoreError, Witness,
@@ -49,7 +49,8 @@ pub enum Found {
     User(Option<User>),
     Users(Vec<User>),
     Failures(Failures),
-    Session(Option<(Session, User)>),
+    Session(Option<(Session, Profile)>),
+    Made(Session, User),
     Sessions(Vec<Session>),
     Removed(usize),
 }
@@ -92,7 +93,7 @@ impl Call {
                     Found::Flag(store.end_sessions(witness, which, None).await?)
                 }
                 Self::SessionsOf(user) => {
-                    let mut sessions = store.sessions_of(&user).await?;
+                    let mut sessions = store.sessions_of(user.id, user.generation).await?;
                     sessions.sort_by_key(|session| session.token);
                     Found::Sessions(sessions)
                 }
@@ -105,7 +106,8 @@ impl Call {
                     Found::Done
                 }
                 Self::CreateSession(new, witness) => {
-                    Found::Session(Some(store.create_session(new, witness, None).await?))
+                    let (session, user) = store.create_session(new, witness, None).await?;
+                    Found::Made(session, user)
                 }
                 Self::DeleteSession(token, now) => {
                     Found::Flag(store.delete_session(&token, rules(now), None).await?)
@@ -244,7 +246,7 @@ impl Model {
                     used_at: new.created_at,
                 };
                 self.sessions.insert(session.token, session.clone());
-                Found::Session(Some((session, user)))
+                Found::Made(session, user)
             }
             Call::DeleteSession(token, now) => {
                 let live = self
@@ -291,12 +293,12 @@ impl Model {
         Ok(user.clone())
     }
 
-    fn session(&self, token: &TokenHash) -> Option<(Session, User)> {
+    fn session(&self, token: &TokenHash) -> Option<(Session, Profile)> {
         let session = self.sessions.get(token)?;
         let user = self.users.get(&session.user_id)?;
         session
             .belongs_to(user)
-            .then(|| (session.clone(), user.clone()))
+            .then(|| (session.clone(), user.clone().into()))
     }
 
     fn check(&mut self, witness: &Witness) -> Result<()> {

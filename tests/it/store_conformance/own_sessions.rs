@@ -1,5 +1,6 @@
 //! The sessions of a user as a whole: listed, ended, noted as used.
 
+use chrono::TimeDelta;
 use platypush_userd::model::{TokenHash, User};
 use platypush_userd::store::{Amendment, StoreError};
 
@@ -12,10 +13,10 @@ const NONE: [u64; 0] = [];
 #[track_caller]
 fn listed<E: Engine>(bench: &Bench<E>, name: &str) -> Vec<u64> {
     let user = bench.read(name);
-    let sessions = wait(bench.store().sessions_of(&user)).unwrap();
+    let sessions = wait(bench.store().sessions_of(user.id, user.generation)).unwrap();
     for session in &sessions {
         let found = wait(bench.store().session(&session.token)).unwrap();
-        assert_eq!(found, Some((session.clone(), user.clone())));
+        assert_eq!(found, Some((session.clone(), user.clone().into())));
     }
     let number = |token_hash: TokenHash| (0..100).find(|number| token(*number) == token_hash);
     let mut numbers: Vec<_> = sessions.iter().map(|s| number(s.token).unwrap()).collect();
@@ -108,7 +109,9 @@ pub fn use_is_noted_and_only_goes_forward<E: Engine>() {
     let (mut bench, alice, _) = bench_of_two::<E>();
     // It does not wait; what is done behind it does.
     let touch = |bench: &Bench<E>, number, micros| {
-        bench.store().touch_session(&token(number), at(micros));
+        bench
+            .store()
+            .touch_session(&token(number), at(micros), TimeDelta::zero());
         wait(bench.store().set_hash_key(Vec::new())).unwrap();
     };
     let used_at = |bench: &Bench<E>| {
@@ -120,8 +123,15 @@ pub fn use_is_noted_and_only_goes_forward<E: Engine>() {
         touch(&bench, 1, noted);
         assert_eq!(used_at(&bench), at(expected));
     }
+    // Many that ask at once write once.
+    let step = TimeDelta::microseconds(10);
+    for (micros, expected) in [(made + 18, made + 9), (made + 19, made + 19)] {
+        bench.store().touch_session(&token(1), at(micros), step);
+        touch(&bench, 99, made);
+        assert_eq!(used_at(&bench), at(expected));
+    }
     bench.reopen();
-    assert_eq!(used_at(&bench), at(made + 9));
+    assert_eq!(used_at(&bench), at(made + 19));
     assert_eq!(listed(&bench, "alice"), [1, 2, 3]);
 
     // Nothing comes back to life.
@@ -135,7 +145,7 @@ pub fn use_is_noted_and_only_goes_forward<E: Engine>() {
     );
     let before = bench.state();
     for number in [1, 99] {
-        touch(&bench, number, made + 20);
+        touch(&bench, number, made + 30);
     }
     assert_eq!(bench.state(), before);
     assert_eq!(listed(&bench, "alice"), [2, 3]);

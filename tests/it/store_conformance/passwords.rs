@@ -28,7 +28,7 @@ pub fn a_new_password_leaves_all_else_as_it_was<E: Engine>() {
     assert_eq!(changed, alice);
     expected.users[1] = alice.clone();
     expected.by_name[1] = Some(alice.clone());
-    expected.sessions[0].as_mut().unwrap().1 = alice;
+    expected.sessions[0].as_mut().unwrap().1 = alice.into();
     assert_eq!(bench.state(), expected);
     bench.reopen();
     assert_eq!(bench.state(), expected);

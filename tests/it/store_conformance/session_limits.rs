@@ -31,7 +31,9 @@ fn used_later<E: Engine>() -> (Bench<E>, Timestamp) {
     let alice = bench.user("alice");
     bench.session(1, &alice, None);
     let used = noon() + TimeDelta::seconds(6);
-    bench.store().touch_session(&token(1), used);
+    bench
+        .store()
+        .touch_session(&token(1), used, TimeDelta::zero());
     (bench, used)
 }
 
@@ -78,7 +80,9 @@ pub fn the_nearest_end_is_the_one_that_counts<E: Engine>() {
     bench.session(1, &alice, Some(promised));
     bench.session(2, &alice, None);
     bench.session(3, &alice, Some(noon() + LIMIT * 2));
-    bench.store().touch_session(&token(3), noon() + LIMIT / 2);
+    bench
+        .store()
+        .touch_session(&token(3), noon() + LIMIT / 2, TimeDelta::zero());
     let alive = |bench: &Bench<E>| (1..=3).filter(|n| bench.is_there(*n)).collect::<Vec<u64>>();
     for (now, left) in [
         (promised, vec![2, 3]),

@@ -1,0 +1,57 @@
+//! A whole request, from its bytes to those of the reply: all that the daemon
+//! does for one, but for the queue.
+
+use std::sync::Arc;
+
+use divan::Bencher;
+use platypush_userd::clock::{Clock as _, SystemClock};
+use platypush_userd::credentials::SessionToken;
+use platypush_userd::dispatch::Dispatcher;
+use platypush_userd::model::DeliveryId;
+use platypush_userd::queue::{Begun, Disposition, Handler as _};
+
+use crate::requests;
+use crate::stage::{Stage, without_waiting};
+
+const DELIVERY: DeliveryId = DeliveryId {
+    boot: [0; 16],
+    batch: 0,
+    position: 0,
+};
+
+/// `user.authenticate_session` with a session that the store has in its cache:
+/// the most frequent request.
+#[divan::bench(sample_count = 1_000, sample_size = 100)]
+fn known_session(bencher: Bencher<'_, '_>) {
+    let stage = Stage::new();
+    let token = stage.known_session();
+    answers(bencher, &stage, &token, "\"username\"");
+}
+
+/// With a token of nobody, which is looked for in the database.
+#[divan::bench(sample_count = 1_000, sample_size = 100)]
+fn unknown_token(bencher: Bencher<'_, '_>) {
+    let token = SessionToken::generate().unwrap();
+    answers(bencher, &Stage::new(), &token, "\"success\": false");
+}
+
+fn answers(bencher: Bencher<'_, '_>, stage: &Stage, token: &SessionToken, expected: &str) {
+    let dispatcher = stage.dispatcher();
+    #[expect(clippy::cast_precision_loss, reason = "as Python does it")]
+    let now = SystemClock.now().timestamp_micros() as f64 / 1e6;
+    let message = requests::json(&stage.config.device_id, token.expose(), now);
+    let reply = match handle(&dispatcher, message.clone().into_bytes()) {
+        Disposition::Finished(finished) => finished.reply.unwrap(),
+        other => panic!("{other:?}"),
+    };
+    let reply = str::from_utf8(&reply.bytes).unwrap();
+    assert!(reply.contains(expected), "{reply}");
+    bencher
+        .with_inputs(|| message.clone().into_bytes())
+        .bench_local_values(|message| handle(&dispatcher, message));
+}
+
+fn handle(dispatcher: &Arc<Dispatcher>, message: Vec<u8>) -> Disposition {
+    let begun = Begun::new(DELIVERY, false);
+    without_waiting(Arc::clone(dispatcher).handle(begun, message))
+}

@@ -1,0 +1,93 @@
+//! Operations of the store, in one with a thousand users and a session of each
+//! (and what a benchmark makes).
+//!
+//! Changes are on disk when they are done, so they take what the disk takes;
+//! those that come at once share it.
+
+use divan::counter::ItemsCount;
+use divan::{Bencher, black_box};
+use futures_util::future::try_join_all;
+use platypush_userd::clock::{Clock as _, SystemClock};
+use platypush_userd::credentials::SessionToken;
+use platypush_userd::model::SessionLimits;
+use platypush_userd::store::Store as _;
+
+use crate::stage::{Stage, new_session, username, without_waiting};
+
+/// Sessions made at a time for [`session_in_database`].
+const STOCK: usize = 500;
+
+#[divan::bench(sample_count = 1_000, sample_size = 100)]
+fn session_in_cache(bencher: Bencher<'_, '_>) {
+    let stage = Stage::new();
+    let token = stage.known_session().hash();
+    bencher.bench_local(|| without_waiting(stage.store.session(black_box(&token))));
+}
+
+/// The first look-up of a session, after which it is in the cache: each is
+/// of another one.
+#[divan::bench(sample_size = 100)]
+fn session_in_database(bencher: Bencher<'_, '_>) {
+    let stage = Stage::new();
+    let mut stock = Vec::new();
+    bencher
+        .with_inputs(|| {
+            if stock.is_empty() {
+                stock = stage.sessions(STOCK);
+            }
+            stock.pop().map(|token| token.hash()).unwrap()
+        })
+        .bench_local_refs(|token| without_waiting(stage.store.session(token)));
+}
+
+#[divan::bench(sample_count = 1_000, sample_size = 100)]
+fn session_of_nobody(bencher: Bencher<'_, '_>) {
+    let stage = Stage::new();
+    let token = SessionToken::generate().unwrap().hash();
+    bencher.bench_local(|| without_waiting(stage.store.session(black_box(&token))));
+}
+
+#[divan::bench(sample_count = 1_000, sample_size = 100)]
+fn user_by_name(bencher: Bencher<'_, '_>) {
+    let stage = Stage::new();
+    let name = username(500);
+    let found = without_waiting(stage.store.user_by_name(&name)).unwrap();
+    assert!(found.is_some());
+    bencher.bench_local(|| without_waiting(stage.store.user_by_name(black_box(&name))));
+}
+
+#[divan::bench(args = [1, 128], sample_count = 300, sample_size = 1)]
+fn create_session(bencher: Bencher<'_, '_>, count: usize) {
+    let stage = Stage::new();
+    bencher
+        .counter(ItemsCount::new(count))
+        .with_inputs(|| {
+            let tokens = (0..count).map(|_| SessionToken::generate().unwrap());
+            tokens.map(|token| new_session(&token)).collect::<Vec<_>>()
+        })
+        .bench_local_values(|sessions| {
+            let created = sessions
+                .into_iter()
+                .map(|session| stage.store.create_session(session, stage.witness(), None));
+            stage.runtime.block_on(try_join_all(created)).unwrap()
+        });
+}
+
+#[divan::bench(args = [1, 128], sample_count = 300, sample_size = 1)]
+fn delete_session(bencher: Bencher<'_, '_>, count: usize) {
+    let stage = Stage::new();
+    let rules = SessionLimits::default().at(SystemClock.now());
+    bencher
+        .counter(ItemsCount::new(count))
+        .with_inputs(|| {
+            let tokens = stage.sessions(count);
+            tokens.iter().map(SessionToken::hash).collect::<Vec<_>>()
+        })
+        .bench_local_refs(|tokens| {
+            let deleted = tokens
+                .iter()
+                .map(|token| stage.store.delete_session(token, rules, None));
+            let deleted = stage.runtime.block_on(try_join_all(deleted)).unwrap();
+            assert!(deleted.into_iter().all(|was_there| was_there));
+        });
+}

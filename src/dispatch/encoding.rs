@@ -1,0 +1,99 @@
+//! From what became of a request to the bytes of its reply.
+
+use serde::ser::Error as _;
+use tracing::error;
+
+use crate::actions::Output;
+use crate::error::Error;
+use crate::queue::{Disposition, Finished, Reply};
+use crate::store::StoreError;
+use crate::wire::RequestId;
+use crate::wire::reply::{self, Address};
+
+/// What becomes of a request with this reply.
+pub(super) fn finish(
+    id: &RequestId,
+    encoded: serde_json::Result<Vec<u8>>,
+    left_outcome: bool,
+    held: Option<Box<dyn Send>>,
+) -> Disposition {
+    match encoded {
+        Ok(bytes) => Disposition::Finished(Finished {
+            reply: Some(Reply::new(id.name(), bytes)),
+            dead_letter: None,
+            left_outcome,
+            held,
+        }),
+        Err(error) => {
+            error!(id = ?id.name(), %error, "a reply could not be encoded");
+            Disposition::Keep
+        }
+    }
+}
+
+/// The reply.
+pub(super) fn encode_reply(
+    address: &Address<'_>,
+    result: &Result<Output, Error>,
+) -> serde_json::Result<Vec<u8>> {
+    match result {
+        Ok(output) => address.success(output, &errors_beside(output)),
+        Err(error) => address.failure(public_text(error, address.id)),
+    }
+}
+
+/// The body of a reply, for its outcome. Only errors that the contract names
+/// are ever recorded.
+pub(super) fn encode_body(result: &Result<Output, Error>) -> Vec<u8> {
+    let body = match result {
+        Ok(output) => reply::body(Some(output), &errors_beside(output)),
+        Err(error) => reply::body(None::<&Output>, &[error.to_string()]),
+    };
+    body.unwrap_or_default()
+}
+
+fn errors_beside(output: &Output) -> Vec<String> {
+    output
+        .error()
+        .map(ToString::to_string)
+        .into_iter()
+        .collect()
+}
+
+/// The same on another thread: a list of all users takes a while to write, and to
+/// drop.
+pub(super) async fn encode_aside(
+    address: &Address<'_>,
+    result: Result<Output, Error>,
+) -> serde_json::Result<Vec<u8>> {
+    let (id, target) = (address.id.clone(), address.target.map(str::to_owned));
+    let (origin, now) = (address.origin.to_owned(), address.now);
+    let encode = move || {
+        let address = Address {
+            id: &id,
+            target: target.as_deref(),
+            origin: &origin,
+            now,
+        };
+        encode_reply(&address, &result)
+    };
+    match tokio::task::spawn_blocking(encode).await {
+        Ok(encoded) => encoded,
+        Err(error) => match error.try_into_panic() {
+            Ok(panic) => std::panic::resume_unwind(panic),
+            // The runtime ends: the next start runs the request.
+            Err(error) => Err(serde_json::Error::custom(error)),
+        },
+    }
+}
+
+/// What the caller is told: a defect of ours is for the log.
+fn public_text(error: &Error, id: &RequestId) -> String {
+    match error {
+        Error::Internal(_) | Error::Store(StoreError::Engine(_)) => format!(
+            "Internal error: the log of platypush-userd tells more about request {}",
+            id.name()
+        ),
+        error => error.to_string(),
+    }
+}

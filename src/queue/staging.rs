@@ -1,0 +1,69 @@
+//! Long replies go to Redis on a connection of their own, from a thread of
+//! their own, into a list from where the settling script only renames them: a
+//! reply of some megabytes must not be felt by all others.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use redis::RedisResult;
+
+use super::connection::{ANSWER_TIMEOUT, sending_time};
+use super::{Disposition, Finished, Settings};
+use crate::model::DeliveryId;
+
+/// Bytes from which a reply is long.
+const LONG: usize = 256 << 10;
+/// How long connecting may take.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// Brings the reply there, where it is a long one. A failure costs nothing but
+/// time: then it goes the way of all others.
+pub(super) async fn stage_if_long(
+    settings: &Arc<Settings>,
+    id: &DeliveryId,
+    disposition: Disposition,
+) -> Disposition {
+    match disposition {
+        Disposition::Finished(Finished {
+            reply: Some(mut reply),
+            dead_letter,
+            left_outcome,
+            held,
+        }) if reply.bytes.len() >= LONG => {
+            let key = settings.keys.staged(id);
+            let settings = Arc::clone(settings);
+            let bytes = Arc::clone(&reply.bytes);
+            let staged =
+                tokio::task::spawn_blocking(move || stage(&settings, &key, &bytes).map(|()| key));
+            match staged.await {
+                Ok(Ok(key)) => reply.staged = Some(key),
+                Ok(Err(error)) => {
+                    tracing::debug!(%error, "a long reply goes the way of all others")
+                }
+                Err(_) => {}
+            }
+            Disposition::Finished(Finished {
+                reply: Some(reply),
+                dead_letter,
+                left_outcome,
+                held,
+            })
+        }
+        other => other,
+    }
+}
+
+fn stage(settings: &Settings, key: &str, bytes: &[u8]) -> RedisResult<()> {
+    let mut connection = settings
+        .connector
+        .connect_blocking(CONNECT_TIMEOUT, ANSWER_TIMEOUT + sending_time(bytes.len()))?;
+    redis::pipe()
+        .atomic()
+        .del(key)
+        .rpush(key, bytes)
+        .expire(
+            key,
+            i64::try_from(settings.reply_ttl.as_secs()).unwrap_or(i64::MAX),
+        )
+        .exec(&mut connection)
+}
