@@ -9,9 +9,10 @@ export PATH := $(PATH):$(HOME)/.cargo/bin
 
 TARGET_DIR := $(if $(CARGO_TARGET_DIR),$(CARGO_TARGET_DIR),target)
 BIN := $(TARGET_DIR)/release/platypush-userd
-SCRIPTS := .ci/run demo/demo.sh systemd/check.sh tools/need.sh
+SCRIPTS := .ci/run demo/demo.sh systemd/check.sh tools/need.sh tools/platypush-venv.sh
 
 CARGO_DENY_VERSION := 0.20.2
+PLATYPUSH_VENV := $(abspath $(TARGET_DIR))/platypush-venv
 DENY_ROOT := $(TARGET_DIR)/tools/cargo-deny-$(CARGO_DENY_VERSION)
 
 bindir := $(DESTDIR)$(PREFIX)/bin
@@ -23,10 +24,10 @@ docdir := $(DESTDIR)$(PREFIX)/share/doc/platypush-userd
 unitdir := $(DESTDIR)$(PREFIX)/lib/systemd/system
 sysusersdir := $(DESTDIR)$(PREFIX)/lib/sysusers.d
 
-.PHONY: help build test torture enumeration demo lint deny deny-tool advisories install uninstall clean
+.PHONY: help build test torture enumeration bench bench-platypush bench-micro demo lint deny deny-tool advisories install uninstall clean
 
 help: ## list the targets
-	@sed -nE 's/^([a-z]+):.*## (.*)/  make \1\t\2/p' $(firstword $(MAKEFILE_LIST)) | expand -t 20
+	@sed -nE 's/^([a-z-]+):.*## (.*)/  make \1\t\2/p' $(firstword $(MAKEFILE_LIST)) | expand -t 26
 
 build: ## build the release binary
 	@tools/need.sh cc=build-essential
@@ -44,6 +45,18 @@ torture: ## every fault of daemon and Redis at full strength (half an hour; ARGS
 enumeration: ## whether the time of an answer tells who exists (ten minutes on an idle machine; ARGS="--samples N")
 	@tools/need.sh cc=build-essential redis-server
 	$(CARGO) test --release --locked --test enumeration -- $(ARGS)
+
+bench: ## how fast it is, against Redis, the disk and Argon2 (ten minutes; writes docs/performance.md; ARGS="--only SECTION")
+	@tools/need.sh cc=build-essential redis-server strace
+	$(CARGO) bench --locked --bench service -- --platypush $(PLATYPUSH_VENV)/bin/python --write docs/performance.md $(ARGS)
+
+bench-platypush: ## the same against a real Platypush, which it sets up first (needs Python 3.11 and PyPI)
+	@tools/need.sh cc=build-essential
+	@tools/platypush-venv.sh $(PLATYPUSH_VENV)
+	$(MAKE) bench
+
+bench-micro: ## what decoding, encoding, dispatch, store and hashing cost by themselves
+	$(CARGO) bench --locked --bench micro
 
 demo: ## play the whole story, first user to deletion (installs redis-server if it is missing)
 	@demo/demo.sh

@@ -1,0 +1,195 @@
+//! Just enough of Redis' protocol (RESP2) to cost next to nothing: commands are
+//! written into one buffer, answers are read out of another.
+
+use std::io::{self, Read as _, Write as _};
+use std::net::TcpStream;
+
+/// An answer of Redis, as far as anybody here looks at it.
+#[derive(Debug)]
+pub enum Answer<'a> {
+    /// `:n`
+    Number(i64),
+    /// `+text`
+    Status,
+    /// `$n …`
+    Text(&'a [u8]),
+    /// `$-1` or `*-1`
+    Nil,
+    /// `*n …`: its elements are the next answers.
+    Array(usize),
+}
+
+/// A connection with a buffer in each direction.
+pub struct Connection {
+    stream: TcpStream,
+    out: Vec<u8>,
+    read: Vec<u8>,
+    /// What of `read` was taken.
+    start: usize,
+    /// What of `read` has come.
+    end: usize,
+}
+
+impl Connection {
+    pub fn open(port: u16) -> io::Result<Self> {
+        let stream = TcpStream::connect(("127.0.0.1", port))?;
+        stream.set_nodelay(true)?;
+        Ok(Self {
+            stream,
+            out: Vec::with_capacity(1 << 20),
+            read: vec![0; 1 << 20],
+            start: 0,
+            end: 0,
+        })
+    }
+
+    pub const fn stream(&self) -> &TcpStream {
+        &self.stream
+    }
+
+    /// Begins a command of so many words.
+    pub fn begin(&mut self, words: usize) {
+        self.header(b'*', words);
+    }
+
+    /// The next word of a command.
+    pub fn word(&mut self, word: &[u8]) {
+        self.header(b'$', word.len());
+        self.out.extend_from_slice(word);
+        self.out.extend_from_slice(b"\r\n");
+    }
+
+    pub fn command<const N: usize>(&mut self, words: [&[u8]; N]) {
+        self.begin(N);
+        for word in words {
+            self.word(word);
+        }
+    }
+
+    fn header(&mut self, kind: u8, number: usize) {
+        self.out.push(kind);
+        let mut digits = [0; 20];
+        let mut at = digits.len();
+        let mut rest = number;
+        loop {
+            at -= 1;
+            digits[at] = b'0' + u8::try_from(rest % 10).unwrap_or_default();
+            rest /= 10;
+            if rest == 0 {
+                break;
+            }
+        }
+        self.out.extend_from_slice(&digits[at..]);
+        self.out.extend_from_slice(b"\r\n");
+    }
+
+    /// Sends what was written, if anything.
+    pub fn send(&mut self) -> io::Result<()> {
+        if !self.out.is_empty() {
+            self.stream.write_all(&self.out)?;
+            self.out.clear();
+        }
+        Ok(())
+    }
+
+    /// Waits for more bytes.
+    pub fn receive(&mut self) -> io::Result<()> {
+        if self.start == self.end {
+            (self.start, self.end) = (0, 0);
+        } else if self.end == self.read.len() {
+            self.read.copy_within(self.start.., 0);
+            (self.start, self.end) = (0, self.end - self.start);
+            if self.end == self.read.len() {
+                self.read.resize(2 * self.end, 0);
+            }
+        }
+        let count = self.stream.read(&mut self.read[self.end..])?;
+        if count == 0 {
+            return Err(io::ErrorKind::UnexpectedEof.into());
+        }
+        self.end += count;
+        Ok(())
+    }
+
+    /// The next answer of those that are here whole, and how many bytes it is
+    /// long. An array is only its beginning.
+    fn peek(&self, skip: usize) -> Option<(Answer<'_>, usize)> {
+        let bytes = &self.read[self.start + skip..self.end];
+        let line_end = bytes.iter().position(|byte| *byte == b'\r')?;
+        let (line, after) = (bytes.get(1..line_end)?, line_end + 2);
+        if bytes.len() < after {
+            return None;
+        }
+        let number = || -> i64 {
+            std::str::from_utf8(line)
+                .ok()
+                .and_then(|line| line.parse().ok())
+                .expect("a number in an answer of Redis")
+        };
+        Some(match bytes[0] {
+            b':' => (Answer::Number(number()), after),
+            b'+' => (Answer::Status, after),
+            b'*' => match usize::try_from(number()) {
+                Ok(count) => (Answer::Array(count), after),
+                Err(_) => (Answer::Nil, after),
+            },
+            b'$' => match usize::try_from(number()) {
+                Ok(count) => (
+                    Answer::Text(bytes.get(after..after + count)?),
+                    after + count + 2,
+                ),
+                Err(_) => (Answer::Nil, after),
+            },
+            _ => panic!("Redis says: {}", String::from_utf8_lossy(line)),
+        })
+    }
+
+    /// The next whole answer that is here already, with its elements where it
+    /// is an array of values (not of arrays). `take` gets each value.
+    pub fn next(&mut self, mut take: impl FnMut(Answer<'_>)) -> bool {
+        let mut length = 0;
+        let mut values = 1;
+        while values > 0 {
+            let Some((answer, bytes)) = self.peek(length) else {
+                return false;
+            };
+            length += bytes;
+            values -= 1;
+            if let Answer::Array(count) = answer {
+                values += count;
+            }
+        }
+        let mut at = 0;
+        while at < length {
+            let Some((answer, bytes)) = self.peek(at) else {
+                break;
+            };
+            at += bytes;
+            take(answer);
+        }
+        self.start += length;
+        true
+    }
+
+    /// How long a list is.
+    pub fn length(&mut self, list: &str) -> i64 {
+        self.command([b"LLEN", list.as_bytes()]);
+        self.send().unwrap();
+        let mut length = 0;
+        self.wait(|answer| {
+            if let Answer::Number(number) = answer {
+                length = number;
+            }
+        })
+        .unwrap();
+        length
+    }
+
+    /// Waits for the next answer.
+    pub fn wait(&mut self, mut take: impl FnMut(Answer<'_>)) -> io::Result<()> {
+        while !self.next(&mut take) {
+            self.receive()?;
+        }
+        Ok(())
+    }
+}
