@@ -87,7 +87,9 @@ pub fn are_forgotten_one_by_one<E: Engine>() {
     let alice = bench.user("alice");
     for position in 0..4 {
         let attempted = Attempted::User(alice.id);
-        let noted = bench.store().note_failure(attempted, noon(), outcome(position));
+        let noted = bench
+            .store()
+            .note_failure(attempted, noon(), outcome(position));
         wait(noted).unwrap();
     }
     let forgotten = [1, 3, 9].map(delivery);
