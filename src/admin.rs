@@ -44,6 +44,11 @@ pub enum AdminCommand {
         /// Whose.
         name: String,
     },
+    /// End all API tokens of a user.
+    DeleteApiTokens {
+        /// Whose.
+        name: String,
+    },
     /// Seal everything with a new key and drop the old one.
     RotateKey,
 }
@@ -121,6 +126,7 @@ impl AdminCommand {
             Self::DisableOtp { .. } => "admin disable-otp",
             Self::ResetPassword { .. } => "admin reset-password",
             Self::DeleteSessions { .. } => "admin delete-sessions",
+            Self::DeleteApiTokens { .. } => "admin delete-api-tokens",
             Self::RotateKey => "admin rotate-key",
         }
     }
@@ -130,7 +136,8 @@ impl AdminCommand {
             Self::Unlock { name }
             | Self::DisableOtp { name }
             | Self::ResetPassword { name, .. }
-            | Self::DeleteSessions { name } => Some(name),
+            | Self::DeleteSessions { name }
+            | Self::DeleteApiTokens { name } => Some(name),
             Self::Users | Self::RotateKey => None,
         }
     }
@@ -183,6 +190,9 @@ impl Operator {
                 self.reset_password(name, password).await
             }
             AdminCommand::DeleteSessions { name } => self.amend(name, Amendment::EndSessions).await,
+            AdminCommand::DeleteApiTokens { name } => {
+                self.amend(name, Amendment::DropApiTokens).await
+            }
             AdminCommand::RotateKey => self.rotate_key().await,
         }
     }

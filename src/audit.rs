@@ -124,7 +124,10 @@ pub fn admin(action: &str, user: Option<&Who>, by: &str, outcome: &str) {
 pub const fn is_authentication_failure(error: &Error) -> bool {
     matches!(
         error,
-        Error::Unauthorized | Error::InvalidSession | Error::NoUserForSession
+        Error::Unauthorized
+            | Error::InvalidSession
+            | Error::NoUserForSession
+            | Error::InvalidApiToken
     )
 }
 

@@ -102,6 +102,20 @@ pub enum Error {
     /// The same, in the words of `get_user_by_session`.
     #[error("No user associated with the specified session token")]
     NoUserForSession,
+    /// Unknown, expired or deleted API token.
+    #[error("Invalid API token")]
+    InvalidApiToken,
+    /// A user's API tokens have different names.
+    #[error("An API token named {0} already exists")]
+    ApiTokenExists(String),
+    /// As many as one user may have.
+    #[error("{username} has {limit} API tokens, no more can be made: delete some")]
+    TooManyApiTokens {
+        /// Whose.
+        username: String,
+        /// How many there may be.
+        limit: usize,
+    },
     /// The store refused or failed.
     #[error("{0}")]
     Store(#[from] StoreError),
@@ -137,6 +151,9 @@ impl Error {
             Self::OtpEnabled(_) => "otp_enabled",
             Self::OtpNotEnabled(_) => "otp_not_enabled",
             Self::InvalidSession | Self::NoUserForSession => "invalid_session",
+            Self::InvalidApiToken => "invalid_api_token",
+            Self::ApiTokenExists(_) => "api_token_exists",
+            Self::TooManyApiTokens { .. } => "too_many_api_tokens",
             Self::Store(_) => "not_stored",
             Self::Internal(_) => "failed",
         }

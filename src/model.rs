@@ -4,6 +4,7 @@
 use std::fmt;
 
 use chrono::TimeDelta;
+use sha2::{Digest as _, Sha256};
 
 use crate::clock::Timestamp;
 
@@ -30,6 +31,14 @@ pub struct User {
     pub spent_step: u64,
     /// Failed attempts to be this user, since the last success.
     pub failures: Failures,
+    /// What nodes and scripts use instead of the password, in the order in
+    /// which they were made.
+    pub api_tokens: Vec<ApiToken>,
+    /// Where the user was imported from.
+    pub origin: Option<Origin>,
+    /// The name that stands in the API tokens that were imported with the
+    /// user, where it is another than the user's here.
+    pub token_name: Option<String>,
 }
 
 /// What a session shows of its user: nothing secret.
@@ -60,6 +69,36 @@ impl From<User> for Profile {
 }
 
 impl User {
+    /// A new user, with a name and a password and nothing else.
+    #[must_use]
+    pub fn new(
+        id: UserId,
+        username: String,
+        created_at: Timestamp,
+        password: PasswordRecord,
+    ) -> Self {
+        Self {
+            id,
+            username,
+            created_at,
+            password,
+            generation: 0,
+            second_factor: None,
+            spent_step: 0,
+            failures: Failures::default(),
+            api_tokens: Vec::new(),
+            origin: None,
+            token_name: None,
+        }
+    }
+
+    /// Whether any of its API tokens was imported and not used since.
+    #[must_use]
+    pub fn has_imported_tokens(&self) -> bool {
+        let imported = |token: &ApiToken| matches!(token.record, ApiTokenRecord::Imported(_));
+        self.api_tokens.iter().any(imported)
+    }
+
     /// Switches the second factor on or off. What was used of an earlier one
     /// stays used, even if the same secret comes back.
     pub fn set_second_factor(&mut self, factor: Option<SecondFactor>) {
@@ -117,6 +156,8 @@ pub struct SecondFactor {
     pub last_step: u64,
     /// The backup codes that are left.
     pub backup_codes: Vec<CodeHash>,
+    /// Those that were imported: they are hashed as their maker did.
+    pub imported_codes: Vec<ImportedCode>,
 }
 
 impl SecondFactor {
@@ -134,6 +175,11 @@ impl SecondFactor {
                 self.backup_codes.retain(|code| code != hash);
                 self.backup_codes.len() < before
             }
+            CodeUse::Imported(id) => {
+                let before = self.imported_codes.len();
+                self.imported_codes.retain(|code| code.id() != *id);
+                self.imported_codes.len() < before
+            }
         }
     }
 }
@@ -145,7 +191,69 @@ pub enum CodeUse {
     Step(u64),
     /// A backup code.
     Backup(CodeHash),
+    /// A backup code that was imported, by its record.
+    Imported(ImportedCodeId),
 }
+
+/// A backup code that was made elsewhere.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ImportedCode {
+    /// What it is checked against.
+    pub record: PasswordRecord,
+    /// From this moment on it is not accepted; `None` is never.
+    pub expires_at: Option<Timestamp>,
+}
+
+/// Which imported code: the SHA-256 of its record.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ImportedCodeId([u8; 32]);
+
+impl ImportedCode {
+    /// Which one it is.
+    #[must_use]
+    pub fn id(&self) -> ImportedCodeId {
+        ImportedCodeId(Sha256::digest(self.record.expose()).into())
+    }
+}
+
+/// Number of an API token: from 1 on, never used again.
+pub type ApiTokenId = u64;
+
+/// An API token as the store keeps it, with its user.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ApiToken {
+    /// Given by the store.
+    pub id: ApiTokenId,
+    /// What its user calls it; each of a user's has another.
+    pub name: String,
+    /// When it was made.
+    pub created_at: Timestamp,
+    /// From this moment on it authenticates nobody; `None` is never.
+    pub expires_at: Option<Timestamp>,
+    /// What it is checked against.
+    pub record: ApiTokenRecord,
+}
+
+impl ApiToken {
+    /// Whether its time is over.
+    #[must_use]
+    pub fn is_expired(&self, now: Timestamp) -> bool {
+        self.expires_at.is_some_and(|at| at <= now)
+    }
+}
+
+/// What an API token is checked against.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum ApiTokenRecord {
+    /// The SHA-256 of the whole token: it has 192 random bits.
+    Hash(TokenHash),
+    /// As its maker hashed it. Replaced by the other when it is used.
+    Imported(PasswordRecord),
+}
+
+/// Fingerprint of the row of another database that a user was made of.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Origin(pub [u8; 16]);
 
 /// Keyed hash of a backup code.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -254,7 +362,8 @@ impl Session {
     }
 }
 
-/// What a password is checked against: an Argon2id hash as a PHC string.
+/// What a password is checked against: an Argon2id hash as a PHC string, or a
+/// hash that was imported, as `credentials/imported.rs` reads it.
 ///
 /// Not a password, but what an attacker would want in order to guess it: it
 /// cannot be printed.

@@ -156,6 +156,30 @@ impl<'m> Arguments<'m> {
             .unwrap_or(Value::Null)
     }
 
+    /// Text as it was given, to be looked at before it is read.
+    pub(super) fn peek(&self, name: &str) -> Option<&str> {
+        match self.values[self.position(name)?].as_ref()? {
+            Value::Text(text) | Value::Int(text) => Some(text),
+            _ => None,
+        }
+    }
+
+    /// A required whole number from 1 on: the number of something.
+    pub(super) fn number(&mut self, name: &str) -> Result<u64, Error> {
+        let bad = |what: &str| {
+            Err(Error::Arguments(format!(
+                "'{name}' must be a whole number from 1 on, not {what}"
+            )))
+        };
+        match self.take(name) {
+            Value::Int(digits) | Value::Text(digits) => match digits.parse() {
+                Ok(number) if number > 0 => Ok(number),
+                _ => bad(&echo(&digits)),
+            },
+            other => bad(other.type_name()),
+        }
+    }
+
     /// Required text. An integer counts as its digits: Platypush decodes text
     /// that looks like JSON before it sends it.
     fn text(&mut self, name: &str) -> Result<String, Error> {
@@ -182,6 +206,19 @@ impl<'m> Arguments<'m> {
         let username = self.text("username")?;
         check_username("username", &username, limits)?;
         Ok(username)
+    }
+
+    /// An optional name, as long as that of a user may be.
+    pub(super) fn optional_name(
+        &mut self,
+        name: &str,
+        limits: &Limits,
+    ) -> Result<Option<String>, Error> {
+        let text = self.optional_text(name)?;
+        if let Some(text) = &text {
+            check_username(name, text, limits)?;
+        }
+        Ok(text)
     }
 
     /// A required password, which may be empty: whether that is allowed is

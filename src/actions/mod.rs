@@ -19,16 +19,20 @@
 //! witness of it and wraps the deciding in [`until_settled`].
 
 mod arguments;
+mod authenticate_api_token;
 mod authenticate_session;
 mod authenticate_user;
 mod call;
+mod create_api_token;
 mod create_session;
 mod create_user;
+mod delete_api_token;
 mod delete_session;
 mod delete_sessions;
 mod delete_user;
 mod disable_otp;
 mod enable_otp;
+mod get_api_tokens;
 mod get_sessions;
 mod get_user_by_session;
 mod get_users;
@@ -69,6 +73,10 @@ pub const ACTIONS: &[&dyn Action] = &[
     &refresh_backup_codes::RefreshBackupCodes,
     &get_sessions::GetSessions,
     &delete_sessions::DeleteSessions,
+    &create_api_token::CreateApiToken,
+    &authenticate_api_token::AuthenticateApiToken,
+    &get_api_tokens::GetApiTokens,
+    &delete_api_token::DeleteApiToken,
 ];
 
 /// The plugin whose actions these are.
@@ -133,6 +141,8 @@ pub enum Cost {
     Hash,
     /// All users in memory, until the reply is sent.
     Listing,
+    /// What [`Action::cost_now`] says.
+    Depends,
 }
 
 /// One action of the plugin.
@@ -143,6 +153,15 @@ pub trait Action: Send + Sync {
 
     /// What running it with these arguments costs.
     fn cost(&self, arguments: &Arguments<'_>) -> Cost;
+
+    /// What running it with these arguments costs, where that depends on what
+    /// is in the store.
+    ///
+    /// # Errors
+    /// When the store fails.
+    async fn cost_now(&self, _: &World, _: &Arguments<'_>) -> Result<Cost, Error> {
+        Ok(Cost::Hash)
+    }
 
     /// Whether its successes belong into the audit trail.
     fn is_audited(&self) -> bool {

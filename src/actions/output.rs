@@ -5,9 +5,9 @@ use serde::{Serialize, Serializer};
 use zeroize::Zeroizing;
 
 use crate::clock::{Iso, Timestamp};
-use crate::credentials::{BackupCode, SessionToken, TotpSecret};
+use crate::credentials::{ApiTokenText, BackupCode, SessionToken, TotpSecret};
 use crate::error::Error;
-use crate::model::{Profile, Session, User, UserId};
+use crate::model::{ApiToken, ApiTokenId, Profile, Session, User, UserId};
 
 /// The result of an action.
 #[derive(Debug, Serialize)]
@@ -35,6 +35,10 @@ pub enum Output {
     BackupCodes(Vec<BackupCode>),
     /// Sessions of a user.
     Sessions(Vec<PublicSession>),
+    /// A new API token.
+    NewApiToken(NewApiToken),
+    /// API tokens of a user.
+    ApiTokens(Vec<PublicApiToken>),
     /// A refusal that looks like another output, and has an error beside it.
     Refused(Box<Refused>),
 }
@@ -157,7 +161,50 @@ pub struct NewSession {
     expires_at: Option<Timestamp>,
 }
 
+/// An API token as its user may see it.
+#[derive(Debug, Serialize)]
+pub struct PublicApiToken {
+    id: ApiTokenId,
+    name: String,
+    #[serde(serialize_with = "iso")]
+    created_at: Timestamp,
+    #[serde(serialize_with = "optional_iso")]
+    expires_at: Option<Timestamp>,
+}
+
+/// An API token as its maker gets it: the only time it is shown.
+#[derive(Debug, Serialize)]
+pub struct NewApiToken {
+    id: ApiTokenId,
+    name: String,
+    #[serde(serialize_with = "exposed_api_token")]
+    token: ApiTokenText,
+    #[serde(serialize_with = "optional_iso")]
+    expires_at: Option<Timestamp>,
+}
+
 impl Output {
+    /// API tokens, without the tokens themselves.
+    pub(super) fn api_tokens<'t>(tokens: impl Iterator<Item = &'t ApiToken>) -> Self {
+        let public = |token: &ApiToken| PublicApiToken {
+            id: token.id,
+            name: token.name.clone(),
+            created_at: token.created_at,
+            expires_at: token.expires_at,
+        };
+        Self::ApiTokens(tokens.map(public).collect())
+    }
+
+    /// An API token that was just made.
+    pub(super) fn new_api_token(token: ApiTokenText, made: &ApiToken) -> Self {
+        Self::NewApiToken(NewApiToken {
+            id: made.id,
+            name: made.name.clone(),
+            token,
+            expires_at: made.expires_at,
+        })
+    }
+
     /// What a name that is not even tried gets: it looks like a wrong password.
     pub(super) fn throttled(output: Self, seconds: u64) -> Self {
         Self::Refused(Box::new(Refused {
@@ -226,6 +273,13 @@ fn exposed_secret<S: Serializer>(secret: &TotpSecret, serializer: S) -> Result<S
 
 fn exposed_codes<S: Serializer>(codes: &[BackupCode], serializer: S) -> Result<S::Ok, S::Error> {
     serializer.collect_seq(codes.iter().map(BackupCode::expose))
+}
+
+fn exposed_api_token<S: Serializer>(
+    token: &ApiTokenText,
+    serializer: S,
+) -> Result<S::Ok, S::Error> {
+    serializer.serialize_str(token.expose())
 }
 
 fn exposed<S: Serializer>(token: &SessionToken, serializer: S) -> Result<S::Ok, S::Error> {

@@ -42,7 +42,7 @@ pub(super) async fn prove(
     code: Option<&SecretString>,
 ) -> Result<Verified, Error> {
     match verify(world, call, username, password, code).await? {
-        Verdict::Verified(verified) => Ok(verified),
+        Verdict::Verified(verified) => Ok(*verified),
         Verdict::InvalidCredentials(failure) => {
             count(world, call, failure, || Err(Error::InvalidCredentials)).await?;
             Err(Error::InvalidCredentials)

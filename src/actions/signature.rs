@@ -39,6 +39,8 @@ pub enum Kind {
     Secret,
     /// true/false or 0/1.
     Flag,
+    /// A whole number from 1 on; text of its digits as well.
+    Number,
     /// A moment: seconds since the epoch or ISO 8601.
     Time,
 }

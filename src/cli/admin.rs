@@ -62,6 +62,10 @@ enum Task {
     ResetPassword(Named),
     /// End all sessions of a user
     DeleteSessions(Named),
+    /// End all API tokens of a user
+    ///
+    /// Those outlive a new password and the end of all sessions.
+    DeleteApiTokens(Named),
     /// Seal all secrets with a new key, and drop the old one
     ///
     /// The daemon serves on. Back up the file of keys again afterwards: the
@@ -102,6 +106,7 @@ impl Task {
                 name,
             },
             Self::DeleteSessions(Named { name }) => AdminCommand::DeleteSessions { name },
+            Self::DeleteApiTokens(Named { name }) => AdminCommand::DeleteApiTokens { name },
             Self::RotateKey => AdminCommand::RotateKey,
         })
     }
@@ -116,6 +121,9 @@ impl Task {
                 format!("{name} has a new password; all its sessions have ended")
             }
             Self::DeleteSessions(Named { name }) => format!("All sessions of {name} have ended"),
+            Self::DeleteApiTokens(Named { name }) => {
+                format!("All API tokens of {name} have ended")
+            }
         }
     }
 }

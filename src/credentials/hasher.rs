@@ -93,6 +93,28 @@ impl Hasher {
         Ok(right)
     }
 
+    /// Which of these records a secret matches. It takes as long as a check of
+    /// one with today's parameters, or longer.
+    pub(super) async fn find(
+        &self,
+        secret: &SecretString,
+        records: Vec<PasswordRecord>,
+    ) -> Result<Option<usize>, HasherError> {
+        let (secret, today) = (secret.clone(), self.parameters.cost());
+        self.run(move |memory| {
+            let mut found = None;
+            for (index, record) in records.iter().enumerate() {
+                if password::verify(secret.expose_secret().as_bytes(), record, memory)? {
+                    found = Some(index);
+                    break;
+                }
+            }
+            password::spend(today, memory)?;
+            Ok(found)
+        })
+        .await
+    }
+
     async fn run<T: Send + 'static>(
         &self,
         work: impl FnOnce(&mut Memory) -> Result<T, HasherError> + Send + 'static,

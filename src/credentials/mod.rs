@@ -4,6 +4,7 @@
 //! (OWASP ASVS 5.0, 6.3.8), and hands out a witness of what it was checked
 //! against, for the store to compare when it acts on it.
 
+mod api_token;
 mod blocklist;
 mod error;
 mod hasher;
@@ -21,6 +22,7 @@ use chrono::TimeDelta;
 use secrecy::{ExposeSecret as _, SecretString};
 use tokio::time::{Instant, sleep_until};
 
+pub use self::api_token::{ApiTokenText, draw_name as draw_api_token_name};
 pub use self::blocklist::{Blocklist, BlocklistError};
 pub use self::error::HasherError;
 pub use self::hasher::Hasher;
@@ -62,7 +64,7 @@ pub struct Credentials {
 #[derive(Debug)]
 pub enum Verdict {
     /// All that is needed was right.
-    Verified(Verified),
+    Verified(Box<Verified>),
     /// Unknown user or wrong password: to be counted.
     InvalidCredentials(Failure),
     /// Right password, but the user's second factor is missing. It neither
@@ -221,11 +223,11 @@ impl Credentials {
             generation: user.generation,
             code,
         };
-        Ok(Verdict::Verified(Verified {
+        Ok(Verdict::Verified(Box::new(Verified {
             user,
             witness,
             pass,
-        }))
+        })))
     }
 
     /// The user of a name and the failures under it.
@@ -300,6 +302,80 @@ impl Credentials {
         Ok(found)
     }
 
+    /// The user of a valid API token.
+    ///
+    /// # Errors
+    /// When the store fails; an invalid token is `None`.
+    pub async fn api_token(&self, token: &SecretString) -> Result<Option<User>, Error> {
+        let found = self.own_api_token(token.expose_secret()).await?;
+        if found.is_some() || !self.store.has_imported_tokens().await? {
+            return Ok(found);
+        }
+        self.imported_api_token(token).await
+    }
+
+    /// Whether it costs hashes to tell whose API token it is: not where it is
+    /// one of ours, or where no other is left in the store.
+    ///
+    /// # Errors
+    /// When the store fails.
+    pub async fn api_token_costs_hashes(&self, token: &str) -> Result<bool, Error> {
+        Ok(self.own_api_token(token).await?.is_none() && self.store.has_imported_tokens().await?)
+    }
+
+    /// The user of a valid API token that was made here, or used here before.
+    async fn own_api_token(&self, token: &str) -> Result<Option<User>, Error> {
+        let Some(name) = api_token::name_in(token) else {
+            return Ok(None);
+        };
+        let (hash, now) = (token::hash(token), self.clock.now());
+        let mut users = self.users_of_token_name(name).await?.into_iter();
+        Ok(users.find(|user| api_token::find(user, &hash, now).is_some()))
+    }
+
+    /// The user of a valid API token that stands in the store as it was
+    /// imported. From now on it is kept as one of ours.
+    async fn imported_api_token(&self, token: &SecretString) -> Result<Option<User>, Error> {
+        let now = self.clock.now();
+        let users = match api_token::name_in(token.expose_secret()) {
+            Some(name) => self.users_of_token_name(name).await?,
+            None => Vec::new(),
+        };
+        let (owners, records): (Vec<_>, Vec<_>) = users
+            .iter()
+            .flat_map(|user| {
+                api_token::imported(user, now).map(move |(id, record)| ((user, id), record))
+            })
+            .unzip();
+        // Also where there are none: it takes as long.
+        let Some(index) = self.hasher.find(token, records.clone()).await? else {
+            return Ok(None);
+        };
+        let (user, id) = owners[index];
+        match self
+            .store
+            .replace_api_token_record(user.id, id, records[index].clone(), token_hash(token))
+            .await
+        {
+            Err(StoreError::Stopped) => Err(StoreError::Stopped.into()),
+            // Or somebody else used or deleted it meanwhile.
+            Ok(()) | Err(StoreError::Changed) => self.own_api_token(token.expose_secret()).await,
+            Err(error) => {
+                // It was right all the same; the next use tries again.
+                tracing::warn!(%error, "an imported API token could not be renewed");
+                Ok(Some(user.clone()))
+            }
+        }
+    }
+
+    /// All users whose API tokens may begin with that name.
+    async fn users_of_token_name(&self, name: &str) -> Result<Vec<User>, Error> {
+        let namesake = self.store.user_by_name(name).await?;
+        // Here a user may have another name than in its imported tokens.
+        let renamed = self.store.users_by_token_name(name).await?;
+        Ok(namesake.into_iter().chain(renamed).collect())
+    }
+
     /// By what sessions are judged now.
     #[must_use]
     pub fn session_rules(&self) -> SessionRules {
@@ -336,6 +412,7 @@ impl Credentials {
             secret: self.vault.seal_totp(user.id, secret)?,
             last_step,
             backup_codes,
+            imported_codes: Vec::new(),
         };
         Ok(Some((factor, codes)))
     }

@@ -18,7 +18,7 @@ use self::encoding::{encode_aside, encode_body, encode_reply, finish};
 pub use self::policy::Policy;
 use self::turns::Turn;
 pub use self::turns::Turns;
-use crate::actions::{Action, Arguments, Call, Output, PLUGIN, World, outcome_context};
+use crate::actions::{Action, Arguments, Call, Cost, Output, PLUGIN, World, outcome_context};
 use crate::audit::{self, Entry};
 use crate::crash_point::poison;
 use crate::error::{Error, echo};
@@ -201,7 +201,13 @@ impl Dispatcher {
             },
             Err(error) => return Ok(Err(error)),
         };
-        let cost = action.cost(&arguments);
+        let cost = match action.cost(&arguments) {
+            Cost::Depends => match action.cost_now(&self.world, &arguments).await {
+                Ok(cost) => cost,
+                Err(error) => return Ok(Err(error)),
+            },
+            cost => cost,
+        };
         *turn = self
             .turns
             .wait(cost, &mut begun)

@@ -55,7 +55,8 @@ impl Turns {
     pub(super) async fn wait(&self, cost: Cost, begun: &mut Begun) -> Result<Option<Turn>, Closed> {
         let (turns, until_settled) = match cost {
             Cost::Light => return Ok(None),
-            Cost::Hash => (&self.hashing, false),
+            // One that cannot say is expected to cost hashes.
+            Cost::Hash | Cost::Depends => (&self.hashing, false),
             Cost::Listing => (&self.listing, true),
         };
         begun.leave_fast();

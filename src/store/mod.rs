@@ -20,8 +20,8 @@ use chrono::TimeDelta;
 
 use crate::clock::Timestamp;
 use crate::model::{
-    Attempted, CodeHash, CodeUse, DeliveryId, Failures, NameHash, PasswordRecord, Profile, Sealed,
-    SecondFactor, Session, SessionRules, TokenHash, User, UserId,
+    ApiToken, ApiTokenId, Attempted, CodeHash, CodeUse, DeliveryId, Failures, NameHash,
+    PasswordRecord, Profile, Sealed, SecondFactor, Session, SessionRules, TokenHash, User, UserId,
 };
 
 /// Why the store did not do what it was asked.
@@ -33,6 +33,12 @@ pub enum StoreError {
     /// There is a user of that name; nothing was changed.
     #[error("a user of that name exists")]
     NameTaken,
+    /// The user has an API token of that name; nothing was changed.
+    #[error("an API token of that name exists")]
+    ApiTokenNameTaken,
+    /// The user has as many API tokens as one may have; nothing was changed.
+    #[error("there are too many API tokens")]
+    TooManyApiTokens,
     /// There is no user of that name; nothing was changed.
     #[error("there is no user of that name")]
     NoSuchUser,
@@ -108,6 +114,20 @@ pub struct NewSession {
     pub expires_at: Option<Timestamp>,
 }
 
+/// An API token to be made for the user of the witness; the writer gives the
+/// id.
+#[derive(Debug, Clone)]
+pub struct NewApiToken {
+    /// What it is called.
+    pub name: String,
+    /// Hash of the token.
+    pub token: TokenHash,
+    /// When.
+    pub created_at: Timestamp,
+    /// When it ends; `None` is never.
+    pub expires_at: Option<Timestamp>,
+}
+
 /// What an operation leaves, in the same step, for the case that its request
 /// is delivered again: a record made of its result.
 pub struct Outcome<T> {
@@ -130,6 +150,8 @@ pub enum Amendment {
     ResetPassword(PasswordRecord),
     /// No sessions any more.
     EndSessions,
+    /// No API tokens any more.
+    DropApiTokens,
 }
 
 /// Something sealed that was sealed anew, under another key.
@@ -181,6 +203,9 @@ pub trait Store: Send + Sync + 'static {
 
     /// The user of that name, byte for byte.
     async fn user_by_name(&self, username: &str) -> Result<Option<User>>;
+
+    /// The user of that number.
+    async fn user(&self, id: UserId) -> Result<Option<User>>;
 
     /// All users by id.
     async fn users(&self) -> Result<Vec<User>>;
@@ -287,6 +312,42 @@ pub trait Store: Send + Sync + 'static {
         witness: PasswordWitness,
         outcome: Option<Outcome<(Session, User)>>,
     ) -> Result<(Session, User)>;
+
+    /// Makes an API token for the witness's user. Those that have expired by
+    /// then are removed, and then there may be `limit` of them.
+    async fn create_api_token(
+        &self,
+        token: NewApiToken,
+        limit: usize,
+        witness: PasswordWitness,
+        outcome: Option<Outcome<ApiToken>>,
+    ) -> Result<ApiToken>;
+
+    /// Removes an API token of the session's user. `false`: it has none of
+    /// that id. `Changed` where the session is no longer there.
+    async fn delete_api_token(
+        &self,
+        session: TokenHash,
+        id: ApiTokenId,
+        outcome: Option<Outcome<bool>>,
+    ) -> Result<bool>;
+
+    /// Puts the hash of an API token in the place of what it was imported
+    /// with; `Changed` where that no longer stands there.
+    async fn replace_api_token_record(
+        &self,
+        user_id: UserId,
+        id: ApiTokenId,
+        from: PasswordRecord,
+        to: TokenHash,
+    ) -> Result<()>;
+
+    /// The users in whose imported API tokens that name stands, though it is
+    /// not theirs here.
+    async fn users_by_token_name(&self, name: &str) -> Result<Vec<User>>;
+
+    /// Whether any API token stands there as it was imported.
+    async fn has_imported_tokens(&self) -> Result<bool>;
 
     /// Removes a session. `false`: there was none, or only a dead one.
     async fn delete_session(

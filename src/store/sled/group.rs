@@ -5,6 +5,7 @@
 //! Every operation checks first and changes after, so that one that fails
 //! leaves nothing behind in the group.
 
+mod api_tokens;
 mod attempts;
 mod stale;
 
@@ -100,16 +101,7 @@ impl<'a> Group<'a> {
         }
         let id = self.number(records::NEXT_USER_ID)?.unwrap_or(1);
         let count = self.user_count()?;
-        let user = User {
-            id,
-            username: new.username,
-            created_at: new.created_at,
-            password: new.password,
-            generation: 0,
-            second_factor: None,
-            spent_step: 0,
-            failures: Failures::default(),
-        };
+        let user = User::new(id, new.username, new.created_at, new.password);
         let record = records::encode_user(&user)?;
         self.put_asker(asker)?;
         self.put(records::user_key(id), record);
@@ -173,6 +165,7 @@ impl<'a> Group<'a> {
         let mut user = self.check_password(witness)?;
         let factor = user.second_factor.as_mut().ok_or(StoreError::Changed)?;
         factor.backup_codes = backup_codes;
+        factor.imported_codes = Vec::new();
         self.put_user(&user)
     }
 
@@ -182,6 +175,12 @@ impl<'a> Group<'a> {
         let count = self.user_count()?;
         // First, as the user who asks may be the one to go.
         self.put_asker(asker)?;
+        if let Some(user) = self.user(id)? {
+            self.forget_tokens_of(&user)?;
+            if let Some(origin) = user.origin {
+                self.remove(records::origin_key(origin));
+            }
+        }
         self.remove(records::user_key(id));
         self.remove(records::name_key(username));
         self.put_number(records::USER_COUNT.into(), count.saturating_sub(1));
@@ -274,6 +273,11 @@ impl<'a> Group<'a> {
         match amendment {
             Amendment::DropSecondFactor => user.set_second_factor(None),
             Amendment::EndSessions => user.generation += 1,
+            Amendment::DropApiTokens => {
+                user.api_tokens = Vec::new();
+                self.put_tokens_of(user.clone())?;
+                return Ok(user);
+            }
             Amendment::ResetPassword(record) => {
                 user.password = record;
                 user.generation += 1;

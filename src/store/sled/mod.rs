@@ -23,13 +23,13 @@ use self::session_cache::SessionCache;
 pub use self::writer::Progress;
 use self::{group::Group, lookup::Lookup as _, writer::Writer};
 use super::{
-    Amendment, NewSession, NewUser, Outcome, PasswordWitness, Resealed, Result, SecretsPage, Store,
-    StoreError, SweepStep, Witness,
+    Amendment, NewApiToken, NewSession, NewUser, Outcome, PasswordWitness, Resealed, Result,
+    SecretsPage, Store, StoreError, SweepStep, Witness,
 };
 use crate::clock::Timestamp;
 use crate::model::{
-    Attempted, CodeHash, DeliveryId, Failures, NameHash, PasswordRecord, Profile, SecondFactor,
-    Session, SessionRules, TokenHash, User, UserId,
+    ApiToken, ApiTokenId, Attempted, CodeHash, DeliveryId, Failures, NameHash, PasswordRecord,
+    Profile, SecondFactor, Session, SessionRules, TokenHash, User, UserId,
 };
 
 /// Users and sessions in a sled database in a folder of its own.
@@ -146,6 +146,10 @@ impl Store for SledStore {
             None => Ok(None),
         })
         .await
+    }
+
+    async fn user(&self, id: UserId) -> Result<Option<User>> {
+        self.read(|tree| tree.user(id)).await
     }
 
     async fn users(&self) -> Result<Vec<User>> {
@@ -284,6 +288,50 @@ impl Store for SledStore {
             group.create_session(session, &witness)
         })
         .await
+    }
+
+    async fn create_api_token(
+        &self,
+        token: NewApiToken,
+        limit: usize,
+        witness: PasswordWitness,
+        outcome: Option<Outcome<ApiToken>>,
+    ) -> Result<ApiToken> {
+        self.run(outcome, move |group| {
+            group.create_api_token(token, limit, &witness)
+        })
+        .await
+    }
+
+    async fn delete_api_token(
+        &self,
+        session: TokenHash,
+        id: ApiTokenId,
+        outcome: Option<Outcome<bool>>,
+    ) -> Result<bool> {
+        self.run(outcome, move |group| group.delete_api_token(&session, id))
+            .await
+    }
+
+    async fn replace_api_token_record(
+        &self,
+        user_id: UserId,
+        id: ApiTokenId,
+        from: PasswordRecord,
+        to: TokenHash,
+    ) -> Result<()> {
+        self.commit(move |group| group.replace_api_token_record(user_id, id, &from, to))
+            .await
+    }
+
+    async fn users_by_token_name(&self, name: &str) -> Result<Vec<User>> {
+        self.read(|tree| scan::users_by_token_name(tree, name))
+            .await
+    }
+
+    async fn has_imported_tokens(&self) -> Result<bool> {
+        self.read(|tree| Ok(tree.number(records::IMPORTED_TOKENS)?.unwrap_or(0) > 0))
+            .await
     }
 
     async fn delete_session(

@@ -100,8 +100,8 @@ pub(super) fn open(workdir: &Path) -> Result<Disk, OpenError> {
             acknowledged,
         });
     }
-    if schema == 1 {
-        migrate_from_1(&tree).map_err(|e| engine(e.to_string()))?;
+    if schema < records::SCHEMA_VERSION {
+        migrate(&tree, schema).map_err(|e| engine(e.to_string()))?;
     }
 
     tree.flush().map_err(|e| engine(e.to_string()))?;
@@ -171,9 +171,19 @@ fn check_schema(
     }
 }
 
-/// Adds the sessions of each user. It can be cut short at any point: the new
-/// version is written last, and the next start does it again.
-fn migrate_from_1(tree: &::sled::Tree) -> Result<(), StoreError> {
+/// Brings an older database up to today's schema. It can be cut short at any
+/// point: the new version is written last, and the next start does it again.
+fn migrate(tree: &::sled::Tree, from: u32) -> Result<(), StoreError> {
+    if from == 1 {
+        add_sessions_of_users(tree)?;
+    }
+    // What version 3 brought is added to records when it is first needed.
+    tree.insert(records::SCHEMA, &records::SCHEMA_VERSION.to_be_bytes())
+        .map(|_| ())
+        .map_err(super::engine_error)
+}
+
+fn add_sessions_of_users(tree: &::sled::Tree) -> Result<(), StoreError> {
     let mut batch = ::sled::Batch::default();
     for (seen, entry) in tree.scan_prefix(records::SESSIONS).enumerate() {
         if seen % MIGRATED_AT_ONCE == MIGRATED_AT_ONCE - 1 {
@@ -190,8 +200,10 @@ fn migrate_from_1(tree: &::sled::Tree) -> Result<(), StoreError> {
             batch.insert(records::user_session_key(&session), Vec::new());
         }
     }
-    batch.insert(records::SCHEMA, &records::SCHEMA_VERSION.to_be_bytes());
-    tree.apply_batch(batch).map_err(super::engine_error)
+    tree.apply_batch(batch)
+        .and_then(|()| tree.flush())
+        .map(|_| ())
+        .map_err(super::engine_error)
 }
 
 /// The commit file and the number in it. A missing or empty file gets the

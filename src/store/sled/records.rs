@@ -16,32 +16,39 @@
 //! | `a:<time><name hash>` | nothing: those names, the longest ago first |
 //! | `m:attempted` | how many of them there are, u64 |
 //! | `o:<delivery id>` | the outcome of an operation, sealed by its caller |
+//! | `m:next_token_id` | the next id of an API token to give, u64 |
+//! | `m:imported_tokens` | how many users have API tokens as they were imported, u64 |
+//! | `y:<length><name><user id>` | nothing: users by the name in their imported API tokens, where it is another |
+//! | `i:<origin>` | id of the user that was imported from there, u64 |
 //! | `m:hash_key` | the key of the keyed hashes, sealed |
 //! | `m:key_check` | something sealed, in its place: version 0.1 wrote it |
 //!
 //! Numbers are big-endian, so that ids sort as numbers do.
 
+mod user;
+
 use chrono::DateTime;
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
+pub use self::user::{decode_user, encode_user};
 use crate::clock::Timestamp;
-use crate::model::{
-    CodeHash, DeliveryId, Failures, NameHash, PasswordRecord, Sealed, SecondFactor, Session,
-    TokenHash, User, UserId,
-};
+use crate::model::{DeliveryId, Failures, NameHash, Origin, Session, TokenHash, UserId};
 use crate::store::StoreError;
 
 /// Schema this code writes. A store with a newer one is refused, one with an
 /// older one is migrated when it is opened:
 ///
-/// - 1: without the sessions of each user (`x:`).
-pub const SCHEMA_VERSION: u32 = 2;
+/// - 1: without the sessions of each user (`x:`);
+/// - 2: without API tokens and what is imported.
+pub const SCHEMA_VERSION: u32 = 3;
 
 pub const SCHEMA: &[u8] = b"m:schema";
 pub const COMMIT: &[u8] = b"m:commit";
 pub const USER_COUNT: &[u8] = b"m:users";
 pub const NEXT_USER_ID: &[u8] = b"m:next_user_id";
+pub const NEXT_TOKEN_ID: &[u8] = b"m:next_token_id";
 pub const USERS: &[u8] = b"u:";
+pub const IMPORTED_TOKENS: &[u8] = b"m:imported_tokens";
 pub const SESSIONS: &[u8] = b"s:";
 
 pub const OUTCOMES: &[u8] = b"o:";
@@ -64,6 +71,25 @@ pub fn user_key(id: UserId) -> Vec<u8> {
 
 pub fn name_key(username: &str) -> Vec<u8> {
     [b"n:", username.as_bytes()].concat()
+}
+
+/// Beginning of the keys of users who have a name in their imported API
+/// tokens. The length keeps names apart of which one begins with the other.
+pub fn token_name(name: &str) -> Vec<u8> {
+    let length = u32::try_from(name.len()).unwrap_or(u32::MAX);
+    [b"y:", &length.to_be_bytes()[..], name.as_bytes()].concat()
+}
+
+pub fn token_name_key(name: &str, id: UserId) -> Vec<u8> {
+    [token_name(name).as_slice(), &id.to_be_bytes()].concat()
+}
+
+pub fn user_of_token_name_key(key: &[u8], prefix: &[u8]) -> Result<UserId, StoreError> {
+    number(key.strip_prefix(prefix).unwrap_or_default())
+}
+
+pub fn origin_key(origin: Origin) -> Vec<u8> {
+    [b"i:", &origin.0[..]].concat()
 }
 
 pub fn session_key(token: &TokenHash) -> Vec<u8> {
@@ -144,36 +170,6 @@ pub fn number(bytes: &[u8]) -> Result<u64, StoreError> {
 const RECORD_VERSION: u8 = 1;
 
 #[derive(Serialize, Deserialize)]
-struct UserRecord {
-    username: String,
-    created_at: i64,
-    password: String,
-    generation: u64,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    second_factor: Option<SecondFactorRecord>,
-    #[serde(default, skip_serializing_if = "is_zero")]
-    spent_step: u64,
-    #[serde(default, skip_serializing_if = "is_zero")]
-    failures: u32,
-    #[serde(default, skip_serializing_if = "is_zero")]
-    failed_at: i64,
-}
-
-fn is_zero<T: Default + PartialEq>(number: &T) -> bool {
-    *number == T::default()
-}
-
-#[derive(Serialize, Deserialize)]
-struct SecondFactorRecord {
-    /// Sealed; in hexadecimal.
-    secret: String,
-    last_step: u64,
-    /// Keyed hashes; in hexadecimal.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    backup_codes: Vec<String>,
-}
-
-#[derive(Serialize, Deserialize)]
 struct SessionRecord {
     user_id: UserId,
     generation: u64,
@@ -183,63 +179,6 @@ struct SessionRecord {
     /// Missing where that is when it was made.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     used_at: Option<i64>,
-}
-
-pub fn encode_user(user: &User) -> Result<Vec<u8>, StoreError> {
-    encode(&UserRecord {
-        username: user.username.clone(),
-        created_at: user.created_at.timestamp_micros(),
-        password: user.password.expose().to_owned(),
-        generation: user.generation,
-        spent_step: user.spent_step,
-        failures: user.failures.count,
-        failed_at: user.failures.last.map_or(0, |at| at.timestamp_micros()),
-        second_factor: user
-            .second_factor
-            .as_ref()
-            .map(|factor| SecondFactorRecord {
-                secret: hex::encode(&factor.secret.0),
-                last_step: factor.last_step,
-                backup_codes: factor
-                    .backup_codes
-                    .iter()
-                    .map(|c| hex::encode(c.0))
-                    .collect(),
-            }),
-    })
-}
-
-pub fn decode_user(id: UserId, bytes: &[u8]) -> Result<User, StoreError> {
-    let record: UserRecord = decode(bytes, "a user record")?;
-    let second_factor = record.second_factor.map(second_factor).transpose()?;
-    Ok(User {
-        id,
-        username: record.username,
-        created_at: timestamp(record.created_at)?,
-        password: PasswordRecord::new(record.password),
-        generation: record.generation,
-        second_factor,
-        spent_step: record.spent_step,
-        failures: failures(record.failures, record.failed_at)?,
-    })
-}
-
-fn second_factor(record: SecondFactorRecord) -> Result<SecondFactor, StoreError> {
-    let broken = |_| corrupt("a second factor");
-    let code = |hex: &String| {
-        let mut hash = [0; 32];
-        hex::decode_to_slice(hex, &mut hash).map_err(broken)?;
-        Ok(CodeHash(hash))
-    };
-    Ok(SecondFactor {
-        secret: Sealed(hex::decode(&record.secret).map_err(broken)?),
-        last_step: record.last_step,
-        backup_codes: record
-            .backup_codes
-            .iter()
-            .map(code)
-            .collect::<Result<_, _>>()?,
-    })
 }
 
 pub fn encode_session(session: &Session) -> Result<Vec<u8>, StoreError> {

@@ -59,6 +59,17 @@ pub(super) fn sessions_of(
     Ok(sessions)
 }
 
+/// The users who have a name in their imported API tokens, and another here.
+pub(super) fn users_by_token_name(tree: &::sled::Tree, name: &str) -> Result<Vec<User>> {
+    let prefix = records::token_name(name);
+    let mut users = Vec::new();
+    for entry in tree.scan_prefix(&prefix) {
+        let (key, _) = entry.map_err(engine_error)?;
+        users.extend(tree.user(records::user_of_token_name_key(&key, &prefix)?)?);
+    }
+    Ok(users)
+}
+
 /// The dead ones among up to `limit` sessions behind `after`, and where to go
 /// on.
 pub(super) fn dead_sessions(

@@ -187,6 +187,30 @@ fn sessions_end_and_the_user_logs_in_anew() {
 }
 
 #[test]
+fn api_tokens_end_with_their_own_command_alone() {
+    for way in BOTH {
+        let mut site = Site::new(way);
+        let make = json!({"username": "alice", "password": "secret"});
+        let made = site.setup.client.call("create_api_token", make);
+        let token = made.ok()["token"].clone();
+        let is_valid = |site: &mut Site| {
+            let reply = site
+                .setup
+                .client
+                .call("authenticate_api_token", json!([token]));
+            reply.errors().is_empty()
+        };
+        site.admin(&["delete-sessions", "alice"]).ok();
+        site.admin_with_input(&["reset-password", "alice"], "secret\n")
+            .ok();
+        assert!(is_valid(&mut site));
+        let out = site.admin(&["delete-api-tokens", "alice"]).ok();
+        assert_eq!(out, "All API tokens of alice have ended.\n");
+        assert!(!is_valid(&mut site));
+    }
+}
+
+#[test]
 fn everything_opens_with_the_key_that_was_rotated_to() {
     for way in BOTH {
         let mut site = Site::new(way);
@@ -223,7 +247,12 @@ fn no_request_fails_while_the_operator_rotates() {
 fn who_is_not_there_is_named() {
     for way in BOTH {
         let mut site = Site::new(way);
-        for command in ["disable-otp", "reset-password", "delete-sessions"] {
+        for command in [
+            "disable-otp",
+            "reset-password",
+            "delete-sessions",
+            "delete-api-tokens",
+        ] {
             let done = site.admin_with_input(&[command, "bob"], "hunter2\n");
             done.fails("No such user: bob");
         }

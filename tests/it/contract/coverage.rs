@@ -196,6 +196,45 @@ static CONTRACT: &[Row] = &[
             "invalid_otp_code",
         ],
     },
+    Row {
+        action: "create_api_token",
+        parameters: &[
+            ("username", REQUIRED),
+            ("password", REQUIRED),
+            ("code", NONE),
+            ("name", NONE),
+            ("expires_at", NONE),
+        ],
+        answers: &[],
+        errors: &[
+            "Invalid credentials",
+            "missing_otp_code",
+            "invalid_otp_code",
+            "An API token named script already exists",
+            "Invalid isoformat string: 'garbage'",
+        ],
+    },
+    Row {
+        action: "authenticate_api_token",
+        parameters: &[("token", REQUIRED)],
+        answers: &[],
+        errors: &["Invalid API token"],
+    },
+    Row {
+        action: "get_api_tokens",
+        parameters: &[("session_token", REQUIRED)],
+        answers: &[],
+        errors: &["Invalid session token"],
+    },
+    Row {
+        action: "delete_api_token",
+        parameters: &[("session_token", REQUIRED), ("id", REQUIRED)],
+        answers: &["true", "false"],
+        errors: &[
+            "Invalid session token",
+            "'id' must be a whole number from 1 on, not none",
+        ],
+    },
 ];
 
 /// The contract's row for an action.

@@ -18,6 +18,11 @@ pub const QR_CODE: &str = "<picture>";
 /// Stands in a template for a backup code.
 pub const BACKUP_CODE: &str = "<backup code>";
 
+/// Stands in a template for an API token…
+pub const API_TOKEN: &str = "<API token>";
+/// …and for the name that one gets when nobody gives it one.
+pub const API_TOKEN_NAME: &str = "<API token name>";
+
 /// Whether a text may stand in the place of a placeholder.
 type Fits = fn(&str) -> bool;
 
@@ -31,6 +36,13 @@ const PLACEHOLDERS: &[(&str, Fits)] = &[
     }),
     (QR_CODE, |text| {
         text.starts_with("data:image/png;base64,iVBORw0KGgo")
+    }),
+    (API_TOKEN, |text| {
+        let random = text.split_once(':').map(|(_, random)| random);
+        random.is_some_and(|random| random.len() == 32 && !random.contains(':'))
+    }),
+    (API_TOKEN_NAME, |text| {
+        text.len() == "alice__".len() + 8 && text.starts_with("alice__")
     }),
     (BACKUP_CODE, |text| text.len() == 16 && is_base32(text)),
 ];

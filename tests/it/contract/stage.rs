@@ -32,6 +32,18 @@ pub struct Fixture {
     pub expired: String,
     /// A session that alice has ended.
     pub deleted: String,
+    /// A valid API token of alice, which is called `script`.
+    pub api_token: String,
+    /// How `get_api_tokens` names it.
+    pub api_token_id: u64,
+    /// Of the API token that is made next.
+    pub next_api_token_id: u64,
+    /// An API token of alice that has expired.
+    pub expired_api_token: String,
+    /// An API token that alice has ended.
+    pub deleted_api_token: String,
+    /// An API token of a user who is gone.
+    pub api_token_of_nobody: String,
     /// A user with a second factor, whose password is `secret`.
     pub otto: Otto,
 }
@@ -124,13 +136,27 @@ impl Stage {
                 client.call("delete_user", args).ok();
             }
         }
+        create(client, "bob", &self.keeper);
+        let (api_token_of_nobody, _) = make_api_token(client, "bob", "script", None);
+        let args = json!({"username": "bob", "session_token": self.keeper});
+        client.call("delete_user", args).ok();
         let alice_id = create(client, "alice", &self.keeper);
         let expired = json!({"username": "alice", "password": "secret", "expires_at": 1});
         let expired = client.call("create_session", expired);
         let deleted = log_in(client, "alice", "secret");
         client.call("delete_session", json!([deleted])).ok();
         let session = log_in(client, "alice", "secret");
+        let (expired_api_token, _) = make_api_token(client, "alice", "expired", Some(1));
+        let (deleted_api_token, id) = make_api_token(client, "alice", "deleted", None);
+        client.call("delete_api_token", json!([session, id])).ok();
+        let (api_token, api_token_id) = make_api_token(client, "alice", "script", None);
         let fixture = Fixture {
+            api_token,
+            api_token_id,
+            next_api_token_id: api_token_id + 1,
+            expired_api_token,
+            deleted_api_token,
+            api_token_of_nobody,
             keeper_id: 1,
             alice_id,
             next_id: alice_id + 1,
@@ -168,6 +194,20 @@ fn id_of(client: &mut Client, token: &str) -> String {
     let listed = listed.ok().as_array().unwrap();
     let current = listed.iter().find(|session| session["current"] == true);
     current.unwrap()["session_id"].as_str().unwrap().to_owned()
+}
+
+/// An API token of a user whose password is `secret`, and its id.
+fn make_api_token(
+    client: &mut Client,
+    username: &str,
+    name: &str,
+    expires_at: Option<i64>,
+) -> (String, u64) {
+    let args = json!({"username": username, "password": "secret", "name": name,
+        "expires_at": expires_at});
+    let made = client.call("create_api_token", args);
+    let token = made.ok()["token"].as_str().unwrap().to_owned();
+    (token, made.ok()["id"].as_u64().unwrap())
 }
 
 fn create(client: &mut Client, name: &str, session: &str) -> u64 {

@@ -9,7 +9,8 @@ use platypush_userd::clock::SystemClock;
 use platypush_userd::config::{self, Environment};
 use platypush_userd::credentials::{Executor, SessionToken, TotpSecret, Verdict, token_hash};
 use platypush_userd::model::{
-    CodeHash, Failures, PasswordRecord, Sealed, SecondFactor, TokenHash, User,
+    ApiToken, ApiTokenRecord, CodeHash, ImportedCode, PasswordRecord, Sealed, SecondFactor,
+    TokenHash, User,
 };
 use platypush_userd::queue::{Disposition, Finished, Reply};
 use platypush_userd::store::sled::SledStore;
@@ -23,19 +24,32 @@ use crate::support::credentials;
 const SECRET: &str = "9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08";
 
 fn secret_user() -> User {
+    let record = PasswordRecord::new(SECRET.into());
     User {
-        id: 1,
-        username: "alice".into(),
-        created_at: at(0),
-        password: PasswordRecord::new(SECRET.into()),
-        generation: 0,
         second_factor: Some(SecondFactor {
             secret: Sealed(SECRET.into()),
             last_step: 0,
             backup_codes: vec![CodeHash(hash().0)],
+            imported_codes: vec![ImportedCode {
+                record: record.clone(),
+                expires_at: None,
+            }],
         }),
-        spent_step: 0,
-        failures: Failures::default(),
+        api_tokens: vec![
+            api_token(ApiTokenRecord::Hash(hash())),
+            api_token(ApiTokenRecord::Imported(record.clone())),
+        ],
+        ..User::new(1, "alice".into(), at(0), record)
+    }
+}
+
+fn api_token(record: ApiTokenRecord) -> ApiToken {
+    ApiToken {
+        id: 1,
+        name: "backup".into(),
+        created_at: at(0),
+        expires_at: None,
+        record,
     }
 }
 

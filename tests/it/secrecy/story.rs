@@ -77,6 +77,14 @@ impl Story {
             self.session_tokens.push(token.to_owned());
             raw = raw.replacen(token, "(the token)", 1);
         }
+        // Nor may an API token be shown anywhere else.
+        if let Some(token) = reply.output()["token"].as_str() {
+            self.secrets.add("an API token", token.as_bytes());
+            let hash = token_hash(&token.into());
+            let hex = hex::encode(hash.0);
+            self.kept.add("SHA-256 of an API token", hex.as_bytes());
+            raw = raw.replacen(token, "(the token)", 1);
+        }
         // Nor may a second factor be shown anywhere else.
         if let Some(secret) = reply.output()["otp_secret"].as_str() {
             self.secrets.add("second factor", secret.as_bytes());
@@ -200,6 +208,7 @@ fn people_come_and_go(story: &mut Story) -> String {
             json!({"username": "carol", "session_token": token}),
         )
         .ok();
+    api_tokens(story, &alice, &token);
     assert_eq!(story.call("delete_session", json!([token])).ok(), true);
     for gone in [token.as_str(), &wrong, "", "0"] {
         story.refused("authenticate_session", json!([gone]));
@@ -214,6 +223,22 @@ fn people_come_and_go(story: &mut Story) -> String {
     let expired = story.call("create_session", args).ok()["session_token"].clone();
     story.refused("authenticate_session", json!([expired]));
     alice
+}
+
+/// Alice makes two API tokens, uses them and ends one.
+fn api_tokens(story: &mut Story, password: &str, session: &str) {
+    let [ended, kept] = ["ended", "kept"].map(|name| {
+        let args = json!({"username": "alice", "password": password, "name": name});
+        story.call("create_api_token", args).ok().clone()
+    });
+    story
+        .call("authenticate_api_token", json!([kept["token"]]))
+        .ok();
+    story.call("get_api_tokens", json!([session])).ok();
+    let end = json!([session, ended["id"]]);
+    assert_eq!(story.call("delete_api_token", end).ok(), true);
+    story.refused("authenticate_api_token", json!([ended["token"]]));
+    story.refused("authenticate_api_token", json!([password]));
 }
 
 /// Ends with work under way, in both ways; what was pushed is answered.
@@ -300,7 +325,11 @@ fn search(story: &mut Story, daemon: &Daemon) {
     // What is kept is found: the search is not blind.
     assert_eq!(
         story.kept.found_in(&on_disk),
-        ["SHA-256 of a session token (raw)", "password record (raw)",]
+        [
+            "SHA-256 of a session token (raw)",
+            "SHA-256 of an API token (raw)",
+            "password record (raw)",
+        ]
     );
 
     assert!(story.session_tokens.len() > 80 && story.replies.len() > 200);

@@ -22,18 +22,14 @@ fn stored() -> PathBuf {
 }
 
 fn user(id: u64, username: &str, minute: i64) -> User {
-    User {
+    User::new(
         id,
-        username: username.into(),
-        created_at: at(1_795_521_600_123_457 + minute * 60_000_000),
-        password: PasswordRecord::new(format!(
+        username.into(),
+        at(1_795_521_600_123_457 + minute * 60_000_000),
+        PasswordRecord::new(format!(
             "$argon2id$v=19$m=19456,t=2,p=1$c29tZXNhbHQ{id}$CTFhFdXPJO1aFaMaO6Mm5c8y7cJHAph8ArZWb2GRPPc"
         )),
-        generation: 0,
-        second_factor: None,
-        spent_step: 0,
-        failures: Failures::default(),
-    }
+    )
 }
 
 fn alice() -> User {
@@ -43,6 +39,7 @@ fn alice() -> User {
             secret: Sealed((236..=255).collect()),
             last_step: 59_850_720,
             backup_codes: Vec::new(),
+            imported_codes: Vec::new(),
         }),
         ..user(1, "alice", 0)
     }
@@ -224,13 +221,26 @@ fn change(workdir: &Path, change: impl FnOnce(&sled::Db)) {
 #[test]
 fn a_newer_schema_is_refused_and_left_alone() {
     let folder = database_of(&["alice"]);
-    write(folder.path(), b"m:schema", &3_u32.to_be_bytes());
+    write(folder.path(), b"m:schema", &4_u32.to_be_bytes());
     for _ in 0..2 {
         assert!(matches!(
             open(folder.path()).err(),
-            Some(OpenError::NewerSchema { found: 3, known: 2 })
+            Some(OpenError::NewerSchema { found: 4, known: 3 })
         ));
     }
+}
+
+#[test]
+fn a_database_of_schema_2_is_read_and_from_then_on_of_schema_3() {
+    let folder = database_of(&["alice"]);
+    write(folder.path(), b"m:schema", &2_u32.to_be_bytes());
+    let store = open(folder.path()).unwrap();
+    assert!(wait(store.user_by_name("alice")).unwrap().is_some());
+    drop(store);
+    change(folder.path(), |database| {
+        let schema = database.get("m:schema").unwrap().unwrap();
+        assert_eq!(*schema, 3_u32.to_be_bytes());
+    });
 }
 
 #[test]

@@ -5,11 +5,11 @@ use std::sync::Barrier;
 use chrono::DateTime;
 use platypush_userd::clock::Timestamp;
 use platypush_userd::model::{
-    CodeHash, CodeUse, PasswordRecord, Profile, Sealed, SecondFactor, Session, SessionLimits,
-    SessionRules, TokenHash, User,
+    ApiToken, CodeHash, CodeUse, PasswordRecord, Profile, Sealed, SecondFactor, Session,
+    SessionLimits, SessionRules, TokenHash, User,
 };
 use platypush_userd::store::{
-    NewSession, NewUser, PasswordWitness, Result, Store, StoreError, Witness,
+    NewApiToken, NewSession, NewUser, PasswordWitness, Result, Store, StoreError, Witness,
 };
 
 use super::Engine;
@@ -105,6 +105,7 @@ pub fn factor(last_step: u64) -> SecondFactor {
         secret: Sealed(b"sealed".to_vec()),
         last_step,
         backup_codes: (0..10).map(backup_code).collect(),
+        imported_codes: Vec::new(),
     }
 }
 
@@ -137,6 +138,17 @@ pub fn assert_fails<T>(result: &Result<T>, expected: &StoreError) {
 }
 
 impl<E: Engine> Bench<E> {
+    /// A new API token of a user.
+    pub fn api_token(&self, name: &str, user: &User) -> ApiToken {
+        let new = NewApiToken {
+            name: name.into(),
+            token: token(1_000),
+            created_at: noon(),
+            expires_at: None,
+        };
+        wait(self.store().create_api_token(new, 100, proof(user), None)).unwrap()
+    }
+
     /// On an empty store.
     pub fn fresh() -> Self {
         Self {

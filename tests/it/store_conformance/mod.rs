@@ -6,6 +6,7 @@
 //! reports.
 
 mod amendments;
+mod api_tokens;
 pub mod bench;
 mod concurrency;
 mod durability;
@@ -128,6 +129,10 @@ macro_rules! conformance {
             failures::are_forgotten_on_demand,
             failures::the_name_tried_longest_ago_makes_room,
             failures::all_are_counted_that_come_at_once,
+            api_tokens::are_made_with_numbers_that_are_never_used_again,
+            api_tokens::have_names_of_their_own_and_a_limit,
+            api_tokens::are_ended_by_a_session_of_their_user_alone,
+            api_tokens::outlive_a_new_password_and_end_with_their_user,
             outcomes::whoever_was_tried_leaves_one,
             outcomes::whoever_was_refused_leaves_none,
             outcomes::are_forgotten_one_by_one,

@@ -161,16 +161,7 @@ impl Model {
                     return Err(StoreError::NameTaken);
                 }
                 self.ids_given += 1;
-                let user = User {
-                    id: self.ids_given,
-                    username: new.username,
-                    created_at: new.created_at,
-                    password: new.password,
-                    generation: 0,
-                    second_factor: None,
-                    spent_step: 0,
-                    failures: Failures::default(),
-                };
+                let user = User::new(self.ids_given, new.username, new.created_at, new.password);
                 self.users.insert(user.id, user.clone());
                 Found::User(Some(user))
             }
@@ -284,6 +275,7 @@ impl Model {
         match amendment {
             Amendment::DropSecondFactor => user.set_second_factor(None),
             Amendment::EndSessions => user.generation += 1,
+            Amendment::DropApiTokens => user.api_tokens = Vec::new(),
             Amendment::ResetPassword(password) => {
                 user.password = password;
                 user.generation += 1;

@@ -1,9 +1,9 @@
 //! Every operation that acts on a password witness, as a table.
 
 use platypush_userd::model::CodeUse;
-use platypush_userd::store::{PasswordWitness, Result, Store, Witness};
+use platypush_userd::store::{NewApiToken, PasswordWitness, Result, Store, Witness};
 
-use super::bench::{factor, new_session, new_user, record, token};
+use super::bench::{factor, new_session, new_user, noon, record, token};
 
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub enum Operation {
@@ -16,12 +16,13 @@ pub enum Operation {
     CreateSession,
     EndSession,
     EndSessions,
+    CreateApiToken,
     DeleteUser,
 }
 
 impl Operation {
     /// Each; the one that ends its user is the last.
-    pub const ALL: [Self; 10] = [
+    pub const ALL: [Self; 11] = [
         Self::CreateUser,
         Self::SetPassword,
         Self::SetPasswordAndRevoke,
@@ -31,6 +32,7 @@ impl Operation {
         Self::CreateSession,
         Self::EndSession,
         Self::EndSessions,
+        Self::CreateApiToken,
         Self::DeleteUser,
     ];
 
@@ -51,6 +53,18 @@ impl Operation {
                     .create_user(user, Witness::Password(witness), None)
                     .await;
                 made.map(drop)
+            }
+            Self::CreateApiToken => {
+                let new = NewApiToken {
+                    name: format!("made-{number}"),
+                    token: token(number),
+                    created_at: noon(),
+                    expires_at: None,
+                };
+                store
+                    .create_api_token(new, 100, witness, None)
+                    .await
+                    .map(drop)
             }
             Self::SetPassword => {
                 let changed = store.set_password(witness, password, false, None).await;

@@ -49,6 +49,7 @@ pub fn any_secret_is_kept<E: Engine>() {
             secret: Sealed(secret),
             last_step,
             backup_codes: Vec::new(),
+            imported_codes: Vec::new(),
         });
         let on = user.second_factor.clone();
         let plain = PasswordWitness {
@@ -101,6 +102,7 @@ pub fn new_backup_codes_change_nothing_else<E: Engine>() {
         secret: Sealed(b"sealed anew".to_vec()),
         last_step: 12,
         backup_codes: codes,
+        imported_codes: Vec::new(),
     };
     assert_eq!(bench.read("alice").second_factor, Some(expected));
     let again = bench.store().replace_backup_codes(witness, vec![], None);

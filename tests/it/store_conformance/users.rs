@@ -1,6 +1,6 @@
 //! Users: ids, names, what is kept of them.
 
-use platypush_userd::model::{Failures, User};
+use platypush_userd::model::User;
 use platypush_userd::store::{StoreError, Witness};
 
 use super::Engine;
@@ -42,16 +42,12 @@ pub fn a_user_is_kept_as_it_was_made<E: Engine>() {
     for micros in moments {
         let mut new = new_user(&format!("at {micros}"));
         new.created_at = at(micros);
-        let expected = User {
-            id: made.len() as u64 + 1,
-            username: new.username.clone(),
-            created_at: new.created_at,
-            password: new.password.clone(),
-            generation: 0,
-            second_factor: None,
-            spent_step: 0,
-            failures: Failures::default(),
-        };
+        let expected = User::new(
+            made.len() as u64 + 1,
+            new.username.clone(),
+            new.created_at,
+            new.password.clone(),
+        );
         let witness = match made.first() {
             Some(user) => Witness::Password(proof(user)),
             None => Witness::NoUsers,

@@ -1,14 +1,18 @@
 //! The cases of each action. A new one needs a file here and its name below.
 
+mod authenticate_api_token;
 mod authenticate_session;
 mod authenticate_user;
+mod create_api_token;
 mod create_session;
 mod create_user;
+mod delete_api_token;
 mod delete_session;
 mod delete_sessions;
 mod delete_user;
 mod disable_otp;
 mod enable_otp;
+mod get_api_tokens;
 mod get_sessions;
 mod get_user_by_session;
 mod get_users;
@@ -49,4 +53,8 @@ cases_of! {
     refresh_backup_codes
     get_sessions
     delete_sessions
+    create_api_token
+    authenticate_api_token
+    get_api_tokens
+    delete_api_token
 }

@@ -1,0 +1,59 @@
+//! `user.authenticate_api_token`
+
+use async_trait::async_trait;
+
+use super::{Action, Arguments, Call, Cost, Kind, Output, Parameter, Signature, World};
+use crate::error::Error;
+
+/// Tells whose API token it is.
+pub(super) struct AuthenticateApiToken;
+
+static SIGNATURE: Signature = Signature {
+    name: "authenticate_api_token",
+    parameters: &[Parameter::required(
+        "token",
+        Kind::Secret,
+        "The API token, as create_api_token returned it.",
+    )],
+    keywords_of: None,
+    doc: "Tell whose API token it is, if it is valid. (Not in Platypush's own plugin.)",
+    returns: "the user: `{\"user_id\", \"username\", \"created_at\"}`",
+};
+
+#[async_trait]
+impl Action for AuthenticateApiToken {
+    fn signature(&self) -> &'static Signature {
+        &SIGNATURE
+    }
+
+    fn cost(&self, _: &Arguments<'_>) -> Cost {
+        Cost::Depends
+    }
+
+    /// One of ours is found by its hash; one that was imported has to be
+    /// hashed as its maker did.
+    async fn cost_now(&self, world: &World, arguments: &Arguments<'_>) -> Result<Cost, Error> {
+        let token = arguments.peek("token").unwrap_or_default();
+        let hashes = world.credentials.api_token_costs_hashes(token).await?;
+        Ok(if hashes { Cost::Hash } else { Cost::Light })
+    }
+
+    fn is_audited(&self) -> bool {
+        false
+    }
+
+    async fn run(
+        &self,
+        world: &World,
+        _: &Call,
+        mut arguments: Arguments<'_>,
+    ) -> Result<Output, Error> {
+        let token = arguments.secret("token")?;
+        let user = world
+            .credentials
+            .api_token(&token)
+            .await?
+            .ok_or(Error::InvalidApiToken)?;
+        Ok(Output::User(user.into()))
+    }
+}

@@ -1,0 +1,96 @@
+//! `user.create_api_token`
+
+use async_trait::async_trait;
+
+use super::signature::{CODE, PASSWORD, USERNAME};
+use super::{
+    Action, Arguments, Call, Cost, Kind, Output, Parameter, Signature, World, proof, until_settled,
+};
+use crate::credentials::{ApiTokenText, draw_api_token_name};
+use crate::error::Error;
+use crate::store::{NewApiToken, StoreError};
+
+/// Most valid API tokens of one user.
+const MAX_TOKENS: usize = 100;
+
+/// Makes an API token.
+pub(super) struct CreateApiToken;
+
+static SIGNATURE: Signature = Signature {
+    name: "create_api_token",
+    parameters: &[
+        USERNAME,
+        PASSWORD,
+        CODE,
+        Parameter::optional(
+            "name",
+            Kind::Text,
+            "What the token is called; each of a user's has another name. Without it a name is \
+             drawn.",
+        ),
+        Parameter::optional(
+            "expires_at",
+            Kind::Time,
+            "When the token ends: seconds since the epoch or ISO 8601, UTC unless it has an \
+             offset. Without it the token does not expire.",
+        ),
+    ],
+    keywords_of: None,
+    doc: "Make a token that nodes and scripts use instead of the password; it is shown this \
+          once. It outlives a change of the password. (Not in Platypush's own plugin.)",
+    returns: "`{\"id\", \"name\", \"token\", \"expires_at\"}`",
+};
+
+#[async_trait]
+impl Action for CreateApiToken {
+    fn signature(&self) -> &'static Signature {
+        &SIGNATURE
+    }
+
+    fn cost(&self, _: &Arguments<'_>) -> Cost {
+        Cost::Hash
+    }
+
+    async fn run(
+        &self,
+        world: &World,
+        call: &Call,
+        mut arguments: Arguments<'_>,
+    ) -> Result<Output, Error> {
+        let username = arguments.username(&world.limits)?;
+        let password = arguments.password("password", &world.limits)?;
+        let code = arguments.optional_secret("code")?;
+        let name = arguments.optional_name("name", &world.limits)?;
+        let expires_at = arguments.time("expires_at")?;
+
+        until_settled(|| async {
+            let verified = proof::prove(world, call, &username, &password, code.as_ref()).await?;
+            let token = ApiTokenText::generate(&username)?;
+            let name = name
+                .clone()
+                .map_or_else(|| draw_api_token_name(&username), Ok)?;
+            let new = NewApiToken {
+                name: name.clone(),
+                token: token.hash(),
+                created_at: world.clock.now(),
+                expires_at,
+            };
+            let answer = move |made: &_| Output::new_api_token(token.clone(), made);
+            let outcome = call.outcome(answer.clone())?;
+            let made = world
+                .store
+                .create_api_token(new, MAX_TOKENS, verified.witness, outcome)
+                .await;
+            match made {
+                Ok(made) => Ok(answer(&made)),
+                Err(StoreError::ApiTokenNameTaken) => Err(Error::ApiTokenExists(name)),
+                Err(StoreError::TooManyApiTokens) => Err(Error::TooManyApiTokens {
+                    username: username.clone(),
+                    limit: MAX_TOKENS,
+                }),
+                Err(error) => Err(error.into()),
+            }
+        })
+        .await
+    }
+}

@@ -1,0 +1,67 @@
+//! `user.delete_api_token`
+
+use async_trait::async_trait;
+
+use super::signature::SESSION_TOKEN;
+use super::{
+    Action, Arguments, Call, Cost, Kind, Output, Parameter, Signature, World, until_settled,
+};
+use crate::audit::Who;
+use crate::error::Error;
+
+/// Ends an API token of the session's user.
+pub(super) struct DeleteApiToken;
+
+static SIGNATURE: Signature = Signature {
+    name: "delete_api_token",
+    parameters: &[
+        SESSION_TOKEN,
+        Parameter::required(
+            "id",
+            Kind::Number,
+            "Which API token, by its id in get_api_tokens.",
+        ),
+    ],
+    keywords_of: None,
+    doc: "End an API token of the user of a session. (Not in Platypush's own plugin.)",
+    returns: "`true`, or `false` when the user has no such API token",
+};
+
+#[async_trait]
+impl Action for DeleteApiToken {
+    fn signature(&self) -> &'static Signature {
+        &SIGNATURE
+    }
+
+    fn cost(&self, _: &Arguments<'_>) -> Cost {
+        Cost::Light
+    }
+
+    async fn run(
+        &self,
+        world: &World,
+        call: &Call,
+        mut arguments: Arguments<'_>,
+    ) -> Result<Output, Error> {
+        let token = arguments.secret("session_token")?;
+        let id = arguments.number("id")?;
+        let deleted = until_settled(|| async {
+            let (session, user) = world
+                .credentials
+                .session(&token)
+                .await?
+                .ok_or(Error::InvalidSession)?;
+            call.notes.user(Who::User(user.username));
+            let outcome = call.outcome(|deleted| Output::Flag(*deleted))?;
+            let deleted = world
+                .store
+                .delete_api_token(session.token, id, outcome)
+                .await?;
+            call.notes
+                .refusal((!deleted).then_some("no_such_api_token"));
+            Ok(deleted)
+        })
+        .await?;
+        Ok(Output::Flag(deleted))
+    }
+}

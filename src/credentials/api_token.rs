@@ -1,0 +1,142 @@
+//! API tokens: the user's name, a colon, and 32 characters (192 bits) from the
+//! operating system, as Platypush's are (there from a predictable generator).
+//! Only the SHA-256 is kept: there is nothing to guess.
+
+use std::fmt;
+
+use subtle::ConstantTimeEq as _;
+use zeroize::Zeroizing;
+
+use super::token;
+use crate::clock::Timestamp;
+use crate::error::Error;
+use crate::model::{ApiToken, ApiTokenId, ApiTokenRecord, PasswordRecord, TokenHash, User};
+
+/// The digits of a token: none of them needs an escape anywhere, and each has
+/// 6 bits.
+const DIGITS: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_";
+/// Digits of the random part.
+const RANDOM_DIGITS: usize = 32;
+/// Digits of a name that nobody gave.
+const NAME_DIGITS: usize = 8;
+
+/// A new API token. It cannot be printed; only the reply that hands it out
+/// looks inside.
+#[derive(Clone)]
+pub struct ApiTokenText(Zeroizing<String>);
+
+impl ApiTokenText {
+    /// Draws a new one for a user.
+    ///
+    /// # Errors
+    /// When the operating system gives no randomness.
+    pub fn generate(username: &str) -> Result<Self, Error> {
+        // In one piece from the beginning: no copy stays behind.
+        let mut text = Zeroizing::new(String::with_capacity(username.len() + 1 + RANDOM_DIGITS));
+        text.push_str(username);
+        text.push(':');
+        push_digits(&mut text, RANDOM_DIGITS)?;
+        Ok(Self(text))
+    }
+
+    /// What is kept of it.
+    #[must_use]
+    pub fn hash(&self) -> TokenHash {
+        token::hash(&self.0)
+    }
+
+    /// The token itself, for the reply.
+    #[must_use]
+    pub fn expose(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Debug for ApiTokenText {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("ApiTokenText(…)")
+    }
+}
+
+/// What a token is called whose maker gave it no name, as Platypush does it.
+///
+/// # Errors
+/// When the operating system gives no randomness.
+pub fn draw_name(username: &str) -> Result<String, Error> {
+    let mut name = format!("{username}__");
+    push_digits(&mut name, NAME_DIGITS)?;
+    Ok(name)
+}
+
+fn push_digits(text: &mut String, count: usize) -> Result<(), Error> {
+    let mut bytes = Zeroizing::new([0u8; RANDOM_DIGITS]);
+    getrandom::fill(bytes.as_mut_slice())
+        .map_err(|error| Error::Internal(format!("no randomness: {error}")))?;
+    // 64 divides 256: every digit is as likely as any other.
+    let digits = bytes.iter().map(|byte| DIGITS[usize::from(byte % 64)]);
+    text.extend(digits.take(count).map(char::from));
+    Ok(())
+}
+
+/// The user's name in the text of a token. (Its random part has no colon.)
+pub(super) fn name_in(token: &str) -> Option<&str> {
+    token.rsplit_once(':').map(|(name, _)| name)
+}
+
+/// The valid token of a user that has this hash. All are compared, so that
+/// the time tells nothing.
+pub(super) fn find<'u>(user: &'u User, hash: &TokenHash, now: Timestamp) -> Option<&'u ApiToken> {
+    user.api_tokens.iter().fold(None, |found, token| {
+        let same = match &token.record {
+            ApiTokenRecord::Hash(known) => bool::from(known.0.ct_eq(&hash.0)),
+            ApiTokenRecord::Imported(_) => false,
+        };
+        if same && !token.is_expired(now) {
+            Some(token)
+        } else {
+            found
+        }
+    })
+}
+
+/// The valid tokens of a user that stand there as they were imported.
+pub(super) fn imported(
+    user: &User,
+    now: Timestamp,
+) -> impl Iterator<Item = (ApiTokenId, PasswordRecord)> {
+    let valid = user
+        .api_tokens
+        .iter()
+        .filter(move |token| !token.is_expired(now));
+    valid.filter_map(|token| match &token.record {
+        ApiTokenRecord::Imported(record) => Some((token.id, record.clone())),
+        ApiTokenRecord::Hash(_) => None,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_token_is_the_name_a_colon_and_32_digits_without_a_colon() {
+        for name in ["alice", "a:b", "Zoë", ""] {
+            let token = ApiTokenText::generate(name).unwrap();
+            assert_eq!(name_in(token.expose()), Some(name));
+            let random = &token.expose()[name.len() + 1..];
+            assert_eq!(random.len(), RANDOM_DIGITS);
+            assert!(random.bytes().all(|digit| DIGITS.contains(&digit)));
+        }
+    }
+
+    #[test]
+    fn all_digits_occur_and_no_token_twice() {
+        let tokens: Vec<_> = (0..1_000)
+            .map(|_| ApiTokenText::generate("").unwrap().expose().to_owned())
+            .collect();
+        let digits: std::collections::HashSet<_> = tokens.concat().bytes().collect();
+        assert_eq!(digits.len(), 1 + DIGITS.len());
+        let distinct: std::collections::HashSet<_> = tokens.iter().collect();
+        assert_eq!(distinct.len(), tokens.len());
+    }
+}

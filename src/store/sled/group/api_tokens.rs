@@ -1,0 +1,110 @@
+//! API tokens: they stand in the record of their user, and are found by the
+//! name that stands in them. In those that were imported it need not be the
+//! user's here.
+
+use super::Group;
+use crate::model::{ApiToken, ApiTokenId, ApiTokenRecord, PasswordRecord, TokenHash, User, UserId};
+use crate::store::sled::{lookup::Lookup as _, records};
+use crate::store::{NewApiToken, PasswordWitness, Result, StoreError};
+
+impl Group<'_> {
+    pub(in crate::store::sled) fn create_api_token(
+        &mut self,
+        new: NewApiToken,
+        limit: usize,
+        witness: &PasswordWitness,
+    ) -> Result<ApiToken> {
+        let mut user = self.check_password(witness)?;
+        user.api_tokens
+            .retain(|token| !token.is_expired(new.created_at));
+        if user.api_tokens.iter().any(|token| token.name == new.name) {
+            return Err(StoreError::ApiTokenNameTaken);
+        }
+        if user.api_tokens.len() >= limit {
+            return Err(StoreError::TooManyApiTokens);
+        }
+        let id = self.number(records::NEXT_TOKEN_ID)?.unwrap_or(1);
+        let token = ApiToken {
+            id,
+            name: new.name,
+            created_at: new.created_at,
+            expires_at: new.expires_at,
+            record: ApiTokenRecord::Hash(new.token),
+        };
+        user.api_tokens.push(token.clone());
+        self.put_tokens_of(user)?;
+        self.put_number(records::NEXT_TOKEN_ID.into(), id + 1);
+        Ok(token)
+    }
+
+    pub(in crate::store::sled) fn delete_api_token(
+        &mut self,
+        session: &TokenHash,
+        id: ApiTokenId,
+    ) -> Result<bool> {
+        let (_, mut user) = self.session(session)?.ok_or(StoreError::Changed)?;
+        let before = user.api_tokens.len();
+        user.api_tokens.retain(|token| token.id != id);
+        let found = user.api_tokens.len() < before;
+        if found {
+            self.put_tokens_of(user)?;
+        }
+        Ok(found)
+    }
+
+    pub(in crate::store::sled) fn replace_api_token_record(
+        &mut self,
+        user_id: UserId,
+        id: ApiTokenId,
+        from: &PasswordRecord,
+        to: TokenHash,
+    ) -> Result<()> {
+        let mut user = self.user(user_id)?.ok_or(StoreError::Changed)?;
+        let stands_there = |token: &&mut ApiToken| {
+            token.id == id
+                && matches!(&token.record, ApiTokenRecord::Imported(record) if record == from)
+        };
+        let token = user.api_tokens.iter_mut().find(stands_there);
+        token.ok_or(StoreError::Changed)?.record = ApiTokenRecord::Hash(to);
+        self.put_tokens_of(user)
+    }
+
+    /// Puts a user whose API tokens are others now.
+    pub(super) fn put_tokens_of(&mut self, mut user: User) -> Result<()> {
+        let before = self.user(user.id)?;
+        self.count_imported_tokens(before.as_ref(), Some(&user))?;
+        if user.api_tokens.is_empty() {
+            self.forget_token_name(&user);
+            user.token_name = None;
+        }
+        self.put_user(&user)
+    }
+
+    /// A user with API tokens is about to go.
+    pub(super) fn forget_tokens_of(&mut self, user: &User) -> Result<()> {
+        self.count_imported_tokens(Some(user), None)?;
+        self.forget_token_name(user);
+        Ok(())
+    }
+
+    fn forget_token_name(&mut self, user: &User) {
+        if let Some(name) = &user.token_name {
+            self.remove(records::token_name_key(name, user.id));
+        }
+    }
+
+    fn count_imported_tokens(&mut self, before: Option<&User>, after: Option<&User>) -> Result<()> {
+        let [before, after] =
+            [before, after].map(|user| user.is_some_and(User::has_imported_tokens));
+        if before != after {
+            let count = self.number(records::IMPORTED_TOKENS)?.unwrap_or(0);
+            let count = if after {
+                count + 1
+            } else {
+                count.saturating_sub(1)
+            };
+            self.put_number(records::IMPORTED_TOKENS.into(), count);
+        }
+        Ok(())
+    }
+}

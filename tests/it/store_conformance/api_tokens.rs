@@ -1,0 +1,111 @@
+//! API tokens: made, ended, replaced, and gone with their user.
+
+use platypush_userd::model::{ApiTokenRecord, User};
+use platypush_userd::store::{NewApiToken, StoreError, Witness};
+
+use super::Engine;
+use super::bench::{Bench, assert_fails, at, noon, proof, record, token, wait};
+
+/// Most tokens of one user in here.
+const LIMIT: usize = 3;
+
+fn new(name: &str, number: u64) -> NewApiToken {
+    NewApiToken {
+        name: name.into(),
+        token: token(number),
+        created_at: noon(),
+        expires_at: None,
+    }
+}
+
+fn names(user: &User) -> Vec<&str> {
+    user.api_tokens.iter().map(|t| t.name.as_str()).collect()
+}
+
+fn bench_of_two<E: Engine>() -> (Bench<E>, User, User) {
+    let bench = Bench::<E>::fresh();
+    let [alice, bob] = ["alice", "bob"].map(|name| bench.user(name));
+    (bench, alice, bob)
+}
+
+pub fn are_made_with_numbers_that_are_never_used_again<E: Engine>() {
+    let (mut bench, alice, bob) = bench_of_two::<E>();
+    bench.session(1, &bob, None);
+    let make = |bench: &Bench<E>, user: &User, name: &str, number| {
+        let made = bench
+            .store()
+            .create_api_token(new(name, number), LIMIT, proof(user), None);
+        wait(made).unwrap()
+    };
+    let first = make(&bench, &alice, "a", 1);
+    assert_eq!(
+        (first.id, first.created_at, first.expires_at),
+        (1, noon(), None)
+    );
+    assert_eq!(first.record, ApiTokenRecord::Hash(token(1)));
+    let second = make(&bench, &bob, "a", 2);
+    assert_eq!(second.id, 2);
+    let deleted = bench.store().delete_api_token(token(1), second.id, None);
+    assert!(wait(deleted).unwrap());
+    bench.reopen();
+    assert_eq!(make(&bench, &bob, "a", 3).id, 3);
+    assert_eq!(bench.read("alice").api_tokens, [first]);
+}
+
+pub fn have_names_of_their_own_and_a_limit<E: Engine>() {
+    let (bench, alice, _) = bench_of_two::<E>();
+    let make = |new| {
+        wait(
+            bench
+                .store()
+                .create_api_token(new, LIMIT, proof(&alice), None),
+        )
+    };
+    let ended = NewApiToken {
+        expires_at: Some(at(1)),
+        ..new("ended", 9)
+    };
+    make(ended).unwrap();
+    for (name, number) in [("a", 1), ("b", 2), ("ended", 3)] {
+        make(new(name, number)).unwrap();
+    }
+    assert_fails(&make(new("a", 4)), &StoreError::ApiTokenNameTaken);
+    assert_fails(&make(new("c", 4)), &StoreError::TooManyApiTokens);
+    assert_eq!(names(&bench.read("alice")), ["a", "b", "ended"]);
+    let mut wrong = proof(&alice);
+    wrong.record = record("other");
+    let refused = bench.store().create_api_token(new("c", 4), 9, wrong, None);
+    assert_fails(&wait(refused), &StoreError::Changed);
+}
+
+pub fn are_ended_by_a_session_of_their_user_alone<E: Engine>() {
+    let (mut bench, alice, bob) = bench_of_two::<E>();
+    bench.session(1, &alice, None);
+    bench.session(2, &bob, None);
+    let id = bench.api_token("a", &alice).id;
+    let delete = |session, id| wait(bench.store().delete_api_token(token(session), id, None));
+    assert!(!delete(2, id).unwrap(), "of somebody else");
+    assert!(!delete(1, id + 1).unwrap(), "there is none");
+    assert_fails(&delete(3, id), &StoreError::Changed);
+    assert_eq!(names(&bench.read("alice")), ["a"]);
+    assert!(delete(1, id).unwrap());
+    assert!(!delete(1, id).unwrap(), "it is gone");
+    bench.reopen();
+    assert_eq!(names(&bench.read("alice")), [""; 0]);
+}
+
+pub fn outlive_a_new_password_and_end_with_their_user<E: Engine>() {
+    let (mut bench, alice, bob) = bench_of_two::<E>();
+    bench.api_token("a", &alice);
+    let alice = bench.read("alice");
+    let changed = bench
+        .store()
+        .set_password(proof(&alice), record("new"), true, None);
+    assert_eq!(names(&wait(changed).unwrap()), ["a"]);
+    let witness = Witness::Password(proof(&bob));
+    wait(bench.store().delete_user("alice", witness.clone(), None)).unwrap();
+    let again = super::bench::new_user("alice");
+    wait(bench.store().create_user(again, witness, None)).unwrap();
+    bench.reopen();
+    assert_eq!(names(&bench.read("alice")), [""; 0]);
+}
