@@ -113,10 +113,12 @@ async fn pass(keyring: &Keyring, store: &dyn Store) -> Result<u64, RotationError
     }
     let mut from = Some(0);
     while let Some(first) = from {
-        let page = store.sealed_secrets(first, STEP).await?;
-        for (user_id, sealed) in page.secrets {
-            pass.add(SealedItem::SecondFactor(user_id), sealed.0)
-                .await?;
+        let page = store.users_from(first, STEP).await?;
+        for user in page.items {
+            if let Some(factor) = user.second_factor {
+                pass.add(SealedItem::SecondFactor(user.id), factor.secret.0)
+                    .await?;
+            }
         }
         from = page.next;
     }

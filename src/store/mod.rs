@@ -11,6 +11,7 @@
 //! delivery, in the same step: if the process dies before the reply is sent,
 //! the request is answered from it instead of being run twice.
 
+pub mod record;
 pub mod sled;
 
 use std::path::PathBuf;
@@ -20,8 +21,8 @@ use chrono::TimeDelta;
 
 use crate::clock::Timestamp;
 use crate::model::{
-    ApiToken, ApiTokenId, Attempted, CodeHash, CodeUse, DeliveryId, Failures, NameHash,
-    PasswordRecord, Profile, Sealed, SecondFactor, Session, SessionRules, TokenHash, User, UserId,
+    ApiToken, ApiTokenId, Attempted, CodeHash, CodeUse, DeliveryId, Failures, NameHash, Origin,
+    PasswordRecord, Profile, SecondFactor, Session, SessionRules, TokenHash, User, UserId,
 };
 
 /// Why the store did not do what it was asked.
@@ -176,13 +177,39 @@ pub enum SealedItem {
     Outcome(DeliveryId),
 }
 
-/// Secrets of second factors by user.
+/// A part of something long.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct SecretsPage {
-    /// The secrets, sealed.
-    pub secrets: Vec<(UserId, Sealed)>,
+pub struct Page<T, K> {
+    /// What is in it.
+    pub items: Vec<T>,
     /// Where the next page begins; `None` when this was the last.
-    pub next: Option<UserId>,
+    pub next: Option<K>,
+}
+
+/// The numbers that a store gives next.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct NextIds {
+    /// To a user.
+    pub user: UserId,
+    /// To an API token.
+    pub api_token: ApiTokenId,
+}
+
+/// Users who come from elsewhere, all or none, with their sessions. Whoever
+/// makes this gives the numbers: secrets are sealed under them.
+#[derive(Debug, Clone)]
+pub struct Arrivals {
+    /// The numbers as they were read before…
+    pub before: NextIds,
+    /// …and as they are to be afterwards.
+    pub after: NextIds,
+    /// Who comes.
+    pub users: Vec<User>,
+    /// Their sessions.
+    pub sessions: Vec<Session>,
+    /// The key that their backup codes are hashed with, sealed: for a store
+    /// that had no user yet.
+    pub hash_key: Option<Vec<u8>>,
 }
 
 /// What one sweeping step did.
@@ -397,8 +424,26 @@ pub trait Store: Send + Sync + 'static {
     /// Keeps it, in place of a key check.
     async fn set_hash_key(&self, sealed: Vec<u8>) -> Result<()>;
 
-    /// Secrets of second factors among the `limit` users from `from` on.
-    async fn sealed_secrets(&self, from: UserId, limit: usize) -> Result<SecretsPage>;
+    /// The first `limit` users from that number on.
+    async fn users_from(&self, from: UserId, limit: usize) -> Result<Page<User, UserId>>;
+
+    /// The first `limit` sessions from that one on, without those whose user
+    /// no longer stands behind them.
+    async fn sessions_from(
+        &self,
+        from: TokenHash,
+        limit: usize,
+    ) -> Result<Page<Session, TokenHash>>;
+
+    /// The numbers that are given next.
+    async fn next_ids(&self) -> Result<NextIds>;
+
+    /// The user who came from there.
+    async fn user_by_origin(&self, origin: Origin) -> Result<Option<User>>;
+
+    /// Lets users in who come from elsewhere. `Changed` where other numbers
+    /// are given next by then, or a name or an origin of theirs is here.
+    async fn admit(&self, arrivals: Arrivals) -> Result<()>;
 
     /// Puts what was sealed anew into the place of what it was made of, where
     /// that still stands there.

@@ -88,8 +88,9 @@ impl Sealed {
     /// Numbers of the keys that everything is sealed with.
     fn keys_in_use(&self) -> Vec<u8> {
         let mut keys = wait(async {
-            let page = self.store.sealed_secrets(0, 10).await.unwrap();
-            let mut sealed: Vec<_> = page.secrets.into_iter().map(|(_, s)| s.0).collect();
+            let users = self.store.users_from(0, 10).await.unwrap().items;
+            let factors = users.into_iter().filter_map(|user| user.second_factor);
+            let mut sealed: Vec<_> = factors.map(|factor| factor.secret.0).collect();
             sealed.extend(self.store.hash_key().await.unwrap());
             sealed
         });

@@ -6,6 +6,7 @@
 //! leaves nothing behind in the group.
 
 mod api_tokens;
+mod arrivals;
 mod attempts;
 mod stale;
 
@@ -99,7 +100,7 @@ impl<'a> Group<'a> {
         if self.id_of(&new.username)?.is_some() {
             return Err(StoreError::NameTaken);
         }
-        let id = self.number(records::NEXT_USER_ID)?.unwrap_or(1);
+        let id = self.next_ids()?.user;
         let count = self.user_count()?;
         let user = User::new(id, new.username, new.created_at, new.password);
         let record = records::encode_user(&user)?;

@@ -3,7 +3,7 @@
 
 use super::records;
 use crate::model::{Failures, NameHash, Session, TokenHash, User, UserId};
-use crate::store::Result;
+use crate::store::{NextIds, Result};
 
 pub(super) trait Lookup {
     /// The value of a key.
@@ -17,6 +17,13 @@ pub(super) trait Lookup {
         self.get(key)?
             .map(|bytes| records::number(&bytes))
             .transpose()
+    }
+
+    fn next_ids(&self) -> Result<NextIds> {
+        Ok(NextIds {
+            user: self.number(records::NEXT_USER_ID)?.unwrap_or(1),
+            api_token: self.number(records::NEXT_TOKEN_ID)?.unwrap_or(1),
+        })
     }
 
     fn user_count(&self) -> Result<u64> {

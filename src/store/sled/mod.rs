@@ -23,13 +23,13 @@ use self::session_cache::SessionCache;
 pub use self::writer::Progress;
 use self::{group::Group, lookup::Lookup as _, writer::Writer};
 use super::{
-    Amendment, NewApiToken, NewSession, NewUser, Outcome, PasswordWitness, Resealed, Result,
-    SecretsPage, Store, StoreError, SweepStep, Witness,
+    Amendment, Arrivals, NewApiToken, NewSession, NewUser, NextIds, Outcome, Page, PasswordWitness,
+    Resealed, Result, Store, StoreError, SweepStep, Witness,
 };
 use crate::clock::Timestamp;
 use crate::model::{
-    ApiToken, ApiTokenId, Attempted, CodeHash, DeliveryId, Failures, NameHash, PasswordRecord,
-    Profile, SecondFactor, Session, SessionRules, TokenHash, User, UserId,
+    ApiToken, ApiTokenId, Attempted, CodeHash, DeliveryId, Failures, NameHash, Origin,
+    PasswordRecord, Profile, SecondFactor, Session, SessionRules, TokenHash, User, UserId,
 };
 
 /// Users and sessions in a sled database in a folder of its own.
@@ -420,9 +420,33 @@ impl Store for SledStore {
         .await
     }
 
-    async fn sealed_secrets(&self, from: UserId, limit: usize) -> Result<SecretsPage> {
-        self.read(|tree| scan::sealed_secrets(tree, from, limit))
+    async fn users_from(&self, from: UserId, limit: usize) -> Result<Page<User, UserId>> {
+        self.read(|tree| scan::users_from(tree, from, limit)).await
+    }
+
+    async fn sessions_from(
+        &self,
+        from: TokenHash,
+        limit: usize,
+    ) -> Result<Page<Session, TokenHash>> {
+        self.read(|tree| scan::sessions_from(tree, from, limit))
             .await
+    }
+
+    async fn next_ids(&self) -> Result<NextIds> {
+        self.read(|tree| tree.next_ids()).await
+    }
+
+    async fn user_by_origin(&self, origin: Origin) -> Result<Option<User>> {
+        self.read(|tree| match tree.number(&records::origin_key(origin))? {
+            Some(id) => tree.user(id),
+            None => Ok(None),
+        })
+        .await
+    }
+
+    async fn admit(&self, arrivals: Arrivals) -> Result<()> {
+        self.commit(move |group| group.admit(arrivals)).await
     }
 
     async fn reseal(&self, items: Vec<Resealed>) -> Result<()> {

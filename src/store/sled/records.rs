@@ -25,15 +25,12 @@
 //!
 //! Numbers are big-endian, so that ids sort as numbers do.
 
-mod user;
+use serde::{Serialize, de::DeserializeOwned};
 
-use chrono::DateTime;
-use serde::{Deserialize, Serialize, de::DeserializeOwned};
-
-pub use self::user::{decode_user, encode_user};
 use crate::clock::Timestamp;
-use crate::model::{DeliveryId, Failures, NameHash, Origin, Session, TokenHash, UserId};
+use crate::model::{DeliveryId, Failures, NameHash, Origin, Session, TokenHash, User, UserId};
 use crate::store::StoreError;
+use crate::store::record::{self, Malformed, SessionRecord, UserRecord};
 
 /// Schema this code writes. A store with a newer one is refused, one with an
 /// older one is migrated when it is opened:
@@ -127,14 +124,10 @@ pub fn decode_failures(bytes: &[u8]) -> Result<Failures, StoreError> {
         .split_first_chunk::<4>()
         .ok_or_else(|| corrupt("a count of failures"))?;
     let micros = <[u8; 8]>::try_from(micros).map_err(|_| corrupt("a count of failures"))?;
-    failures(u32::from_be_bytes(*count), i64::from_be_bytes(micros))
-}
-
-fn failures(count: u32, micros: i64) -> Result<Failures, StoreError> {
-    Ok(Failures {
-        count,
-        last: (micros != 0).then(|| timestamp(micros)).transpose()?,
-    })
+    Ok(record::failures(
+        u32::from_be_bytes(*count),
+        i64::from_be_bytes(micros),
+    )?)
 }
 
 /// Beginning of the keys of a user's sessions.
@@ -169,39 +162,26 @@ pub fn number(bytes: &[u8]) -> Result<u64, StoreError> {
 /// Version byte of user and session records.
 const RECORD_VERSION: u8 = 1;
 
-#[derive(Serialize, Deserialize)]
-struct SessionRecord {
-    user_id: UserId,
-    generation: u64,
-    created_at: i64,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    expires_at: Option<i64>,
-    /// Missing where that is when it was made.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    used_at: Option<i64>,
+pub fn encode_user(user: &User) -> Result<Vec<u8>, StoreError> {
+    encode(&UserRecord::of(user))
+}
+
+pub fn decode_user(id: UserId, bytes: &[u8]) -> Result<User, StoreError> {
+    Ok(decode::<UserRecord>(bytes, "a user record")?.into_user(id)?)
 }
 
 pub fn encode_session(session: &Session) -> Result<Vec<u8>, StoreError> {
-    encode(&SessionRecord {
-        user_id: session.user_id,
-        generation: session.generation,
-        created_at: session.created_at.timestamp_micros(),
-        expires_at: session.expires_at.map(|at| at.timestamp_micros()),
-        used_at: (session.used_at != session.created_at)
-            .then(|| session.used_at.timestamp_micros()),
-    })
+    encode(&SessionRecord::of(session))
 }
 
 pub fn decode_session(token: TokenHash, bytes: &[u8]) -> Result<Session, StoreError> {
-    let record: SessionRecord = decode(bytes, "a session record")?;
-    Ok(Session {
-        token,
-        user_id: record.user_id,
-        generation: record.generation,
-        created_at: timestamp(record.created_at)?,
-        expires_at: record.expires_at.map(timestamp).transpose()?,
-        used_at: timestamp(record.used_at.unwrap_or(record.created_at))?,
-    })
+    Ok(decode::<SessionRecord>(bytes, "a session record")?.into_session(token)?)
+}
+
+impl From<Malformed> for StoreError {
+    fn from(Malformed(what): Malformed) -> Self {
+        corrupt(what)
+    }
 }
 
 fn encode(record: &impl Serialize) -> Result<Vec<u8>, StoreError> {
@@ -220,10 +200,6 @@ fn decode<T: DeserializeOwned>(bytes: &[u8], what: &str) -> Result<T, StoreError
         ))),
         None => Err(corrupt(what)),
     }
-}
-
-fn timestamp(micros: i64) -> Result<Timestamp, StoreError> {
-    DateTime::from_timestamp_micros(micros).ok_or_else(|| corrupt("a time"))
 }
 
 fn corrupt(what: &str) -> StoreError {

@@ -5,30 +5,51 @@ use std::ops::Bound;
 use super::lookup::Lookup as _;
 use super::{engine_error, records};
 use crate::model::{Session, SessionRules, TokenHash, User, UserId};
-use crate::store::{Result, SecretsPage};
+use crate::store::{Page, Result};
 
-pub(super) fn sealed_secrets(
+pub(super) fn users_from(
     tree: &::sled::Tree,
     from: UserId,
     limit: usize,
-) -> Result<SecretsPage> {
-    let mut page = SecretsPage {
-        secrets: Vec::new(),
-        next: None,
-    };
-    let range = records::user_key(from)..=records::user_key(UserId::MAX);
-    for (seen, entry) in tree.range(range).enumerate() {
+) -> Result<Page<User, UserId>> {
+    let mut items = Vec::new();
+    for entry in tree.range(records::user_key(from)..=records::user_key(UserId::MAX)) {
         let (key, bytes) = entry.map_err(engine_error)?;
         let id = records::number(&key[records::USERS.len()..])?;
-        if seen == limit {
-            page.next = Some(id);
-            break;
+        if items.len() == limit {
+            return Ok(Page {
+                items,
+                next: Some(id),
+            });
         }
-        let factor = records::decode_user(id, &bytes)?.second_factor;
-        page.secrets
-            .extend(factor.map(|factor| (id, factor.secret)));
+        items.push(records::decode_user(id, &bytes)?);
     }
-    Ok(page)
+    Ok(Page { items, next: None })
+}
+
+pub(super) fn sessions_from(
+    tree: &::sled::Tree,
+    from: TokenHash,
+    limit: usize,
+) -> Result<Page<Session, TokenHash>> {
+    let mut items = Vec::new();
+    let last = records::session_key(&TokenHash([0xff; 32]));
+    for (seen, entry) in tree.range(records::session_key(&from)..=last).enumerate() {
+        let (key, bytes) = entry.map_err(engine_error)?;
+        let token = records::token_of_key(&key)?;
+        if seen == limit {
+            return Ok(Page {
+                items,
+                next: Some(token),
+            });
+        }
+        let session = records::decode_session(token, &bytes)?;
+        let user = tree.user(session.user_id)?;
+        if user.is_some_and(|user| session.belongs_to(&user)) {
+            items.push(session);
+        }
+    }
+    Ok(Page { items, next: None })
 }
 
 pub(super) fn all_users<T: From<User>>(tree: &::sled::Tree) -> Result<Vec<T>> {

@@ -7,6 +7,7 @@
 
 mod amendments;
 mod api_tokens;
+mod arrivals;
 pub mod bench;
 mod concurrency;
 mod durability;
@@ -140,7 +141,11 @@ macro_rules! conformance {
             amendments::what_was_proved_before_serves_for_nothing_after,
             amendments::nobody_cannot_be_amended,
             sealed::the_hash_key_is_kept,
-            sealed::secrets_are_listed_by_user_in_pages,
+            arrivals::are_let_in_with_all_they_have,
+            arrivals::come_all_or_none,
+            arrivals::bring_a_key_only_where_nobody_was,
+            arrivals::who_came_is_found_by_origin_and_token_name,
+            arrivals::everybody_is_listed_in_pages,
             sealed::what_stands_there_is_replaced_and_nothing_else,
             sealed::what_is_gone_does_not_come_back,
             sessions::a_session_is_kept_as_it_was_made,

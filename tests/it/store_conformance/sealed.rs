@@ -1,6 +1,6 @@
 //! What is kept sealed, and how it is sealed anew.
 
-use platypush_userd::model::{DeliveryId, UserId};
+use platypush_userd::model::DeliveryId;
 use platypush_userd::store::{Outcome, Resealed, SealedItem, Witness};
 
 use super::Engine;
@@ -30,39 +30,6 @@ pub fn the_hash_key_is_kept<E: Engine>() {
     assert_eq!(read(&bench), Some(b"sealed".to_vec()));
     bench.reopen();
     assert_eq!(read(&bench), Some(b"sealed".to_vec()));
-}
-
-pub fn secrets_are_listed_by_user_in_pages<E: Engine>() {
-    let bench = Bench::<E>::fresh();
-    let mut expected = Vec::new();
-    for id in 1..=9_u64 {
-        let name = format!("user-{id}");
-        if id % 2 == 0 {
-            bench.user_with_factor(&name, id);
-            expected.push((id, factor(id).secret));
-        } else {
-            bench.user(&name);
-        }
-    }
-    bench.delete("user-5");
-    bench.delete("user-6");
-    expected.retain(|(id, _)| *id != 6);
-    for limit in [1, 2, 3, 7, 100] {
-        let mut found = Vec::new();
-        let mut from = Some(0);
-        while let Some(start) = from {
-            let page = wait(bench.store().sealed_secrets(start, limit)).unwrap();
-            assert!(page.secrets.len() <= limit);
-            assert!(page.next.is_none_or(|next| next > start), "goes forward");
-            found.extend(page.secrets);
-            from = page.next;
-        }
-        assert_eq!(found, expected, "in pages of {limit}");
-    }
-    for from in [10, UserId::MAX] {
-        let page = wait(bench.store().sealed_secrets(from, 1)).unwrap();
-        assert_eq!((page.secrets, page.next), (vec![], None));
-    }
 }
 
 pub fn what_stands_there_is_replaced_and_nothing_else<E: Engine>() {

@@ -23,7 +23,7 @@ impl Group<'_> {
         if user.api_tokens.len() >= limit {
             return Err(StoreError::TooManyApiTokens);
         }
-        let id = self.number(records::NEXT_TOKEN_ID)?.unwrap_or(1);
+        let id = self.next_ids()?.api_token;
         let token = ApiToken {
             id,
             name: new.name,
@@ -93,7 +93,11 @@ impl Group<'_> {
         }
     }
 
-    fn count_imported_tokens(&mut self, before: Option<&User>, after: Option<&User>) -> Result<()> {
+    pub(super) fn count_imported_tokens(
+        &mut self,
+        before: Option<&User>,
+        after: Option<&User>,
+    ) -> Result<()> {
         let [before, after] =
             [before, after].map(|user| user.is_some_and(User::has_imported_tokens));
         if before != after {

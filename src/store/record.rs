@@ -1,0 +1,262 @@
+//! Users and sessions as JSON: how a store keeps them, and how they go from
+//! one place to another. A user is one record with all that is kept of it, so
+//! that what belongs to a user goes with it.
+
+use chrono::DateTime;
+use serde::{Deserialize, Serialize};
+
+use crate::clock::Timestamp;
+use crate::model::{
+    ApiToken, ApiTokenId, ApiTokenRecord, CodeHash, Failures, ImportedCode, Origin, PasswordRecord,
+    Sealed, SecondFactor, Session, TokenHash, User, UserId,
+};
+
+/// What of a record is not what it should be. It repeats nothing of it.
+#[derive(Debug, Clone, Copy, thiserror::Error)]
+#[error("{0} is malformed")]
+pub struct Malformed(pub &'static str);
+
+/// A user as JSON.
+#[derive(Serialize, Deserialize)]
+pub struct UserRecord {
+    username: String,
+    created_at: i64,
+    password: String,
+    generation: u64,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    second_factor: Option<SecondFactorRecord>,
+    #[serde(default, skip_serializing_if = "is_zero")]
+    spent_step: u64,
+    #[serde(default, skip_serializing_if = "is_zero")]
+    failures: u32,
+    #[serde(default, skip_serializing_if = "is_zero")]
+    failed_at: i64,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    api_tokens: Vec<ApiTokenFields>,
+    /// In hexadecimal.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    origin: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    token_name: Option<String>,
+}
+
+fn is_zero<T: Default + PartialEq>(number: &T) -> bool {
+    *number == T::default()
+}
+
+#[derive(Serialize, Deserialize)]
+struct SecondFactorRecord {
+    /// Sealed; in hexadecimal.
+    secret: String,
+    last_step: u64,
+    /// Keyed hashes; in hexadecimal.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    backup_codes: Vec<String>,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    imported_codes: Vec<ImportedCodeFields>,
+}
+
+#[derive(Serialize, Deserialize)]
+struct ImportedCodeFields {
+    record: String,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    expires_at: Option<i64>,
+}
+
+#[derive(Serialize, Deserialize)]
+struct ApiTokenFields {
+    id: ApiTokenId,
+    name: String,
+    created_at: i64,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    expires_at: Option<i64>,
+    /// SHA-256 in hexadecimal…
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    hash: Option<String>,
+    /// …or, instead, as it was imported.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    imported: Option<String>,
+}
+
+impl UserRecord {
+    /// Of a user; the id is not part of it.
+    #[must_use]
+    pub fn of(user: &User) -> Self {
+        Self {
+            username: user.username.clone(),
+            created_at: user.created_at.timestamp_micros(),
+            password: user.password.expose().to_owned(),
+            generation: user.generation,
+            spent_step: user.spent_step,
+            failures: user.failures.count,
+            failed_at: user.failures.last.map_or(0, |at| at.timestamp_micros()),
+            second_factor: user.second_factor.as_ref().map(SecondFactorRecord::of),
+            api_tokens: user.api_tokens.iter().map(ApiTokenFields::of).collect(),
+            origin: user.origin.map(|origin| hex::encode(origin.0)),
+            token_name: user.token_name.clone(),
+        }
+    }
+
+    /// The user of that id.
+    ///
+    /// # Errors
+    /// When a part of it is not what it should be.
+    pub fn into_user(self, id: UserId) -> Result<User, Malformed> {
+        let record = self;
+        let tokens = record.api_tokens.into_iter();
+        Ok(User {
+            id,
+            username: record.username,
+            created_at: timestamp(record.created_at)?,
+            password: PasswordRecord::new(record.password),
+            generation: record.generation,
+            second_factor: record
+                .second_factor
+                .map(SecondFactorRecord::read)
+                .transpose()?,
+            spent_step: record.spent_step,
+            failures: failures(record.failures, record.failed_at)?,
+            api_tokens: tokens.map(ApiTokenFields::read).collect::<Result<_, _>>()?,
+            origin: record
+                .origin
+                .map(|hex| fixed(&hex, "an origin").map(Origin))
+                .transpose()?,
+            token_name: record.token_name,
+        })
+    }
+}
+
+impl SecondFactorRecord {
+    fn of(factor: &SecondFactor) -> Self {
+        let codes = factor.backup_codes.iter();
+        let imported = factor.imported_codes.iter();
+        Self {
+            secret: hex::encode(&factor.secret.0),
+            last_step: factor.last_step,
+            backup_codes: codes.map(|code| hex::encode(code.0)).collect(),
+            imported_codes: imported
+                .map(|code| ImportedCodeFields {
+                    record: code.record.expose().to_owned(),
+                    expires_at: code.expires_at.map(|at| at.timestamp_micros()),
+                })
+                .collect(),
+        }
+    }
+
+    fn read(self) -> Result<SecondFactor, Malformed> {
+        let imported = |code: ImportedCodeFields| {
+            Ok(ImportedCode {
+                record: PasswordRecord::new(code.record),
+                expires_at: code.expires_at.map(timestamp).transpose()?,
+            })
+        };
+        Ok(SecondFactor {
+            secret: Sealed(hex::decode(&self.secret).map_err(|_| Malformed("a second factor"))?),
+            last_step: self.last_step,
+            backup_codes: self
+                .backup_codes
+                .iter()
+                .map(|hex| fixed(hex, "a second factor").map(CodeHash))
+                .collect::<Result<_, _>>()?,
+            imported_codes: self
+                .imported_codes
+                .into_iter()
+                .map(imported)
+                .collect::<Result<_, _>>()?,
+        })
+    }
+}
+
+impl ApiTokenFields {
+    fn of(token: &ApiToken) -> Self {
+        let (hash, imported) = match &token.record {
+            ApiTokenRecord::Hash(hash) => (Some(hex::encode(hash.0)), None),
+            ApiTokenRecord::Imported(record) => (None, Some(record.expose().to_owned())),
+        };
+        Self {
+            id: token.id,
+            name: token.name.clone(),
+            created_at: token.created_at.timestamp_micros(),
+            expires_at: token.expires_at.map(|at| at.timestamp_micros()),
+            hash,
+            imported,
+        }
+    }
+
+    fn read(self) -> Result<ApiToken, Malformed> {
+        let record = match (self.hash, self.imported) {
+            (Some(hash), None) => ApiTokenRecord::Hash(TokenHash(fixed(&hash, "an API token")?)),
+            (None, Some(record)) => ApiTokenRecord::Imported(PasswordRecord::new(record)),
+            _ => return Err(Malformed("an API token")),
+        };
+        Ok(ApiToken {
+            id: self.id,
+            name: self.name,
+            created_at: timestamp(self.created_at)?,
+            expires_at: self.expires_at.map(timestamp).transpose()?,
+            record,
+        })
+    }
+}
+
+/// A session as JSON, under its token's hash.
+#[derive(Serialize, Deserialize)]
+pub struct SessionRecord {
+    user_id: UserId,
+    generation: u64,
+    created_at: i64,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    expires_at: Option<i64>,
+    /// Missing where that is when it was made.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    used_at: Option<i64>,
+}
+
+impl SessionRecord {
+    /// Of a session; the hash of its token is not part of it.
+    #[must_use]
+    pub fn of(session: &Session) -> Self {
+        Self {
+            user_id: session.user_id,
+            generation: session.generation,
+            created_at: session.created_at.timestamp_micros(),
+            expires_at: session.expires_at.map(|at| at.timestamp_micros()),
+            used_at: (session.used_at != session.created_at)
+                .then(|| session.used_at.timestamp_micros()),
+        }
+    }
+
+    /// The session of a token with that hash.
+    ///
+    /// # Errors
+    /// When a part of it is not what it should be.
+    pub fn into_session(self, token: TokenHash) -> Result<Session, Malformed> {
+        Ok(Session {
+            token,
+            user_id: self.user_id,
+            generation: self.generation,
+            created_at: timestamp(self.created_at)?,
+            expires_at: self.expires_at.map(timestamp).transpose()?,
+            used_at: timestamp(self.used_at.unwrap_or(self.created_at))?,
+        })
+    }
+}
+
+/// A count of failures and when the last one was: microseconds, 0 for none.
+pub(super) fn failures(count: u32, micros: i64) -> Result<Failures, Malformed> {
+    Ok(Failures {
+        count,
+        last: (micros != 0).then(|| timestamp(micros)).transpose()?,
+    })
+}
+
+fn timestamp(micros: i64) -> Result<Timestamp, Malformed> {
+    DateTime::from_timestamp_micros(micros).ok_or(Malformed("a time"))
+}
+
+/// Bytes of known number from hexadecimal.
+fn fixed<const N: usize>(hex: &str, what: &'static str) -> Result<[u8; N], Malformed> {
+    let mut bytes = [0; N];
+    hex::decode_to_slice(hex, &mut bytes).map_err(|_| Malformed(what))?;
+    Ok(bytes)
+}

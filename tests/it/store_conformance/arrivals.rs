@@ -1,0 +1,224 @@
+//! Users who come from elsewhere, and the pages in which everybody leaves.
+
+use platypush_userd::model::{
+    ApiToken, ApiTokenRecord, ImportedCode, Origin, Session, TokenHash, User,
+};
+use platypush_userd::store::{Arrivals, NextIds, StoreError};
+
+use super::Engine;
+use super::bench::{Bench, assert_fails, factor, noon, proof, record, token, wait};
+
+fn user(id: u64, name: &str) -> User {
+    User {
+        origin: Some(Origin([id as u8; 16])),
+        ..User::new(id, name.into(), noon(), record(name))
+    }
+}
+
+/// With all that a user can have.
+fn with_everything(id: u64, name: &str) -> User {
+    let mut second_factor = factor(41);
+    second_factor.imported_codes = vec![ImportedCode {
+        record: record("code"),
+        expires_at: Some(noon()),
+    }];
+    let api_token = |id, record| ApiToken {
+        id,
+        name: format!("token {id}"),
+        created_at: noon(),
+        expires_at: None,
+        record,
+    };
+    User {
+        generation: 3,
+        second_factor: Some(second_factor),
+        spent_step: 7,
+        api_tokens: vec![
+            api_token(1, ApiTokenRecord::Hash(token(1))),
+            api_token(2, ApiTokenRecord::Imported(record("token"))),
+        ],
+        token_name: Some("old name".into()),
+        ..user(id, name)
+    }
+}
+
+fn session(number: u64, user: &User) -> Session {
+    Session {
+        token: token(number),
+        user_id: user.id,
+        generation: user.generation,
+        created_at: noon(),
+        expires_at: None,
+        used_at: noon(),
+    }
+}
+
+const fn ids(user: u64, api_token: u64) -> NextIds {
+    NextIds { user, api_token }
+}
+
+fn arrivals(before: NextIds, users: Vec<User>) -> Arrivals {
+    Arrivals {
+        before,
+        after: ids(before.user + users.len() as u64, before.api_token),
+        sessions: users.iter().map(|user| session(user.id, user)).collect(),
+        users,
+        hash_key: None,
+    }
+}
+
+pub fn are_let_in_with_all_they_have<E: Engine>() {
+    let mut bench = Bench::<E>::fresh();
+    let alice = bench.user("alice");
+    bench.session(3, &alice, None);
+    let before = wait(bench.store().next_ids()).unwrap();
+    assert_eq!(before, ids(2, 1));
+    let came = [user(2, "bob"), with_everything(3, "carol")];
+    let mut all = arrivals(before, came.to_vec());
+    all.after.api_token = 3;
+    wait(bench.store().admit(all)).unwrap();
+    for _ in 0..2 {
+        for user in &came {
+            assert_eq!(bench.read(&user.username), *user);
+            let found = wait(bench.store().session(&token(user.id))).unwrap();
+            assert_eq!(found, Some((session(user.id, user), user.clone().into())));
+            let listed = bench.store().sessions_of(user.id, user.generation);
+            assert_eq!(wait(listed).unwrap(), [session(user.id, user)]);
+        }
+        assert_eq!(wait(bench.store().next_ids()).unwrap(), ids(4, 3));
+        // Whose session it was before is no longer asked.
+        let of_alice = bench.store().sessions_of(alice.id, alice.generation);
+        assert_eq!(wait(of_alice).unwrap(), []);
+        bench.reopen();
+    }
+    assert_eq!(bench.user("dave").id, 4);
+}
+
+pub fn come_all_or_none<E: Engine>() {
+    let bench = Bench::<E>::fresh();
+    bench.user("alice");
+    let known = arrivals(ids(2, 1), vec![user(2, "bob")]);
+    wait(bench.store().admit(known)).unwrap();
+    let state = bench.state();
+    let again = user(3, "bobby");
+    let same_origin = User {
+        origin: user(2, "").origin,
+        ..again.clone()
+    };
+    for (what, all) in [
+        (
+            "a name is taken",
+            arrivals(ids(3, 1), vec![again.clone(), user(4, "alice")]),
+        ),
+        (
+            "one came before",
+            arrivals(ids(3, 1), vec![user(4, "eve"), same_origin]),
+        ),
+        ("other numbers", arrivals(ids(2, 1), vec![again.clone()])),
+        ("other numbers of tokens", arrivals(ids(3, 2), vec![again])),
+    ] {
+        assert_fails(&wait(bench.store().admit(all)), &StoreError::Changed);
+        assert_eq!(bench.state(), state, "{what}");
+    }
+}
+
+pub fn bring_a_key_only_where_nobody_was<E: Engine>() {
+    let bench = Bench::<E>::fresh();
+    let with_key = |before, id, name: &str| Arrivals {
+        hash_key: Some(b"key".to_vec()),
+        ..arrivals(before, vec![user(id, name)])
+    };
+    wait(bench.store().admit(with_key(ids(1, 1), 1, "alice"))).unwrap();
+    assert_eq!(
+        wait(bench.store().hash_key()).unwrap(),
+        Some(b"key".to_vec())
+    );
+    let late = bench.store().admit(with_key(ids(2, 1), 2, "bob"));
+    assert_fails(&wait(late), &StoreError::Changed);
+}
+
+pub fn who_came_is_found_by_origin_and_token_name<E: Engine>() {
+    let mut bench = Bench::<E>::fresh();
+    let alice = bench.user("alice");
+    let carol = with_everything(2, "carol");
+    let mut all = arrivals(ids(2, 1), vec![carol.clone()]);
+    all.after.api_token = 3;
+    wait(bench.store().admit(all)).unwrap();
+    bench.reopen();
+    let by_token = |bench: &Bench<E>, name| wait(bench.store().users_by_token_name(name)).unwrap();
+    let has_imported = |bench: &Bench<E>| wait(bench.store().has_imported_tokens()).unwrap();
+    let by_origin = |bench: &Bench<E>| wait(bench.store().user_by_origin(Origin([2; 16]))).unwrap();
+    assert_eq!(by_origin(&bench), Some(carol.clone()));
+    assert_eq!(by_token(&bench, "old name"), std::slice::from_ref(&carol));
+    for other in ["carol", "old nam", "old name ", ""] {
+        assert_eq!(by_token(&bench, other), []);
+    }
+    assert!(has_imported(&bench));
+    let replaced = bench
+        .store()
+        .replace_api_token_record(2, 2, record("token"), token(9));
+    wait(replaced).unwrap();
+    assert!(!has_imported(&bench), "the last one");
+    assert_eq!(
+        by_token(&bench, "old name").len(),
+        1,
+        "it is still called so"
+    );
+    let twice = bench
+        .store()
+        .replace_api_token_record(2, 2, record("token"), token(9));
+    assert_fails(&wait(twice), &StoreError::Changed);
+
+    let witness = platypush_userd::store::Witness::Password(proof(&alice));
+    wait(bench.store().delete_user("carol", witness, None)).unwrap();
+    assert_eq!(by_token(&bench, "old name"), []);
+    assert_eq!(by_origin(&bench), None);
+}
+
+pub fn everybody_is_listed_in_pages<E: Engine>() {
+    let bench = Bench::<E>::fresh();
+    for id in 1..=9_u64 {
+        let user = bench.user_with_factor(&format!("user-{id}"), id);
+        let made = new_session_of(&bench, id, &user);
+        assert_eq!(made.token, token(id));
+    }
+    bench.delete("user-5");
+    bench.delete("user-6");
+    let users = wait(bench.store().users()).unwrap();
+    for limit in [1, 2, 3, 7, 100] {
+        let mut found = Vec::new();
+        let mut from = Some(0);
+        while let Some(start) = from {
+            let page = wait(bench.store().users_from(start, limit)).unwrap();
+            assert!(page.items.len() <= limit);
+            assert!(page.next.is_none_or(|next| next > start), "goes forward");
+            found.extend(page.items);
+            from = page.next;
+        }
+        assert_eq!(found, users, "in pages of {limit}");
+
+        let mut found = Vec::new();
+        let mut from = Some(TokenHash([0; 32]));
+        while let Some(start) = from {
+            let page = wait(bench.store().sessions_from(start, limit)).unwrap();
+            assert!(page.items.len() <= limit);
+            found.extend(page.items);
+            from = page.next;
+        }
+        let mut owners: Vec<_> = found.iter().map(|session| session.user_id).collect();
+        owners.sort_unstable();
+        assert_eq!(owners, [1, 2, 3, 4, 7, 8, 9], "in pages of {limit}");
+    }
+    for from in [10, u64::MAX] {
+        let page = wait(bench.store().users_from(from, 1)).unwrap();
+        assert_eq!((page.items, page.next), (vec![], None));
+    }
+}
+
+fn new_session_of<E: Engine>(bench: &Bench<E>, number: u64, user: &User) -> Session {
+    let new = super::bench::new_session(number, None);
+    let user = bench.read(&user.username);
+    wait(bench.store().create_session(new, proof(&user), None))
+        .unwrap()
+        .0
+}
