@@ -8,6 +8,7 @@ mod api_token;
 mod blocklist;
 mod error;
 mod hasher;
+pub mod imported;
 mod password;
 mod second_factor;
 mod throttle;
