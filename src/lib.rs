@@ -15,6 +15,7 @@ pub mod dispatch;
 pub mod error;
 pub mod keyring;
 pub mod lifecycle;
+pub mod migration;
 pub mod model;
 mod priority;
 pub mod queue;

@@ -1,0 +1,236 @@
+//! What Platypush wrote, down to the last code.
+
+use std::collections::HashMap;
+
+use secrecy::SecretString;
+use serde_json::Value;
+
+use super::*;
+use crate::clock::Iso;
+use crate::credentials::token_hash;
+use crate::migration::Progress;
+
+fn found() -> Found {
+    read_at(&sample("workdir")).unwrap()
+}
+
+fn texts(list: &Value) -> Vec<&str> {
+    let list = list.as_array().map_or(&[][..], Vec::as_slice);
+    list.iter().map(|text| text.as_str().unwrap()).collect()
+}
+
+#[test]
+fn every_password_is_right_and_no_other() {
+    let (found, secrets) = (found(), json("secrets.json"));
+    let secrets = secrets["users"].as_object().unwrap();
+    assert_eq!(found.newcomers.len(), secrets.len());
+    for (name, secret) in secrets {
+        let user = user(&found, name);
+        assert!(
+            is_right(secret["password"].as_str().unwrap(), &user.password),
+            "{name}"
+        );
+        for wrong in ["", name, secret["old_password"].as_str().unwrap_or("x")] {
+            assert!(!is_right(wrong, &user.password), "{name}: {wrong}");
+        }
+    }
+}
+
+#[test]
+fn every_second_factor_is_opened() {
+    let (found, secrets) = (found(), json("secrets.json"));
+    for (name, secret) in secrets["users"].as_object().unwrap() {
+        let totp = user(&found, name).totp_secret.as_ref();
+        let totp = totp.map(|secret| secret.to_base32().to_string());
+        assert_eq!(totp.as_deref(), secret["otp_secret"].as_str(), "{name}");
+    }
+}
+
+#[test]
+fn every_backup_code_that_is_left_is_right_and_no_other() {
+    let (found, secrets) = (found(), json("secrets.json"));
+    let mut count = 0;
+    for (name, secret) in secrets["users"].as_object().unwrap() {
+        let codes = &user(&found, name).backup_codes;
+        let valid = [&secret["backup_codes_valid"], &secret["backup_codes"]]
+            .map(texts)
+            .concat();
+        assert_eq!(codes.len(), valid.len(), "{name}");
+        for (code, text) in codes.iter().zip(&valid) {
+            assert!(is_right(text, &code.hash), "{name}: {text}");
+            let expiry = code.expires_at.map(|at| Iso(at).to_string()).unwrap();
+            assert!(expiry.starts_with("2026-12-24T02:36:"), "{expiry}");
+        }
+        let spent = [
+            &secret["backup_codes_used"],
+            &secret["backup_codes_expired"],
+        ];
+        for text in spent.map(texts).concat() {
+            assert!(
+                !codes.iter().any(|code| is_right(text, &code.hash)),
+                "{text}"
+            );
+        }
+        count += codes.len();
+    }
+    assert_eq!(count, 26);
+}
+
+#[test]
+fn every_api_token_that_is_valid_is_right_and_no_other() {
+    let (found, secrets) = (found(), json("secrets.json"));
+    let mut count = 0;
+    for (name, secret) in secrets["users"].as_object().unwrap() {
+        let known = &user(&found, name).api_tokens;
+        let tokens = secret["api_tokens"]
+            .as_array()
+            .map_or(&[][..], Vec::as_slice);
+        for token in tokens {
+            let text = token["token"].as_str().unwrap();
+            let right = known.iter().find(|known| is_right(text, &known.hash));
+            // Platypush itself never accepts those of bcrypt users.
+            if token["valid"] == false {
+                assert!(right.is_none(), "{text}");
+                continue;
+            }
+            let right = right.expect(text);
+            count += 1;
+            match token["name"].as_str().unwrap() {
+                "(auto)" => assert_eq!(right.name, "tokenuser__USOUENYP"),
+                called => assert_eq!(right.name, called),
+            }
+            let expiry = right.expires_at.map(|at| format!("{}+00:00", Iso(at)));
+            assert_eq!(expiry.as_deref(), token["expires_at"].as_str());
+        }
+    }
+    assert_eq!(count, 5);
+    assert_eq!(
+        found
+            .newcomers
+            .iter()
+            .map(|user| user.api_tokens.len())
+            .sum::<usize>(),
+        5
+    );
+}
+
+#[test]
+fn every_session_that_is_valid_goes_on() {
+    let (found, secrets) = (found(), json("secrets.json"));
+    let sessions = secrets["users"]["tokenuser"]["sessions"]
+        .as_array()
+        .unwrap();
+    let known = &user(&found, "tokenuser").sessions;
+    let known: HashMap<_, _> = known
+        .iter()
+        .map(|session| (session.token, session))
+        .collect();
+    assert_eq!(known.len(), 2);
+    for session in sessions {
+        let token = SecretString::from(session["session_token"].as_str().unwrap());
+        let found = known.get(&token_hash(&token));
+        assert_eq!(found.is_some(), session["valid"] == true);
+        if let Some(found) = found {
+            let expiry = found.expires_at.map(|at| format!("{}+00:00", Iso(at)));
+            assert_eq!(expiry.as_deref(), session["expires_at"].as_str());
+        }
+    }
+    let all = found.newcomers.iter().map(|user| user.sessions.len());
+    assert_eq!(all.sum::<usize>(), 2);
+}
+
+#[test]
+fn what_is_left_behind_is_said_so() {
+    let found = found();
+    let said: Vec<_> = found.left_behind.iter().map(ToString::to_string).collect();
+    let expected = [
+        "API token \"orphan-token\" (row 7): its user, number 999, does not exist",
+        "session (row 4): its user, number 999, does not exist",
+        "backup code of user \"otpuser\" (row 20): it expired at 2026-11-23T02:36:18.265083",
+        "API token \"expired\" of user \"tokenuser\" (row 4): it expired at 2026-11-23T02:36:18.965413",
+        "session of user \"tokenuser\" (row 3): it expired at 2026-11-23T02:36:19.259538",
+    ];
+    assert_eq!(said, expected);
+}
+
+#[test]
+fn dates_are_those_of_the_node_or_that_of_reading() {
+    let found = found();
+    let created = |name| Iso(user(&found, name).created_at).to_string();
+    assert_eq!(created("legacy"), "2026-11-24T02:36:07.992624");
+    assert_eq!(created("modern"), Iso(now()).to_string());
+    let tokens = &user(&found, "tokenuser").api_tokens;
+    assert_eq!(
+        Iso(tokens[0].created_at).to_string(),
+        "2026-11-24T02:36:19.035878"
+    );
+}
+
+#[test]
+fn a_node_before_salts_and_second_factors_is_read() {
+    let found = read_at(&sample("legacy-0.50.3")).unwrap();
+    assert_eq!((found.newcomers.len(), found.left_behind.len()), (1, 0));
+    let user = user(&found, "oldtimer");
+    assert!(is_right("old-Passw0rd!", &user.password));
+    assert!(!is_right("old-Passw0rd", &user.password));
+    assert!(
+        user.totp_secret.is_none() && user.backup_codes.is_empty() && user.api_tokens.is_empty()
+    );
+    let token = "b5e81cc23f8857eb3f3a13c1fa308a2bcfb09712791c02f79772bb7d02b477e0";
+    assert_eq!(user.sessions.len(), 1);
+    assert_eq!(
+        user.sessions[0].token,
+        token_hash(&SecretString::from(token))
+    );
+}
+
+#[test]
+fn reading_twice_finds_the_same_and_says_how_far_it_is() {
+    let mut seen = Vec::new();
+    let again = read(&source(&sample("workdir")), now(), &mut |progress| {
+        seen.push(progress)
+    });
+    assert_eq!(again.unwrap(), found());
+    let expected: Vec<_> = (1..=8).map(|done| Progress { done, total: 8 }).collect();
+    assert_eq!(seen, expected);
+}
+
+#[test]
+fn it_crosses_a_socket_as_json_and_prints_no_secret() {
+    let found = found();
+    let json = serde_json::to_string(&found).unwrap();
+    assert_eq!(serde_json::from_str::<Found>(&json).unwrap(), found);
+
+    let printed = format!("{found:?}");
+    for user in &found.newcomers {
+        let secrets = user.backup_codes.iter().map(|code| code.hash.expose());
+        let secrets = secrets.chain(user.api_tokens.iter().map(|token| token.hash.expose()));
+        for secret in secrets.chain([user.password.expose()]) {
+            assert!(json.contains(secret) && !printed.contains(secret));
+        }
+        if let Some(secret) = &user.totp_secret {
+            assert!(json.contains(secret.to_base32().as_str()));
+            assert!(!printed.contains(secret.to_base32().as_str()));
+        }
+        for session in &user.sessions {
+            let token = hex::encode(session.token.0);
+            assert!(json.contains(&token) && !printed.contains(&token));
+        }
+    }
+}
+
+#[test]
+fn json_of_anything_else_is_refused_and_not_quoted() {
+    let json = serde_json::to_value(user(&found(), "otpuser")).unwrap();
+    for (field, bad) in [
+        ("password", "$argon2id$secret-stuff"),
+        ("password", "$2b$31$secret-stuff"),
+        ("totp_secret", "secret-stuff"),
+        ("origin", "secret-stuff"),
+    ] {
+        let mut json = json.clone();
+        json[field] = bad.into();
+        let error = serde_json::from_value::<Newcomer>(json).unwrap_err();
+        assert!(!error.to_string().contains("secret-stuff"), "{error}");
+    }
+}
