@@ -11,6 +11,8 @@ use crate::actions::{World, check_new_password};
 use crate::audit::{self, Who};
 use crate::error::Error;
 use crate::keyring::Keyring;
+use crate::migration::admission::{self, AdmissionError, Fate, Order};
+use crate::migration::export::{self, Exported, Part};
 use crate::model::{Attempted, User, UserId};
 use crate::rotation::{self, RotationError};
 use crate::store::{Amendment, StoreError};
@@ -51,10 +53,14 @@ pub enum AdminCommand {
     },
     /// Seal everything with a new key and drop the old one.
     RotateKey,
+    /// Let users in who come from elsewhere.
+    Import(Order),
+    /// Write a part of everything.
+    Export(Part),
 }
 
 /// What came of a command.
-#[derive(Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum AdminReply {
     /// All users by id.
@@ -73,6 +79,10 @@ pub enum AdminReply {
         /// How many things were sealed anew.
         resealed: u64,
     },
+    /// What became of each who came, in their order.
+    Imported(Vec<Fate>),
+    /// A part of everything, and where the next one begins.
+    Exported(Exported, Option<Part>),
 }
 
 /// What an operator sees of a user.
@@ -101,6 +111,9 @@ pub enum AdminError {
     /// About the keys.
     #[error(transparent)]
     Rotation(#[from] RotationError),
+    /// About those who come.
+    #[error(transparent)]
+    Admission(#[from] AdmissionError),
 }
 
 impl From<StoreError> for AdminError {
@@ -114,6 +127,7 @@ impl AdminError {
         match self {
             Self::User(error) => error.name(),
             Self::Rotation(_) => "not_rotated",
+            Self::Admission(_) => "not_imported",
         }
     }
 }
@@ -128,6 +142,8 @@ impl AdminCommand {
             Self::DeleteSessions { .. } => "admin delete-sessions",
             Self::DeleteApiTokens { .. } => "admin delete-api-tokens",
             Self::RotateKey => "admin rotate-key",
+            Self::Import(_) => "import",
+            Self::Export(_) => "export",
         }
     }
 
@@ -138,7 +154,7 @@ impl AdminCommand {
             | Self::ResetPassword { name, .. }
             | Self::DeleteSessions { name }
             | Self::DeleteApiTokens { name } => Some(name),
-            Self::Users | Self::RotateKey => None,
+            Self::Users | Self::RotateKey | Self::Import(_) | Self::Export(_) => None,
         }
     }
 }
@@ -147,13 +163,19 @@ impl AdminCommand {
 pub struct Operator {
     world: Arc<World>,
     keyring: Arc<Keyring>,
+    /// Whether requests are served meanwhile.
+    is_serving: bool,
 }
 
 impl Operator {
     /// Works on the same things as the actions do.
     #[must_use]
-    pub const fn new(world: Arc<World>, keyring: Arc<Keyring>) -> Self {
-        Self { world, keyring }
+    pub const fn new(world: Arc<World>, keyring: Arc<Keyring>, is_serving: bool) -> Self {
+        Self {
+            world,
+            keyring,
+            is_serving,
+        }
     }
 
     /// Carries a command out and puts it into the audit trail; `by` says who
@@ -162,15 +184,29 @@ impl Operator {
     /// # Errors
     /// When it could not be done; nothing was changed then, unless the store
     /// has stopped.
-    pub async fn run(&self, command: &AdminCommand, by: &str) -> Result<AdminReply, AdminError> {
+    pub async fn run(&self, command: AdminCommand, by: &str) -> Result<AdminReply, AdminError> {
         let action = command.name();
         let about = match command.username() {
             Some(name) => Some(self.who(name).await?),
             None => None,
         };
+        // Of an export, the beginning stands for all of it.
+        let is_part = matches!(
+            command,
+            AdminCommand::Export(Part::Users(_) | Part::Sessions(_))
+        );
+        let changes = !matches!(&command, AdminCommand::Import(order) if order.dry_run);
         let result = self.carry_out(command).await;
-        let outcome = result.as_ref().map_or_else(AdminError::name, |_| "success");
-        audit::admin(action, about.as_ref(), by, outcome);
+        if let (Ok(AdminReply::Imported(fates)), true) = (&result, changes) {
+            for fate in fates {
+                if let Fate::Comes { name, .. } = fate {
+                    audit::admin(action, Some(&Who::User(name.clone())), by, "success");
+                }
+            }
+        } else if changes && (!is_part || result.is_err()) {
+            let outcome = result.as_ref().map_or_else(AdminError::name, |_| "success");
+            audit::admin(action, about.as_ref(), by, outcome);
+        }
         result
     }
 
@@ -181,19 +217,30 @@ impl Operator {
         })
     }
 
-    async fn carry_out(&self, command: &AdminCommand) -> Result<AdminReply, AdminError> {
+    async fn carry_out(&self, command: AdminCommand) -> Result<AdminReply, AdminError> {
         match command {
             AdminCommand::Users => self.users().await,
-            AdminCommand::Unlock { name } => self.unlock(name).await,
-            AdminCommand::DisableOtp { name } => self.disable_otp(name).await,
+            AdminCommand::Unlock { name } => self.unlock(&name).await,
+            AdminCommand::DisableOtp { name } => self.disable_otp(&name).await,
             AdminCommand::ResetPassword { name, password } => {
-                self.reset_password(name, password).await
+                self.reset_password(&name, &password).await
             }
-            AdminCommand::DeleteSessions { name } => self.amend(name, Amendment::EndSessions).await,
+            AdminCommand::DeleteSessions { name } => {
+                self.amend(&name, Amendment::EndSessions).await
+            }
             AdminCommand::DeleteApiTokens { name } => {
-                self.amend(name, Amendment::DropApiTokens).await
+                self.amend(&name, Amendment::DropApiTokens).await
             }
             AdminCommand::RotateKey => self.rotate_key().await,
+            AdminCommand::Import(order) => {
+                let _lease = self.keyring.lease();
+                let fates = admission::admit(&self.world, order, self.is_serving).await?;
+                Ok(AdminReply::Imported(fates))
+            }
+            AdminCommand::Export(part) => {
+                let (exported, next) = export::export(&self.world, &self.keyring, &part).await?;
+                Ok(AdminReply::Exported(exported, next))
+            }
         }
     }
 

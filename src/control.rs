@@ -24,9 +24,11 @@ const SOCKET: &str = "control.sock";
 const DRAFT: &str = "control.new";
 /// Longest path that the address of a socket holds (`unix(7)`).
 const LONGEST_PATH: usize = 107;
-/// Longest command in bytes.
-const LONGEST_LINE: usize = 64 * 1024;
-/// How long a client may take to say what it wants, or to take the answer.
+/// Longest command in bytes: an import is one.
+const LONGEST_LINE: usize = 1 << 30;
+/// Room for any other command.
+const LINE_ROOM: usize = 64 * 1024;
+/// How long a client may pause while it says what it wants or takes the answer.
 const PATIENCE: Duration = Duration::from_secs(10);
 /// Pause after a connection that could not be accepted: too many open files
 /// do not go away by trying at once.
@@ -156,15 +158,15 @@ async fn serve(mut stream: UnixStream, office: Arc<Office>) {
 
 async fn converse(stream: &mut UnixStream, office: &Office) -> io::Result<()> {
     let by = format!("uid {}", stream.peer_cred()?.uid());
-    let line = tokio::time::timeout(PATIENCE, read_line(stream)).await??;
-    let answer: Answer = match parse(&line) {
+    let line = read_line(stream).await?;
+    let answer: Answer = match parse(line).await {
         Some(command) => {
             let _busy = office.busy.read().await;
             let _rotating = match command {
                 AdminCommand::RotateKey => Some(office.rotating.lock().await),
                 _ => None,
             };
-            let result = office.operator.run(&command, &by).await;
+            let result = office.operator.run(command, &by).await;
             result.map_err(|error| error.to_string())
         }
         None => {
@@ -177,21 +179,35 @@ async fn converse(stream: &mut UnixStream, office: &Office) -> io::Result<()> {
     };
     let mut answer = serde_json::to_vec(&answer)?;
     answer.push(b'\n');
-    tokio::time::timeout(PATIENCE, stream.write_all(&answer)).await??;
+    let mut rest = &answer[..];
+    while !rest.is_empty() {
+        let written = tokio::time::timeout(PATIENCE, stream.write(rest)).await??;
+        rest = &rest[written..];
+    }
     stream.shutdown().await
 }
 
 async fn read_line(stream: &mut UnixStream) -> io::Result<Zeroizing<Vec<u8>>> {
-    // In one piece from the beginning: a copy of a password would stay behind
-    // wherever it grew.
-    let mut line = Zeroizing::new(Vec::with_capacity(LONGEST_LINE));
-    let mut limited = stream.take(LONGEST_LINE as u64);
-    while !line.ends_with(b"\n") && limited.read_buf(&mut *line).await? > 0 {}
+    let mut line = Zeroizing::new(Vec::with_capacity(LINE_ROOM));
+    while !line.ends_with(b"\n") && line.len() < LONGEST_LINE {
+        if line.len() == line.capacity() {
+            // Not as a vector grows by itself: that leaves a copy of a password behind.
+            let mut longer = Zeroizing::new(Vec::with_capacity(2 * line.len()));
+            longer.extend_from_slice(&line);
+            line = longer;
+        }
+        let read = tokio::time::timeout(PATIENCE, stream.read_buf(&mut *line)).await??;
+        if read == 0 {
+            break;
+        }
+    }
     Ok(line)
 }
 
-fn parse(line: &[u8]) -> Option<AdminCommand> {
-    serde_json::from_slice(line.strip_suffix(b"\n")?).ok()
+/// Off the thread that requests are served on where it may take long.
+async fn parse(line: Zeroizing<Vec<u8>>) -> Option<AdminCommand> {
+    let parse = move || serde_json::from_slice(line.strip_suffix(b"\n")?).ok();
+    tokio::task::spawn_blocking(parse).await.ok()?
 }
 
 /// Has the daemon of a working directory carry out a command; `None` where no

@@ -80,7 +80,7 @@ pub async fn serve(config: &Config) -> Result<()> {
         })
         .await?,
     );
-    let control = Control::open(workdir.path(), Operator::new(world, keyring))?;
+    let control = Control::open(workdir.path(), Operator::new(world, keyring, true))?;
     let runs = workdir.begin_run()?;
     let settings = settings(config, workdir.store_id(), runs.clone())?;
     let handler = Arc::clone(&dispatcher) as Arc<dyn Handler>;
@@ -128,20 +128,33 @@ pub async fn serve(config: &Config) -> Result<()> {
     Ok(())
 }
 
-/// Carries out a command of the operator on the store itself, while no daemon
-/// has it.
-///
-/// # Errors
-/// When the store cannot be used; what the command itself fails with is its
-/// answer.
-pub async fn administer(config: &Config, command: &AdminCommand, by: &str) -> Result<Answer> {
-    let workdir = Workdir::open(&config.workdir)?;
-    let store: Arc<dyn Store> = Arc::new(SledStore::open(workdir.path())?);
-    let (keyring, vault) = open_keys(config, workdir.path(), &*store).await?;
-    let world = world(config, store, vault)?;
-    let operator = Operator::new(Arc::new(world), keyring);
-    let result = operator.run(command, by).await;
-    Ok(result.map_err(|error| error.to_string()))
+/// The operator at the store itself, while no daemon has it.
+pub struct Administration {
+    operator: Operator,
+    _workdir: Workdir,
+}
+
+impl Administration {
+    /// Opens the store.
+    ///
+    /// # Errors
+    /// When it cannot be used.
+    pub async fn open(config: &Config) -> Result<Self> {
+        let workdir = Workdir::open(&config.workdir)?;
+        let store: Arc<dyn Store> = Arc::new(SledStore::open(workdir.path())?);
+        let (keyring, vault) = open_keys(config, workdir.path(), &*store).await?;
+        let world = world(config, store, vault)?;
+        Ok(Self {
+            operator: Operator::new(Arc::new(world), keyring, false),
+            _workdir: workdir,
+        })
+    }
+
+    /// Carries out a command; `by` says who asked for it.
+    pub async fn run(&self, command: AdminCommand, by: &str) -> Answer {
+        let result = self.operator.run(command, by).await;
+        result.map_err(|error| error.to_string())
+    }
 }
 
 /// Often enough that the watchdog bites soon after the limit.

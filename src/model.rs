@@ -252,7 +252,7 @@ pub enum ApiTokenRecord {
 }
 
 /// Fingerprint of the row of another database that a user was made of.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Origin(pub [u8; 16]);
 
 /// Keyed hash of a backup code.

@@ -306,6 +306,15 @@ fn check_password(name: &str, password: &str, limits: &Limits) -> Result<(), Err
     )
 }
 
+/// Checks a name that is to become somebody's.
+pub(crate) fn check_new_username(username: &str, limits: &Limits) -> Result<(), Error> {
+    check_username("username", username, limits)?;
+    if username.trim().is_empty() {
+        return Err(Error::InvalidUsername);
+    }
+    Ok(())
+}
+
 /// Checks a password that is to become somebody's.
 pub(crate) fn check_new_password(name: &str, password: &str, limits: &Limits) -> Result<(), Error> {
     check_password(name, password, limits)?;

@@ -5,7 +5,8 @@ use secrecy::SecretString;
 
 use super::signature::{EXECUTING_SESSION, EXECUTING_USER, EXECUTING_USER_PASSWORD, USERNAME};
 use super::{
-    Action, Arguments, Call, Cost, Kind, Output, Parameter, Signature, World, proof, until_settled,
+    Action, Arguments, Call, Cost, Kind, Output, Parameter, Signature, World, check_new_username,
+    proof, until_settled,
 };
 use crate::audit::Who;
 use crate::credentials::Executor;
@@ -48,9 +49,7 @@ impl Action for CreateUser {
         mut arguments: Arguments<'_>,
     ) -> Result<Output, Error> {
         let username = arguments.username(&world.limits)?;
-        if username.trim().is_empty() {
-            return Err(Error::InvalidUsername);
-        }
+        check_new_username(&username, &world.limits)?;
         let password = arguments.new_password("password", &world.limits)?;
         let executor = arguments.executor(&world.limits)?;
         let user = until_settled(|| create(world, call, &username, &password, &executor)).await?;

@@ -48,7 +48,7 @@ use std::sync::Arc;
 use async_trait::async_trait;
 
 pub use self::arguments::Arguments;
-pub(crate) use self::arguments::check_new_password;
+pub(crate) use self::arguments::{check_new_password, check_new_username};
 pub use self::call::{Call, outcome_context};
 pub use self::output::{Output, Reason};
 pub use self::signature::{Kind, Parameter, Signature};

@@ -1,27 +1,13 @@
 //! `platypush-userd admin`: the operator's commands.
 
-use std::os::unix::fs::MetadataExt as _;
-use std::os::unix::process::CommandExt as _;
-use std::path::Path;
 use std::process::ExitCode;
-use std::time::{Duration, Instant};
 
-use anyhow::{Context as _, Result, bail};
+use anyhow::{Result, bail};
 use clap::Subcommand;
-use rustix::process::{geteuid, getuid};
 
-use super::{ConfigFile, print, prompt, serve};
+use super::office::{self, Office};
+use super::{ConfigFile, print, prompt};
 use crate::admin::{AdminCommand, AdminReply, UserState};
-use crate::config::Config;
-use crate::control::{self, Answer};
-use crate::daemon;
-use crate::lifecycle;
-use crate::workdir::WorkdirError;
-
-/// How long to wait while somebody holds the working directory and nobody
-/// listens: a daemon that starts or ends, or another of these commands.
-const PATIENCE: Duration = Duration::from_secs(10);
-const PAUSE: Duration = Duration::from_millis(50);
 
 /// Look after users and keys, on the machine of the daemon
 ///
@@ -82,16 +68,11 @@ struct Named {
 impl Admin {
     pub(super) fn run(self) -> Result<ExitCode> {
         let config = self.file.load()?.config;
-        become_owner(&config.workdir)?;
-        lifecycle::forbid_core_dumps();
-        serve::close_files_to_others();
-        serve::start_log(&config.log);
+        office::become_owner(&config.workdir)?;
+        let mut office = Office::enter(&config);
         let done = self.task.done();
-        let answer = carry_out(&config, &self.task.into_command()?)?;
-        match answer {
-            Ok(reply) => print(render(reply, &done).as_bytes()),
-            Err(error) => bail!(error),
-        }
+        let reply = office.run(self.task.into_command()?)?;
+        print(render(reply, &done)?.as_bytes())
     }
 }
 
@@ -128,71 +109,8 @@ impl Task {
     }
 }
 
-/// Asks the daemon, or does it here while there is none.
-fn carry_out(config: &Config, command: &AdminCommand) -> Result<Answer> {
-    let workdir = &config.workdir;
-    let started = Instant::now();
-    loop {
-        let answer = control::ask(workdir, command)
-            .with_context(|| format!("cannot talk to the daemon on {}", workdir.display()))?;
-        if let Some(answer) = answer {
-            return Ok(answer);
-        }
-        match on_the_store(config, command) {
-            Err(error) if is_locked(&error) && started.elapsed() < PATIENCE => {
-                std::thread::sleep(PAUSE);
-            }
-            result => return result,
-        }
-    }
-}
-
-fn is_locked(error: &anyhow::Error) -> bool {
-    matches!(
-        error.downcast_ref::<WorkdirError>(),
-        Some(WorkdirError::Locked { .. })
-    )
-}
-
-fn on_the_store(config: &Config, command: &AdminCommand) -> Result<Answer> {
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()
-        .context("cannot start the runtime")?;
-    let by = format!("uid {}", getuid().as_raw());
-    runtime.block_on(daemon::administer(config, command, &by))
-}
-
-/// Root's files in the working directory would shut the daemon out: root runs
-/// the command anew as the owner of the directory.
-fn become_owner(workdir: &Path) -> Result<()> {
-    let owner = workdir.metadata().with_context(|| {
-        format!(
-            "there is no working directory {}: name the daemon's with --config FILE or \
-             PLATYPUSH_USERD_WORKDIR",
-            workdir.display()
-        )
-    })?;
-    if !geteuid().is_root() || owner.uid() == 0 {
-        return Ok(());
-    }
-    let mut command = std::process::Command::new(std::env::current_exe()?);
-    command
-        .args(std::env::args_os().skip(1))
-        .uid(owner.uid())
-        .gid(owner.gid());
-    let error = command.exec();
-    Err(error).with_context(|| {
-        format!(
-            "cannot run as the owner of {}, uid {}",
-            workdir.display(),
-            owner.uid()
-        )
-    })
-}
-
-fn render(reply: AdminReply, done: &str) -> String {
-    match reply {
+fn render(reply: AdminReply, done: &str) -> Result<String> {
+    Ok(match reply {
         AdminReply::Users(users) => table(&users),
         AdminReply::Unlocked { exists: false } => {
             format!("{done}. There is no user of that name.\n")
@@ -201,29 +119,15 @@ fn render(reply: AdminReply, done: &str) -> String {
         AdminReply::KeyRotated { key, resealed } => format!(
             "Key {key} seals now; {resealed} secrets were sealed anew, and the old key is gone.\n"
         ),
-    }
+        AdminReply::Imported(_) | AdminReply::Exported(..) => {
+            bail!("the daemon answered something else")
+        }
+    })
 }
 
 fn table(users: &[UserState]) -> String {
-    let heading = ["ID", "NAME", "CREATED (UTC)", "2FA", "FAILURES", "LOCKED"].map(String::from);
-    let rows: Vec<_> = std::iter::once(heading)
-        .chain(users.iter().map(row))
-        .collect();
-    let widths: [usize; 6] = std::array::from_fn(|column| {
-        let width = |row: &[String; 6]| row[column].chars().count();
-        rows.iter().map(width).max().unwrap_or_default()
-    });
-    let mut table = String::new();
-    for row in &rows {
-        let line: Vec<_> = row
-            .iter()
-            .zip(widths)
-            .map(|(cell, width)| format!("{cell:width$}"))
-            .collect();
-        table.push_str(line.join("  ").trim_end());
-        table.push('\n');
-    }
-    table
+    let heading = ["ID", "NAME", "CREATED (UTC)", "2FA", "FAILURES", "LOCKED"];
+    super::table::align(&heading, users.iter().map(row))
 }
 
 fn row(user: &UserState) -> [String; 6] {

@@ -4,9 +4,13 @@
 mod admin;
 mod call;
 mod config;
+mod export;
+mod import;
+mod office;
 mod prompt;
 mod qr_code;
 mod serve;
+mod table;
 
 use std::io::{self, Write as _};
 use std::path::PathBuf;
@@ -59,6 +63,8 @@ enum Command {
     Serve(ConfigFile),
     Call(call::Call),
     Admin(admin::Admin),
+    Import(import::Import),
+    Export(export::Export),
     Config(config::ConfigCommand),
     /// Print a completion script for a shell
     ///
@@ -99,6 +105,8 @@ impl Cli {
             Command::Serve(file) => serve::run(&file),
             Command::Call(call) => call.run(),
             Command::Admin(admin) => admin.run(),
+            Command::Import(import) => import.run(),
+            Command::Export(export) => export.run(),
             Command::Config(command) => command.run(),
             Command::Completions { shell } => {
                 let mut script = Vec::new();

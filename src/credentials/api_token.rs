@@ -4,13 +4,15 @@
 
 use std::fmt;
 
+use secrecy::{ExposeSecret as _, SecretString};
 use subtle::ConstantTimeEq as _;
 use zeroize::Zeroizing;
 
-use super::token;
+use super::{Credentials, token};
 use crate::clock::Timestamp;
 use crate::error::Error;
 use crate::model::{ApiToken, ApiTokenId, ApiTokenRecord, PasswordRecord, TokenHash, User};
+use crate::store::StoreError;
 
 /// The digits of a token: none of them needs an escape anywhere, and each has
 /// 6 bits.
@@ -79,13 +81,13 @@ fn push_digits(text: &mut String, count: usize) -> Result<(), Error> {
 }
 
 /// The user's name in the text of a token. (Its random part has no colon.)
-pub(super) fn name_in(token: &str) -> Option<&str> {
+fn name_in(token: &str) -> Option<&str> {
     token.rsplit_once(':').map(|(name, _)| name)
 }
 
 /// The valid token of a user that has this hash. All are compared, so that
 /// the time tells nothing.
-pub(super) fn find<'u>(user: &'u User, hash: &TokenHash, now: Timestamp) -> Option<&'u ApiToken> {
+fn find<'u>(user: &'u User, hash: &TokenHash, now: Timestamp) -> Option<&'u ApiToken> {
     user.api_tokens.iter().fold(None, |found, token| {
         let same = match &token.record {
             ApiTokenRecord::Hash(known) => bool::from(known.0.ct_eq(&hash.0)),
@@ -100,10 +102,7 @@ pub(super) fn find<'u>(user: &'u User, hash: &TokenHash, now: Timestamp) -> Opti
 }
 
 /// The valid tokens of a user that stand there as they were imported.
-pub(super) fn imported(
-    user: &User,
-    now: Timestamp,
-) -> impl Iterator<Item = (ApiTokenId, PasswordRecord)> {
+fn imported(user: &User, now: Timestamp) -> impl Iterator<Item = (ApiTokenId, PasswordRecord)> {
     let valid = user
         .api_tokens
         .iter()
@@ -112,6 +111,85 @@ pub(super) fn imported(
         ApiTokenRecord::Imported(record) => Some((token.id, record.clone())),
         ApiTokenRecord::Hash(_) => None,
     })
+}
+
+impl Credentials {
+    /// The user of a valid API token.
+    ///
+    /// # Errors
+    /// When the store fails; an invalid token is `None`.
+    pub async fn api_token(&self, token: &SecretString) -> Result<Option<User>, Error> {
+        let found = self.own_api_token(token.expose_secret()).await?;
+        if found.is_some() || !self.store.has_imported_tokens().await? {
+            return Ok(found);
+        }
+        self.imported_api_token(token).await
+    }
+
+    /// Whether it costs hashes to tell whose API token it is: not where it is
+    /// one of ours, or where no other is left in the store.
+    ///
+    /// # Errors
+    /// When the store fails.
+    pub async fn api_token_costs_hashes(&self, token: &str) -> Result<bool, Error> {
+        Ok(self.own_api_token(token).await?.is_none() && self.store.has_imported_tokens().await?)
+    }
+
+    /// The user of a valid API token that was made here, or used here before.
+    async fn own_api_token(&self, token: &str) -> Result<Option<User>, Error> {
+        let Some(name) = name_in(token) else {
+            return Ok(None);
+        };
+        let (hash, now) = (token::hash(token), self.clock.now());
+        let mut users = self.users_of_token_name(name).await?.into_iter();
+        Ok(users.find(|user| find(user, &hash, now).is_some()))
+    }
+
+    /// The user of a valid API token that stands in the store as it was
+    /// imported. From now on it is kept as one of ours.
+    async fn imported_api_token(&self, token: &SecretString) -> Result<Option<User>, Error> {
+        let now = self.clock.now();
+        let users = match name_in(token.expose_secret()) {
+            Some(name) => self.users_of_token_name(name).await?,
+            None => Vec::new(),
+        };
+        let (owners, records): (Vec<_>, Vec<_>) = users
+            .iter()
+            .flat_map(|user| imported(user, now).map(move |(id, record)| ((user, id), record)))
+            .unzip();
+        // Also where there are none: it takes as long.
+        let Some(index) = self.hasher.find(token, records.clone()).await? else {
+            return Ok(None);
+        };
+        let (user, id) = owners[index];
+        match self
+            .store
+            .replace_api_token_record(
+                user.id,
+                id,
+                records[index].clone(),
+                token::hash(token.expose_secret()),
+            )
+            .await
+        {
+            Err(StoreError::Stopped) => Err(StoreError::Stopped.into()),
+            // Or somebody else used or deleted it meanwhile.
+            Ok(()) | Err(StoreError::Changed) => self.own_api_token(token.expose_secret()).await,
+            Err(error) => {
+                // It was right all the same; the next use tries again.
+                tracing::warn!(%error, "an imported API token could not be renewed");
+                Ok(Some(user.clone()))
+            }
+        }
+    }
+
+    /// All users whose API tokens may begin with that name.
+    async fn users_of_token_name(&self, name: &str) -> Result<Vec<User>, Error> {
+        let namesake = self.store.user_by_name(name).await?;
+        // Here a user may have another name than in its imported tokens.
+        let renamed = self.store.users_by_token_name(name).await?;
+        Ok(namesake.into_iter().chain(renamed).collect())
+    }
 }
 
 #[cfg(test)]

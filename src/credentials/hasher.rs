@@ -12,7 +12,7 @@ use tokio::sync::oneshot;
 
 use super::error::HasherError;
 use super::password::{self, Argon2Parameters, Memory};
-use super::top_up::TopUp;
+use super::top_up::{TopUp, Work};
 use crate::model::PasswordRecord;
 use crate::priority;
 
@@ -71,48 +71,63 @@ impl Hasher {
         password: &SecretString,
         record: &PasswordRecord,
     ) -> Result<bool, HasherError> {
-        let cost = password::cost_of(record)?;
-        let (today, top_up) = (self.parameters.cost(), Arc::clone(&self.top_up));
         let (record, password) = (record.clone(), password.clone());
-        let (right, is_new_cost) = self
-            .run(move |memory| {
-                // Memory that is touched anew takes time, the more the larger.
-                memory.prepare(today)?;
-                let right = password::verify(password.expose_secret().as_bytes(), &record, memory)?;
-                Ok((right, top_up.spend_missing(cost, memory)?))
-            })
-            .await?;
-        if is_new_cost {
-            let top_up = Arc::clone(&self.top_up);
-            self.post(Box::new(move |memory| {
-                if let Err(error) = top_up.measure(cost, memory) {
-                    tracing::warn!(%error, "cannot measure what cheaper password records lack");
-                }
-            }))?;
-        }
-        Ok(right)
+        self.check(move |memory| {
+            let secret = password.expose_secret().as_bytes();
+            let (right, work) = password::verify(secret, &record, memory)?;
+            Ok((right, Some(work)))
+        })
+        .await
     }
 
-    /// Which of these records a secret matches. It takes as long as a check of
-    /// one with today's parameters, or longer.
+    /// Which of these imported records a secret matches. It takes as long as a
+    /// check of one of today's, or longer, also where there are none.
     pub(super) async fn find(
         &self,
         secret: &SecretString,
         records: Vec<PasswordRecord>,
     ) -> Result<Option<usize>, HasherError> {
         let (secret, today) = (secret.clone(), self.parameters.cost());
-        self.run(move |memory| {
-            let mut found = None;
-            for (index, record) in records.iter().enumerate() {
-                if password::verify(secret.expose_secret().as_bytes(), record, memory)? {
-                    found = Some(index);
-                    break;
-                }
+        self.check(move |memory| {
+            let (found, work) = password::find(secret.expose_secret().as_bytes(), &records);
+            match work[..] {
+                [] => password::spend(today, memory).map(|()| (found, None)),
+                [one] => Ok((found, Some(one))),
+                // Several take longer.
+                _ => Ok((found, None)),
             }
-            password::spend(today, memory)?;
-            Ok(found)
         })
         .await
+    }
+
+    /// Runs a check, which gives the work it has cost where something may be
+    /// missing to today's.
+    async fn check<T: Send + 'static>(
+        &self,
+        check: impl FnOnce(&mut Memory) -> Result<(T, Option<Work>), HasherError> + Send + 'static,
+    ) -> Result<T, HasherError> {
+        let (today, top_up) = (self.parameters.cost(), Arc::clone(&self.top_up));
+        let (result, new) = self
+            .run(move |memory| {
+                // Memory that is touched anew takes time, the more the larger.
+                memory.prepare(today)?;
+                let (result, work) = check(memory)?;
+                let is_new = match work {
+                    Some(work) => top_up.spend_missing(work, memory)?,
+                    None => false,
+                };
+                Ok((result, work.filter(|_| is_new)))
+            })
+            .await?;
+        if let Some(work) = new {
+            let top_up = Arc::clone(&self.top_up);
+            self.post(Box::new(move |memory| {
+                if let Err(error) = top_up.measure(work, memory) {
+                    tracing::warn!(%error, "cannot measure what cheaper password records lack");
+                }
+            }))?;
+        }
+        Ok(result)
     }
 
     async fn run<T: Send + 'static>(

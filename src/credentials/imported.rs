@@ -10,13 +10,6 @@
 //!
 //! What they cost is chosen by a foreign database. It is bounded where a record
 //! is made and again where it is read: no hashing thread works for minutes.
-#![cfg_attr(
-    not(test),
-    expect(
-        dead_code,
-        reason = "the hasher has no use for them before users can be imported"
-    )
-)]
 
 use std::fmt;
 use std::ops::RangeInclusive;
@@ -25,7 +18,6 @@ use argon2::password_hash::phc::{Ident, Output, ParamsString, PasswordHash, Salt
 use base64::alphabet::BCRYPT;
 use base64::engine::Engine as _;
 use base64::engine::general_purpose::{GeneralPurpose, NO_PAD};
-use serde::{Deserialize, Serialize};
 use sha2::Sha256;
 use subtle::ConstantTimeEq as _;
 use zeroize::Zeroizing;
@@ -58,8 +50,7 @@ const BCRYPT_HASH_CHARS: usize = 31;
 const BCRYPT_BASE64: GeneralPurpose = GeneralPurpose::new(&BCRYPT, NO_PAD);
 
 /// Why a hash of a node cannot be used. It never quotes the hash.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum UnusableHash {
     /// Of neither kind.
     #[error("its PBKDF2 hash is not 64 hexadecimal digits")]
@@ -144,13 +135,6 @@ pub fn looks_like_bcrypt(text: &str) -> bool {
     text.starts_with(BCRYPT_PREFIX)
 }
 
-/// Whether a record is one of ours, and within the bounds: what came from
-/// elsewhere as one is judged by this.
-#[must_use]
-pub fn is_usable(record: &PasswordRecord) -> bool {
-    matches!(parse(record), Some(Ok(_)))
-}
-
 /// A record that was read.
 pub(crate) enum Scheme {
     Pbkdf2 {
@@ -231,21 +215,51 @@ pub(crate) fn parse(record: &PasswordRecord) -> Option<Result<Scheme, HasherErro
     }
 }
 
-/// Checks a password, in constant time once the hash is made.
-pub(crate) fn verify(password: &[u8], scheme: &Scheme) -> bool {
-    match scheme {
-        Scheme::Pbkdf2 {
-            iterations,
-            salt,
-            hash,
-        } => pbkdf2(password, salt, *iterations).ct_eq(hash).into(),
-        Scheme::Bcrypt { cost, salt, hash } => {
-            // Of the 24 bytes that bcrypt makes, its text holds 23.
-            bcrypt(password, *salt, *cost)[..hash.len()]
-                .ct_eq(hash)
-                .into()
+/// Checks secrets, such as one password or token against several records: a
+/// node hashes all that is one user's with the same salt, which is done once.
+#[derive(Default)]
+pub(crate) struct Checker {
+    last: Option<(u32, Salt, Zeroizing<[u8; PBKDF2_BYTES]>)>,
+    /// The work that was done.
+    pub(crate) done: Vec<Work>,
+}
+
+impl Checker {
+    /// Checks a secret, the same as before, in constant time once the hash is
+    /// made.
+    pub(crate) fn verify(&mut self, secret: &[u8], scheme: &Scheme) -> bool {
+        match scheme {
+            Scheme::Pbkdf2 {
+                iterations,
+                salt,
+                hash,
+            } => self.pbkdf2(secret, *iterations, salt).ct_eq(hash).into(),
+            Scheme::Bcrypt { cost, salt, hash } => {
+                self.done.push(scheme.work());
+                // Of the 24 bytes that bcrypt makes, its text holds 23.
+                bcrypt(secret, *salt, *cost)[..hash.len()]
+                    .ct_eq(hash)
+                    .into()
+            }
         }
     }
+
+    fn pbkdf2(&mut self, secret: &[u8], iterations: u32, salt: &Salt) -> &[u8; PBKDF2_BYTES] {
+        let known = self
+            .last
+            .take()
+            .filter(|(i, s, _)| *i == iterations && s == salt);
+        let known = known.unwrap_or_else(|| {
+            self.done.push(Work::Pbkdf2 { iterations });
+            (iterations, *salt, pbkdf2(secret, salt, iterations))
+        });
+        &self.last.insert(known).2
+    }
+}
+
+/// Checks a password, in constant time once the hash is made.
+pub(crate) fn verify(password: &[u8], scheme: &Scheme) -> bool {
+    Checker::default().verify(password, scheme)
 }
 
 fn parse_pbkdf2(text: &str) -> Option<Scheme> {

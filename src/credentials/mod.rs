@@ -8,6 +8,8 @@ mod api_token;
 mod blocklist;
 mod error;
 mod hasher;
+mod keeping;
+
 pub mod imported;
 mod password;
 mod second_factor;
@@ -35,8 +37,8 @@ pub use self::vault::Vault;
 use crate::clock::{Clock, Timestamp};
 use crate::error::Error;
 use crate::model::{
-    Attempted, CodeHash, Failures, NameHash, PasswordRecord, Profile, SecondFactor, Session,
-    SessionLimits, SessionRules, TokenHash, User,
+    Attempted, CodeHash, CodeUse, Failures, ImportedCode, NameHash, PasswordRecord, Profile,
+    SecondFactor, Session, SessionLimits, SessionRules, TokenHash, User,
 };
 use crate::store::{Outcome, PasswordWitness, Store, StoreError};
 
@@ -209,13 +211,10 @@ impl Credentials {
         let code = match (&user.second_factor, code) {
             (None, _) => None,
             (Some(_), None) => return Ok(Verdict::MissingCode),
-            (Some(factor), Some(code)) => {
-                let code = code.expose_secret();
-                match second_factor::check(&self.vault, user.id, factor, code, self.clock.now())? {
-                    Some(code) => Some(code),
-                    None => return Ok(Verdict::InvalidCode(failure(pass))),
-                }
-            }
+            (Some(factor), Some(code)) => match self.check_code(&user, factor, code).await? {
+                Some(code) => Some(code),
+                None => return Ok(Verdict::InvalidCode(failure(pass))),
+            },
         };
         let user = self.strengthen(user, password).await?;
         let witness = PasswordWitness {
@@ -229,6 +228,30 @@ impl Credentials {
             witness,
             pass,
         })))
+    }
+
+    /// The code of a user, if it is right and not used yet.
+    async fn check_code(
+        &self,
+        user: &User,
+        factor: &SecondFactor,
+        code: &SecretString,
+    ) -> Result<Option<CodeUse>, Error> {
+        let (code, now) = (code.expose_secret(), self.clock.now());
+        if let Some(known) = second_factor::check(&self.vault, user.id, factor, code, now)? {
+            return Ok(Some(known));
+        }
+        let Some(code) = second_factor::imported_code(code) else {
+            return Ok(None);
+        };
+        let is_good = |code: &&ImportedCode| code.expires_at.is_none_or(|at| at > now);
+        let codes: Vec<_> = factor.imported_codes.iter().filter(is_good).collect();
+        if codes.is_empty() {
+            return Ok(None);
+        }
+        let records = codes.iter().map(|code| code.record.clone()).collect();
+        let found = self.hasher.find(&code, records).await?;
+        Ok(found.map(|index| CodeUse::Imported(codes[index].id())))
     }
 
     /// The user of a name and the failures under it.
@@ -301,80 +324,6 @@ impl Credentials {
             }
         }
         Ok(found)
-    }
-
-    /// The user of a valid API token.
-    ///
-    /// # Errors
-    /// When the store fails; an invalid token is `None`.
-    pub async fn api_token(&self, token: &SecretString) -> Result<Option<User>, Error> {
-        let found = self.own_api_token(token.expose_secret()).await?;
-        if found.is_some() || !self.store.has_imported_tokens().await? {
-            return Ok(found);
-        }
-        self.imported_api_token(token).await
-    }
-
-    /// Whether it costs hashes to tell whose API token it is: not where it is
-    /// one of ours, or where no other is left in the store.
-    ///
-    /// # Errors
-    /// When the store fails.
-    pub async fn api_token_costs_hashes(&self, token: &str) -> Result<bool, Error> {
-        Ok(self.own_api_token(token).await?.is_none() && self.store.has_imported_tokens().await?)
-    }
-
-    /// The user of a valid API token that was made here, or used here before.
-    async fn own_api_token(&self, token: &str) -> Result<Option<User>, Error> {
-        let Some(name) = api_token::name_in(token) else {
-            return Ok(None);
-        };
-        let (hash, now) = (token::hash(token), self.clock.now());
-        let mut users = self.users_of_token_name(name).await?.into_iter();
-        Ok(users.find(|user| api_token::find(user, &hash, now).is_some()))
-    }
-
-    /// The user of a valid API token that stands in the store as it was
-    /// imported. From now on it is kept as one of ours.
-    async fn imported_api_token(&self, token: &SecretString) -> Result<Option<User>, Error> {
-        let now = self.clock.now();
-        let users = match api_token::name_in(token.expose_secret()) {
-            Some(name) => self.users_of_token_name(name).await?,
-            None => Vec::new(),
-        };
-        let (owners, records): (Vec<_>, Vec<_>) = users
-            .iter()
-            .flat_map(|user| {
-                api_token::imported(user, now).map(move |(id, record)| ((user, id), record))
-            })
-            .unzip();
-        // Also where there are none: it takes as long.
-        let Some(index) = self.hasher.find(token, records.clone()).await? else {
-            return Ok(None);
-        };
-        let (user, id) = owners[index];
-        match self
-            .store
-            .replace_api_token_record(user.id, id, records[index].clone(), token_hash(token))
-            .await
-        {
-            Err(StoreError::Stopped) => Err(StoreError::Stopped.into()),
-            // Or somebody else used or deleted it meanwhile.
-            Ok(()) | Err(StoreError::Changed) => self.own_api_token(token.expose_secret()).await,
-            Err(error) => {
-                // It was right all the same; the next use tries again.
-                tracing::warn!(%error, "an imported API token could not be renewed");
-                Ok(Some(user.clone()))
-            }
-        }
-    }
-
-    /// All users whose API tokens may begin with that name.
-    async fn users_of_token_name(&self, name: &str) -> Result<Vec<User>, Error> {
-        let namesake = self.store.user_by_name(name).await?;
-        // Here a user may have another name than in its imported tokens.
-        let renamed = self.store.users_by_token_name(name).await?;
-        Ok(namesake.into_iter().chain(renamed).collect())
     }
 
     /// By what sessions are judged now.

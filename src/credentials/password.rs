@@ -1,4 +1,5 @@
-//! Argon2id in PHC strings.
+//! Argon2id in PHC strings; what else a password can be checked against is
+//! `imported.rs`'s.
 
 use argon2::password_hash::phc::{Ident, Output, ParamsString, PasswordHash, Salt};
 use argon2::{Algorithm, Argon2, Block, Params, Version};
@@ -6,6 +7,8 @@ use subtle::ConstantTimeEq as _;
 use zeroize::{Zeroize as _, Zeroizing};
 
 use super::error::HasherError;
+use super::imported::{self, Checker};
+use super::top_up::Work;
 use crate::error::Error;
 use crate::model::PasswordRecord;
 
@@ -33,9 +36,12 @@ impl Argon2Parameters {
         Cost::of(&self.0)
     }
 
-    /// Whether a record was made at less cost than these parameters. A record
-    /// that cannot be read is not: a check of it tells.
+    /// Whether a record was made at less cost than these parameters, or by
+    /// somebody else. A record that cannot be read is not: a check of it tells.
     pub(super) fn is_weaker(&self, record: &PasswordRecord) -> bool {
+        if let Some(scheme) = imported::parse(record) {
+            return scheme.is_ok();
+        }
         parse(record).is_ok_and(|parsed| {
             parsed.params.m_cost() < self.0.m_cost() || parsed.params.t_cost() < self.0.t_cost()
         })
@@ -107,11 +113,6 @@ impl Cost {
     }
 }
 
-/// What the check of a record costs.
-pub(super) fn cost_of(record: &PasswordRecord) -> Result<Cost, HasherError> {
-    parse(record).map(|parsed| Cost::of(&parsed.params))
-}
-
 /// Does the work of a hash for nothing.
 pub(super) fn spend(cost: Cost, memory: &mut Memory) -> Result<(), HasherError> {
     let params = Params::new(cost.memory_kib, cost.passes, cost.lanes, Some(HASH_BYTES))
@@ -122,16 +123,38 @@ pub(super) fn spend(cost: Cost, memory: &mut Memory) -> Result<(), HasherError> 
     Ok(())
 }
 
-/// Checks a password, in constant time once the hash is made.
+/// Checks a password, in constant time once the hash is made; gives what that
+/// has cost as well.
 pub(super) fn verify(
     password: &[u8],
     record: &PasswordRecord,
     memory: &mut Memory,
-) -> Result<bool, HasherError> {
+) -> Result<(bool, Work), HasherError> {
+    if let Some(scheme) = imported::parse(record) {
+        let scheme = scheme?;
+        let right = imported::verify(password, &scheme);
+        return Ok((right, Work::Imported(scheme.work())));
+    }
     let parsed = parse(record)?;
     let mut hash = Zeroizing::new(vec![0u8; parsed.hash.len()]);
     derive(&parsed.params, password, &parsed.salt, &mut hash, memory)?;
-    Ok(hash.ct_eq(parsed.hash.as_bytes()).into())
+    let right = hash.ct_eq(parsed.hash.as_bytes()).into();
+    Ok((right, Work::Argon2(Cost::of(&parsed.params))))
+}
+
+/// Which of these imported records a secret matches; gives what that has cost
+/// as well. What cannot be read matches nothing.
+pub(super) fn find(secret: &[u8], records: &[PasswordRecord]) -> (Option<usize>, Vec<Work>) {
+    let mut checker = Checker::default();
+    let matches = |record: &PasswordRecord| match imported::parse(record) {
+        Some(Ok(scheme)) => checker.verify(secret, &scheme),
+        _ => false,
+    };
+    let found = records.iter().position(matches);
+    (
+        found,
+        checker.done.into_iter().map(Work::Imported).collect(),
+    )
 }
 
 struct Parsed {
@@ -222,9 +245,9 @@ mod tests {
     fn only_the_same_bytes_match() {
         let memory = &mut Memory::default();
         let record = cheap(1).hash("pässword".as_bytes(), memory).unwrap();
-        assert!(verify("pässword".as_bytes(), &record, memory).unwrap());
+        assert!(verify("pässword".as_bytes(), &record, memory).unwrap().0);
         for wrong in ["passwort", "pässword ", "", "PÄSSWORD"] {
-            assert!(!verify(wrong.as_bytes(), &record, memory).unwrap());
+            assert!(!verify(wrong.as_bytes(), &record, memory).unwrap().0);
         }
     }
 
@@ -237,7 +260,11 @@ mod tests {
              CTFhFdXPJO1aFaMaO6Mm5c8y7cJHAph8ArZWb2GRPPc"
                 .into(),
         );
-        assert!(verify(b"password", &record, &mut Memory::default()).unwrap());
+        assert!(
+            verify(b"password", &record, &mut Memory::default())
+                .unwrap()
+                .0
+        );
     }
 
     #[test]
@@ -250,9 +277,25 @@ mod tests {
     }
 
     #[test]
+    fn what_was_imported_is_weaker_whatever_it_costs() {
+        for text in [
+            "$pbkdf2-sha256$i=2000000,l=32$c29tZXNhbHQ$\
+             CTFhFdXPJO1aFaMaO6Mm5c8y7cJHAph8ArZWb2GRPPc",
+            "$2b$14$EcfJx/g23yjNwKR2DN393OA5lJ8C5EqNPNMfT0IyDMCkhlXSoIwKa",
+        ] {
+            assert!(
+                cheap(1).is_weaker(&PasswordRecord::new(text.into())),
+                "{text}"
+            );
+        }
+        let unreadable = PasswordRecord::new("$2b$99$x".into());
+        assert!(!cheap(1).is_weaker(&unreadable));
+    }
+
+    #[test]
     fn nothing_matches_the_record_of_nobody() {
         let record = cheap(1).unmatchable_record().unwrap();
-        assert!(!verify(b"", &record, &mut Memory::default()).unwrap());
+        assert!(!verify(b"", &record, &mut Memory::default()).unwrap().0);
     }
 
     #[test]

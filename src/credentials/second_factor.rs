@@ -8,6 +8,7 @@
 use std::fmt;
 
 use hmac::{Hmac, KeyInit as _, Mac as _};
+use secrecy::SecretString;
 use sha2::Sha256;
 use subtle::ConstantTimeEq as _;
 use totp_rs::{Algorithm, Builder, Secret, Totp};
@@ -31,6 +32,10 @@ const MAX_SECRET_BYTES: usize = 64;
 pub const BACKUP_CODES: usize = 10;
 /// Bytes of a backup code: 80 bits are 16 characters of base32.
 const BACKUP_CODE_BYTES: usize = 10;
+
+/// Characters of a backup code of Platypush's, of base32 (`platypush/user`,
+/// `_generate_backup_codes`).
+const IMPORTED_CODE_LENGTH: usize = 16;
 
 /// The secret of an authenticator, raw bytes. It cannot be printed.
 #[derive(Clone, PartialEq, Eq)]
@@ -200,13 +205,25 @@ pub(super) fn new_backup_codes(
 }
 
 fn hash_backup_code(vault: &Vault, user_id: UserId, code: &str) -> CodeHash {
-    let plain: Zeroizing<String> = Zeroizing::new(
-        code.chars()
-            .filter(|c| !c.is_whitespace() && *c != '-')
-            .map(|c| c.to_ascii_uppercase())
-            .collect(),
-    );
-    CodeHash(vault.keyed_hash(b"backup code", user_id, plain.as_bytes()))
+    CodeHash(vault.keyed_hash(b"backup code", user_id, plain(code).as_bytes()))
+}
+
+/// A code as it was handed out: people add spaces and dashes, and use small
+/// letters.
+fn plain(code: &str) -> Zeroizing<String> {
+    let kept = code.chars().filter(|c| !c.is_whitespace() && *c != '-');
+    Zeroizing::new(kept.map(|c| c.to_ascii_uppercase()).collect())
+}
+
+/// A code as a Platypush node has handed it out, if it can be one: the others
+/// are not worth a hash for each record.
+pub(super) fn imported_code(code: &str) -> Option<SecretString> {
+    let plain = plain(code);
+    let is_one = plain.len() == IMPORTED_CODE_LENGTH
+        && plain
+            .bytes()
+            .all(|c| matches!(c, b'A'..=b'Z' | b'2'..=b'7'));
+    is_one.then(|| SecretString::from(plain.as_str()))
 }
 
 /// HMAC-SHA-256 over parts of known length.

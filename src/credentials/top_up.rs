@@ -14,6 +14,7 @@ use std::time::Duration;
 use rustix::time::{ClockId, clock_gettime};
 
 use super::error::HasherError;
+use super::imported;
 use super::password::{Cost, Memory, spend};
 
 /// The smallest piece of work.
@@ -23,10 +24,39 @@ const MANY_PIECES: u32 = 64;
 /// How often each time is taken; the shortest one counts.
 const ROUNDS: usize = 7;
 
+/// What the check of a record costs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(super) enum Work {
+    /// One of ours.
+    Argon2(Cost),
+    /// One of another kind.
+    Imported(imported::Work),
+}
+
+impl Work {
+    /// KiB that are gone through, or would be in that time.
+    fn kib(self) -> u64 {
+        match self {
+            Self::Argon2(cost) => cost.work(),
+            Self::Imported(work) => work.kib_estimate(),
+        }
+    }
+
+    fn spend(self, memory: &mut Memory) -> Result<(), HasherError> {
+        match self {
+            Self::Argon2(cost) => spend(cost, memory),
+            Self::Imported(work) => {
+                work.spend();
+                Ok(())
+            }
+        }
+    }
+}
+
 /// What is done on top of the check of records of other costs.
 pub(super) struct TopUp {
     today: Cost,
-    missing: Mutex<HashMap<Cost, Missing>>,
+    missing: Mutex<HashMap<Work, Missing>>,
 }
 
 /// What a record's check lacks to today's.
@@ -49,8 +79,9 @@ impl TopUp {
     /// Does what a check at that cost lacks. `true` when the cost was seen for
     /// the first time, and what is missing only estimated: it is to be
     /// measured then.
-    pub(super) fn spend_missing(&self, of: Cost, memory: &mut Memory) -> Result<bool, HasherError> {
-        if of.work() >= self.today.work() {
+    pub(super) fn spend_missing(&self, of: Work, memory: &mut Memory) -> Result<bool, HasherError> {
+        // Of another kind, only the time tells.
+        if matches!(of, Work::Argon2(cost) if cost.work() >= self.today.work()) {
             return Ok(false);
         }
         let known = self.lock().get(&of).copied();
@@ -62,7 +93,7 @@ impl TopUp {
     }
 
     /// Measures what a check at that cost lacks in time.
-    pub(super) fn measure(&self, of: Cost, memory: &mut Memory) -> Result<(), HasherError> {
+    pub(super) fn measure(&self, of: Work, memory: &mut Memory) -> Result<(), HasherError> {
         let Missing {
             passes,
             pieces: estimate,
@@ -71,7 +102,7 @@ impl TopUp {
         for _ in 0..ROUNDS {
             whole = whole.min(time(|| spend(self.today, memory))?);
             part = part.min(time(|| {
-                spend(of, memory)?;
+                of.spend(memory)?;
                 self.spend_passes(passes, memory)
             })?);
             pieces = pieces.min(time(|| spend_pieces(MANY_PIECES, memory))?);
@@ -84,8 +115,13 @@ impl TopUp {
             reason = "the cast of a positive float saturates"
         )]
         let pieces = pieces.round() as u32;
-        // Caches do not make more of a difference than this; a bad measurement may.
-        let far = u32::try_from(self.today.work() / PIECE.work() / 10).unwrap_or(u32::MAX);
+        // Caches do not make more of a difference than a tenth; a bad measurement may. For
+        // another kind the estimate is that of another machine.
+        let far = match of {
+            Work::Argon2(_) => self.today.work() / 10,
+            Work::Imported(_) => self.today.work(),
+        };
+        let far = u32::try_from(far / PIECE.work()).unwrap_or(u32::MAX);
         let pieces = pieces.clamp(estimate.saturating_sub(far), estimate.saturating_add(far));
         tracing::debug!(?of, passes, pieces, "measured what cheaper records lack");
         self.lock().insert(of, Missing { passes, pieces });
@@ -93,9 +129,9 @@ impl TopUp {
     }
 
     /// What is missing in work.
-    fn estimate(&self, of: Cost) -> Missing {
+    fn estimate(&self, of: Work) -> Missing {
         let memory = u64::from(self.today.memory_kib());
-        let missing = self.today.work().saturating_sub(of.work());
+        let missing = self.today.work().saturating_sub(of.kib());
         // Less than a thousandth of a pass too much is a pass still.
         let passes = (missing + memory / 1_000) / memory;
         let pieces = missing.saturating_sub(passes * memory) / PIECE.work();
@@ -116,7 +152,7 @@ impl TopUp {
         )
     }
 
-    fn lock(&self) -> MutexGuard<'_, HashMap<Cost, Missing>> {
+    fn lock(&self) -> MutexGuard<'_, HashMap<Work, Missing>> {
         self.missing.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -145,6 +181,7 @@ mod tests {
     const TODAY: Cost = Cost::new(1_024, 2, 1);
 
     fn missing(of: Cost) -> Option<Missing> {
+        let of = Work::Argon2(of);
         let top_up = TopUp::new(TODAY);
         top_up.spend_missing(of, &mut Memory::default()).unwrap();
         top_up.lock().get(&of).copied()
@@ -169,7 +206,7 @@ mod tests {
     fn a_cost_is_new_once() {
         let top_up = TopUp::new(TODAY);
         let memory = &mut Memory::default();
-        let of = Cost::new(8, 1, 1);
+        let of = Work::Argon2(Cost::new(8, 1, 1));
         assert!(top_up.spend_missing(of, memory).unwrap());
         assert!(!top_up.spend_missing(of, memory).unwrap());
     }
@@ -177,7 +214,7 @@ mod tests {
     #[test]
     fn measuring_keeps_the_passes_and_corrects_the_pieces() {
         let top_up = TopUp::new(TODAY);
-        let of = Cost::new(512, 1, 1);
+        let of = Work::Argon2(Cost::new(512, 1, 1));
         // Far from anything that can be measured.
         let wrong = Missing {
             passes: 7,
@@ -188,5 +225,29 @@ mod tests {
         let Missing { passes, pieces } = top_up.lock()[&of];
         assert_eq!(passes, 1);
         assert!(pieces <= 16 + 6, "{pieces}");
+    }
+
+    /// However the estimate of another machine is off.
+    #[test]
+    fn what_was_imported_is_measured_without_bounds_of_the_estimate() {
+        let top_up = TopUp::new(TODAY);
+        let memory = &mut Memory::default();
+        let cheap = Work::Imported(imported::Work::Pbkdf2 { iterations: 1 });
+        let dear = Work::Imported(imported::Work::Bcrypt { cost: 11 });
+        for work in [cheap, dear] {
+            assert!(top_up.spend_missing(work, memory).unwrap());
+            top_up.measure(work, memory).unwrap();
+        }
+        let pieces = |work| {
+            let Missing { passes, pieces } = top_up.lock()[&work];
+            u64::from(passes) * TODAY.memory_kib() as u64 / PIECE.work() + u64::from(pieces)
+        };
+        // Nearly all of today's work, and none of it.
+        assert!(
+            pieces(cheap) > TODAY.work() / PIECE.work() / 2,
+            "{}",
+            pieces(cheap)
+        );
+        assert_eq!(pieces(dear), 0);
     }
 }

@@ -5,6 +5,7 @@
 
 use std::sync::Arc;
 
+use subtle::ConstantTimeEq as _;
 use zeroize::Zeroizing;
 
 use super::second_factor::{TotpSecret, keyed_hash};
@@ -31,6 +32,28 @@ impl Vault {
         getrandom::fill(key.as_mut_slice())
             .map_err(|error| std::io::Error::other(error.to_string()))?;
         Ok(keyring.sealer()?.seal(HASH_KEY, key.as_slice()))
+    }
+
+    /// Seals a key of the keyed hash that comes from elsewhere.
+    ///
+    /// # Errors
+    /// When the operating system gives no randomness.
+    pub(super) fn seal_hash_key(&self, key: &[u8; 32]) -> Result<Vec<u8>, Error> {
+        let sealer = self
+            .keyring
+            .sealer()
+            .map_err(|error| Error::Internal(error.to_string()))?;
+        Ok(sealer.seal(HASH_KEY, key))
+    }
+
+    /// The key of the keyed hash in hexadecimal, to be sealed.
+    pub(super) fn expose_hash_key(&self) -> Zeroizing<String> {
+        Zeroizing::new(hex::encode(self.hash_key.as_slice()))
+    }
+
+    /// Whether it is the key of the keyed hash.
+    pub(super) fn has_hash_key(&self, key: &[u8; 32]) -> bool {
+        self.hash_key.as_slice().ct_eq(key).into()
     }
 
     /// With the sealed key of the keyed hash. `None` where the keyring does

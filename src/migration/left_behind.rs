@@ -2,13 +2,11 @@
 
 use std::fmt;
 
-use serde::{Deserialize, Serialize};
-
 use crate::clock::{Iso, Timestamp};
 use crate::credentials::imported::UnusableHash;
 
 /// Something that stays where it is. It shows nothing secret.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct LeftBehind {
     /// What it is.
     pub what: What,
@@ -23,8 +21,7 @@ pub struct LeftBehind {
 }
 
 /// What can be left behind. A user is with all that belongs to it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum What {
     /// A user, its second factor, codes, tokens and sessions.
     User,
@@ -39,8 +36,7 @@ pub enum What {
 }
 
 /// Why something is left behind.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum Why {
     /// Platypush leaves second factor, codes and tokens of a deleted user.
     #[error("its user, number {0}, does not exist")]
@@ -92,8 +88,7 @@ pub enum Why {
 }
 
 /// What stands where something else is due.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum Oddity {
     /// An integer where text is due.
     #[error("is an integer")]

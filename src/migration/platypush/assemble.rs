@@ -7,17 +7,15 @@ use secrecy::SecretString;
 
 use super::database::Database;
 use super::error::ReadError;
+use super::found::{Found, ImportedSession, ImportedToken, Newcomer, Progress};
 use super::origin;
 use super::otp_key::{Opened, OtpKey};
 use super::rows::{API_TOKENS, BACKUP_CODES, Row, SECOND_FACTORS, SESSIONS, USERS};
 use crate::clock::Timestamp;
 use crate::credentials::imported::{UnusableHash, bcrypt_record, looks_like_bcrypt, pbkdf2_record};
 use crate::credentials::{TotpSecret, token_hash};
-
-use crate::migration::{
-    Found, ImportedCode, ImportedSession, ImportedToken, LeftBehind, Newcomer, Progress, What, Why,
-};
-use crate::model::{PasswordRecord, TokenHash};
+use crate::migration::{LeftBehind, What, Why};
+use crate::model::{ImportedCode, PasswordRecord, TokenHash};
 
 /// The most backup codes of a user that are taken, as many as Platypush makes: a
 /// wrong code costs a hash for each where they are bcrypt's.
@@ -317,14 +315,14 @@ impl Belongings<'_, '_> {
                 return Err(Why::NoSecondFactor);
             }
             let expires_at = this.expiry(row)?;
-            let hash = this.salt.record(row.some_text("code")?)?;
+            let record = this.salt.record(row.some_text("code")?)?;
             if known.len() == MAX_BACKUP_CODES {
                 return Err(Why::TooMany(MAX_BACKUP_CODES));
             }
-            if !known.insert(hash.expose().to_owned()) {
+            if !known.insert(record.expose().to_owned()) {
                 return Err(Why::Duplicate("code".into()));
             }
-            Ok(ImportedCode { hash, expires_at })
+            Ok(ImportedCode { record, expires_at })
         })
     }
 
@@ -334,25 +332,25 @@ impl Belongings<'_, '_> {
             let name = row.some_text("name")?;
             let expires_at = this.expiry(row)?;
             let created_at = this.created(row)?;
-            let hash = this.salt.record(row.some_text("token")?)?;
-            let is_bcrypt = looks_like_bcrypt(hash.expose());
+            let record = this.salt.record(row.some_text("token")?)?;
+            let is_bcrypt = looks_like_bcrypt(record.expose());
             if known.len() == MAX_TOKENS {
                 return Err(Why::TooMany(MAX_TOKENS));
             }
             if is_bcrypt && bcrypts == MAX_BCRYPT_TOKENS {
                 return Err(Why::TooMany(MAX_BCRYPT_TOKENS));
             }
-            if known.contains(hash.expose()) {
+            if known.contains(record.expose()) {
                 return Err(Why::Duplicate("token".into()));
             }
             if !names.insert(name.to_owned()) {
                 return Err(Why::Duplicate("name".into()));
             }
-            known.insert(hash.expose().to_owned());
+            known.insert(record.expose().to_owned());
             bcrypts += usize::from(is_bcrypt);
             Ok(ImportedToken {
                 name: name.to_owned(),
-                hash,
+                record,
                 created_at,
                 expires_at,
             })

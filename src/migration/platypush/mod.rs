@@ -7,6 +7,7 @@
 mod assemble;
 mod database;
 mod error;
+mod found;
 mod origin;
 mod otp_key;
 mod rows;
@@ -20,8 +21,8 @@ pub use self::assemble::{MAX_BACKUP_CODES, MAX_BCRYPT_TOKENS, MAX_TOKENS};
 use self::database::Database;
 pub use self::database::MAX_CELL_BYTES;
 pub use self::error::ReadError;
+pub use self::found::{Found, ImportedSession, ImportedToken, Newcomer, Progress};
 use self::otp_key::OtpKey;
-use super::{Found, Progress};
 use crate::clock::Timestamp;
 
 /// Where a node keeps its users.

@@ -92,7 +92,7 @@ fn each_hash_is_judged_by_its_own_text() {
     assert!(is_right("secret", &user(&found, "alice").password));
     assert!(is_right("secret", &user(&found, "bob").password));
     for token in &user(&found, "alice").api_tokens {
-        assert!(is_right("secret", &token.hash), "{}", token.name);
+        assert!(is_right("secret", &token.record), "{}", token.name);
     }
     assert_eq!(user(&found, "bob").api_tokens.len(), 1);
 }
@@ -251,7 +251,12 @@ fn more_than_a_node_makes_is_left_behind_from_the_oldest() {
     assert!(reason(&node).iter().all(|why| *why == Why::TooMany(10)));
     let alice = user(&found, "alice");
     assert_eq!((alice.backup_codes.len(), alice.api_tokens.len()), (10, 11));
-    assert!(alice.backup_codes[0].hash.expose().starts_with("$2b$04$c"));
+    assert!(
+        alice.backup_codes[0]
+            .record
+            .expose()
+            .starts_with("$2b$04$c")
+    );
 }
 
 #[test]

@@ -13,10 +13,10 @@ use chrono::DateTime;
 use rusqlite::{Connection, ToSql};
 use tempfile::TempDir;
 
-use super::{ReadError, Source, read};
+use super::{Found, Newcomer, ReadError, Source, read};
 use crate::clock::Timestamp;
 use crate::credentials::imported;
-use crate::migration::{Found, LeftBehind, Newcomer, What, Why};
+use crate::migration::{LeftBehind, What, Why};
 use crate::model::PasswordRecord;
 
 /// A day after the samples were made, and before anything in them expires that

@@ -8,7 +8,9 @@ use serde_json::Value;
 use super::*;
 use crate::clock::Iso;
 use crate::credentials::token_hash;
-use crate::migration::Progress;
+use crate::migration::platypush::Progress;
+use crate::migration::{Person, PersonRecord};
+use crate::model::ApiTokenRecord;
 
 fn found() -> Found {
     read_at(&sample("workdir")).unwrap()
@@ -57,7 +59,7 @@ fn every_backup_code_that_is_left_is_right_and_no_other() {
             .concat();
         assert_eq!(codes.len(), valid.len(), "{name}");
         for (code, text) in codes.iter().zip(&valid) {
-            assert!(is_right(text, &code.hash), "{name}: {text}");
+            assert!(is_right(text, &code.record), "{name}: {text}");
             let expiry = code.expires_at.map(|at| Iso(at).to_string()).unwrap();
             assert!(expiry.starts_with("2026-12-24T02:36:"), "{expiry}");
         }
@@ -67,7 +69,7 @@ fn every_backup_code_that_is_left_is_right_and_no_other() {
         ];
         for text in spent.map(texts).concat() {
             assert!(
-                !codes.iter().any(|code| is_right(text, &code.hash)),
+                !codes.iter().any(|code| is_right(text, &code.record)),
                 "{text}"
             );
         }
@@ -87,7 +89,7 @@ fn every_api_token_that_is_valid_is_right_and_no_other() {
             .map_or(&[][..], Vec::as_slice);
         for token in tokens {
             let text = token["token"].as_str().unwrap();
-            let right = known.iter().find(|known| is_right(text, &known.hash));
+            let right = known.iter().find(|known| is_right(text, &known.record));
             // Platypush itself never accepts those of bcrypt users.
             if token["valid"] == false {
                 assert!(right.is_none(), "{text}");
@@ -196,41 +198,42 @@ fn reading_twice_finds_the_same_and_says_how_far_it_is() {
 }
 
 #[test]
-fn it_crosses_a_socket_as_json_and_prints_no_secret() {
-    let found = found();
-    let json = serde_json::to_string(&found).unwrap();
-    assert_eq!(serde_json::from_str::<Found>(&json).unwrap(), found);
+fn people_cross_a_socket_as_json_and_print_no_secret() {
+    for newcomer in found().newcomers {
+        let person = Person::from(newcomer);
+        let json = serde_json::to_string(&PersonRecord::of(&person)).unwrap();
+        let again: PersonRecord = serde_json::from_str(&json).unwrap();
+        let printed = format!("{person:?} {again:?}");
+        let again = again.into_person().unwrap();
+        assert_eq!(again, person);
 
-    let printed = format!("{found:?}");
-    for user in &found.newcomers {
-        let secrets = user.backup_codes.iter().map(|code| code.hash.expose());
-        let secrets = secrets.chain(user.api_tokens.iter().map(|token| token.hash.expose()));
-        for secret in secrets.chain([user.password.expose()]) {
-            assert!(json.contains(secret) && !printed.contains(secret));
+        let factor = person.user.second_factor.iter();
+        let codes = factor.flat_map(|factor| &factor.imported_codes);
+        let codes = codes.map(|code| code.record.expose().to_owned());
+        let tokens = person
+            .user
+            .api_tokens
+            .iter()
+            .map(|token| match &token.record {
+                ApiTokenRecord::Imported(record) => record.expose().to_owned(),
+                ApiTokenRecord::Hash(_) => panic!("a node has none"),
+            });
+        let secret = person
+            .totp_secret
+            .iter()
+            .map(|secret| secret.to_base32().to_string());
+        let sessions = person
+            .sessions
+            .iter()
+            .map(|session| hex::encode(session.token.0));
+        let password = [person.user.password.expose().to_owned()];
+        for secret in codes
+            .chain(tokens)
+            .chain(secret)
+            .chain(sessions)
+            .chain(password)
+        {
+            assert!(json.contains(&secret) && !printed.contains(&secret));
         }
-        if let Some(secret) = &user.totp_secret {
-            assert!(json.contains(secret.to_base32().as_str()));
-            assert!(!printed.contains(secret.to_base32().as_str()));
-        }
-        for session in &user.sessions {
-            let token = hex::encode(session.token.0);
-            assert!(json.contains(&token) && !printed.contains(&token));
-        }
-    }
-}
-
-#[test]
-fn json_of_anything_else_is_refused_and_not_quoted() {
-    let json = serde_json::to_value(user(&found(), "otpuser")).unwrap();
-    for (field, bad) in [
-        ("password", "$argon2id$secret-stuff"),
-        ("password", "$2b$31$secret-stuff"),
-        ("totp_secret", "secret-stuff"),
-        ("origin", "secret-stuff"),
-    ] {
-        let mut json = json.clone();
-        json[field] = bad.into();
-        let error = serde_json::from_value::<Newcomer>(json).unwrap_err();
-        assert!(!error.to_string().contains("secret-stuff"), "{error}");
     }
 }

@@ -1,0 +1,123 @@
+//! What an import did, for a person to read.
+
+use std::fmt;
+
+use crate::cli::table;
+use crate::migration::admission::Fate;
+use crate::migration::{LeftBehind, Person};
+use crate::model::PasswordRecord;
+
+/// What an import did.
+pub(super) struct Report {
+    people: Vec<(Person, Fate)>,
+    dry_run: bool,
+    /// Who and what could not be taken along.
+    pub(super) left_behind: Vec<LeftBehind>,
+    /// Whether they come from a Platypush node.
+    pub(super) is_of_a_node: bool,
+}
+
+impl Report {
+    pub(super) fn new(people: Vec<Person>, fates: Vec<Fate>, dry_run: bool) -> Self {
+        Self {
+            people: people.into_iter().zip(fates).collect(),
+            dry_run,
+            left_behind: Vec::new(),
+            is_of_a_node: false,
+        }
+    }
+
+    fn brought(&self) -> usize {
+        let comes = |(_, fate): &&(Person, Fate)| matches!(fate, Fate::Comes { .. });
+        self.people.iter().filter(comes).count()
+    }
+}
+
+impl fmt::Display for Report {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let heading = [
+            "USER",
+            "HERE",
+            "PASSWORD",
+            "2FA",
+            "CODES",
+            "TOKENS",
+            "SESSIONS",
+            "WHAT BECOMES OF IT",
+        ];
+        f.write_str(&table::align(&heading, self.people.iter().map(row)))?;
+        if !self.left_behind.is_empty() {
+            writeln!(f, "\nLeft behind:")?;
+            for left in &self.left_behind {
+                writeln!(f, "  {left}")?;
+            }
+        }
+        writeln!(f)?;
+        let (brought, of) = (self.brought(), self.people.len());
+        if self.dry_run {
+            writeln!(
+                f,
+                "{brought} of {of} users would be brought. Nothing was changed (--dry-run)."
+            )?;
+        } else {
+            writeln!(f, "{brought} of {of} users were brought.")?;
+        }
+        if self.is_of_a_node {
+            writeln!(
+                f,
+                "JSON web tokens of the node are not brought: each is a container for a password. \
+                 API tokens take their place (create_api_token)."
+            )?;
+        }
+        Ok(())
+    }
+}
+
+fn row((person, fate): &(Person, Fate)) -> [String; 8] {
+    let user = &person.user;
+    let factor = user.second_factor.as_ref();
+    let codes = factor.map_or(0, |factor| {
+        factor.backup_codes.len() + factor.imported_codes.len()
+    });
+    let (here, becomes) = match fate {
+        Fate::Comes { id, name } if *name == user.username => (id.to_string(), "comes".into()),
+        Fate::Comes { id, name } => (
+            id.to_string(),
+            format!("comes as {}: the name is taken", name.escape_debug()),
+        ),
+        Fate::IsHere { id, name } if *name == user.username => {
+            (id.to_string(), "is here already".into())
+        }
+        Fate::IsHere { id, name } => (
+            id.to_string(),
+            format!("is here already, as {}", name.escape_debug()),
+        ),
+        Fate::NameTaken => (
+            "-".into(),
+            "skipped: somebody else has the name (--on-conflict rename)".into(),
+        ),
+        Fate::UnusableName { reason } => ("-".into(), format!("skipped: {reason}")),
+    };
+    [
+        // Names are others' text: they must not reach a terminal as they are.
+        user.username.escape_debug().to_string(),
+        here,
+        scheme(&user.password).into(),
+        if factor.is_some() { "on" } else { "-" }.into(),
+        codes.to_string(),
+        user.api_tokens.len().to_string(),
+        person.sessions.len().to_string(),
+        becomes,
+    ]
+}
+
+fn scheme(record: &PasswordRecord) -> &'static str {
+    let record = record.expose();
+    if record.starts_with("$pbkdf2") {
+        "PBKDF2"
+    } else if record.starts_with("$2") {
+        "bcrypt"
+    } else {
+        "Argon2id"
+    }
+}

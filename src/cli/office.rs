@@ -1,0 +1,119 @@
+//! Where the operator's commands are carried out: in the running daemon, or on
+//! the store itself while there is none.
+
+use std::os::unix::fs::MetadataExt as _;
+use std::os::unix::process::CommandExt as _;
+use std::path::Path;
+use std::process::Command;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context as _, Result, bail};
+use rustix::process::{geteuid, getuid};
+use tokio::runtime::Runtime;
+
+use super::serve;
+use crate::admin::{AdminCommand, AdminReply};
+use crate::config::Config;
+use crate::control;
+use crate::daemon::Administration;
+use crate::lifecycle;
+use crate::workdir::WorkdirError;
+
+/// How long to wait while somebody holds the working directory and nobody
+/// listens: a daemon that starts or ends, or another of these commands.
+const PATIENCE: Duration = Duration::from_secs(10);
+const PAUSE: Duration = Duration::from_millis(50);
+
+/// Carries commands out, one after the other.
+pub(super) struct Office<'a> {
+    config: &'a Config,
+    /// The store, once it was found without a daemon.
+    here: Option<(Runtime, Administration)>,
+}
+
+impl<'a> Office<'a> {
+    /// For the owner of the working directory.
+    pub(super) fn enter(config: &'a Config) -> Self {
+        lifecycle::forbid_core_dumps();
+        serve::close_files_to_others();
+        serve::start_log(&config.log);
+        Self { config, here: None }
+    }
+
+    /// Asks the daemon, or does it here while there is none.
+    ///
+    /// # Errors
+    /// When it could not be done, in the words of whoever was to do it.
+    pub(super) fn run(&mut self, command: AdminCommand) -> Result<AdminReply> {
+        if self.here.is_none() {
+            let workdir = &self.config.workdir;
+            let started = Instant::now();
+            while self.here.is_none() {
+                let answer = control::ask(workdir, &command).with_context(|| {
+                    format!("cannot talk to the daemon on {}", workdir.display())
+                })?;
+                if let Some(answer) = answer {
+                    return answer.map_err(anyhow::Error::msg);
+                }
+                match open(self.config) {
+                    Ok(opened) => self.here = Some(opened),
+                    Err(error) if is_locked(&error) && started.elapsed() < PATIENCE => {
+                        std::thread::sleep(PAUSE);
+                    }
+                    Err(error) => return Err(error),
+                }
+            }
+        }
+        let Some((runtime, administration)) = &self.here else {
+            bail!("there is neither a daemon nor a database");
+        };
+        let by = format!("uid {}", getuid().as_raw());
+        runtime
+            .block_on(administration.run(command, &by))
+            .map_err(anyhow::Error::msg)
+    }
+}
+
+fn open(config: &Config) -> Result<(Runtime, Administration)> {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .context("cannot start the runtime")?;
+    let administration = runtime.block_on(Administration::open(config))?;
+    Ok((runtime, administration))
+}
+
+fn is_locked(error: &anyhow::Error) -> bool {
+    matches!(
+        error.downcast_ref::<WorkdirError>(),
+        Some(WorkdirError::Locked { .. })
+    )
+}
+
+/// Root's files in the working directory would shut the daemon out: root runs
+/// the command anew as the owner of the directory.
+pub(super) fn become_owner(workdir: &Path) -> Result<()> {
+    let Some(mut command) = as_owner(workdir)? else {
+        return Ok(());
+    };
+    let error = command.args(std::env::args_os().skip(1)).exec();
+    Err(error).with_context(|| format!("cannot run as the owner of {}", workdir.display()))
+}
+
+/// This program, to be run as the owner of the working directory; `None` where
+/// it is already.
+pub(super) fn as_owner(workdir: &Path) -> Result<Option<Command>> {
+    let owner = workdir.metadata().with_context(|| {
+        format!(
+            "there is no working directory {}: name the daemon's with --config FILE or \
+             PLATYPUSH_USERD_WORKDIR",
+            workdir.display()
+        )
+    })?;
+    if !geteuid().is_root() || owner.uid() == 0 {
+        return Ok(None);
+    }
+    let mut command = Command::new(std::env::current_exe()?);
+    command.uid(owner.uid()).gid(owner.gid());
+    Ok(Some(command))
+}

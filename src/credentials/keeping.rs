@@ -1,0 +1,49 @@
+//! What goes from one store to another, opened and sealed anew.
+
+use zeroize::Zeroizing;
+
+use super::{Credentials, TotpSecret};
+use crate::error::Error;
+use crate::model::{Sealed, SecondFactor, UserId};
+
+impl Credentials {
+    /// Seals the secret of a second factor for a user.
+    ///
+    /// # Errors
+    /// When the operating system gives no randomness.
+    pub fn seal_second_factor(&self, id: UserId, secret: &TotpSecret) -> Result<Sealed, Error> {
+        self.vault.seal_totp(id, secret)
+    }
+
+    /// Opens the secret of a user's second factor.
+    ///
+    /// # Errors
+    /// When the keys do not open it.
+    pub fn open_second_factor(
+        &self,
+        id: UserId,
+        factor: &SecondFactor,
+    ) -> Result<TotpSecret, Error> {
+        self.vault.open_totp(id, &factor.secret)
+    }
+
+    /// The key that backup codes are hashed with, in hexadecimal: to be sealed.
+    #[must_use]
+    pub fn hash_key(&self) -> Zeroizing<String> {
+        self.vault.expose_hash_key()
+    }
+
+    /// Whether backup codes are hashed with this key here.
+    #[must_use]
+    pub fn has_hash_key(&self, key: &[u8; 32]) -> bool {
+        self.vault.has_hash_key(key)
+    }
+
+    /// Seals a key that backup codes are hashed with.
+    ///
+    /// # Errors
+    /// When the operating system gives no randomness.
+    pub fn seal_hash_key(&self, key: &[u8; 32]) -> Result<Vec<u8>, Error> {
+        self.vault.seal_hash_key(key)
+    }
+}

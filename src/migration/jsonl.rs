@@ -1,0 +1,176 @@
+//! Reading what `export` has written.
+
+use std::collections::HashMap;
+use std::io::{self, BufRead};
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use serde::Deserialize;
+use serde::de::DeserializeOwned;
+
+use super::admission::Restore;
+use super::export::{
+    Footing, Heading, SessionLine, UserLine, VERSION, heading_context, session_context,
+    user_context,
+};
+use super::{Person, PersonRecord};
+use crate::keyring::Keyring;
+use crate::model::{TokenHash, UserId};
+use crate::store::record::SessionRecord;
+
+/// Why an export cannot be read.
+#[derive(Debug, thiserror::Error)]
+pub enum JsonlError {
+    /// The file cannot be read.
+    #[error("cannot read the export: {0}")]
+    Io(#[from] io::Error),
+    /// It is something else.
+    #[error("this is no export of platypush-userd: its first line is no heading")]
+    NoExport,
+    /// A newer program wrote it.
+    #[error("this export has version {0}, and this program reads {VERSION}: install a newer one")]
+    Version(u32),
+    /// A line is not what it should be.
+    #[error("line {line} of the export is damaged: {what}")]
+    Line {
+        /// Which, from 1 on.
+        line: usize,
+        /// What is wrong with it.
+        what: &'static str,
+    },
+    /// It was sealed with other keys.
+    #[error(
+        "the keys do not open this export: name the file of keys that belongs to it with \
+         --keys FILE"
+    )]
+    WrongKeys,
+    /// It ends before its last line.
+    #[error("the export is cut off: its last line does not say that it is the last one")]
+    CutOff,
+    /// Lines are missing.
+    #[error(
+        "the export is incomplete: of {users} users and {sessions} sessions it has {found_users} \
+         and {found_sessions}"
+    )]
+    Incomplete {
+        /// As its last line says.
+        users: u64,
+        /// As its last line says.
+        sessions: u64,
+        /// As they were found.
+        found_users: u64,
+        /// As they were found.
+        found_sessions: u64,
+    },
+}
+
+#[derive(Deserialize)]
+#[serde(untagged)]
+enum Line {
+    User(UserLine),
+    Session(SessionLine),
+    Footing(Footing),
+}
+
+/// Reads an export whole.
+///
+/// # Errors
+/// When anything of it is missing, damaged or does not open.
+pub fn read(export: impl BufRead, keyring: &Keyring) -> Result<(Vec<Person>, Restore), JsonlError> {
+    let mut lines = export.lines();
+    let heading = lines.next().transpose()?.unwrap_or_default();
+    let heading: Heading = serde_json::from_str(&heading).map_err(|_| JsonlError::NoExport)?;
+    if heading.platypush_userd_export != VERSION {
+        return Err(JsonlError::Version(heading.platypush_userd_export));
+    }
+    let restore = open(keyring, &heading_context(), &heading.sealed);
+    let restore: Restore = restore.map_err(|_| JsonlError::WrongKeys)?;
+
+    let mut reader = Reader {
+        keyring,
+        people: Vec::new(),
+        places: HashMap::new(),
+        sessions: 0,
+    };
+    let mut footing = None;
+    for (number, line) in lines.enumerate() {
+        let line = line?;
+        let damaged = |what| JsonlError::Line {
+            line: number + 2,
+            what,
+        };
+        if footing.is_some() {
+            return Err(damaged("it stands behind the last one"));
+        }
+        match serde_json::from_str(&line) {
+            Ok(Line::User(user)) => reader.user(&user).map_err(damaged)?,
+            Ok(Line::Session(session)) => reader.session(&session).map_err(damaged)?,
+            Ok(Line::Footing(last)) => footing = Some(last),
+            Err(_) => return Err(damaged("it is neither a user nor a session")),
+        }
+    }
+    let Footing { users, sessions } = footing.ok_or(JsonlError::CutOff)?;
+    let found_users = reader.people.len() as u64;
+    if (users, sessions) != (found_users, reader.sessions) {
+        return Err(JsonlError::Incomplete {
+            users,
+            sessions,
+            found_users,
+            found_sessions: reader.sessions,
+        });
+    }
+    Ok((reader.people, restore))
+}
+
+struct Reader<'a> {
+    keyring: &'a Keyring,
+    people: Vec<Person>,
+    /// Where each user is among the people.
+    places: HashMap<UserId, usize>,
+    sessions: u64,
+}
+
+impl Reader<'_> {
+    fn user(&mut self, line: &UserLine) -> Result<(), &'static str> {
+        let person: PersonRecord = open(self.keyring, &user_context(line.user), &line.sealed)?;
+        let person = person.into_person().map_err(|_| "its user is malformed")?;
+        let place = self.people.len();
+        if person.user.id != line.user || self.places.insert(line.user, place).is_some() {
+            return Err("its user stands there twice, or under another number");
+        }
+        self.people.push(person);
+        Ok(())
+    }
+
+    fn session(&mut self, line: &SessionLine) -> Result<(), &'static str> {
+        let (token, record): (String, SessionRecord) =
+            open(self.keyring, &session_context(line.user), &line.sealed)?;
+        let malformed = "its session is malformed";
+        let mut hash = [0; 32];
+        hex::decode_to_slice(token, &mut hash).map_err(|_| malformed)?;
+        let session = record
+            .into_session(TokenHash(hash))
+            .map_err(|_| malformed)?;
+        self.sessions += 1;
+        // A user who was made, or revoked its sessions, while others were being exported.
+        let place = self.places.get(&line.user).copied();
+        if let Some(person) = place.and_then(|place| self.people.get_mut(place))
+            && session.belongs_to(&person.user)
+        {
+            person.sessions.push(session);
+        }
+        Ok(())
+    }
+}
+
+fn open<T: DeserializeOwned>(
+    keyring: &Keyring,
+    context: &[u8],
+    sealed: &str,
+) -> Result<T, &'static str> {
+    let sealed = STANDARD.decode(sealed).map_err(|_| "it is no base64")?;
+    let plain = keyring
+        .open_sealed(context, &sealed)
+        .ok_or("it does not open")?;
+    serde_json::from_slice(&plain).map_err(|_| "what is sealed in it is malformed")
+}
