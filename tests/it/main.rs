@@ -13,6 +13,7 @@ mod contract;
 mod decode_oracle;
 mod durability;
 mod lifecycle;
+mod migration;
 mod password_cost;
 mod races;
 mod readme;

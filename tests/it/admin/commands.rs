@@ -289,7 +289,12 @@ fn root_becomes_the_owner_of_the_working_directory() {
     let workdir = site.setup.daemon.workdir();
     let keys = workdir.join("secret.keys");
 
-    let rotated = run(Command::new(&binary), &workdir, &["rotate-key"], "");
+    let rotated = run(
+        Command::new(&binary),
+        &workdir,
+        &["admin", "rotate-key"],
+        "",
+    );
     assert!(
         rotated.err.contains(&format!("uid {NOBODY}")),
         "{rotated:?}"

@@ -14,23 +14,23 @@ use crate::support::{Daemon, Setup};
 
 /// What a command came to.
 #[derive(Debug)]
-struct Done {
-    status: i32,
-    out: String,
-    err: String,
+pub struct Done {
+    pub status: i32,
+    pub out: String,
+    pub err: String,
 }
 
 impl Done {
     /// Asserts success, and gives the output.
     #[track_caller]
-    fn ok(self) -> String {
+    pub fn ok(self) -> String {
         assert_eq!(self.status, 0, "{self:?}");
         self.out
     }
 
     /// Asserts a failure with this explanation.
     #[track_caller]
-    fn fails(self, text: &str) {
+    pub fn fails(self, text: &str) {
         assert_eq!(self.status, 1, "{self:?}");
         assert!(self.err.ends_with(&format!("{text}\n")), "{self:?}");
         assert_eq!(self.out, "");
@@ -49,12 +49,17 @@ impl From<Output> for Done {
 
 /// Runs a command of the operator on a working directory.
 fn admin(workdir: &Path, arguments: &[&str], input: &str) -> Done {
+    let arguments = [&["admin"], arguments].concat();
+    command(workdir, &arguments, input)
+}
+
+/// Runs any command on a working directory.
+pub fn command(workdir: &Path, arguments: &[&str], input: &str) -> Done {
     run(Command::new(Daemon::binary()), workdir, arguments, input)
 }
 
-fn run(mut program: Command, workdir: &Path, arguments: &[&str], input: &str) -> Done {
+pub fn run(mut program: Command, workdir: &Path, arguments: &[&str], input: &str) -> Done {
     let mut child = program
-        .arg("admin")
         .args(arguments)
         .env_clear()
         .env("PLATYPUSH_USERD_WORKDIR", workdir)
@@ -73,12 +78,12 @@ fn run(mut program: Command, workdir: &Path, arguments: &[&str], input: &str) ->
 
 /// How a command reaches the store.
 #[derive(Debug, Clone, Copy, PartialEq)]
-enum Way {
+pub enum Way {
     Daemon,
     Store,
 }
 
-const BOTH: [Way; 2] = [Way::Daemon, Way::Store];
+pub const BOTH: [Way; 2] = [Way::Daemon, Way::Store];
 
 /// A daemon with a user, `alice` of password `secret`, and its operator.
 struct Site {

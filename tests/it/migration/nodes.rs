@@ -1,0 +1,272 @@
+//! Users of Platypush nodes: whatever they knew before lets them in.
+
+use platypush_userd::store::Store as _;
+use serde_json::{Value, json};
+
+use super::{Node, codes_of, import, log_in, rows, secrets, usernames, whose_session, whose_token};
+use crate::admin::{BOTH, Way, command};
+use crate::store_conformance::bench::wait;
+use crate::support::{Setup, open_store, wait_until_closed};
+
+fn texts(list: &Value) -> impl Iterator<Item = &str> {
+    list.as_array()
+        .into_iter()
+        .flatten()
+        .map(|text| text.as_str().unwrap())
+}
+
+#[test]
+fn everything_that_let_them_in_before_does_so_here() {
+    let mut setup = Setup::new();
+    let node = Node::copy("workdir");
+    let report = import(&mut setup, Way::Daemon, &node, &[]).ok();
+    assert!(report.contains("8 of 8 users were brought."), "{report}");
+    let secrets = secrets();
+    let users = secrets["users"].as_object().unwrap();
+    assert_eq!(usernames(&mut setup).len(), users.len());
+    for (name, user) in users {
+        passwords_and_codes(&mut setup, name, user);
+        // Tokens, and once more: from then on they are kept as ours are.
+        for _ in 0..2 {
+            tokens_and_sessions(&mut setup, name, user);
+        }
+    }
+}
+
+fn passwords_and_codes(setup: &mut Setup, name: &str, user: &Value) {
+    let password = user["password"].as_str().unwrap();
+    let wrong = json!([false, "invalid_credentials"]);
+    assert_eq!(log_in(setup, name, "wrong", None), wrong, "{name}");
+    if let Some(old) = user["old_password"].as_str() {
+        assert_eq!(log_in(setup, name, old, None), wrong, "{name}");
+    }
+    let right = json!([true, ""]);
+    if user["otp_secret"].is_null() {
+        // The second time it is ours.
+        for _ in 0..2 {
+            assert_eq!(log_in(setup, name, password, None), right, "{name}");
+        }
+        return;
+    }
+    let missing = json!([false, "missing_otp_code"]);
+    assert_eq!(log_in(setup, name, password, None), missing, "{name}");
+    let codes = codes_of(&user["otp_secret"]);
+    let used = json!([false, "invalid_otp_code"]);
+    let (now, wrong) = (codes.now(), codes.wrong());
+    assert_eq!(log_in(setup, name, password, Some(&wrong)), used, "{name}");
+    assert_eq!(log_in(setup, name, password, Some(&now)), right, "{name}");
+    assert_eq!(log_in(setup, name, password, Some(&now)), used, "{name}");
+    for dead in texts(&user["backup_codes_used"]).chain(texts(&user["backup_codes_expired"])) {
+        assert_eq!(
+            log_in(setup, name, password, Some(dead)),
+            used,
+            "{name} {dead}"
+        );
+    }
+    for code in texts(&user["backup_codes_valid"]).chain(texts(&user["backup_codes"])) {
+        let typed = format!("{}-{}", code[..8].to_lowercase(), &code[8..]);
+        assert_eq!(
+            log_in(setup, name, password, Some(&typed)),
+            right,
+            "{name} {code}"
+        );
+        assert_eq!(
+            log_in(setup, name, password, Some(code)),
+            used,
+            "{name} {code}"
+        );
+    }
+}
+
+fn tokens_and_sessions(setup: &mut Setup, name: &str, user: &Value) {
+    for token in user["api_tokens"].as_array().into_iter().flatten() {
+        let text = token["token"].as_str().unwrap();
+        let expected = (token["valid"] != false).then(|| name.to_owned());
+        assert_eq!(whose_token(setup, text), expected, "{token}");
+        let damaged = format!("{}x", &text[..text.len() - 1]);
+        assert_eq!(whose_token(setup, &damaged), None, "{token}");
+    }
+    for session in user["sessions"].as_array().into_iter().flatten() {
+        let text = session["session_token"].as_str().unwrap();
+        let expected = (session["valid"] != false).then(|| name.to_owned());
+        assert_eq!(whose_session(setup, text), expected, "{session}");
+    }
+}
+
+#[test]
+fn a_node_of_before_salts_and_second_factors_comes_as_well() {
+    let mut setup = Setup::new();
+    let node = Node::copy("legacy-0.50.3");
+    let report = import(&mut setup, Way::Daemon, &node, &[]).ok();
+    assert_eq!(
+        rows(&report),
+        [["oldtimer", "1", "bcrypt", "-", "0", "0", "1", "comes"]]
+    );
+    let session = "b5e81cc23f8857eb3f3a13c1fa308a2bcfb09712791c02f79772bb7d02b477e0";
+    assert_eq!(
+        whose_session(&mut setup, session).as_deref(),
+        Some("oldtimer")
+    );
+    let right = log_in(&mut setup, "oldtimer", "old-Passw0rd!", None);
+    assert_eq!(right, json!([true, ""]));
+}
+
+#[test]
+fn the_report_says_who_came_with_what_and_who_did_not() {
+    let mut setup = Setup::new();
+    let node = Node::copy("workdir");
+    node.change("INSERT INTO user (user_id, username) VALUES (50, 'ghost')");
+    node.change(
+        "INSERT INTO user (user_id, username, password) SELECT 51, '  ', password FROM user \
+         WHERE username = 'legacy'",
+    );
+    let before = node.everything();
+    let report = import(&mut setup, Way::Daemon, &node, &[]).ok();
+    assert_eq!(node.everything(), before, "the node is left as it was");
+    let rows = rows(&report);
+    assert_eq!(
+        rows[..4],
+        [
+            ["legacy", "1", "bcrypt", "-", "0", "1", "0", "comes"],
+            ["modern", "2", "PBKDF2", "-", "0", "0", "0", "comes"],
+            ["otpuser", "3", "PBKDF2", "on", "8", "0", "0", "comes"],
+            ["tokenuser", "4", "PBKDF2", "-", "0", "3", "2", "comes"],
+        ]
+    );
+    assert!(
+        rows[8].contains(&"skipped: Invalid or empty username"),
+        "{report}"
+    );
+    for left in [
+        "user \"ghost\" (row 50): it has no password",
+        "API token \"orphan-token\" (row 7): its user, number 999, does not exist",
+        "session (row 4): its user, number 999, does not exist",
+        "API token \"expired\" of user \"tokenuser\" (row 4): it expired at ",
+        "session of user \"tokenuser\" (row 3): it expired at ",
+        "backup code of user \"otpuser\" (row 20): it expired at ",
+    ] {
+        let count = report
+            .lines()
+            .filter(|line| line.trim_start().starts_with(left));
+        assert_eq!(count.count(), 1, "{left}\n{report}");
+    }
+    assert!(
+        report.contains("\n8 of 9 users were brought.\n"),
+        "{report}"
+    );
+    assert!(report.contains("JSON web tokens of the node are not brought"));
+    setup
+        .daemon
+        .wait_for_log("audit: action=\"import\" user=\"Zoë\"");
+    assert_eq!(setup.daemon.count_in_log("audit: action=\"import\""), 8);
+}
+
+#[test]
+fn running_it_twice_changes_nothing() {
+    for way in BOTH {
+        let mut setup = Setup::new();
+        let node = Node::copy("workdir");
+        import(&mut setup, way, &node, &["--on-conflict", "rename"]).ok();
+        // What happens here in between stays.
+        let change = json!(["modern", "modern-Passw0rd!", "new"]);
+        setup.client.call("update_password", change).ok();
+        let delete = json!({"username": "Zoë", "executing_user": "modern",
+            "executing_user_password": "new"});
+        setup.client.call("delete_user", delete).ok();
+        node.change("DELETE FROM user WHERE username = 'Zoë'");
+        let before = usernames(&mut setup);
+        for _ in 0..2 {
+            let report = import(&mut setup, way, &node, &["--on-conflict", "rename"]).ok();
+            assert!(
+                report.contains("\n0 of 7 users were brought.\n"),
+                "{report}"
+            );
+            assert!(rows(&report).iter().all(|row| row[7] == "is here already"));
+            assert_eq!(usernames(&mut setup), before);
+        }
+        let right = log_in(&mut setup, "modern", "new", None);
+        assert_eq!(right, json!([true, ""]));
+    }
+}
+
+#[test]
+fn a_dry_run_tells_and_changes_nothing() {
+    for way in BOTH {
+        let mut setup = Setup::with_alice(&[]);
+        let node = Node::copy("workdir");
+        let told = import(&mut setup, way, &node, &["--dry-run"]).ok();
+        assert!(told.contains("8 of 8 users would be brought. Nothing was changed (--dry-run)."));
+        assert_eq!(usernames(&mut setup), ["alice"]);
+        let done = import(&mut setup, way, &node, &[]).ok();
+        assert_eq!(rows(&told), rows(&done));
+    }
+}
+
+#[test]
+fn without_the_key_of_second_factors_nobody_comes() {
+    let mut setup = Setup::new();
+    let node = Node::copy("workdir");
+    let key = node.0.path().join("otp/key");
+    let elsewhere = node.0.path().join("elsewhere");
+    std::fs::rename(&key, &elsewhere).unwrap();
+    let other = concat!(
+        env!("CARGO_MANIFEST_DIR"),
+        "/tests/data/platypush/other_key"
+    );
+    for more in [&[][..], &["--otp-key", other]] {
+        let done = import(&mut setup, Way::Daemon, &node, more);
+        assert_eq!((done.status, done.out.as_str()), (1, ""), "{done:?}");
+        assert_eq!(usernames(&mut setup), [""; 0]);
+    }
+    let named = ["--otp-key", elsewhere.to_str().unwrap()];
+    import(&mut setup, Way::Daemon, &node, &named).ok();
+    assert_eq!(usernames(&mut setup).len(), 8);
+}
+
+#[test]
+fn without_a_database_or_a_working_directory_it_says_so() {
+    let setup = Setup::new();
+    let empty = tempfile::tempdir().unwrap();
+    let path = empty.path().to_str().unwrap();
+    let arguments = ["import", "platypush", "--workdir", path];
+    let done = command(&setup.daemon.workdir(), &arguments, "");
+    assert_eq!(done.status, 1);
+    assert!(done.err.contains("main.db"), "{done:?}");
+    let node = Node::copy("legacy-0.50.3");
+    let arguments = ["import", "platypush", "--workdir", node.workdir()];
+    let done = command(&empty.path().join("workdir"), &arguments, "");
+    assert_eq!(done.status, 1);
+    assert!(
+        done.err.contains("there is no working directory"),
+        "{done:?}"
+    );
+}
+
+/// What is left of a node's own hashes after everybody was there once.
+#[test]
+fn the_first_login_and_the_first_use_leave_hashes_of_our_own() {
+    let mut setup = Setup::new();
+    let node = Node::copy("workdir");
+    import(&mut setup, Way::Daemon, &node, &[]).ok();
+    let secrets = secrets();
+    for name in ["legacy", "tokenuser", "rotated"] {
+        let user = &secrets["users"][name];
+        let code = (!user["otp_secret"].is_null()).then(|| codes_of(&user["otp_secret"]).now());
+        let password = user["password"].as_str().unwrap();
+        log_in(&mut setup, name, password, code.as_deref());
+        for token in user["api_tokens"].as_array().unwrap() {
+            whose_token(&mut setup, token["token"].as_str().unwrap());
+        }
+    }
+    assert!(setup.daemon.stop().success());
+    wait_until_closed(&setup.daemon.workdir());
+    let store = open_store(&setup.daemon.workdir()).unwrap();
+    for name in ["legacy", "tokenuser", "rotated"] {
+        let user = wait(store.user_by_name(name)).unwrap().unwrap();
+        assert!(user.password.expose().starts_with("$argon2id$"), "{name}");
+        assert!(!user.has_imported_tokens(), "{name}");
+    }
+    let user = wait(store.user_by_name("12345")).unwrap().unwrap();
+    assert!(user.password.expose().starts_with("$pbkdf2-sha256$"));
+    assert!(!wait(store.has_imported_tokens()).unwrap());
+}

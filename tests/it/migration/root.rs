@@ -1,0 +1,49 @@
+//! Root reads what the daemon's user may not, and touches nothing of it.
+
+use std::fs::{self, Permissions};
+use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _, chown};
+
+use super::Node;
+
+/// Only root can test it.
+#[test]
+fn root_brings_users_to_the_owner_of_the_working_directory() {
+    const NOBODY: u32 = 65534;
+    if !rustix::process::geteuid().is_root() {
+        return;
+    }
+    let folder = tempfile::tempdir().unwrap();
+    // The binary is run by nobody, who may not enter a home directory of root's.
+    fs::set_permissions(folder.path(), Permissions::from_mode(0o755)).unwrap();
+    let binary = folder.path().join("platypush-userd");
+    fs::copy(crate::support::Daemon::binary(), &binary).unwrap();
+    let workdir = folder.path().join("workdir");
+    fs::create_dir(&workdir).unwrap();
+    fs::set_permissions(&workdir, Permissions::from_mode(0o700)).unwrap();
+    chown(&workdir, Some(NOBODY), Some(NOBODY)).unwrap();
+    let node = Node::copy("workdir");
+    fs::set_permissions(node.workdir(), Permissions::from_mode(0o700)).unwrap();
+
+    let run = |arguments: &[&str]| {
+        let program = std::process::Command::new(&binary);
+        crate::admin::run(program, &workdir, arguments, "")
+    };
+    let report = run(&["import", "platypush", "--workdir", node.workdir()]).ok();
+    assert!(
+        report.contains("\n8 of 8 users were brought.\n"),
+        "{report}"
+    );
+    let again = run(&["import", "platypush", "--workdir", node.workdir()]).ok();
+    assert!(again.contains("\n0 of 8 users were brought.\n"), "{again}");
+    for entry in fs::read_dir(&workdir).unwrap() {
+        let entry = entry.unwrap();
+        assert_eq!(
+            entry.metadata().unwrap().uid(),
+            NOBODY,
+            "{:?}",
+            entry.path()
+        );
+    }
+    let users = run(&["export"]).ok();
+    assert!(users.ends_with("{\"users\":8,\"sessions\":2}\n"), "{users}");
+}
