@@ -8,6 +8,8 @@ use std::os::unix::ffi::OsStrExt as _;
 use proptest::prelude::*;
 
 use super::*;
+use crate::migration::platypush::database::Database;
+use crate::migration::platypush::rows::USERS;
 
 /// All that lies in a folder.
 fn files(folder: &Path) -> BTreeMap<PathBuf, Vec<u8>> {
@@ -174,6 +176,18 @@ fn a_running_node_is_read_as_it_stands_and_left_alone() {
         node.sql("COMMIT", &[]);
         assert_eq!(node.read().newcomers.len(), 2, "{mode}");
     }
+}
+
+#[test]
+fn all_tables_are_read_as_they_stood_at_one_moment() {
+    let node = Node::new();
+    let set = "PRAGMA journal_mode = wal";
+    node.database.query_row(set, [], |_| Ok(())).unwrap();
+    node.user(1, "alice");
+    let mut database = Database::open(node.path()).unwrap();
+    node.user(2, "bob");
+    assert_eq!(database.rows(&USERS).unwrap().unwrap().len(), 1);
+    assert_eq!(node.read().newcomers.len(), 2);
 }
 
 #[test]
