@@ -120,11 +120,13 @@ fn wrong_passwords(options: &Options, random: &mut Random) -> bool {
         ("least000", (8, 1)),
         ("older000", (12_288, 3)),
     ]);
+    stage.import_user("pbkdf000");
     let (_daemon, mut client) = stage.start(&[("THROTTLE__FAILURES", "0")]);
     let authenticators = make_users(&mut client, 1);
     let mut kinds = Vec::from(unknown_known_and_2fa());
     kinds.push(Kind::new("record of 12 MiB, t=3", "older"));
     kinds.push(Kind::new("record of 8 KiB, t=1", "least"));
+    kinds.push(Kind::new("record of a node, PBKDF2", "pbkdf"));
     sample(&mut kinds, options, random, |prefix, _, random| {
         guess(&mut client, prefix, 0, &authenticators, random)
     });

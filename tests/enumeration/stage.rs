@@ -1,6 +1,7 @@
 //! A redis-server and a daemon of its own.
 
 use std::io::{BufRead as _, BufReader};
+use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 
 use rustix::process::{Pid, Signal, kill_process};
@@ -37,6 +38,34 @@ impl Stage {
         }
     }
 
+    /// Brings a user along whose password a Platypush node has hashed (nobody
+    /// knows it).
+    pub fn import_user(&self, username: &str) {
+        let node = self.folder.path().join("node");
+        std::fs::create_dir(&node).unwrap();
+        let database = rusqlite::Connection::open(node.join("main.db")).unwrap();
+        let rows = format!(
+            "CREATE TABLE user (user_id INTEGER PRIMARY KEY, username VARCHAR, password VARCHAR,
+                password_salt VARCHAR, hmac_iterations INTEGER, created_at DATETIME);
+            INSERT INTO user VALUES (1, '{username}', '{}', '{}', 100000, '2026-01-01 00:00:00');",
+            "c0".repeat(32),
+            "5a".repeat(16)
+        );
+        database.execute_batch(&rows).unwrap();
+        let imported = Command::new(env!("CARGO_BIN_EXE_platypush-userd"))
+            .args(["import", "platypush", "--workdir"])
+            .arg(&node)
+            .env_clear()
+            .env("PLATYPUSH_USERD_WORKDIR", self.workdir())
+            .output()
+            .unwrap();
+        assert!(imported.status.success(), "{imported:?}");
+    }
+
+    fn workdir(&self) -> PathBuf {
+        self.folder.path().join("workdir")
+    }
+
     /// Starts the daemon; returns when it is ready.
     pub fn start(&self, settings: &[(&str, &str)]) -> (Daemon, Client) {
         let socket = self.folder.path().join("redis.sock");
@@ -47,10 +76,7 @@ impl Stage {
             .arg("serve")
             .current_dir(self.folder.path())
             .env_clear()
-            .env(
-                "PLATYPUSH_USERD_WORKDIR",
-                self.folder.path().join("workdir"),
-            )
+            .env("PLATYPUSH_USERD_WORKDIR", self.workdir())
             .env(
                 "PLATYPUSH_USERD_REDIS__URL",
                 format!("unix://{}", socket.display()),
