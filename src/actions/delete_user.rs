@@ -49,7 +49,7 @@ impl Action for DeleteUser {
         let executor = arguments.executor(&world.limits)?;
         until_settled(|| async {
             let witness = proof::authorize(world, call, &executor).await?;
-            let outcome = call.outcome(|()| Output::Flag(true))?;
+            let outcome = call.outcome(|_| Output::Flag(true))?;
             match world.store.delete_user(&username, witness, outcome).await {
                 Err(StoreError::NoSuchUser) => {
                     let hash = world.credentials.name_hash(&username);
@@ -58,7 +58,7 @@ impl Action for DeleteUser {
                 }
                 other => {
                     call.notes.user(Who::User(username.clone()));
-                    Ok(other?)
+                    Ok(other.map(drop)?)
                 }
             }
         })

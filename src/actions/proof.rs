@@ -111,6 +111,7 @@ pub(super) async fn count(
     if !world.credentials.counts_failures() {
         return Ok(());
     }
-    let outcome = call.outcome_of(move |()| answer())?;
-    world.credentials.count(failure, outcome).await
+    let outcome = call.outcome_of(move |_| answer())?;
+    world.credentials.count(failure, outcome).await?;
+    Ok(())
 }

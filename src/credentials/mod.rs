@@ -296,11 +296,16 @@ impl Credentials {
         }
     }
 
-    /// Counts a failed attempt, with what its request is answered.
+    /// Counts a failed attempt, with what its request is answered; gives the
+    /// failures with it.
     ///
     /// # Errors
     /// When the store fails.
-    pub async fn count(&self, failure: Failure, outcome: Option<Outcome<()>>) -> Result<(), Error> {
+    pub async fn count(
+        &self,
+        failure: Failure,
+        outcome: Option<Outcome<Failures>>,
+    ) -> Result<Failures, Error> {
         Ok(self
             .store
             .note_failure(failure.attempted, failure.at, outcome)

@@ -280,14 +280,15 @@ pub trait Store: Send + Sync + 'static {
     /// The failures under a name that nobody has.
     async fn failures(&self, name: &NameHash) -> Result<Failures>;
 
-    /// Counts a failed attempt. Of names that nobody has, the store keeps a
-    /// bounded number: the one that was tried longest ago goes.
+    /// Counts a failed attempt, and returns the failures with it; none where
+    /// the user is gone. Of names that nobody has, the store keeps a bounded
+    /// number: the one that was tried longest ago goes.
     async fn note_failure(
         &self,
         attempted: Attempted,
         at: Timestamp,
-        outcome: Option<Outcome<()>>,
-    ) -> Result<()>;
+        outcome: Option<Outcome<Failures>>,
+    ) -> Result<Failures>;
 
     /// Whether changes can be written: whoever lets somebody try a password
     /// must be able to count the failure.
@@ -311,13 +312,14 @@ pub trait Store: Send + Sync + 'static {
         outcome: Option<Outcome<()>>,
     ) -> Result<()>;
 
-    /// Removes the user; from then on nothing of it is valid.
+    /// Removes the user; from then on nothing of it is valid. Returns the
+    /// number it had.
     async fn delete_user(
         &self,
         username: &str,
         witness: Witness,
-        outcome: Option<Outcome<()>>,
-    ) -> Result<()>;
+        outcome: Option<Outcome<UserId>>,
+    ) -> Result<UserId>;
 
     /// The sessions of a user under its generation, which are those that are
     /// not revoked, in no order.

@@ -170,7 +170,7 @@ impl<'a> Group<'a> {
         self.put_user(&user)
     }
 
-    pub(super) fn delete_user(&mut self, username: &str, witness: &Witness) -> Result<()> {
+    pub(super) fn delete_user(&mut self, username: &str, witness: &Witness) -> Result<UserId> {
         let asker = self.check(witness)?;
         let id = self.id_of(username)?.ok_or(StoreError::NoSuchUser)?;
         let count = self.user_count()?;
@@ -185,7 +185,7 @@ impl<'a> Group<'a> {
         self.remove(records::user_key(id));
         self.remove(records::name_key(username));
         self.put_number(records::USER_COUNT.into(), count.saturating_sub(1));
-        Ok(())
+        Ok(id)
     }
 
     pub(super) fn create_session(

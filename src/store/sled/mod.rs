@@ -218,8 +218,8 @@ impl Store for SledStore {
         &self,
         attempted: Attempted,
         at: Timestamp,
-        outcome: Option<Outcome<()>>,
-    ) -> Result<()> {
+        outcome: Option<Outcome<Failures>>,
+    ) -> Result<Failures> {
         self.run(outcome, move |group| group.note_failure(attempted, at))
             .await
     }
@@ -256,8 +256,8 @@ impl Store for SledStore {
         &self,
         username: &str,
         witness: Witness,
-        outcome: Option<Outcome<()>>,
-    ) -> Result<()> {
+        outcome: Option<Outcome<UserId>>,
+    ) -> Result<UserId> {
         let username = username.to_owned();
         self.run(outcome, move |group| group.delete_user(&username, &witness))
             .await

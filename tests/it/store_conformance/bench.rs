@@ -216,11 +216,11 @@ impl<E: Engine> Bench<E> {
 
     pub fn delete(&self, name: &str) {
         let user = self.read(name);
-        wait(
+        let deleted = wait(
             self.store()
                 .delete_user(name, Witness::Password(proof(&user)), None),
-        )
-        .unwrap();
+        );
+        assert_eq!(deleted.unwrap(), user.id);
     }
 
     pub fn state(&self) -> State {

@@ -15,8 +15,9 @@ const fn nobody(number: u8) -> Attempted {
     Attempted::Nobody(name(number))
 }
 
-fn note<E: Engine>(bench: &Bench<E>, attempted: Attempted, micros: i64) {
-    wait(bench.store().note_failure(attempted, at(micros), None)).unwrap();
+/// Notes a failure; gives what the store says that there are then.
+fn note<E: Engine>(bench: &Bench<E>, attempted: Attempted, micros: i64) -> Failures {
+    wait(bench.store().note_failure(attempted, at(micros), None)).unwrap()
 }
 
 fn read(store: &dyn Store, number: u8) -> Failures {
@@ -35,9 +36,10 @@ pub fn those_of_a_user_are_counted<E: Engine>() {
     let mut bench = Bench::<E>::fresh();
     let [first, alice] = ["first", "alice"].map(|name| bench.user(name));
     for (micros, count) in [(-5, 1), (i64::from(u32::MAX) << 20, 2), (3, 3)] {
-        note(&bench, Attempted::User(alice.id), micros);
+        let noted = note(&bench, Attempted::User(alice.id), micros);
+        assert_eq!(noted, failures(count, micros));
         let expected = User {
-            failures: failures(count, micros),
+            failures: noted,
             ..alice.clone()
         };
         assert_eq!(bench.read("alice"), expected);
@@ -89,7 +91,8 @@ pub fn those_of_a_user_who_is_gone_are_not_counted<E: Engine>() {
     bench.delete("alice");
     let before = bench.state();
     for id in [0, gone, gone + 1, u64::MAX] {
-        note(&bench, Attempted::User(id), 1);
+        let noted = note(&bench, Attempted::User(id), 1);
+        assert_eq!(noted, Failures::default());
         wait(bench.store().forget_failures(Attempted::User(id))).unwrap();
     }
     assert_eq!(bench.state(), before);
@@ -98,8 +101,9 @@ pub fn those_of_a_user_who_is_gone_are_not_counted<E: Engine>() {
 
 pub fn those_of_nobody_are_counted_by_name<E: Engine>() {
     let mut bench = Bench::<E>::fresh();
-    for (number, micros) in [(1, 10), (2, 20), (1, 30), (1, 15)] {
-        note(&bench, nobody(number), micros);
+    for (number, micros, count) in [(1, 10, 1), (2, 20, 1), (1, 30, 2), (1, 15, 3)] {
+        let noted = note(&bench, nobody(number), micros);
+        assert_eq!(noted, failures(count, micros));
     }
     let expected = [Failures::default(), failures(3, 15), failures(1, 20)];
     let all = |bench: &Bench<E>| [0, 1, 2].map(|number| read(bench.store(), number));

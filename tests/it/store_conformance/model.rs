@@ -78,8 +78,7 @@ impl Call {
                     Found::Done
                 }
                 Self::NoteFailure(attempted, at) => {
-                    store.note_failure(attempted, at, None).await?;
-                    Found::Done
+                    Found::Failures(store.note_failure(attempted, at, None).await?)
                 }
                 Self::ForgetFailures(attempted) => {
                     store.forget_failures(attempted).await?;
@@ -183,12 +182,13 @@ impl Model {
                 self.prove(&witness)?;
                 Found::Done
             }
-            Call::NoteFailure(attempted, at) => {
-                if let Some(failures) = self.failures(attempted) {
-                    *failures = failures.and_one(at);
-                }
-                Found::Done
-            }
+            Call::NoteFailure(attempted, at) => Found::Failures(
+                self.failures(attempted)
+                    .map_or_else(Failures::default, |failures| {
+                        *failures = failures.and_one(at);
+                        *failures
+                    }),
+            ),
             Call::ForgetFailures(attempted) => {
                 if let Some(failures) = self.failures(attempted) {
                     *failures = Failures::default();

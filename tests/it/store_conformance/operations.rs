@@ -93,11 +93,10 @@ impl Operation {
                 store.end_sessions(witness, token, None).await.map(drop)
             }
             Self::EndSessions => store.end_sessions(witness, None, None).await.map(drop),
-            Self::DeleteUser => {
-                store
-                    .delete_user(name, Witness::Password(witness), None)
-                    .await
-            }
+            Self::DeleteUser => store
+                .delete_user(name, Witness::Password(witness), None)
+                .await
+                .map(drop),
         }
     }
 }

@@ -12,20 +12,21 @@ impl Group<'_> {
         &mut self,
         attempted: Attempted,
         at: Timestamp,
-    ) -> Result<()> {
+    ) -> Result<Failures> {
         match attempted {
             Attempted::User(id) => match self.user(id)? {
                 Some(mut user) => {
                     user.failures = user.failures.and_one(at);
-                    self.put_user(&user)
+                    self.put_user(&user)?;
+                    Ok(user.failures)
                 }
-                None => Ok(()),
+                None => Ok(Failures::default()),
             },
             Attempted::Nobody(name) => self.note_failure_of_nobody(&name, at),
         }
     }
 
-    fn note_failure_of_nobody(&mut self, name: &NameHash, at: Timestamp) -> Result<()> {
+    fn note_failure_of_nobody(&mut self, name: &NameHash, at: Timestamp) -> Result<Failures> {
         let before = self.failures(name)?;
         let known = self.number(records::ATTEMPTED_COUNT)?.unwrap_or(0);
         let oldest = if before.count == 0 && known >= self.max_attempted {
@@ -44,7 +45,7 @@ impl Group<'_> {
         let now = before.and_one(at);
         self.put(records::attempt_time_key(now.last, name), Vec::new());
         self.put(records::attempts_key(name), records::encode_failures(now));
-        Ok(())
+        Ok(now)
     }
 
     fn remove_attempted(&mut self, name: &NameHash) -> Result<()> {
