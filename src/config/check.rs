@@ -59,6 +59,7 @@ pub(super) fn check(
             failures: u32::try_from(check.size(&keys::THROTTLE_FAILURES)).unwrap_or(u32::MAX),
         },
         password: check.password(env, &mut warnings),
+        publish: check.destinations(),
         log: check.log(),
         warnings: Vec::new(),
     };
@@ -118,7 +119,15 @@ impl Checker<'_> {
         }
     }
 
-    fn text(&mut self, key: &Key) -> String {
+    /// Nothing is an empty list.
+    pub(super) fn list(&self, key: &Key) -> Vec<String> {
+        match self.settings.get(key).value {
+            Some(Value::List(texts)) => texts,
+            _ => Vec::new(),
+        }
+    }
+
+    pub(super) fn text(&mut self, key: &Key) -> String {
         let text = self.optional_text(key);
         self.required(key, text)
     }

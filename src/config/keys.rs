@@ -45,6 +45,9 @@ pub enum Kind {
     },
     /// One of these words.
     Choice(&'static [&'static str]),
+    /// A list of texts, each on one line, not empty; in a variable with commas
+    /// between them.
+    List,
 }
 
 impl Key {
@@ -156,6 +159,7 @@ keys! {
     PASSWORD_MIN_LENGTH = "password.min_length", integer(1, 1 << 20), "shortest new password in characters (NIST: 8 with a second factor, 15 without)";
     PASSWORD_MAX_LENGTH = "password.max_length", integer(1, 1 << 20), "longest password in bytes";
     PASSWORD_BLOCKLIST_FILE = "password.blocklist_file", Kind::Path, "file of passwords that are not taken, one a line";
+    EVENTS_PUBLISH = "events.publish", Kind::List, "Redis channels, and lists (`list:NAME`), of Platypush nodes that are told what happens to users";
     LOG_LEVEL = "log.level", Kind::Choice(&["error", "warn", "info", "debug", "trace"]), "how much is logged";
     LOG_FORMAT = "log.format", Kind::Choice(&["text", "json"]), "whether the log is for people or for programs";
 }

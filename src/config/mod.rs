@@ -9,6 +9,7 @@
 mod check;
 mod dump;
 mod environment;
+mod events;
 pub mod keys;
 mod problem;
 mod redis;
@@ -24,6 +25,7 @@ use std::time::Duration;
 use secrecy::SecretString;
 
 pub use environment::Environment;
+pub use events::Destination;
 pub use problem::{Place, Problem, Problems};
 pub use redis::{ClientFiles, Redis, TlsFiles};
 pub use source::EXAMPLE;
@@ -74,6 +76,8 @@ pub struct Config {
     pub throttle: Throttle,
     /// How passwords are hashed, and which are taken.
     pub password: Password,
+    /// Where events are published, each place once; empty: nowhere.
+    pub publish: Vec<Destination>,
     /// What is logged.
     pub log: Log,
     /// What is allowed but better changed: to be logged once at start.

@@ -28,6 +28,7 @@ pub(super) enum Value {
     Boolean(bool),
     Integer(u64),
     Text(String),
+    List(Vec<String>),
 }
 
 /// A value and where it came from.
@@ -184,6 +185,10 @@ impl Settings {
             Some(Value::Boolean(value)) => value.to_string(),
             Some(Value::Integer(value)) => value.to_string(),
             Some(Value::Text(value)) => quoted(&value),
+            Some(Value::List(texts)) => {
+                let texts: Vec<_> = texts.iter().map(|text| quoted(text)).collect();
+                format!("[{}]", texts.join(", "))
+            }
         }
     }
 }
@@ -205,6 +210,12 @@ fn from_text(kind: Kind, text: &str) -> Node {
             Ok(number) => Node::Integer(number),
             Err(_) => Node::Text(text.to_owned()),
         },
+        Kind::List => {
+            let texts = text
+                .split(',')
+                .map(|text| Node::Text(text.trim().to_owned()));
+            Node::List(texts.collect())
+        }
         _ => Node::Text(text.to_owned()),
     }
 }
@@ -228,6 +239,10 @@ fn interpret(kind: Kind, node: Node) -> Result<Option<Value>, String> {
             check_text(kind, &text)?;
             Value::Text(text)
         }
+        (Kind::List, Node::List(nodes)) => {
+            let texts = (1..).zip(nodes).map(list_entry);
+            Value::List(texts.collect::<Result<_, _>>()?)
+        }
         (kind, other) => {
             let found = other.type_name();
             return Err(format!("must be {}, not {found}", expected(kind)));
@@ -242,6 +257,24 @@ fn expected(kind: Kind) -> String {
         Kind::Integer { min, max } => format!("a whole number from {min} to {max}"),
         Kind::Choice(words) => format!("one of {}", words.join(", ")),
         Kind::Text | Kind::Path | Kind::Secret | Kind::Url => "text (put it in quotes)".to_owned(),
+        Kind::List => "a list of texts, such as [\"a\", \"b\"]".to_owned(),
+    }
+}
+
+/// The text of a list's entry.
+fn list_entry((number, node): (usize, Node)) -> Result<String, String> {
+    let wrong = |text: String| format!("entry {number} {text}");
+    match node {
+        Node::Text(text) => match check_text(Kind::Text, &text) {
+            Ok(()) => Ok(text),
+            // There is no default for one entry.
+            Err(_) if text.is_empty() => Err(wrong("must not be empty".into())),
+            Err(text) => Err(wrong(text.into())),
+        },
+        other => {
+            let (expected, found) = (expected(Kind::Text), other.type_name());
+            Err(wrong(format!("must be {expected}, not {found}")))
+        }
     }
 }
 

@@ -8,7 +8,7 @@ use secrecy::ExposeSecret as _;
 
 use super::{defaults, env, load_text};
 use crate::config::keys::{self, Kind};
-use crate::config::{Config, EXAMPLE, Environment, Loaded, Password, load};
+use crate::config::{Config, Destination, EXAMPLE, Environment, Loaded, Password, load};
 
 /// The field a key lands in, as text; secrets are exposed.
 pub(super) fn field(config: &Config, path: &str) -> String {
@@ -54,6 +54,7 @@ pub(super) fn field(config: &Config, path: &str) -> String {
         "password.min_length" => config.password.min_length.to_string(),
         "password.max_length" => config.password.max_length.to_string(),
         "password.blocklist_file" => shown(&config.password.blocklist_file),
+        "events.publish" => format!("{:?}", config.publish),
         "log.level" => config.log.level.to_string(),
         "log.format" => format!("{:?}", config.log.format),
         other => panic!("{other} has no case: add its field here and a row to CASES"),
@@ -133,6 +134,12 @@ const CASES: &[Case] = &[
     ("password.min_length", "15", "15", &[]),
     ("password.max_length", "72", "72", &[]),
     ("password.blocklist_file", "/etc/list", "/etc/list", &[]),
+    (
+        "events.publish",
+        "bus/attic,list:home/cellar",
+        r#"[Channel("bus/attic"), List("home/cellar")]"#,
+        &[],
+    ),
     ("log.level", "debug", "DEBUG", &[]),
     ("log.format", "json", "Json", &[]),
 ];
@@ -146,6 +153,7 @@ pub(super) fn yaml(settings: &[(&str, &str)]) -> String {
         };
         let value = match key.kind {
             Kind::Boolean | Kind::Integer { .. } => (*value).to_owned(),
+            Kind::List => format!("['{}']", value.replace(',', "', '")),
             _ => format!("'{value}'"),
         };
         let section = key.section().map(|name| format!("{name}:\n"));
@@ -267,7 +275,7 @@ fn the_table_is_sound() {
     let runs: Vec<_> = runs.flatten().collect();
     assert_eq!(
         runs,
-        ["redis", "session", "throttle", "password", "log"],
+        ["redis", "session", "throttle", "password", "events", "log"],
         "a section is torn apart"
     );
     assert!(keys::ALL.iter().all(|key| !key.doc.is_empty()));
@@ -299,6 +307,7 @@ fn the_defaults_are_those_of_the_documentation() {
         blocklist_file: None,
     };
     assert_eq!(config.password, password);
+    assert_eq!(config.publish, Vec::<Destination>::new());
     assert_eq!(config.log.level, tracing::Level::INFO);
     assert_eq!(config.warnings, Vec::<String>::new());
 }

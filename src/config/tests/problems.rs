@@ -101,6 +101,29 @@ fn a_value_that_means_nothing_is_refused() {
             "4097",
             "does not go with password.max_length",
         ),
+        ("events.publish", "", "entry 1 must not be empty"),
+        ("events.publish", "a,", "entry 2 must not be empty"),
+        ("events.publish", "a\tb", "entry 1 must be one line"),
+        ("events.publish", "a,b,a", "entry 3 is the same as entry 1"),
+        (
+            "events.publish",
+            "list:a,a,list:a",
+            "entry 3 is the same as entry 1",
+        ),
+        ("events.publish", "list:", "entry 1 must have the name"),
+        ("events.publish", "list: a", "without a space"),
+        ("events.publish", "list:platypush/user", "the queue"),
+        ("events.publish", "list:platypush/user:dead", "the queue"),
+        (
+            "events.publish",
+            "list:platypush/responses/",
+            "reply_prefix",
+        ),
+        (
+            "events.publish",
+            "list:platypush/responses/x",
+            "reply_prefix",
+        ),
         ("redis.port", "65536", "from 1 to 65535"),
         ("redis.host", "a@b", "one machine"),
         ("redis.host", "a:80", "one machine"),
@@ -122,6 +145,60 @@ fn a_value_that_means_nothing_is_refused() {
         let place = format!("config.yaml:{line}: ");
         assert!(found[0].starts_with(&place), "{path} {value}: {found:?}");
         assert!(!found[0].contains("hunter"), "{found:?}");
+    }
+}
+
+#[test]
+fn an_entry_of_a_list_is_named_by_its_number() {
+    for (text, reason) in [
+        ("text", "must be a list of texts, such as"),
+        (
+            "[a, 5]",
+            "entry 2 must be text (put it in quotes), not a number",
+        ),
+        (
+            "[a, [b]]",
+            "entry 2 must be text (put it in quotes), not a list",
+        ),
+        (
+            "[null]",
+            "entry 1 must be text (put it in quotes), not null",
+        ),
+    ] {
+        let found = problems(&format!("events:\n  publish: {text}\n"), &env());
+        let [found] = &found[..] else {
+            panic!("{text}: {found:?}");
+        };
+        let beginning = format!("config.yaml:2: events.publish {reason}");
+        assert!(found.starts_with(&beginning), "{text}: {found}");
+    }
+    let env = env().with("PLATYPUSH_USERD_EVENTS__PUBLISH", "a, ,b");
+    let problem = "PLATYPUSH_USERD_EVENTS__PUBLISH: events.publish entry 2 must not be empty";
+    assert_eq!(problems("", &env), [problem]);
+}
+
+#[test]
+fn a_list_of_ours_is_one_by_the_names_that_are_configured() {
+    let settings = "queue: home/users\nreply_prefix: home/replies/\nevents:\n  publish: ";
+    for name in [
+        "list:home/users",
+        "list:home/users:dead",
+        "list:home/replies/1",
+    ] {
+        let found = problems(&format!("{settings}['{name}']"), &env());
+        assert!(
+            found[0].contains("entry 1 must not be"),
+            "{name}: {found:?}"
+        );
+    }
+    for name in [
+        "home/users",
+        "home/replies/1",
+        "list:home/users2",
+        "list:platypush/user",
+        "list:platypush/backend/redis",
+    ] {
+        load_text(&format!("{settings}['{name}']"), &env()).unwrap();
     }
 }
 
