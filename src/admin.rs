@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 use crate::actions::{World, check_new_password};
 use crate::audit::{self, Who};
 use crate::error::Error;
+use crate::events::{self, Act, Event, Publisher};
 use crate::keyring::Keyring;
 use crate::migration::admission::{self, AdmissionError, Fate, Order};
 use crate::migration::export::{self, Exported, Part};
@@ -165,16 +166,46 @@ pub struct Operator {
     keyring: Arc<Keyring>,
     /// Whether requests are served meanwhile.
     is_serving: bool,
+    events: Option<Publisher>,
+}
+
+/// What a command came to, and what happened by it.
+struct Done {
+    reply: AdminReply,
+    event: Option<Event>,
+}
+
+impl From<AdminReply> for Done {
+    fn from(reply: AdminReply) -> Self {
+        Self { reply, event: None }
+    }
 }
 
 impl Operator {
-    /// Works on the same things as the actions do.
+    /// Works on a store that no daemon has.
     #[must_use]
-    pub const fn new(world: Arc<World>, keyring: Arc<Keyring>, is_serving: bool) -> Self {
+    pub const fn alone(world: Arc<World>, keyring: Arc<Keyring>) -> Self {
         Self {
             world,
             keyring,
-            is_serving,
+            is_serving: false,
+            events: None,
+        }
+    }
+
+    /// Works on the same things as the actions do meanwhile, and tells of it as
+    /// they do.
+    #[must_use]
+    pub const fn in_daemon(
+        world: Arc<World>,
+        keyring: Arc<Keyring>,
+        events: Option<Publisher>,
+    ) -> Self {
+        Self {
+            world,
+            keyring,
+            is_serving: true,
+            events,
         }
     }
 
@@ -197,7 +228,8 @@ impl Operator {
         );
         let changes = !matches!(&command, AdminCommand::Import(order) if order.dry_run);
         let result = self.carry_out(command).await;
-        if let (Ok(AdminReply::Imported(fates)), true) = (&result, changes) {
+        if let (Ok(AdminReply::Imported(fates)), true) = (result.as_ref().map(|done| &done.reply), changes)
+        {
             for fate in fates {
                 if let Fate::Comes { name, .. } = fate {
                     audit::admin(action, Some(&Who::User(name.clone())), by, "success");
@@ -207,7 +239,12 @@ impl Operator {
             let outcome = result.as_ref().map_or_else(AdminError::name, |_| "success");
             audit::admin(action, about.as_ref(), by, outcome);
         }
-        result
+        let Done { reply, event } = result?;
+        if let (Some(publisher), Some(event)) = (&self.events, event) {
+            let now = self.world.clock.now();
+            publisher.publish(&event, Some(events::OPERATOR), None, now);
+        }
+        Ok(reply)
     }
 
     async fn who(&self, name: &str) -> Result<Who, AdminError> {
@@ -217,29 +254,31 @@ impl Operator {
         })
     }
 
-    async fn carry_out(&self, command: AdminCommand) -> Result<AdminReply, AdminError> {
+    async fn carry_out(&self, command: AdminCommand) -> Result<Done, AdminError> {
         match command {
-            AdminCommand::Users => self.users().await,
-            AdminCommand::Unlock { name } => self.unlock(&name).await,
+            AdminCommand::Users => Ok(self.users().await?.into()),
+            AdminCommand::Unlock { name } => Ok(self.unlock(&name).await?.into()),
             AdminCommand::DisableOtp { name } => self.disable_otp(&name).await,
             AdminCommand::ResetPassword { name, password } => {
                 self.reset_password(&name, &password).await
             }
             AdminCommand::DeleteSessions { name } => {
-                self.amend(&name, Amendment::EndSessions).await
+                let act = Act::all_sessions_deleted();
+                self.amend(&name, Amendment::EndSessions, act).await
             }
             AdminCommand::DeleteApiTokens { name } => {
-                self.amend(&name, Amendment::DropApiTokens).await
+                let act = Act::all_api_tokens_deleted();
+                self.amend(&name, Amendment::DropApiTokens, act).await
             }
-            AdminCommand::RotateKey => self.rotate_key().await,
+            AdminCommand::RotateKey => Ok(self.rotate_key().await?.into()),
             AdminCommand::Import(order) => {
                 let _lease = self.keyring.lease();
                 let fates = admission::admit(&self.world, order, self.is_serving).await?;
-                Ok(AdminReply::Imported(fates))
+                Ok(AdminReply::Imported(fates).into())
             }
             AdminCommand::Export(part) => {
                 let (exported, next) = export::export(&self.world, &self.keyring, &part).await?;
-                Ok(AdminReply::Exported(exported, next))
+                Ok(AdminReply::Exported(exported, next).into())
             }
         }
     }
@@ -269,27 +308,35 @@ impl Operator {
         })
     }
 
-    async fn disable_otp(&self, name: &str) -> Result<AdminReply, AdminError> {
+    async fn disable_otp(&self, name: &str) -> Result<Done, AdminError> {
         let user = self.world.store.user_by_name(name).await?;
         if user.is_some_and(|user| user.second_factor.is_none()) {
             return Err(Error::OtpNotEnabled(name.to_owned()).into());
         }
-        self.amend(name, Amendment::DropSecondFactor).await
+        self.amend(name, Amendment::DropSecondFactor, Act::OtpDisabled {})
+            .await
     }
 
     async fn reset_password(
         &self,
         name: &str,
         password: &SecretString,
-    ) -> Result<AdminReply, AdminError> {
+    ) -> Result<Done, AdminError> {
         check_new_password("password", password.expose_secret(), &self.world.limits)?;
         let record = self.world.credentials.hash(password).await?;
-        self.amend(name, Amendment::ResetPassword(record)).await
+        let act = Act::PasswordUpdated {
+            sessions_revoked: true,
+        };
+        self.amend(name, Amendment::ResetPassword(record), act)
+            .await
     }
 
-    async fn amend(&self, name: &str, amendment: Amendment) -> Result<AdminReply, AdminError> {
+    async fn amend(&self, name: &str, amendment: Amendment, act: Act) -> Result<Done, AdminError> {
         match self.world.store.amend_user(name, amendment).await {
-            Ok(_) => Ok(AdminReply::Done),
+            Ok(user) => Ok(Done {
+                reply: AdminReply::Done,
+                event: Some(Event::of(&user, act)),
+            }),
             Err(StoreError::NoSuchUser) => Err(Error::NoSuchUser(name.to_owned()).into()),
             Err(error) => Err(error.into()),
         }

@@ -1,5 +1,7 @@
 //! The audit trail: every login, failure, change and deletion, and every act
 //! of the operator, as one structured log event (target `audit`, level info).
+//! What is noted for it while a request runs also tells what Platypush nodes
+//! are to hear (`events/`).
 //!
 //! It never holds a secret. Names are logged where a user has them; any other
 //! name is logged as a keyed hash, because people type passwords where names
@@ -7,13 +9,14 @@
 //! cannot forge a line (OWASP ASVS 5.0, 16.4.1).
 
 use std::fmt;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use tracing::field::debug;
 use tracing::info;
 
 use crate::actions::{Output, Reason};
 use crate::error::{Error, echo};
+use crate::events::Event;
 use crate::model::NameHash;
 
 /// Whom an entry is about.
@@ -35,8 +38,12 @@ impl fmt::Debug for Who {
 }
 
 /// What becomes known of a request while it runs.
-#[derive(Debug, Default)]
-pub struct Notes(Mutex<Noted>);
+#[derive(Debug)]
+pub struct Notes {
+    noted: Mutex<Noted>,
+    wants_event: bool,
+    event: Mutex<Option<Event>>,
+}
 
 #[derive(Debug, Default, Clone)]
 struct Noted {
@@ -46,6 +53,16 @@ struct Noted {
 }
 
 impl Notes {
+    /// Without any yet. Events need not be noted where nobody hears them.
+    #[must_use]
+    pub fn new(wants_event: bool) -> Self {
+        Self {
+            noted: Mutex::default(),
+            wants_event,
+            event: Mutex::default(),
+        }
+    }
+
     /// The user that it is about.
     pub fn user(&self, who: Who) {
         self.change(|noted| noted.user = Some(who));
@@ -67,16 +84,41 @@ impl Notes {
         self.change(|noted| noted.refusal = why);
     }
 
+    /// What happened, once the store has it: a request has one effect.
+    pub fn event(&self, event: impl FnOnce() -> Event) {
+        if self.wants_event {
+            *lock(&self.event) = Some(event());
+        }
+    }
+
+    /// Whether anybody will ask for an event.
+    #[must_use]
+    pub const fn wants_event(&self) -> bool {
+        self.wants_event
+    }
+
+    /// What happened, if anything did, and the name of the user who asked for
+    /// it, where one did.
+    #[must_use]
+    pub fn take_event(&self) -> Option<(Event, Option<String>)> {
+        let event = lock(&self.event).take()?;
+        match self.get().by {
+            Some(Who::User(name)) => Some((event, Some(name))),
+            Some(Who::Nobody(_)) | None => Some((event, None)),
+        }
+    }
+
     fn change(&self, change: impl FnOnce(&mut Noted)) {
-        change(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner));
+        change(&mut lock(&self.noted));
     }
 
     fn get(&self) -> Noted {
-        self.0
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .clone()
+        lock(&self.noted).clone()
     }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// A request that is audited.

@@ -10,6 +10,7 @@ use anyhow::{Context as _, Result, bail};
 use chrono::TimeDelta;
 use secrecy::{ExposeSecret as _, SecretString};
 use tokio::sync::watch;
+use tokio::time::{Instant, timeout_at};
 use tracing::{debug, info, warn};
 
 use crate::actions::{ACTIONS, Limits, World};
@@ -19,6 +20,7 @@ use crate::config::Config;
 use crate::control::{Answer, Control};
 use crate::credentials::{Argon2Parameters, Blocklist, Credentials, Hasher, Throttle, Vault};
 use crate::dispatch::{Dispatcher, Parts, Policy, Turns};
+use crate::events::Publisher;
 use crate::keyring::Keyring;
 use crate::lifecycle::{self, Termination};
 use crate::model::SessionLimits;
@@ -70,6 +72,8 @@ pub async fn serve(config: &Config) -> Result<()> {
         Turns::count(hashing_turns),
     )
     .context("cannot use the notes of what is running")?;
+    let connector = Connector::new(&config.redis)?;
+    let (events, publishing) = Publisher::start(connector.clone(), &config.publish).unzip();
     let dispatcher = Arc::new(
         Dispatcher::new(Parts {
             actions: ACTIONS,
@@ -77,12 +81,14 @@ pub async fn serve(config: &Config) -> Result<()> {
             policy: policy(config)?,
             turns: Turns::new(hashing_turns, Arc::clone(&running)),
             keyring: Arc::clone(&keyring),
+            events: events.clone(),
         })
         .await?,
     );
-    let control = Control::open(workdir.path(), Operator::new(world, keyring, true))?;
+    let operator = Operator::in_daemon(world, keyring, events);
+    let control = Control::open(workdir.path(), operator)?;
     let runs = workdir.begin_run()?;
-    let settings = settings(config, workdir.store_id(), runs.clone())?;
+    let settings = settings(config, connector, workdir.store_id(), runs.clone());
     let handler = Arc::clone(&dispatcher) as Arc<dyn Handler>;
     let worker = Worker::start(settings, handler, running, left);
     let sweeper = tokio::spawn(sweep(
@@ -114,13 +120,16 @@ pub async fn serve(config: &Config) -> Result<()> {
         }
     }
     lifecycle::notify_stopping();
+    let deadline = Instant::now() + config.shutdown_timeout;
     dispatcher.stop_starting();
     let wind_down = async { tokio::join!(worker.stop(), control.close()) };
-    if tokio::time::timeout(config.shutdown_timeout, wind_down)
-        .await
-        .is_err()
-    {
+    if timeout_at(deadline, wind_down).await.is_err() {
         warn!("not everything was settled in time; the next start goes on with it");
+    }
+    // Last, because what was finished until now is to be told.
+    if let Some(publishing) = publishing {
+        let left = deadline.saturating_duration_since(Instant::now());
+        publishing.stop(left).await;
     }
     sweeper.abort();
     informer.abort();
@@ -145,7 +154,7 @@ impl Administration {
         let (keyring, vault) = open_keys(config, workdir.path(), &*store).await?;
         let world = world(config, store, vault)?;
         Ok(Self {
-            operator: Operator::new(Arc::new(world), keyring, false),
+            operator: Operator::alone(Arc::new(world), keyring),
             _workdir: workdir,
         })
     }
@@ -278,14 +287,19 @@ fn token_hash(hex: &SecretString) -> Result<[u8; 32]> {
     Ok(hash)
 }
 
-fn settings(config: &Config, store_id: &str, runs: Vec<[u8; 16]>) -> Result<Settings> {
-    Ok(Settings {
-        connector: Connector::new(&config.redis)?,
+fn settings(
+    config: &Config,
+    connector: Connector,
+    store_id: &str,
+    runs: Vec<[u8; 16]>,
+) -> Settings {
+    Settings {
+        connector,
         keys: Keys::new(&config.queue, &config.reply_prefix, store_id, runs),
         reply_ttl: config.reply_ttl,
         max_in_flight: config.max_in_flight,
         max_message_size: config.max_message_size,
-    })
+    }
 }
 
 /// Removes dead sessions for as long as the daemon runs.

@@ -13,6 +13,7 @@ pub mod credentials;
 pub mod daemon;
 pub mod dispatch;
 pub mod error;
+pub mod events;
 pub mod keyring;
 pub mod lifecycle;
 pub mod migration;

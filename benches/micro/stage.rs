@@ -164,6 +164,7 @@ impl Stage {
             policy,
             turns: Turns::new(1, running),
             keyring: Arc::clone(&self.keyring),
+            events: None,
         };
         Arc::new(self.runtime.block_on(Dispatcher::new(parts)).unwrap())
     }

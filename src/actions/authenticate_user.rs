@@ -87,12 +87,12 @@ async fn authenticate(
         }
         Verdict::InvalidCredentials(failure) => {
             let answer = move || Ok(answer(Reason::InvalidCredentials, details));
-            proof::count(world, call, failure, answer).await?;
+            proof::count(world, call, username, failure, answer).await?;
             answer()
         }
         Verdict::InvalidCode(failure) => {
             let answer = move || Ok(answer(Reason::InvalidCode, details));
-            proof::count(world, call, failure, answer).await?;
+            proof::count(world, call, username, failure, answer).await?;
             answer()
         }
         Verdict::MissingCode => Ok(answer(Reason::MissingCode, details)),

@@ -17,24 +17,26 @@ pub struct Call {
     /// Encodes a result as the reply will have it.
     encode: fn(&Result<Output, Error>) -> Vec<u8>,
     left_outcome: AtomicBool,
-    /// For the audit trail.
+    /// For the audit trail, and what happened.
     pub notes: Notes,
 }
 
 impl Call {
-    /// For a delivery; `encode` is the edge's business.
+    /// For a delivery; `encode` is the edge's business, as is whether it
+    /// `wants_event`.
     #[must_use]
     pub fn new(
         delivery: DeliveryId,
         keyring: Arc<Keyring>,
         encode: fn(&Result<Output, Error>) -> Vec<u8>,
+        wants_event: bool,
     ) -> Self {
         Self {
             delivery,
             keyring,
             encode,
             left_outcome: AtomicBool::new(false),
-            notes: Notes::default(),
+            notes: Notes::new(wants_event),
         }
     }
 

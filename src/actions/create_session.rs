@@ -8,6 +8,7 @@ use super::{
 };
 use crate::credentials::SessionToken;
 use crate::error::Error;
+use crate::events::{Act, Event};
 use crate::store::NewSession;
 
 /// Logs a user in: makes a session.
@@ -66,6 +67,17 @@ impl Action for CreateSession {
                 .store
                 .create_session(new, verified.witness, outcome)
                 .await?;
+            call.notes.event(|| {
+                let (session, user) = &made;
+                let (session_id, expires_at) = (session.id(), session.expires_at);
+                Event::of(
+                    user,
+                    Act::SessionCreated {
+                        session_id,
+                        expires_at,
+                    },
+                )
+            });
             Ok(answer(&made))
         })
         .await

@@ -11,6 +11,7 @@ use super::{
 use crate::audit::Who;
 use crate::credentials::Executor;
 use crate::error::Error;
+use crate::events::{Act, Event};
 use crate::model::User;
 use crate::store::{NewUser, StoreError, Witness};
 
@@ -91,6 +92,7 @@ async fn create(
     match world.store.create_user(new, witness, outcome).await {
         Ok(user) => {
             call.notes.user(Who::User(user.username.clone()));
+            call.notes.event(|| Event::of(&user, Act::UserCreated {}));
             Ok(user)
         }
         Err(StoreError::NameTaken) => Err(Error::UserExists(username.to_owned())),

@@ -7,6 +7,7 @@ use super::{Action, Arguments, Call, Cost, Output, Signature, World};
 use crate::audit::Who;
 use crate::credentials::token_hash;
 use crate::error::Error;
+use crate::events::{Act, Event};
 
 /// Logs a session out.
 pub(super) struct DeleteSession;
@@ -36,7 +37,12 @@ impl Action for DeleteSession {
         mut arguments: Arguments<'_>,
     ) -> Result<Output, Error> {
         let token = arguments.secret("session_token")?;
-        if let Some((_, user)) = world.credentials.session(&token).await? {
+        let mut event = None;
+        if let Some((session, user)) = world.credentials.session(&token).await? {
+            if call.notes.wants_event() {
+                let act = Act::session_deleted(session.id());
+                event = Some(Event::of_user(user.id, &user.username, act));
+            }
             call.notes.user(Who::User(user.username));
         }
         let deleted = world
@@ -47,6 +53,9 @@ impl Action for DeleteSession {
                 call.outcome(|deleted| Output::Flag(*deleted))?,
             )
             .await?;
+        if let Some(event) = event.filter(|_| deleted) {
+            call.notes.event(|| event);
+        }
         Ok(Output::Flag(deleted))
     }
 }

@@ -7,6 +7,7 @@ use super::{
     Action, Arguments, Call, Cost, Kind, Output, Parameter, Signature, World, proof, until_settled,
 };
 use crate::error::Error;
+use crate::events::{Act, Event};
 use crate::model::TokenHash;
 
 /// Hash of nothing that was ever handed out.
@@ -67,10 +68,19 @@ impl Action for DeleteSessions {
                 }
             };
             let outcome = call.outcome(|ended| Output::Flag(*ended))?;
-            Ok(world
+            let ended = world
                 .store
                 .end_sessions(verified.witness, which, outcome)
-                .await?)
+                .await?;
+            if ended {
+                call.notes.event(|| {
+                    let act = session_id
+                        .clone()
+                        .map_or_else(Act::all_sessions_deleted, Act::session_deleted);
+                    Event::of(&verified.user, act)
+                });
+            }
+            Ok(ended)
         })
         .await?;
         Ok(Output::Flag(ended))

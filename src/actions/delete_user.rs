@@ -6,6 +6,7 @@ use super::signature::{EXECUTING_SESSION, EXECUTING_USER, EXECUTING_USER_PASSWOR
 use super::{Action, Arguments, Call, Cost, Output, Signature, World, proof, until_settled};
 use crate::audit::Who;
 use crate::error::Error;
+use crate::events::{Act, Event};
 use crate::store::StoreError;
 
 /// Deletes a user with all that belongs to it.
@@ -58,7 +59,10 @@ impl Action for DeleteUser {
                 }
                 other => {
                     call.notes.user(Who::User(username.clone()));
-                    Ok(other.map(drop)?)
+                    let id = other?;
+                    call.notes
+                        .event(|| Event::of_user(id, &username, Act::UserDeleted {}));
+                    Ok(())
                 }
             }
         })

@@ -5,6 +5,7 @@ use async_trait::async_trait;
 use super::signature::{CODE, PASSWORD, USERNAME};
 use super::{Action, Arguments, Call, Cost, Output, Signature, World, proof, until_settled};
 use crate::error::Error;
+use crate::events::{Act, Event};
 
 /// Switches a user's second factor off.
 pub(super) struct DisableOtp;
@@ -45,6 +46,8 @@ impl Action for DisableOtp {
                 .store
                 .set_second_factor(verified.witness, None, outcome)
                 .await?;
+            call.notes
+                .event(|| Event::of(&verified.user, Act::OtpDisabled {}));
             Ok(Output::Flag(true))
         })
         .await

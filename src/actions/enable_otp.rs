@@ -9,6 +9,7 @@ use super::{
 };
 use crate::credentials::{BackupCode, TotpSecret};
 use crate::error::Error;
+use crate::events::{Act, Event};
 use secrecy::ExposeSecret as _;
 
 /// Switches a user's second factor on.
@@ -87,7 +88,7 @@ impl Action for EnableOtp {
             let Some((factor, codes)) = made else {
                 call.notes.refusal(Some("invalid_otp_code"));
                 let failure = world.credentials.failure_of(verified);
-                proof::count(world, call, failure, || Err(Error::InvalidCode)).await?;
+                proof::count(world, call, &username, failure, || Err(Error::InvalidCode)).await?;
                 return Err(Error::InvalidCode);
             };
             let (left, its_codes) = (enrolment.clone(), codes.clone());
@@ -96,6 +97,8 @@ impl Action for EnableOtp {
                 .store
                 .set_second_factor(verified.witness, Some(factor), outcome)
                 .await?;
+            call.notes
+                .event(|| Event::of(&verified.user, Act::OtpEnabled {}));
             Ok(enrolment.answer(codes))
         })
         .await

@@ -3,10 +3,11 @@
 
 use secrecy::SecretString;
 
-use super::{Call, Output, World};
+use super::{Call, Output, Reason, World};
 use crate::audit::Who;
 use crate::credentials::{Executor, Failure, Verdict, Verified};
 use crate::error::Error;
+use crate::events::Event;
 use crate::store::Witness;
 
 /// Checks who somebody is, and notes it for the audit trail.
@@ -44,11 +45,14 @@ pub(super) async fn prove(
     match verify(world, call, username, password, code).await? {
         Verdict::Verified(verified) => Ok(*verified),
         Verdict::InvalidCredentials(failure) => {
-            count(world, call, failure, || Err(Error::InvalidCredentials)).await?;
+            count(world, call, username, failure, || {
+                Err(Error::InvalidCredentials)
+            })
+            .await?;
             Err(Error::InvalidCredentials)
         }
         Verdict::InvalidCode(failure) => {
-            count(world, call, failure, || Err(Error::InvalidCode)).await?;
+            count(world, call, username, failure, || Err(Error::InvalidCode)).await?;
             Err(Error::InvalidCode)
         }
         Verdict::MissingCode => Err(Error::MissingCode),
@@ -92,7 +96,10 @@ pub(super) async fn authorize(
     match verdict {
         Verdict::Verified(verified) => Ok(Witness::Password(verified.witness)),
         Verdict::InvalidCredentials(failure) | Verdict::InvalidCode(failure) => {
-            count(world, call, failure, || Err(Error::InvalidExecutor)).await?;
+            count(world, call, username, failure, || {
+                Err(Error::InvalidExecutor)
+            })
+            .await?;
             Err(Error::InvalidExecutor)
         }
         Verdict::MissingCode => Err(Error::InvalidExecutor),
@@ -100,18 +107,30 @@ pub(super) async fn authorize(
     }
 }
 
-/// Counts a failed attempt, where that is done, and leaves `answer` as its
-/// outcome.
+/// Counts a failed attempt under a name, where that is done, leaves `answer` as
+/// its outcome, and notes it.
 pub(super) async fn count(
     world: &World,
     call: &Call,
+    username: &str,
     failure: Failure,
     answer: impl FnOnce() -> Result<Output, Error> + Send + 'static,
 ) -> Result<(), Error> {
-    if !world.credentials.counts_failures() {
-        return Ok(());
-    }
-    let outcome = call.outcome_of(move |_| answer())?;
-    world.credentials.count(failure, outcome).await?;
+    let attempted = failure.attempted;
+    let reason = if failure.wrong_code {
+        Reason::InvalidCode
+    } else {
+        Reason::InvalidCredentials
+    };
+    let attempts = if world.credentials.counts_failures() {
+        let outcome = call.outcome_of(move |_| answer())?;
+        let failures = world.credentials.count(failure, outcome).await?;
+        // None of a user who was deleted meanwhile.
+        Some(failures.count).filter(|count| *count > 0)
+    } else {
+        None
+    };
+    call.notes
+        .event(|| Event::login_failed(attempted, username, attempts, reason));
     Ok(())
 }

@@ -5,6 +5,7 @@ use async_trait::async_trait;
 use super::signature::{CODE, PASSWORD, USERNAME};
 use super::{Action, Arguments, Call, Cost, Output, Signature, World, proof, until_settled};
 use crate::error::Error;
+use crate::events::{Act, Event};
 
 /// Gives a user new backup codes.
 pub(super) struct RefreshBackupCodes;
@@ -47,6 +48,8 @@ impl Action for RefreshBackupCodes {
                 .store
                 .replace_backup_codes(verified.witness, hashes, outcome)
                 .await?;
+            call.notes
+                .event(|| Event::of(&verified.user, Act::BackupCodesRefreshed {}));
             Ok(Output::BackupCodes(codes))
         })
         .await

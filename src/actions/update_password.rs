@@ -8,6 +8,7 @@ use super::{
 };
 use crate::credentials::Verdict;
 use crate::error::Error;
+use crate::events::{Act, Event};
 
 /// Changes a user's password.
 pub(super) struct UpdatePassword;
@@ -59,7 +60,7 @@ impl Action for UpdatePassword {
                 Verdict::Verified(verified) => verified,
                 Verdict::InvalidCredentials(failure) | Verdict::InvalidCode(failure) => {
                     let answer = || Ok(Output::Flag(false));
-                    proof::count(world, call, failure, answer).await?;
+                    proof::count(world, call, &username, failure, answer).await?;
                     return answer();
                 }
                 Verdict::MissingCode => return Ok(Output::Flag(false)),
@@ -69,10 +70,13 @@ impl Action for UpdatePassword {
             };
             let record = world.credentials.hash(&new).await?;
             let outcome = call.outcome(|_| Output::Flag(true))?;
-            world
+            let user = world
                 .store
                 .set_password(verified.witness, record, revoke, outcome)
                 .await?;
+            let sessions_revoked = revoke;
+            call.notes
+                .event(|| Event::of(&user, Act::PasswordUpdated { sessions_revoked }));
             Ok(Output::Flag(true))
         })
         .await

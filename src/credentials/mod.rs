@@ -116,6 +116,8 @@ pub struct Verified {
 pub struct Failure {
     /// Whose name.
     pub attempted: Attempted,
+    /// Whether the password was right, and the code wrong.
+    pub wrong_code: bool,
     at: Timestamp,
     _pass: Pass,
 }
@@ -200,20 +202,21 @@ impl Credentials {
         let attempted = attempted(user.as_ref(), hash);
         let record = user.as_ref().map_or(&self.nobody, |user| &user.password);
         let right = self.hasher.verify(password, record).await?;
-        let failure = |pass| Failure {
+        let failure = |pass, wrong_code| Failure {
             attempted,
+            wrong_code,
             at: self.clock.now(),
             _pass: pass,
         };
         let Some(user) = user.filter(|_| right) else {
-            return Ok(Verdict::InvalidCredentials(failure(pass)));
+            return Ok(Verdict::InvalidCredentials(failure(pass, false)));
         };
         let code = match (&user.second_factor, code) {
             (None, _) => None,
             (Some(_), None) => return Ok(Verdict::MissingCode),
             (Some(factor), Some(code)) => match self.check_code(&user, factor, code).await? {
                 Some(code) => Some(code),
-                None => return Ok(Verdict::InvalidCode(failure(pass))),
+                None => return Ok(Verdict::InvalidCode(failure(pass, true))),
             },
         };
         let user = self.strengthen(user, password).await?;
@@ -291,6 +294,7 @@ impl Credentials {
     pub fn failure_of(&self, verified: Verified) -> Failure {
         Failure {
             attempted: Attempted::User(verified.user.id),
+            wrong_code: true,
             at: self.clock.now(),
             _pass: verified.pass,
         }

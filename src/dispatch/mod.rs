@@ -22,6 +22,7 @@ use crate::actions::{Action, Arguments, Call, Cost, Output, PLUGIN, World, outco
 use crate::audit::{self, Entry};
 use crate::crash_point::poison;
 use crate::error::{Error, echo};
+use crate::events::Publisher;
 use crate::keyring::Keyring;
 use crate::model::DeliveryId;
 use crate::queue::{self, Begun, Disposition, Finished, Handler, Reply};
@@ -38,6 +39,7 @@ pub struct Dispatcher {
     policy: Policy,
     turns: Turns,
     keyring: Arc<Keyring>,
+    events: Option<Publisher>,
     /// Outcomes that earlier processes left, until their requests are known.
     left_outcomes: Mutex<Vec<DeliveryId>>,
 }
@@ -54,6 +56,8 @@ pub struct Parts {
     pub turns: Turns,
     /// Seals outcomes.
     pub keyring: Arc<Keyring>,
+    /// Where what happened is told; `None`: nowhere.
+    pub events: Option<Publisher>,
 }
 
 /// Why a request got no reply.
@@ -77,6 +81,7 @@ impl Dispatcher {
             policy: parts.policy,
             turns: parts.turns,
             keyring: parts.keyring,
+            events: parts.events,
         })
     }
 
@@ -130,7 +135,13 @@ impl Dispatcher {
                 Err(_) => return Disposition::Keep,
             }
         }
-        let call = Call::new(begun.id, Arc::clone(&self.keyring), encode_body);
+        let redelivered = begun.redelivered;
+        let call = Call::new(
+            begun.id,
+            Arc::clone(&self.keyring),
+            encode_body,
+            self.events.is_some(),
+        );
         let mut turn = None;
         let run = self.run(begun, &call, &mut turn, request);
         let result = match AssertUnwindSafe(run).catch_unwind().await {
@@ -140,6 +151,7 @@ impl Dispatcher {
             Err(_) => Err(Error::Internal("the action panicked".into())),
         };
         self.log(&entry, &call, &result);
+        self.tell(&entry, &call, redelivered);
         let is_long = turn.as_ref().is_some_and(|turn| turn.until_settled);
         let encoded = if is_long {
             encode_aside(&address, result).await
@@ -156,6 +168,18 @@ impl Dispatcher {
         let is_audited = self.find(entry.action).is_ok_and(Action::is_audited);
         if is_audited || result.as_ref().is_err_and(audit::is_authentication_failure) {
             entry.log(&call.notes, result);
+        }
+    }
+
+    /// Tells what happened, once for each effect: what the store does not know
+    /// of may have been told before the request was delivered again.
+    fn tell(&self, entry: &Entry<'_>, call: &Call, redelivered: bool) {
+        if let Some(publisher) = &self.events
+            && let Some((event, by)) = call.notes.take_event()
+            && (event.is_on_record() || !redelivered)
+        {
+            let now = self.world.clock.now();
+            publisher.publish(&event, by.as_deref(), entry.origin, now);
         }
     }
 

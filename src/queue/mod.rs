@@ -51,6 +51,7 @@ use async_trait::async_trait;
 
 use crate::model::DeliveryId;
 
+pub(crate) use self::availability::Backoff;
 pub use self::connection::{Connector, ConnectorError};
 pub use self::crew::Begun;
 pub use self::keys::{Keys, OWNER_TTL};

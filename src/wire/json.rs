@@ -11,7 +11,7 @@ use serde_json::ser::Formatter;
 ///
 /// # Errors
 /// When the value cannot stand in JSON.
-pub(super) fn encode(value: &impl Serialize) -> serde_json::Result<Vec<u8>> {
+pub(crate) fn encode(value: &impl Serialize) -> serde_json::Result<Vec<u8>> {
     let mut bytes = Vec::with_capacity(512);
     value.serialize(&mut Serializer::with_formatter(&mut bytes, PythonStyle))?;
     Ok(bytes)

@@ -3,7 +3,7 @@
 
 pub mod dead_letter;
 mod id;
-mod json;
+pub(crate) mod json;
 pub mod literal;
 pub mod reply;
 pub mod request;

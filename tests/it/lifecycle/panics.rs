@@ -104,6 +104,7 @@ async fn dispatcher(folder: &Path) -> Arc<Dispatcher> {
         policy,
         turns: Turns::new(1, running),
         keyring: Arc::new(Keyring::open(Keyring::default_path(folder), true).unwrap()),
+        events: None,
     };
     Arc::new(Dispatcher::new(parts).await.unwrap())
 }
