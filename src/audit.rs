@@ -181,3 +181,15 @@ fn outcome(result: &Result<Output, Error>) -> &'static str {
         Err(error) => error.name(),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn where_nobody_hears_of_events_none_is_made() {
+        let notes = Notes::new(false);
+        notes.event(|| panic!("an event was made"));
+        assert!(notes.take_event().is_none());
+    }
+}

@@ -4,7 +4,7 @@
 //! arrived: rather none than two. Until there is a connection, events wait.
 
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use redis::aio::MultiplexedConnection;
 use redis::{Pipeline, RedisResult};
@@ -24,9 +24,6 @@ const LONGEST_LIST: usize = 10_000;
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
 /// How long an answer may take.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(5);
-/// After so long without use, a connection is asked whether it is alive:
-/// Redis may have been started anew, and the event would be lost.
-const IDLE: Duration = Duration::from_millis(100);
 
 /// Appends as many of the messages as there is room for; says how many.
 const APPEND: &str = "\
@@ -42,12 +39,6 @@ pub(super) struct Task {
     queue: mpsc::Receiver<Vec<u8>>,
     stopped: watch::Receiver<bool>,
     losses: Arc<Losses>,
-}
-
-/// A connection that worked a while ago.
-struct Line {
-    connection: MultiplexedConnection,
-    used: Instant,
 }
 
 impl Task {
@@ -70,14 +61,18 @@ impl Task {
     /// Runs until it is stopped and the queue is empty, or Redis away.
     pub(super) async fn run(mut self) {
         let mut batch = Vec::with_capacity(BATCH);
-        let mut line = None;
-        while self.next(&mut batch).await {
-            let Some(connected) = self.connected(line.take()).await else {
+        let mut connection = None;
+        loop {
+            let was_idle = self.queue.is_empty();
+            if !self.next(&mut batch).await {
+                return;
+            }
+            let Some(connected) = self.connected(connection.take(), was_idle).await else {
                 let lost = (batch.len() + self.queue.len()) * self.destinations.len();
                 self.losses.add(lost, || "Redis is away".into());
                 return;
             };
-            line = self.send(connected, &batch).await;
+            connection = self.send(connected, &batch).await;
             batch.clear();
             self.losses.tell_if_due();
         }
@@ -98,11 +93,18 @@ impl Task {
 
     /// A connection that is alive, as far as can be told. `None` where there
     /// is none and it is time to stop.
-    async fn connected(&mut self, line: Option<Line>) -> Option<MultiplexedConnection> {
-        if let Some(mut line) = line
-            && (line.used.elapsed() < IDLE || is_alive(&mut line.connection).await)
+    ///
+    /// One that was idle is asked first: Redis may have been started anew, and
+    /// what is sent to nobody is lost.
+    async fn connected(
+        &mut self,
+        last: Option<MultiplexedConnection>,
+        was_idle: bool,
+    ) -> Option<MultiplexedConnection> {
+        if let Some(mut connection) = last
+            && (!was_idle || is_alive(&mut connection).await)
         {
-            return Some(line.connection);
+            return Some(connection);
         }
         let mut backoff = Backoff::new();
         loop {
@@ -125,14 +127,17 @@ impl Task {
     }
 
     /// Sends events, once; gives the connection back if it still works.
-    async fn send(&self, mut connection: MultiplexedConnection, batch: &[Vec<u8>]) -> Option<Line> {
+    async fn send(
+        &self,
+        mut connection: MultiplexedConnection,
+        batch: &[Vec<u8>],
+    ) -> Option<MultiplexedConnection> {
         let answers: RedisResult<Vec<RedisResult<i64>>> =
             self.pipeline(batch).query_async(&mut connection).await;
         match answers {
             Ok(answers) => {
                 self.count_losses(batch.len(), answers);
-                let used = Instant::now();
-                Some(Line { connection, used })
+                Some(connection)
             }
             Err(error) => {
                 let lost = batch.len() * self.destinations.len();

@@ -12,6 +12,7 @@ mod call;
 mod contract;
 mod decode_oracle;
 mod durability;
+mod events;
 mod lifecycle;
 mod migration;
 mod password_cost;

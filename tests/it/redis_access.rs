@@ -117,24 +117,38 @@ fn with_the_keys_of_platypush_and_a_password() {
     assert!(!daemon.log().contains("p@ss/w%rd"));
 }
 
+/// Gives a user the rights of the README's line for it; those of its second
+/// line on top, if asked to.
+fn grant(redis: &RedisServer, user: &str, line: usize) {
+    let begin = format!("ACL SETUSER {user} ");
+    let rights = include_str!("../../README.md")
+        .lines()
+        .filter_map(|line| line.strip_prefix(&begin))
+        .nth(line)
+        .unwrap_or_else(|| panic!("the README has no line {line} for {user}"));
+    let _: () = redis::cmd("ACL")
+        .arg(&["SETUSER", user])
+        .arg(rights.split(' ').collect::<Vec<_>>())
+        .query(&mut redis.connection())
+        .unwrap();
+}
+
+/// The lines of a log that tell of something wrong, which is neither a dead
+/// letter nor a cheap hash.
+fn complaints(daemon: &Daemon) -> Vec<String> {
+    let log = daemon.log();
+    let complaints = log
+        .lines()
+        .filter(|line| line.contains("NOPERM") || line.contains("WARN"))
+        .filter(|line| !line.contains("dead letter") && !line.contains("OWASP"));
+    complaints.map(str::to_owned).collect()
+}
+
 #[test]
 fn the_rights_in_the_readme_are_enough_and_no_more() {
-    let readme = include_str!("../../README.md");
-    let rights = |user: &str| {
-        readme
-            .lines()
-            .filter_map(|line| line.strip_prefix(&format!("ACL SETUSER {user} ")))
-            .next()
-            .unwrap_or_else(|| panic!("the README has no rights for {user}"))
-    };
     let redis = RedisServer::start();
-    let mut admin = redis.connection();
     for user in ["userd", "node"] {
-        let _: () = redis::cmd("ACL")
-            .arg(&["SETUSER", user])
-            .arg(rights(user).split(' ').collect::<Vec<_>>())
-            .query(&mut admin)
-            .unwrap();
+        grant(&redis, user, 0);
     }
     let url = |user: &str, password: &str| format!("{}?user={user}&pass={password}", redis.url());
     let mut daemon = Daemon::start(&redis, &[("REDIS__URL", &url("userd", "daemon-password"))]);
@@ -150,14 +164,7 @@ fn the_rights_in_the_readme_are_enough_and_no_more() {
     let mut everything = redis.client();
     assert_eq!(everything.dead_letters().len(), 2);
     assert!(daemon.stop().success());
-    let denied: Vec<_> = daemon
-        .log()
-        .lines()
-        .filter(|line| line.contains("NOPERM") || line.contains("WARN"))
-        .filter(|line| !line.contains("dead letter") && !line.contains("OWASP"))
-        .map(str::to_owned)
-        .collect();
-    assert!(denied.is_empty(), "{denied:?}");
+    assert_eq!(complaints(&daemon), Vec::<String>::new());
 
     // Nodes see neither each other's requests nor what is under way.
     let error = client
@@ -170,4 +177,28 @@ fn the_rights_in_the_readme_are_enough_and_no_more() {
         .lrange::<_, Vec<String>>("platypush/user:dead", 0, -1)
         .unwrap_err();
     assert!(error.to_string().contains("permissions"), "{error}");
+}
+
+#[test]
+fn the_rights_in_the_readme_are_enough_for_events() {
+    let redis = RedisServer::start();
+    let (channel, list) = ("platypush/bus/attic", "platypush/backend/redis/cellar");
+    let url = format!("{}?user=userd&pass=daemon-password", redis.url());
+    let settings = [
+        ("REDIS__URL", &*url),
+        ("EVENTS__PUBLISH", &format!("{channel},list:{list}")),
+    ];
+    let mut listener = redis.connection();
+    let mut listener = listener.as_pubsub();
+    listener.subscribe(channel).unwrap();
+    grant(&redis, "userd", 0);
+    grant(&redis, "userd", 1);
+    let mut daemon = Daemon::start(&redis, &settings);
+    let mut client = redis.client();
+    makes_a_user(&mut client);
+    let heard: String = listener.get_message().unwrap().get_payload().unwrap();
+    let read: (String, String) = client.redis.blpop(list, 60.0).unwrap();
+    assert_eq!(heard, read.1);
+    assert!(daemon.stop().success());
+    assert_eq!(complaints(&daemon), Vec::<String>::new());
 }

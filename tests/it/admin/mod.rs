@@ -48,7 +48,7 @@ impl From<Output> for Done {
 }
 
 /// Runs a command of the operator on a working directory.
-fn admin(workdir: &Path, arguments: &[&str], input: &str) -> Done {
+pub fn admin(workdir: &Path, arguments: &[&str], input: &str) -> Done {
     let arguments = [&["admin"], arguments].concat();
     command(workdir, &arguments, input)
 }

@@ -4,7 +4,9 @@
 use std::fs;
 
 use platypush_userd::credentials::{TotpSecret, token_hash};
+use platypush_userd::events::KINDS;
 use platypush_userd::store::Store as _;
+use redis::Commands as _;
 use serde_json::{Value, json};
 use sha2::{Digest as _, Sha256};
 
@@ -30,6 +32,8 @@ pub struct Story {
     session_tokens: Vec<String>,
     /// What was answered, without the tokens it was for.
     replies: Vec<String>,
+    /// What Platypush nodes were told.
+    events: Vec<String>,
     log: Vec<String>,
     pub dead_letters_due: usize,
 }
@@ -110,6 +114,21 @@ impl Story {
         assert_eq!(reply.errors().len(), 1, "{action}: {reply:?}");
     }
 
+    /// All of them but the ids of sessions, which are made of a hash of which
+    /// no more may stand there.
+    fn keep_events(&mut self) {
+        let events: Vec<String> = self.client.redis.lrange("events", 0, -1).unwrap();
+        let _: () = self.client.redis.del("events").unwrap();
+        self.events.extend(events.into_iter().map(|event| {
+            let parsed: Value = serde_json::from_str(&event).unwrap();
+            let Some(id) = parsed["args"]["session_id"].as_str() else {
+                return event;
+            };
+            assert_eq!(id.len(), 16, "{event}");
+            event.replace(id, "")
+        }));
+    }
+
     fn keep_log_of(&mut self, daemon: &Daemon) {
         daemon.wait_for_log("(end of log)");
         self.log.push(daemon.log());
@@ -128,6 +147,7 @@ fn no_secret_is_left_anywhere() {
         kept: Secrets::default(),
         session_tokens: Vec::new(),
         replies: Vec::new(),
+        events: Vec::new(),
         log: Vec::new(),
         dead_letters_due: 0,
     };
@@ -148,6 +168,7 @@ fn no_secret_is_left_anywhere() {
             ("TOKEN_HASH", token_hash.as_str()),
             ("MAX_MESSAGE_SIZE", "20000"),
             ("ACCEPT_ANY_TARGET", "false"),
+            ("EVENTS__PUBLISH", "list:events"),
             ("LOG__LEVEL", "trace"),
             ("LOG__FORMAT", format),
         ]
@@ -167,6 +188,7 @@ fn no_secret_is_left_anywhere() {
     unreadable_messages(&mut story);
     assert!(daemon.stop().success());
     story.keep_log_of(&daemon);
+    story.keep_events();
     story.client.assert_nothing_left();
     search(&mut story, &daemon);
 }
@@ -295,9 +317,25 @@ fn one_time_codes(story: &mut Story, alice: &str) {
         story.call("create_session", log_in(code.clone())).ok();
         story.refused("create_session", log_in(code.clone()));
     }
+    let backup_code = &enabled.ok()["backup_codes"][1];
+    let fresh = json!({"username": "bob", "password": bob, "code": backup_code});
+    let fresh = story.call("refresh_backup_codes", fresh);
+    // The one place where they may be shown.
+    story.replies.pop();
+    let fresh = fresh.ok().as_array().unwrap();
+    for code in fresh {
+        let code = code.as_str().unwrap();
+        story.secrets.add("new backup code", code.as_bytes());
+    }
+    let last = json!({"username": "bob", "password": bob, "code": fresh[0]});
+    story.call("disable_otp", last).ok();
+
     let token = story.log_in("alice", alice);
     let user = story.call("get_user_by_session", json!([token]));
     assert_eq!(user.ok()["username"], "alice");
+    // A password where a name belongs.
+    let args = json!({"username": wrong, "password": bob});
+    story.refused("create_session", args);
 }
 
 fn search(story: &mut Story, daemon: &Daemon) {
@@ -337,10 +375,16 @@ fn search(story: &mut Story, daemon: &Daemon) {
     let dead = story.client.dead_letters();
     assert!(log.lines().count() > 200);
     assert_eq!(dead.len(), story.dead_letters_due);
+    let events = story.events.join("\n");
+    for kind in KINDS {
+        assert!(events.contains(&format!("\"{kind}\"")), "no {kind}");
+    }
+    assert!(events.contains(r#""username": null"#));
     for (place, text) in [
         ("the log", log),
         ("a dead letter", json!(dead).to_string()),
         ("a reply", story.replies.join("\n")),
+        ("an event", events),
     ] {
         assert_eq!(story.secrets.found_in(text.as_bytes()), nothing, "{place}");
         assert_eq!(story.kept.found_in(text.as_bytes()), nothing, "{place}");

@@ -30,6 +30,9 @@ pub enum Lose {
 struct Cutter {
     next: Mutex<Option<Lose>>,
     cuts: AtomicUsize,
+    /// A connection on which this text is sent goes silent.
+    silencing: Mutex<Option<String>>,
+    silences: AtomicUsize,
 }
 
 impl Line {
@@ -61,6 +64,22 @@ impl Line {
         *self.cutter.next.lock().unwrap() = Some(answer);
     }
 
+    /// From now on, each connection goes silent on which a command contains
+    /// this text: neither that command nor anything behind it comes through.
+    pub fn silence(&self, text: &str) {
+        *self.cutter.silencing.lock().unwrap() = Some(text.to_owned());
+    }
+
+    /// No other connection goes silent any more.
+    pub fn end_silence(&self) {
+        *self.cutter.silencing.lock().unwrap() = None;
+    }
+
+    /// How many connections went silent.
+    pub fn silences(&self) -> usize {
+        self.cutter.silences.load(Ordering::SeqCst)
+    }
+
     /// How often it was cut.
     pub fn cuts(&self) -> usize {
         self.cutter.cuts.load(Ordering::SeqCst)
@@ -79,6 +98,11 @@ fn connect(cutter: &Arc<Cutter>, daemon: UnixStream, redis: &Path) {
         std::thread::spawn(move || {
             if commands {
                 forward(&daemon, &redis, |seen| {
+                    if cutter.is_silenced(seen) {
+                        cutter.silences.fetch_add(1, Ordering::SeqCst);
+                        swallow(&daemon);
+                        return false;
+                    }
                     if cutter.takes(seen, |lose| matches!(lose, Lose::AnswerTo(_))) {
                         lose_next.store(true, Ordering::SeqCst);
                     }
@@ -101,6 +125,12 @@ fn connect(cutter: &Arc<Cutter>, daemon: UnixStream, redis: &Path) {
     }
 }
 
+/// Reads what comes until the other side gives up.
+fn swallow(mut from: &UnixStream) {
+    let mut chunk = [0; 1 << 12];
+    while let Ok(1..) = from.read(&mut chunk) {}
+}
+
 /// Passes bytes on for as long as `pass`, which sees all up to now, says so.
 fn forward(mut from: &UnixStream, mut to: &UnixStream, mut pass: impl FnMut(&[u8]) -> bool) {
     let mut seen = Vec::new();
@@ -114,6 +144,17 @@ fn forward(mut from: &UnixStream, mut to: &UnixStream, mut pass: impl FnMut(&[u8
 }
 
 impl Cutter {
+    /// Whether the text stands in what was read last.
+    fn is_silenced(&self, seen: &[u8]) -> bool {
+        let silencing = self.silencing.lock().unwrap();
+        silencing.as_ref().is_some_and(|text| {
+            let last = seen.len().saturating_sub((1 << 16) + text.len());
+            seen[last..]
+                .windows(text.len())
+                .any(|w| w == text.as_bytes())
+        })
+    }
+
     /// Whether the answer to be lost is of this kind and its text was seen;
     /// no other is lost then.
     fn takes(&self, seen: &[u8], kind: impl Fn(&Lose) -> bool) -> bool {
