@@ -104,6 +104,8 @@ acts! {
     OtpDisabled = "otp_disabled" {}
     /// A user has other backup codes.
     BackupCodesRefreshed = "backup_codes_refreshed" {}
+    // API tokens: api_token_created and api_token_deleted, with token_id, name
+    // and expires_at, come here.
 }
 
 impl Act {

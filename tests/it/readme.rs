@@ -2,6 +2,7 @@
 
 use platypush_userd::actions::ACTIONS;
 use platypush_userd::config::keys;
+use platypush_userd::events::KINDS;
 
 const README: &str = include_str!("../../README.md");
 
@@ -32,5 +33,18 @@ fn every_key_stands_in_the_table() {
             .lines()
             .any(|line| line.starts_with("| `") && line.contains(&format!("`{}`", key.path)));
         assert!(row, "no row for {}", key.path);
+    }
+}
+
+#[test]
+fn every_kind_of_event_stands_in_the_table() {
+    for kind in KINDS {
+        let row = README.lines().any(|line| {
+            let first = line
+                .strip_prefix("| ")
+                .and_then(|row| row.split(" | ").next());
+            first.is_some_and(|first| first.contains(&format!("`{kind}`")))
+        });
+        assert!(row, "no row for {kind}");
     }
 }

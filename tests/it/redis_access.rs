@@ -189,6 +189,8 @@ fn the_rights_in_the_readme_are_enough_for_events() {
         ("EVENTS__PUBLISH", &format!("{channel},list:{list}")),
     ];
     let mut listener = redis.connection();
+    let patience = std::time::Duration::from_secs(60);
+    listener.set_read_timeout(Some(patience)).unwrap();
     let mut listener = listener.as_pubsub();
     listener.subscribe(channel).unwrap();
     grant(&redis, "userd", 0);

@@ -5,6 +5,7 @@
 mod kinds;
 mod once;
 mod operator;
+mod queue;
 mod refused;
 mod silence;
 mod stalled;

@@ -1,4 +1,5 @@
-//! An event is told once at most, whatever dies in between.
+//! An event is told once at most, whatever dies in between, and told if Redis
+//! is there.
 
 use std::os::unix::process::ExitStatusExt as _;
 
@@ -184,22 +185,6 @@ fn what_happens_while_redis_is_away_is_told_when_it_is_back() {
     assert_eq!(left, 0);
 }
 
-/// All that was answered is told, although the daemon is told to stop behind
-/// the last answer.
-#[test]
-fn what_waits_at_the_end_is_told() {
-    const GUESSES: usize = 3_000;
-    let mut setup = Setup::with_alice(&[ONLY_LIST]);
-    let ids = setup.client.send_all(vec![guess(); GUESSES]);
-    for id in &ids {
-        setup.client.reply(id);
-    }
-    assert!(setup.daemon.stop().success());
-    let told: usize = setup.client.redis.llen(LIST).unwrap();
-    assert_eq!(told, GUESSES + 1);
-    assert_eq!(setup.daemon.count_in_log(LOST), 0);
-}
-
 /// It would never end, if it waited for Redis.
 #[test]
 fn a_redis_that_is_away_does_not_hold_up_the_end() {
@@ -215,4 +200,31 @@ fn a_redis_that_is_away_does_not_hold_up_the_end() {
         "not all events were published",
     ];
     assert!(lost.iter().any(|text| log.contains(text)), "{log}");
+}
+
+/// Whoever comes too late changed nothing, and nothing is told of it.
+#[test]
+fn what_many_ask_for_at_once_is_told_as_often_as_it_happens() {
+    const MANY: usize = 16;
+    let mut setup = Setup::with_alice(&[ONLY_LIST, ("PASSWORD__THREADS", "8")]);
+    let token = setup.session_of_alice();
+    let last = setup.session_of_alice();
+    for _ in ["alice", "a session", "another"] {
+        pop(&mut setup.client.redis);
+    }
+    let bob = json!({"username": "bob", "password": "secret", "session_token": token});
+    let by_token = json!({"username": "bob", "session_token": token});
+    for (action, args, kind) in [
+        ("create_user", bob, "user_created"),
+        ("delete_user", by_token, "user_deleted"),
+        ("delete_session", json!([last]), "session_deleted"),
+    ] {
+        let ids = setup.client.send_all(vec![(action, args); MANY]);
+        for id in &ids {
+            setup.client.reply(id);
+        }
+        let told = told(&mut setup.client);
+        assert_eq!(told.len(), 1, "{told:?}");
+        assert_eq!(told[0]["kind"], kind);
+    }
 }

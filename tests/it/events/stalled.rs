@@ -72,21 +72,3 @@ fn the_end_does_not_wait_for_events() {
     // It did not wait for the time-out either.
     assert!(!log.contains(LOST), "{log}");
 }
-
-/// More events than are kept: the newest are lost, and one line tells of it.
-#[test]
-fn events_that_pile_up_are_bounded() {
-    const GUESSES: usize = 6_000;
-    let (mut setup, line) = on_a_line();
-    line.silence(EVENT);
-    let ids = setup
-        .client
-        .send_all(vec![("create_session", json!(["alice", "wrong"])); GUESSES]);
-    for id in &ids {
-        setup.client.reply(id).fails("Invalid credentials");
-    }
-    setup.daemon.wait_for_log("4096 wait for Redis already");
-    assert_eq!(setup.daemon.count_in_log("4096 wait for Redis already"), 1);
-    line.end_silence();
-    assert!(setup.daemon.stop().success());
-}
