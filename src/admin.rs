@@ -228,7 +228,8 @@ impl Operator {
         );
         let changes = !matches!(&command, AdminCommand::Import(order) if order.dry_run);
         let result = self.carry_out(command).await;
-        if let (Ok(AdminReply::Imported(fates)), true) = (result.as_ref().map(|done| &done.reply), changes)
+        if let (Ok(AdminReply::Imported(fates)), true) =
+            (result.as_ref().map(|done| &done.reply), changes)
         {
             for fate in fates {
                 if let Fate::Comes { name, .. } = fate {

@@ -24,10 +24,12 @@ const SOCKET: &str = "control.sock";
 const DRAFT: &str = "control.new";
 /// Longest path that the address of a socket holds (`unix(7)`).
 const LONGEST_PATH: usize = 107;
-/// Longest command in bytes: an import is one.
-const LONGEST_LINE: usize = 1 << 30;
-/// Room for any other command.
-const LINE_ROOM: usize = 64 * 1024;
+/// Longest command in bytes…
+const LONGEST_LINE: usize = 64 * 1024;
+/// …but for one that begins like this…
+const IMPORT: &[u8] = br#"{"import":"#;
+/// …and brings all users of a place.
+const LONGEST_IMPORT: usize = 1 << 30;
 /// How long a client may pause while it says what it wants or takes the answer.
 const PATIENCE: Duration = Duration::from_secs(10);
 /// Pause after a connection that could not be accepted: too many open files
@@ -188,9 +190,12 @@ async fn converse(stream: &mut UnixStream, office: &Office) -> io::Result<()> {
 }
 
 async fn read_line(stream: &mut UnixStream) -> io::Result<Zeroizing<Vec<u8>>> {
-    let mut line = Zeroizing::new(Vec::with_capacity(LINE_ROOM));
-    while !line.ends_with(b"\n") && line.len() < LONGEST_LINE {
+    let mut line = Zeroizing::new(Vec::with_capacity(LONGEST_LINE));
+    while !line.ends_with(b"\n") {
         if line.len() == line.capacity() {
+            if !line.starts_with(IMPORT) || line.len() >= LONGEST_IMPORT {
+                break;
+            }
             // Not as a vector grows by itself: that leaves a copy of a password behind.
             let mut longer = Zeroizing::new(Vec::with_capacity(2 * line.len()));
             longer.extend_from_slice(&line);

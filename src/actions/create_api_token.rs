@@ -8,6 +8,7 @@ use super::{
 };
 use crate::credentials::{ApiTokenText, draw_api_token_name};
 use crate::error::Error;
+use crate::events::{Act, Event};
 use crate::store::{NewApiToken, StoreError};
 
 /// Most valid API tokens of one user.
@@ -77,12 +78,17 @@ impl Action for CreateApiToken {
             };
             let answer = move |made: &_| Output::new_api_token(token.clone(), made);
             let outcome = call.outcome(answer.clone())?;
+            let (user, witness) = (verified.user, verified.witness);
             let made = world
                 .store
-                .create_api_token(new, MAX_TOKENS, verified.witness, outcome)
+                .create_api_token(new, MAX_TOKENS, witness, outcome)
                 .await;
             match made {
-                Ok(made) => Ok(answer(&made)),
+                Ok(made) => {
+                    call.notes
+                        .event(|| Event::of(&user, Act::api_token_created(&made)));
+                    Ok(answer(&made))
+                }
                 Err(StoreError::ApiTokenNameTaken) => Err(Error::ApiTokenExists(name)),
                 Err(StoreError::TooManyApiTokens) => Err(Error::TooManyApiTokens {
                     username: username.clone(),

@@ -8,6 +8,7 @@ use super::{
 };
 use crate::audit::Who;
 use crate::error::Error;
+use crate::events::{Act, Event};
 
 /// Ends an API token of the session's user.
 pub(super) struct DeleteApiToken;
@@ -51,15 +52,19 @@ impl Action for DeleteApiToken {
                 .session(&token)
                 .await?
                 .ok_or(Error::InvalidSession)?;
-            call.notes.user(Who::User(user.username));
-            let outcome = call.outcome(|deleted| Output::Flag(*deleted))?;
+            let outcome = call.outcome(|deleted: &Option<_>| Output::Flag(deleted.is_some()))?;
             let deleted = world
                 .store
                 .delete_api_token(session.token, id, outcome)
                 .await?;
-            call.notes
-                .refusal((!deleted).then_some("no_such_api_token"));
-            Ok(deleted)
+            match &deleted {
+                Some(token) => call.notes.event(|| {
+                    Event::of_user(user.id, &user.username, Act::api_token_deleted(token))
+                }),
+                None => call.notes.refusal(Some("no_such_api_token")),
+            }
+            call.notes.user(Who::User(user.username));
+            Ok(deleted.is_some())
         })
         .await?;
         Ok(Output::Flag(deleted))

@@ -26,7 +26,7 @@ use serde::{Serialize, Serializer};
 pub use self::publisher::{Publisher, Publishing};
 use crate::actions::Reason;
 use crate::clock::{Iso, Timestamp};
-use crate::model::{Attempted, User, UserId};
+use crate::model::{ApiToken, ApiTokenId, Attempted, User, UserId};
 use crate::wire::json;
 
 /// The event of Platypush that hooks tell apart by its arguments.
@@ -104,8 +104,25 @@ acts! {
     OtpDisabled = "otp_disabled" {}
     /// A user has other backup codes.
     BackupCodesRefreshed = "backup_codes_refreshed" {}
-    // API tokens: api_token_created and api_token_deleted, with token_id, name
-    // and expires_at, come here.
+    /// A user has a new API token.
+    ApiTokenCreated = "api_token_created" {
+        /// As `get_api_tokens` numbers it.
+        token_id: ApiTokenId,
+        /// As its user calls it.
+        token_name: String,
+        /// When it ends.
+        #[serde(serialize_with = "optional_iso")]
+        expires_at: Option<Timestamp>,
+    }
+    /// API tokens of a user were ended.
+    ApiTokenDeleted = "api_token_deleted" {
+        /// Which one; none where all were.
+        token_id: Option<ApiTokenId>,
+        /// As its user called it.
+        token_name: Option<String>,
+        /// Whether all were.
+        all_tokens: bool,
+    }
 }
 
 impl Act {
@@ -115,6 +132,36 @@ impl Act {
         Self::SessionDeleted {
             session_id: None,
             all_sessions: true,
+        }
+    }
+
+    /// An API token was made.
+    #[must_use]
+    pub fn api_token_created(token: &ApiToken) -> Self {
+        Self::ApiTokenCreated {
+            token_id: token.id,
+            token_name: token.name.clone(),
+            expires_at: token.expires_at,
+        }
+    }
+
+    /// One API token was ended.
+    #[must_use]
+    pub fn api_token_deleted(token: &ApiToken) -> Self {
+        Self::ApiTokenDeleted {
+            token_id: Some(token.id),
+            token_name: Some(token.name.clone()),
+            all_tokens: false,
+        }
+    }
+
+    /// All API tokens of a user were ended.
+    #[must_use]
+    pub const fn all_api_tokens_deleted() -> Self {
+        Self::ApiTokenDeleted {
+            token_id: None,
+            token_name: None,
+            all_tokens: true,
         }
     }
 

@@ -352,14 +352,15 @@ pub trait Store: Send + Sync + 'static {
         outcome: Option<Outcome<ApiToken>>,
     ) -> Result<ApiToken>;
 
-    /// Removes an API token of the session's user. `false`: it has none of
-    /// that id. `Changed` where the session is no longer there.
+    /// Removes an API token of the session's user, and returns it; `None` where
+    /// the user has none of that id. `Changed` where the session is no longer
+    /// there.
     async fn delete_api_token(
         &self,
         session: TokenHash,
         id: ApiTokenId,
-        outcome: Option<Outcome<bool>>,
-    ) -> Result<bool>;
+        outcome: Option<Outcome<Option<ApiToken>>>,
+    ) -> Result<Option<ApiToken>>;
 
     /// Puts the hash of an API token in the place of what it was imported
     /// with; `Changed` where that no longer stands there.

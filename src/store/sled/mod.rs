@@ -307,8 +307,8 @@ impl Store for SledStore {
         &self,
         session: TokenHash,
         id: ApiTokenId,
-        outcome: Option<Outcome<bool>>,
-    ) -> Result<bool> {
+        outcome: Option<Outcome<Option<ApiToken>>>,
+    ) -> Result<Option<ApiToken>> {
         self.run(outcome, move |group| group.delete_api_token(&session, id))
             .await
     }

@@ -112,6 +112,22 @@ const CASES: &[Case] = &[
         let (user, code) = scene.user_with_factor();
         (json!([user.name, "secret", code]), json!({"username": user.name, "user_id": user.id}))
     }),
+    case("api_token_created", "create_api_token", "with a name and an end", |scene| {
+        let user = scene.user();
+        let next = scene.next_token_id();
+        (json!([user.name, "secret", null, "script", 1_924_948_800]),
+         json!({"username": user.name, "user_id": user.id, "token_id": next,
+                "token_name": "script", "expires_at": "2030-12-31T12:00:00.000000"}))
+    }),
+    case("api_token_deleted", "delete_api_token", "", |scene| {
+        let user = scene.user();
+        let id = scene.next_token_id();
+        scene.call("create_api_token", json!([user.name, "secret", null, "script"])).ok();
+        scene.hear_kind("api_token_created");
+        (json!([user.session, id]),
+         json!({"username": user.name, "user_id": user.id, "token_id": id,
+                "token_name": "script", "all_tokens": false}))
+    }),
     case("login_failed", "authenticate_user", "a wrong password", |scene| {
         let user = scene.user();
         (json!([user.name, "wrong"]),
@@ -206,6 +222,12 @@ const CASES: &[Case] = &[
     case("login_failed", "refresh_backup_codes", "a wrong password", |scene| {
         let (user, code) = scene.user_with_factor();
         (json!([user.name, "wrong", code]),
+         json!({"username": user.name, "user_id": user.id, "attempts": 1, "reason": WRONG,
+                "name_hash": null}))
+    }),
+    case("login_failed", "create_api_token", "a wrong password", |scene| {
+        let user = scene.user();
+        (json!([user.name, "wrong"]),
          json!({"username": user.name, "user_id": user.id, "attempts": 1, "reason": WRONG,
                 "name_hash": null}))
     }),

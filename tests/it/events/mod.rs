@@ -124,6 +124,7 @@ pub struct Scene {
     listener: Listener,
     keeper: String,
     users: usize,
+    tokens: u64,
 }
 
 /// A user of the scene; the password is `secret`.
@@ -147,6 +148,7 @@ impl Scene {
             listener,
             keeper: String::new(),
             users: 0,
+            tokens: 0,
         };
         let keeper = json!(["keeper", "secret"]);
         scene.call("create_user", keeper.clone()).ok();
@@ -203,6 +205,12 @@ impl Scene {
             session_id: made["session_id"].as_str().unwrap().into(),
             name,
         }
+    }
+
+    /// The number of the API token that is about to be made.
+    pub fn next_token_id(&mut self) -> u64 {
+        self.tokens += 1;
+        self.tokens
     }
 
     /// Somebody new with a second factor, and a backup code of it.

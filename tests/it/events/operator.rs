@@ -21,6 +21,11 @@ fn each_change_by_the_operator_is_told() {
             "session_deleted",
             json!({"session_id": null, "all_sessions": true}),
         ),
+        (
+            "delete-api-tokens",
+            "api_token_deleted",
+            json!({"token_id": null, "token_name": null, "all_tokens": true}),
+        ),
         ("disable-otp", "otp_disabled", json!({})),
     ] {
         admin(&workdir, &[command, &user.name], "other\n").ok();

@@ -12,6 +12,8 @@ pub const ACTIONS_THAT_CHANGE_NOTHING: &[&str] = &[
     "get_users",
     "get_user_by_session",
     "get_sessions",
+    "authenticate_api_token",
+    "get_api_tokens",
 ];
 
 /// Asserts that nothing was told until now: the next thing that happens is
@@ -40,6 +42,10 @@ fn look_ups_and_what_changes_nothing() {
         ("get_sessions", json!([keeper])),
         ("get_sessions", json!(["nothing"])),
         ("authenticate_user", json!([user.name, "secret"])),
+        ("get_api_tokens", json!([keeper])),
+        ("get_api_tokens", json!(["nothing"])),
+        ("authenticate_api_token", json!(["keeper:nothing"])),
+        ("delete_api_token", json!([keeper, 7])),
         ("delete_session", json!(["nothing"])),
         (
             "delete_sessions",

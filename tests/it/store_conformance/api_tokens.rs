@@ -46,7 +46,7 @@ pub fn are_made_with_numbers_that_are_never_used_again<E: Engine>() {
     let second = make(&bench, &bob, "a", 2);
     assert_eq!(second.id, 2);
     let deleted = bench.store().delete_api_token(token(1), second.id, None);
-    assert!(wait(deleted).unwrap());
+    assert_eq!(wait(deleted).unwrap(), Some(second));
     bench.reopen();
     assert_eq!(make(&bench, &bob, "a", 3).id, 3);
     assert_eq!(bench.read("alice").api_tokens, [first]);
@@ -84,12 +84,12 @@ pub fn are_ended_by_a_session_of_their_user_alone<E: Engine>() {
     bench.session(2, &bob, None);
     let id = bench.api_token("a", &alice).id;
     let delete = |session, id| wait(bench.store().delete_api_token(token(session), id, None));
-    assert!(!delete(2, id).unwrap(), "of somebody else");
-    assert!(!delete(1, id + 1).unwrap(), "there is none");
+    assert_eq!(delete(2, id).unwrap(), None, "of somebody else");
+    assert_eq!(delete(1, id + 1).unwrap(), None, "there is none");
     assert_fails(&delete(3, id), &StoreError::Changed);
     assert_eq!(names(&bench.read("alice")), ["a"]);
-    assert!(delete(1, id).unwrap());
-    assert!(!delete(1, id).unwrap(), "it is gone");
+    assert_eq!(delete(1, id).unwrap().map(|token| token.id), Some(id));
+    assert_eq!(delete(1, id).unwrap(), None, "it is gone");
     bench.reopen();
     assert_eq!(names(&bench.read("alice")), [""; 0]);
 }

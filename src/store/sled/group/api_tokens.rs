@@ -41,15 +41,14 @@ impl Group<'_> {
         &mut self,
         session: &TokenHash,
         id: ApiTokenId,
-    ) -> Result<bool> {
+    ) -> Result<Option<ApiToken>> {
         let (_, mut user) = self.session(session)?.ok_or(StoreError::Changed)?;
-        let before = user.api_tokens.len();
-        user.api_tokens.retain(|token| token.id != id);
-        let found = user.api_tokens.len() < before;
-        if found {
-            self.put_tokens_of(user)?;
-        }
-        Ok(found)
+        let Some(place) = user.api_tokens.iter().position(|token| token.id == id) else {
+            return Ok(None);
+        };
+        let token = user.api_tokens.remove(place);
+        self.put_tokens_of(user)?;
+        Ok(Some(token))
     }
 
     pub(in crate::store::sled) fn replace_api_token_record(
