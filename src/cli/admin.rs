@@ -67,9 +67,9 @@ struct Named {
 
 impl Admin {
     pub(super) fn run(self) -> Result<ExitCode> {
-        let config = self.file.load()?.config;
-        office::become_owner(&config.workdir)?;
-        let mut office = Office::enter(&config);
+        let loaded = self.file.load()?;
+        office::become_owner(&loaded)?;
+        let mut office = Office::enter(&loaded.config);
         let done = self.task.done();
         let reply = office.run(self.task.into_command()?)?;
         print(render(reply, &done)?.as_bytes())

@@ -24,9 +24,9 @@ pub(super) struct Export {
 
 impl Export {
     pub(super) fn run(self) -> Result<ExitCode> {
-        let config = self.file.load()?.config;
-        office::become_owner(&config.workdir)?;
-        let mut office = Office::enter(&config);
+        let loaded = self.file.load()?;
+        office::become_owner(&loaded)?;
+        let mut office = Office::enter(&loaded.config);
         let mut out = io::BufWriter::new(io::stdout().lock());
         let mut total = Footing {
             users: 0,

@@ -17,7 +17,7 @@ use super::office::{self, Office};
 use super::{ConfigFile, print};
 use crate::admin::{AdminCommand, AdminReply};
 use crate::clock::{Clock as _, SystemClock};
-use crate::config::Config;
+use crate::config::{Config, Loaded};
 use crate::keyring::Keyring;
 use crate::migration::admission::{Fate, OnConflict, Order, Restore};
 use crate::migration::{Person, PersonRecord, jsonl, platypush};
@@ -84,7 +84,7 @@ struct How {
 
 impl Import {
     pub(super) fn run(self) -> Result<ExitCode> {
-        let config = self.file.load()?.config;
+        let loaded = self.file.load()?;
         match &self.source {
             Source::Platypush {
                 workdir,
@@ -97,71 +97,62 @@ impl Import {
                 };
                 let found = read_node(&source)?;
                 let people = found.newcomers.into_iter().map(Person::from).collect();
-                let mut report = self.bring(&config, people, None, how)?;
+                let mut report = bring(&loaded, people, None, how)?;
                 report.left_behind = found.left_behind;
                 report.is_of_a_node = true;
                 print(report.to_string().as_bytes())
             }
             Source::Jsonl { export, keys, how } => {
-                let (people, restore) = read_export(&config, export, keys.as_deref())?;
-                let report = self.bring(&config, people, Some(restore), how)?;
+                let (people, restore) = read_export(&loaded.config, export, keys.as_deref())?;
+                let report = bring(&loaded, people, Some(restore), how)?;
                 print(report.to_string().as_bytes())
             }
-            Source::Order => carry_out_order(&config),
+            Source::Order => carry_out_order(&loaded.config),
         }
     }
+}
 
-    fn bring(
-        &self,
-        config: &Config,
-        people: Vec<Person>,
-        restore: Option<Restore>,
-        how: &How,
-    ) -> Result<Report> {
-        let order = Order {
-            people: people.iter().map(PersonRecord::of).collect(),
-            restore,
-            on_conflict: how.on_conflict,
-            dry_run: how.dry_run,
-        };
-        let fates = match office::as_owner(&config.workdir)? {
-            None => import(config, order)?,
-            Some(command) => self.import_as_owner(command, &order)?,
-        };
-        if fates.len() != people.len() {
-            bail!("the daemon answered something else");
-        }
-        Ok(Report::new(people, fates, how.dry_run))
+fn bring(
+    loaded: &Loaded,
+    people: Vec<Person>,
+    restore: Option<Restore>,
+    how: &How,
+) -> Result<Report> {
+    let order = Order {
+        people: people.iter().map(PersonRecord::of).collect(),
+        restore,
+        on_conflict: how.on_conflict,
+        dry_run: how.dry_run,
+    };
+    let fates = match office::as_owner(loaded)? {
+        None => import(&loaded.config, order)?,
+        Some(command) => import_as_owner(command, &order)?,
+    };
+    if fates.len() != people.len() {
+        bail!("the daemon answered something else");
     }
+    Ok(Report::new(people, fates, how.dry_run))
+}
 
-    /// Root has read what the owner of the working directory may not, and must
-    /// not touch what is the owner's.
-    fn import_as_owner(
-        &self,
-        mut command: std::process::Command,
-        order: &Order,
-    ) -> Result<Vec<Fate>> {
-        command.arg("import");
-        if let Some(config) = &self.file.config {
-            command.arg("--config").arg(config);
-        }
-        let mut child = command
-            .arg("order")
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .spawn()
-            .context("cannot run as the owner of the working directory")?;
-        let json = Zeroizing::new(serde_json::to_vec(order)?);
-        if let Some(mut stdin) = child.stdin.take() {
-            // One that ends early says why by itself.
-            let _ = stdin.write_all(&json);
-        }
-        let output = child.wait_with_output()?;
-        if !output.status.success() {
-            bail!("nothing was brought");
-        }
-        Ok(serde_json::from_slice(&output.stdout)?)
+/// Root has read what the owner of the working directory may not, and must not
+/// touch what is the owner's.
+fn import_as_owner(mut command: std::process::Command, order: &Order) -> Result<Vec<Fate>> {
+    let mut child = command
+        .args(["import", "order"])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()
+        .context("cannot run as the owner of the working directory")?;
+    let json = Zeroizing::new(serde_json::to_vec(order)?);
+    if let Some(mut stdin) = child.stdin.take() {
+        // One that ends early says why by itself.
+        let _ = stdin.write_all(&json);
     }
+    let output = child.wait_with_output()?;
+    if !output.status.success() {
+        bail!("nothing was brought");
+    }
+    Ok(serde_json::from_slice(&output.stdout)?)
 }
 
 fn import(config: &Config, order: Order) -> Result<Vec<Fate>> {

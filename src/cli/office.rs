@@ -3,7 +3,6 @@
 
 use std::os::unix::fs::MetadataExt as _;
 use std::os::unix::process::CommandExt as _;
-use std::path::Path;
 use std::process::Command;
 use std::time::{Duration, Instant};
 
@@ -13,7 +12,7 @@ use tokio::runtime::Runtime;
 
 use super::serve;
 use crate::admin::{AdminCommand, AdminReply};
-use crate::config::Config;
+use crate::config::{Config, Loaded};
 use crate::control;
 use crate::daemon::Administration;
 use crate::lifecycle;
@@ -92,8 +91,9 @@ fn is_locked(error: &anyhow::Error) -> bool {
 
 /// Root's files in the working directory would shut the daemon out: root runs
 /// the command anew as the owner of the directory.
-pub(super) fn become_owner(workdir: &Path) -> Result<()> {
-    let Some(mut command) = as_owner(workdir)? else {
+pub(super) fn become_owner(loaded: &Loaded) -> Result<()> {
+    let workdir = &loaded.config.workdir;
+    let Some(mut command) = as_owner(loaded)? else {
         return Ok(());
     };
     let error = command.args(std::env::args_os().skip(1)).exec();
@@ -101,8 +101,9 @@ pub(super) fn become_owner(workdir: &Path) -> Result<()> {
 }
 
 /// This program, to be run as the owner of the working directory; `None` where
-/// it is already.
-pub(super) fn as_owner(workdir: &Path) -> Result<Option<Command>> {
+/// it is already. It finds the same configuration.
+pub(super) fn as_owner(loaded: &Loaded) -> Result<Option<Command>> {
+    let workdir = &loaded.config.workdir;
     let owner = workdir.metadata().with_context(|| {
         format!(
             "there is no working directory {}: name the daemon's with --config FILE or \
@@ -115,5 +116,9 @@ pub(super) fn as_owner(workdir: &Path) -> Result<Option<Command>> {
     }
     let mut command = Command::new(std::env::current_exe()?);
     command.uid(owner.uid()).gid(owner.gid());
+    command.env("PLATYPUSH_USERD_WORKDIR", workdir);
+    if let Some(file) = &loaded.file {
+        command.env("PLATYPUSH_USERD_CONFIG", file);
+    }
     Ok(Some(command))
 }

@@ -356,9 +356,7 @@ pub(super) fn find_file(
     for path in candidates {
         match std::fs::read_to_string(&path) {
             Ok(text) => return Ok(Some((path, text))),
-            Err(error)
-                if !required
-                    && matches!(error.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory) => {}
+            Err(error) if !required && is_absent(&path, &error) => {}
             Err(error) => {
                 let place = Place::File { path, line: None };
                 return Err(Problem::new(&place, format!("cannot be read: {error}{by}")));
@@ -366,4 +364,14 @@ pub(super) fn find_file(
         }
     }
     Ok(None)
+}
+
+/// Whether there is no file. In a folder that may not be entered there is none
+/// for us: root's home, where root runs a command as somebody else.
+fn is_absent(path: &Path, error: &std::io::Error) -> bool {
+    match error.kind() {
+        ErrorKind::NotFound | ErrorKind::NotADirectory => true,
+        ErrorKind::PermissionDenied => path.metadata().is_err(),
+        _ => false,
+    }
 }

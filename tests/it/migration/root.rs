@@ -25,7 +25,9 @@ fn root_brings_users_to_the_owner_of_the_working_directory() {
     fs::set_permissions(node.workdir(), Permissions::from_mode(0o700)).unwrap();
 
     let run = |arguments: &[&str]| {
-        let program = std::process::Command::new(&binary);
+        let mut program = std::process::Command::new(&binary);
+        // Where only root may look for a configuration.
+        program.current_dir(node.workdir());
         crate::admin::run(program, &workdir, arguments, "")
     };
     let report = run(&["import", "platypush", "--workdir", node.workdir()]).ok();
