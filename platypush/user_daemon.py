@@ -50,8 +50,11 @@ NOT_KNOWN = 'whether the request takes effect is not known'
 # How soon a caller that waits for a reply notices that the node stops.
 SLICE_SECONDS = 0.5
 
+# A "${variable}" of Platypush's YAML makes the text 'True' of a true.
+FLAGS = {'dry_run', 'return_details', 'revoke_sessions'}
+
 # Every other integer was digits before Platypush decoded it: a password, a code, a name.
-NO_TEXT = {'dry_run', 'expires_at', 'id', 'return_details', 'revoke_sessions'}
+NO_TEXT = FLAGS | {'expires_at', 'id'}
 
 ARGUMENTS = {
     'username': 'Username.',
@@ -363,8 +366,12 @@ def _arguments(name: str, names: List[str], args: tuple, kwargs: dict) -> Union[
     for twice in given.keys() & kwargs.keys():
         raise Unanswered(f"user.{name}() got multiple values for argument '{twice}'")
     given.update(kwargs)
-    digits = {k: str(v) for k, v in given.items() if type(v) is int and k not in NO_TEXT}
-    return {**given, **digits}
+    for key, value in given.items():
+        if type(value) is int and key not in NO_TEXT:
+            given[key] = str(value)
+        elif key in FLAGS and value in ('True', 'False'):
+            given[key] = value == 'True'
+    return given
 
 
 def _action(name: str, builtin: Optional[Callable]) -> Callable:

@@ -1,0 +1,410 @@
+"""
+What the tests run against: a Redis, a daemon and real Platypush nodes, each a process of its own.
+
+To be run with the python of the environment that tools/platypush-venv.sh makes.
+"""
+
+import atexit
+import base64
+import contextlib
+import functools
+import gzip
+import hmac
+import importlib.util
+import json
+import os
+import shutil
+import signal
+import socket
+import struct
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+import urllib.error
+import urllib.request
+import uuid
+from pathlib import Path
+
+import redis
+import websocket
+
+from calls import yaml_config
+
+ROOT = Path(__file__).resolve().parents[2]
+HERE = Path(__file__).resolve().parent
+FORWARDER = ROOT / 'platypush' / 'user_daemon.py'
+HOST = '127.0.0.1'
+QUEUE = 'platypush/user'
+# Longer than anything takes that works, on a machine with other things to do.
+PATIENCE = 60
+API_TOKEN = 'token-of-the-tests'
+
+
+def daemon_binary():
+    built = Path(os.environ.get('CARGO_TARGET_DIR', ROOT / 'target')) / 'debug' / 'platypush-userd'
+    return os.environ.get('PLATYPUSH_USERD_BINARY', str(built))
+
+
+def free_port():
+    with socket.socket() as listener:
+        listener.bind((HOST, 0))
+        return listener.getsockname()[1]
+
+
+def wait_for(condition, what, patience=PATIENCE):
+    """Polls until the condition gives something, and gives that."""
+    deadline = time.monotonic() + patience
+    while True:
+        found = condition()
+        if found:
+            return found
+        if time.monotonic() > deadline:
+            raise AssertionError(f'waited {patience} s in vain for {what}')
+        time.sleep(0.02)
+
+
+def clean_environment(**more):
+    """Settings of the person who runs this reach nobody."""
+    kept = {k: v for k, v in os.environ.items() if not k.startswith('PLATYPUSH')}
+    return {**kept, **more}
+
+
+class Process:
+    """A process with its output in a file."""
+
+    def __init__(self, folder, name):
+        self.log_file = Path(folder) / f'{name}.log'
+        self.process = None
+
+    def launch(self, command, env):
+        with open(self.log_file, 'ab') as log:
+            self.process = subprocess.Popen(
+                command, env=env, stdout=log, stderr=log, stdin=subprocess.DEVNULL
+            )
+
+    def log(self):
+        return self.log_file.read_text(errors='replace')
+
+    def send(self, number):
+        self.process.send_signal(number)
+
+    def kill(self):
+        if self.process and self.process.poll() is None:
+            self.process.kill()
+            # A stopped process does not die of everything at once on every kernel.
+            self.process.send_signal(signal.SIGCONT)
+        if self.process:
+            self.process.wait(PATIENCE)
+
+    def stop(self, number=signal.SIGTERM):
+        self.process.send_signal(number)
+        return self.process.wait(PATIENCE)
+
+
+class RedisServer(Process):
+    def __init__(self, folder):
+        super().__init__(folder, 'redis')
+        self.folder = Path(folder)
+        self.port = free_port()
+        self.url = f'redis://{HOST}:{self.port}/0'
+        self.start()
+
+    def start(self):
+        command = ['redis-server', '--port', str(self.port), '--bind', HOST, '--save', '']
+        self.launch([*command, '--dir', str(self.folder)], clean_environment())
+        self.client = redis.Redis(HOST, self.port)
+
+        def answers():
+            with contextlib.suppress(redis.RedisError):
+                return self.client.ping()
+
+        wait_for(answers, 'Redis')
+
+
+class Daemon(Process):
+    """A daemon with cheap password hashes and without a throttle."""
+
+    def __init__(self, folder, server, name='daemon', config=None, **settings):
+        super().__init__(folder, name)
+        self.server = server
+        workdir = Path(folder) / f'{name}.workdir'
+        self.settings = {
+            'WORKDIR': str(workdir),
+            'REDIS__URL': server.url,
+            'DEVICE_ID': 'the-daemon',
+            'PASSWORD__MEMORY_KIB': '8',
+            'PASSWORD__ITERATIONS': '1',
+            'THROTTLE__FAILURES': '0',
+            **settings,
+        }
+        self.config = Path(folder) / f'{name}.yaml'
+        # JSON is YAML.
+        self.config.write_text(json.dumps(config or {}))
+        self.start()
+
+    def start(self):
+        env = {f'PLATYPUSH_USERD_{k}': v for k, v in self.settings.items()}
+        earlier = self.log().count(' ready ') if self.log_file.exists() else 0
+        self.launch([daemon_binary(), 'serve', '--config', str(self.config)], clean_environment(**env))
+        wait_for(lambda: self.log().count(' ready ') > earlier, f'the daemon: {self.log()}')
+
+
+class Direct:
+    """A client that goes past the nodes, straight to the daemon."""
+
+    def __init__(self, server, queue=QUEUE):
+        self.redis = server.client
+        self.queue = queue
+
+    def call(self, action, **args):
+        request_id = str(uuid.uuid4())
+        request = {'action': f'user.{action}', 'args': args, 'id': request_id}
+        self.redis.rpush(self.queue, json.dumps(request))
+        return result(self.redis.blpop(f'platypush/responses/{request_id}', PATIENCE))
+
+    def ok(self, action, **args):
+        output, errors = self.call(action, **args)
+        if errors:
+            raise AssertionError(f'{action}: {errors}')
+        return output
+
+
+def result(popped):
+    """Output and errors of a reply; with errors there is no output, however that is written."""
+    if popped is None:
+        raise AssertionError('no reply')
+    response = json.loads(popped[1])['response']
+    output, errors = response['output'], response['errors']
+    return (None if errors and output == {'success': False} else output), errors
+
+
+class Node(Process):
+    """A Platypush node with a bus channel, a list and a web server of its own."""
+
+    def __init__(self, folder, server, name, scripts=(), config=None, env=None, forwarder=True):
+        super().__init__(folder, name)
+        self.name = name
+        self.server = server
+        self.redis = server.client
+        self.bus = f'platypush/bus/{name}'
+        self.list = f'platypush/backend/redis/{name}'
+        self.port = free_port()
+        self.env = env or {}
+        self.folder = Path(folder) / name
+        self.scripts = self.folder / 'scripts'
+        self.scripts.mkdir(parents=True)
+        for script in [*([FORWARDER] if forwarder else []), *scripts]:
+            shutil.copy(script, self.scripts)
+        self.config = {
+            'device_id': name,
+            # In the file, as the node's migrations, a process of their own, read nothing else.
+            'workdir': str(self.folder / 'workdir'),
+            'cachedir': str(self.folder / 'cache'),
+            'redis': {'host': HOST, 'port': server.port},
+            'backend.redis': {'queue': self.list},
+            'backend.http': {
+                'port': self.port,
+                'bind_address': HOST,
+                'zeroconf_enabled': False,
+            },
+            **(config or {}),
+        }
+        self.launch_node()
+
+    def launch_node(self):
+        # JSON is YAML.
+        config = self.folder / 'config.yaml'
+        config.write_text(json.dumps(self.config))
+        command = [sys.executable, '-m', 'platypush.app', '--config', str(config)]
+        command += ['--redis-queue', self.bus, '--pidfile', str(self.folder / 'pid')]
+        self.launch(command, clean_environment(PLATYPUSH_API_TOKEN=API_TOKEN, **self.env))
+
+    def wait_until_ready(self):
+        def answers():
+            if self.process.poll() is not None:
+                raise AssertionError(f'{self.name} ended: {self.log()[-5000:]}')
+            with contextlib.suppress(OSError):
+                return self.execute('inspect.get_enabled_backends', patience=5)[0]
+
+        wait_for(answers, f'{self.name} to answer: see {self.log_file}')
+        return self
+
+    def request(self, action, args, **more):
+        return {'type': 'request', 'target': self.name, 'action': action, 'args': args, **more}
+
+    def execute(self, action, args=None, patience=PATIENCE):
+        """By POST /execute."""
+        post = urllib.request.Request(
+            f'http://{HOST}:{self.port}/execute',
+            json.dumps(self.request(action, args or {})).encode(),
+            {'Content-Type': 'application/json', 'X-Token': API_TOKEN},
+        )
+        with urllib.request.urlopen(post, timeout=patience) as reply:
+            return result((None, reply.read()))
+
+    def over_bus(self, action, args):
+        request = self.request(action, args, id=str(uuid.uuid4()), origin='the-tests')
+        self.redis.publish(self.bus, json.dumps(request))
+        return result(self.redis.blpop(f'platypush/responses/{request["id"]}', PATIENCE))
+
+    def over_list(self, action, args):
+        request = self.request(action, args, id=str(uuid.uuid4()))
+        self.redis.rpush(self.list, json.dumps(request))
+        return result(self.redis.blpop(f'platypush/responses/{request["id"]}', PATIENCE))
+
+    def socket(self, path):
+        return websocket.create_connection(
+            f'ws://{HOST}:{self.port}{path}', header={'X-Token': API_TOKEN}, timeout=PATIENCE
+        )
+
+    def over_websocket(self, action, args):
+        with contextlib.closing(self.socket('/ws/requests')) as ws:
+            ws.send(json.dumps(self.request(action, args, id=str(uuid.uuid4()))))
+            return result((None, ws.recv()))
+
+    def fire(self, subtype, channel=None, **args):
+        """Publishes an event on the node's bus, or pushes it to the node's list."""
+        event = {'type': 'platypush.message.event.custom.CustomEvent', 'subtype': subtype, **args}
+        message = json.dumps({'type': 'event', 'target': self.name, 'args': event})
+        if channel == 'list':
+            self.redis.rpush(self.list, message)
+        else:
+            self.redis.publish(self.bus, message)
+
+    def through_script(self, route, action, args):
+        """Has tests/platypush/scripts/routes.py or a hook of the configuration call the action."""
+        answers = f'test/{uuid.uuid4()}'
+        if route == 'cron':
+            job = {'action': action, 'args': args, 'answers': answers}
+            self.redis.rpush(f'test/cron/{self.name}', json.dumps(job))
+        elif route == 'yaml_hook':
+            self.fire(f'call {action}', answers=answers, **args)
+        else:
+            self.fire('call', route=route, action=action, call_args=args, answers=answers)
+        popped = self.redis.blpop(answers, PATIENCE)
+        return result(popped)
+
+
+class Fleet:
+    """Everything, in one temporary folder. PLATYPUSH_TESTS_KEEP=1 keeps that."""
+
+    def __init__(self):
+        self.folder = Path(tempfile.mkdtemp(prefix='platypush-userd-tests-'))
+        self.server = RedisServer(self.folder)
+        self.direct = Direct(self.server)
+        self.processes = [self.server]
+
+    def add(self, process):
+        self.processes.append(process)
+        return process
+
+    def daemon(self, **more):
+        return self.add(Daemon(self.folder, self.server, **more))
+
+    def node(self, name, **more):
+        return self.add(Node(self.folder, self.server, name, **more))
+
+    def close(self):
+        for process in reversed(self.processes):
+            process.kill()
+        if not os.environ.get('PLATYPUSH_TESTS_KEEP'):
+            shutil.rmtree(self.folder)
+
+
+@functools.cache
+def shared():
+    """The fleet of all tests that leave it as it was: a daemon, node-a and node-b, a first user."""
+    fleet = Fleet()
+    atexit.register(fleet.close)
+    publish = ['platypush/bus/node-a', 'list:platypush/backend/redis/node-b']
+    fleet.daemon(config={'events': {'publish': publish}} if knows_events() else None)
+    scripts = [HERE / 'scripts' / 'routes.py', *sorted((ROOT / 'examples').glob('*.py'))]
+    config = {'user': {}, **yaml_config()}
+    fleet.a, fleet.b = (fleet.node(n, scripts=scripts, config=config) for n in ('node-a', 'node-b'))
+    for node in (fleet.a, fleet.b):
+        node.wait_until_ready()
+    fleet.direct.ok('create_user', username='admin', password='the first')
+    fleet.admin = fleet.direct.ok('create_session', username='admin', password='the first')
+    return fleet
+
+
+@functools.cache
+def knows_events():
+    """Whether this daemon can publish events."""
+    dump = subprocess.run([daemon_binary(), 'config', 'dump'], capture_output=True, text=True)
+    return 'publish' in dump.stdout
+
+
+def in_process(what, *more, forwarder=True, config=None, env=None):
+    """Runs tests/platypush/in_process.py; gives what it found."""
+    with tempfile.TemporaryDirectory(prefix='platypush-userd-tests-') as folder:
+        scripts = Path(folder) / 'scripts'
+        scripts.mkdir()
+        if forwarder and what != 'late':
+            shutil.copy(FORWARDER, scripts)
+        if what == 'late':
+            more = [str(FORWARDER.parent)]
+        all_config = {
+            'device_id': 'in-process',
+            'workdir': f'{folder}/workdir',
+            'cachedir': f'{folder}/cache',
+            **(config or {}),
+        }
+        file = Path(folder) / 'config.yaml'
+        file.write_text(json.dumps(all_config))
+        done = subprocess.run(
+            [sys.executable, str(HERE / 'in_process.py'), str(file), what, *more],
+            env=clean_environment(PYTHONDONTWRITEBYTECODE='1', **(env or {})),
+            capture_output=True,
+            text=True,
+            timeout=PATIENCE,
+        )
+        if done.returncode or not done.stdout:
+            raise AssertionError(f'{what}: {done.stdout}{done.stderr}')
+        return {'log': done.stderr, 'told': json.loads(done.stdout)} if what == 'call' else json.loads(
+            done.stdout
+        )
+
+
+def platypush_folder():
+    return Path(importlib.util.find_spec('platypush').submodule_search_locations[0])
+
+
+def platypush_source(path):
+    return (platypush_folder() / path).read_text()
+
+
+def panel_file():
+    """The list of actions that Platypush comes with."""
+    return json.loads(gzip.decompress((platypush_folder() / 'components.json.gz').read_bytes()))
+
+
+def totp(secret):
+    """The code that an authenticator shows now (RFC 6238)."""
+    counter = struct.pack('>Q', int(time.time()) // 30)
+    digest = hmac.new(base64.b32decode(secret), counter, 'sha1').digest()
+    offset = digest[-1] & 15
+    return f'{(int.from_bytes(digest[offset:offset + 4], "big") & 0x7FFFFFFF) % 10**6:06}'
+
+
+def in_threads(number, work):
+    """Runs work(0), work(1), … at once and gives what they gave, in order."""
+    results = [None] * number
+
+    def run(i):
+        try:
+            results[i] = work(i)
+        except Exception as error:
+            results[i] = error
+
+    threads = [threading.Thread(target=run, args=(i,)) for i in range(number)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(PATIENCE * 2)
+    for outcome in results:
+        if isinstance(outcome, Exception):
+            raise outcome
+    return results
