@@ -187,7 +187,7 @@ class Settings:
             # redis-py repeats a command by itself after an error: the request would run twice.
             'retry': Retry(NoBackoff(), 0),
             'retry_on_timeout': False,
-            'retry_on_error': None,
+            'retry_on_error': [],
             'health_check_interval': 0,
             'socket_timeout': max(1.0, self.timeout),
             'socket_connect_timeout': min(2.0, self.timeout),
@@ -395,9 +395,11 @@ def _action(name: str, builtin: Optional[Callable]) -> Callable:
                 raise Unanswered(f'user.{name} is the user daemon\'s, and forward is false')
             response = FORWARDER.run(settings, name, _arguments(name, names, args, kwargs))
             output, errors = response['output'], response['errors']
+        except Unanswered as error:
+            return Response(errors=[str(error)])
         except Exception as error:
             # None may get out: Platypush would log it, and run the action again.
-            return Response(errors=[str(error) or type(error).__name__])
+            return Response(errors=[f'{type(error).__name__} in user_daemon.py: {error}'])
         # Platypush itself has no output then, and makes this of it when it is asked for text.
         output = None if errors and output == {'success': False} else output
         return Response(output=output, errors=errors)

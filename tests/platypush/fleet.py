@@ -9,6 +9,7 @@ import base64
 import contextlib
 import functools
 import gzip
+import hashlib
 import hmac
 import importlib.util
 import json
@@ -226,7 +227,7 @@ class Node(Process):
             if self.process.poll() is not None:
                 raise AssertionError(f'{self.name} ended: {self.log()[-5000:]}')
             with contextlib.suppress(OSError):
-                return self.execute('inspect.get_enabled_backends', patience=5)[0]
+                return not self.execute('utils.sleep', {'seconds': 0}, patience=5)[1]
 
         wait_for(answers, f'{self.name} to answer: see {self.log_file}')
         return self
