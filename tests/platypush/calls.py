@@ -37,7 +37,15 @@ def yaml_config():
     event = 'platypush.message.event.custom.CustomEvent'
     # Secrets that come from where a node keeps its own: see test_secrecy.py.
     config = {
-        'constants': {'userd_secret': 'a secret of scripts'},
+        'event.hook.user_events': {
+            'if': {'type': event, 'subtype': 'user_event'},
+            'then': [
+                {
+                    'action': 'procedure.saw_user_event',
+                    'args': {'kind': '${kind}', 'username': '${username}'},
+                }
+            ],
+        },
         'event.hook.secret_yaml': {
             'if': {'type': event, 'subtype': 'secret_yaml'},
             'then': [{'action': 'procedure.secret_procedure'}],
@@ -45,7 +53,7 @@ def yaml_config():
         'procedure.sync.secret_procedure': [
             {
                 'action': 'user.authenticate_user',
-                'args': {'username': 'nobody', 'password': "${constants['userd_secret']}"},
+                'args': {'username': 'nobody', 'password': '${"a secret of scripts"}'},
             },
             {
                 'action': 'procedure.report',

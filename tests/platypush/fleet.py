@@ -184,7 +184,9 @@ def result(popped):
 class Node(Process):
     """A Platypush node with a bus channel, a list and a web server of its own."""
 
-    def __init__(self, folder, server, name, scripts=(), config=None, env=None, forwarder=True):
+    def __init__(
+        self, folder, server, name, scripts=(), config=None, env=None, forwarder=True, change=None
+    ):
         super().__init__(folder, name)
         self.name = name
         self.server = server
@@ -198,6 +200,9 @@ class Node(Process):
         self.scripts.mkdir(parents=True)
         for script in [*([FORWARDER] if forwarder else []), *scripts]:
             shutil.copy(script, self.scripts)
+        for script, (old, new) in (change or {}).items():
+            file = self.scripts / script
+            file.write_text(replaced(file.read_text(), old, new))
         self.config = {
             'device_id': name,
             # In the file, as the node's migrations, a process of their own, read nothing else.
@@ -321,14 +326,31 @@ def shared():
     atexit.register(fleet.close)
     publish = ['platypush/bus/node-a', 'list:platypush/backend/redis/node-b']
     fleet.daemon(config={'events': {'publish': publish}} if knows_events() else None)
-    scripts = [HERE / 'scripts' / 'routes.py', *sorted((ROOT / 'examples').glob('*.py'))]
-    config = {'user': {}, **yaml_config()}
-    fleet.a, fleet.b = (fleet.node(n, scripts=scripts, config=config) for n in ('node-a', 'node-b'))
-    for node in (fleet.a, fleet.b):
-        node.wait_until_ready()
     fleet.direct.ok('create_user', username='admin', password='the first')
     fleet.admin = fleet.direct.ok('create_session', username='admin', password='the first')
+    scripts = [*(HERE / 'scripts').glob('*.py'), *(ROOT / 'examples').glob('*.py')]
+    # As an owner does who follows the examples.
+    example = (ROOT / 'examples' / 'manage_users.yaml').read_text()
+    include = fleet.folder / 'manage_users.yaml'
+    include.write_text(replaced(example, 'put-the-token-here', fleet.admin['session_token']))
+    config = {'user': {}, 'include': str(include), **yaml_config()}
+    fleet.a, fleet.b = (
+        fleet.node(name, scripts=scripts, config=config, change=change)
+        for name, change in [
+            ('node-a', {}),
+            # Nobody waits for the night.
+            ('node-b', {'manage_users.py': ("'0 3 * * *'", "'* * * * * *'")}),
+        ]
+    )
+    for node in (fleet.a, fleet.b):
+        node.wait_until_ready()
     return fleet
+
+
+def replaced(text, old, new):
+    if text.count(old) != 1:
+        raise AssertionError(f'{old} is not there, or more than once')
+    return text.replace(old, new)
 
 
 @functools.cache

@@ -1,0 +1,99 @@
+"""Events about users: that they fire the hooks of nodes, over the bus and over the list."""
+
+import json
+import unittest
+import uuid
+
+import fleet as fleets
+from fleet import totp, wait_for
+
+# What a user does for each kind of event. Each takes what the one before left: see Journey.
+KINDS = [
+    'user_created',
+    'session_created',
+    'session_deleted',
+    'login_failed',
+    'api_token_created',
+    'api_token_deleted',
+    'otp_enabled',
+    'backup_codes_refreshed',
+    'otp_disabled',
+    'password_updated',
+    'user_deleted',
+]
+
+
+def seen(node, by, username):
+    """The events under a name that a node's hooks have written down: see scripts/events.py."""
+    written = node.redis.lrange(f'test/events/{node.name}/{by}', 0, -1)
+    return [event for event in map(json.loads, written) if event['username'] == username]
+
+
+class ByHand(unittest.TestCase):
+    """As the daemon sends them, sent by the test."""
+
+    def test_every_kind_fires_yaml_and_python_hooks(self):
+        fleet = fleets.shared()
+        for node, channel in ((fleet.a, 'bus'), (fleet.b, 'list')):
+            name = f'user-{uuid.uuid4().hex[:8]}'
+            for kind in KINDS:
+                args = {'kind': kind, 'username': name, 'user_id': 7, 'attempts': 1}
+                node.fire('user_event', channel, **args)
+            for by in ('yaml', 'python'):
+                with self.subTest(channel=channel, by=by):
+                    wait_for(lambda: len(seen(node, by, name)) == len(KINDS), 'the hooks')
+                    kinds = {event['kind'] for event in seen(node, by, name)}
+                    self.assertEqual(kinds, set(KINDS))
+            for event in seen(node, 'python', name):
+                self.assertEqual(event['subtype'], 'user_event')
+                self.assertEqual(event['user_id'], 7)
+
+
+class Journey(unittest.TestCase):
+    """What the daemon itself sends, for all that can happen to a user."""
+
+    def test_every_kind_reaches_both_nodes(self):
+        if not fleets.knows_events():
+            self.skipTest('this daemon publishes no events: its configuration has no events.publish')
+        fleet = fleets.shared()
+        name = f'user-{uuid.uuid4().hex[:8]}'
+        admin = fleet.admin['session_token']
+        who = {'username': name, 'password': 'pw'}
+
+        def ok(action, **args):
+            output, errors = fleet.a.execute(f'user.{action}', args)
+            self.assertEqual(errors, [], action)
+            return output
+
+        user = ok('create_user', **who, session_token=admin)
+        token = ok('create_session', **who)['session_token']
+        ok('delete_session', session_token=token)
+        self.assertIs(ok('authenticate_user', username=name, password='wrong'), False)
+        api_token = ok('create_api_token', **who, name='a token')
+        session = ok('create_session', **who)['session_token']
+        ok('delete_api_token', session_token=session, id=api_token['id'])
+        secret = ok('enable_otp', **who, dry_run=True)['otp_secret']
+        codes = ok('enable_otp', **who, otp_secret=secret, code=totp(secret))['backup_codes']
+        codes = ok('refresh_backup_codes', **who, code=codes[0])
+        ok('disable_otp', **who, code=codes[0])
+        ok('update_password', username=name, old_password='pw', new_password='pw2')
+        ok('delete_user', username=name, session_token=admin)
+
+        for node in (fleet.a, fleet.b):
+            for by in ('yaml', 'python'):
+                with self.subTest(node=node.name, by=by):
+
+                    def missing():
+                        return set(KINDS) - {event['kind'] for event in seen(node, by, name)}
+
+                    wait_for(lambda: not missing(), 'all kinds of events')
+            events = {event['kind']: event for event in seen(node, 'python', name)}
+            self.assertEqual(set(events), set(KINDS))
+            self.assertEqual(events['user_created']['user_id'], user['user_id'])
+            self.assertEqual(events['login_failed']['attempts'], 1)
+            for secret in ('pw', 'pw2', 'wrong', token, session, api_token['token'], *codes):
+                self.assertNotIn(json.dumps(secret), json.dumps(list(events.values())))
+
+
+if __name__ == '__main__':
+    unittest.main()
