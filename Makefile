@@ -9,6 +9,7 @@ export PATH := $(PATH):$(HOME)/.cargo/bin
 
 TARGET_DIR := $(if $(CARGO_TARGET_DIR),$(CARGO_TARGET_DIR),target)
 BIN := $(TARGET_DIR)/release/platypush-userd
+PYTHON_FILES := $(wildcard benches/service/*.py examples/*.py platypush/*.py tests/oracle/*.py tests/platypush/*.py tests/platypush/scripts/*.py)
 SCRIPTS := .ci/run demo/demo.sh systemd/check.sh tools/need.sh tools/platypush-venv.sh
 
 CARGO_DENY_VERSION := 0.20.2
@@ -24,7 +25,7 @@ docdir := $(DESTDIR)$(PREFIX)/share/doc/platypush-userd
 unitdir := $(DESTDIR)$(PREFIX)/lib/systemd/system
 sysusersdir := $(DESTDIR)$(PREFIX)/lib/sysusers.d
 
-.PHONY: help build test torture enumeration bench bench-platypush bench-micro demo lint deny deny-tool advisories install uninstall clean
+.PHONY: help build test test-platypush platypush-venv torture enumeration bench bench-platypush bench-micro demo lint deny deny-tool advisories install uninstall clean
 
 help: ## list the targets
 	@sed -nE 's/^([a-z-]+):.*## (.*)/  make \1\t\2/p' $(firstword $(MAKEFILE_LIST)) | expand -t 26
@@ -36,6 +37,14 @@ build: ## build the release binary
 test: ## run all tests (installs redis-server, python3 and strace if they are missing)
 	@tools/need.sh cc=build-essential redis-server python3 strace
 	$(CARGO) test --locked
+
+test-platypush: platypush-venv ## run the tests on real Platypush nodes (needs Python 3.11 and PyPI; ARGS="-k PATTERN")
+	@tools/need.sh cc=build-essential redis-server
+	$(CARGO) build --locked
+	PYTHONDONTWRITEBYTECODE=1 $(PLATYPUSH_VENV)/bin/python -m unittest discover -v -s tests/platypush $(ARGS)
+
+platypush-venv:
+	@tools/platypush-venv.sh $(PLATYPUSH_VENV)
 
 # The profile of the tests: its abort points need debug_assertions, and `make test` has built it.
 torture: ## every fault of daemon and Redis at full strength (half an hour; ARGS="--seed N --only FAULT")
@@ -50,9 +59,8 @@ bench: ## how fast it is, against Redis, the disk and Argon2 (ten minutes; write
 	@tools/need.sh cc=build-essential redis-server strace
 	$(CARGO) bench --locked --bench service -- --platypush $(PLATYPUSH_VENV)/bin/python --write docs/performance.md $(ARGS)
 
-bench-platypush: ## the same against a real Platypush, which it sets up first (needs Python 3.11 and PyPI)
+bench-platypush: platypush-venv ## the same against a real Platypush, which it sets up first (needs Python 3.11 and PyPI)
 	@tools/need.sh cc=build-essential
-	@tools/platypush-venv.sh $(PLATYPUSH_VENV)
 	$(MAKE) bench
 
 bench-micro: ## what decoding, encoding, dispatch, store and hashing cost by themselves
@@ -61,10 +69,12 @@ bench-micro: ## what decoding, encoding, dispatch, store and hashing cost by the
 demo: ## play the whole story, first user to deletion (installs redis-server if it is missing)
 	@demo/demo.sh
 
-lint: ## check formatting, clippy (warnings denied) and the shell scripts
+lint: ## check formatting, clippy (warnings denied), the shell scripts and the syntax of the Python files
 	$(CARGO) fmt --check
 	$(CARGO) clippy --all-targets --locked -- -D warnings
 	for script in $(SCRIPTS); do bash -n $$script || exit 1; done
+	@tools/need.sh python3
+	python3 -c 'import sys; [compile(open(file, encoding="utf-8").read(), file, "exec") for file in sys.argv[1:]]' $(PYTHON_FILES)
 	if command -v shellcheck >/dev/null; then shellcheck $(SCRIPTS); fi
 
 deny: deny-tool ## check licences, bans and sources of all crates (builds cargo-deny if it is missing)

@@ -17,6 +17,7 @@ Settings, all optional, stand in a section of ``config.yaml`` or in the environm
       forward: true                       # PLATYPUSH_USERD_FORWARD; false: the node serves itself
 """
 
+import contextlib
 import datetime
 import functools
 import importlib.abc
@@ -29,8 +30,7 @@ import sys
 import threading
 import time
 import uuid
-from typing import Any, Callable, Dict, List, Optional, Union
-from urllib.parse import urlsplit
+from typing import Any, Callable, Dict, Iterator, List, Optional, Union
 
 import redis
 from redis.backoff import NoBackoff
@@ -40,8 +40,6 @@ from redis.retry import Retry
 # and platypush.user or platypush.plugins would build a second one, with another workdir.
 
 log = logging.getLogger('platypush:plugin:user')
-
-Text = Optional[str]
 
 # What an error means for the caller.
 NOTHING = 'nothing was done, and it is safe to repeat'
@@ -56,85 +54,75 @@ FLAGS = {'dry_run', 'return_details', 'revoke_sessions'}
 # Every other integer was digits before Platypush decoded it: a password, a code, a name.
 NO_TEXT = FLAGS | {'expires_at', 'id'}
 
-ARGUMENTS = {
-    'username': 'Username.',
-    'password': 'Password of the user.',
-    'old_password': 'Current password.',
-    'new_password': 'New password.',
-    'code': 'One-time code or backup code, if 2FA is enabled for the user.',
-    'revoke_sessions': 'If True then all sessions of the user end in the same step.',
-    'otp_secret': 'The proposed secret, or one of your own: base32, 128 to 512 bits.',
-    'dry_run': 'If True then a secret is proposed and nothing is stored.',
-    'session_token': 'Session token.',
-    'session_id': 'One session, by its id in ``get_sessions`` (default: all of them).',
-    'name': 'Name of the token.',
-    'expires_at': 'ISO 8601 or seconds since the epoch (default: never).',
-    'token': 'API token.',
-    'id': 'Id of the token in ``get_api_tokens``.',
+# Types and texts of the arguments below.
+ARGUMENTS: Dict[str, tuple] = {
+    'username': (str, 'Username.'),
+    'password': (str, 'Password of the user.'),
+    'old_password': (str, 'Current password.'),
+    'new_password': (str, 'New password.'),
+    'code': (Optional[str], 'One-time code or backup code, if 2FA is enabled for the user.'),
+    'revoke_sessions': (bool, 'If True then all sessions of the user end in the same step.'),
+    'otp_secret': (Optional[str], 'The proposed secret or one of your own: base32, 128+ bits.'),
+    'dry_run': (bool, 'If True then a secret is proposed and nothing is stored.'),
+    'session_token': (str, 'Session token.'),
+    'session_id': (Optional[str], 'One session, by its id in ``get_sessions`` (default: all).'),
+    'name': (Optional[str], 'Name of the token.'),
+    'expires_at': (Optional[Union[str, float]], 'ISO 8601 or epoch seconds (default: never).'),
+    'token': (str, 'API token.'),
+    'id': (Union[int, str], 'Id of the token in ``get_api_tokens``.'),
 }
 
-
-class OfDaemon:
-    """What the daemon offers beyond Platypush: signatures and texts, which the web panel shows."""
-
-    def update_password(
-        self, username, old_password, new_password, code=None, revoke_sessions=False
-    ):
-        """Update the password of a user.
-        :return: True if the password was successfully updated, false otherwise"""
-
-    def enable_otp(
-        self, username: str, password: str, otp_secret: Text = None, code: Text = None,
-        dry_run: bool = False,
-    ) -> dict:
-        """Enable 2FA for a user: first with ``dry_run``, to set up an authenticator with the secret
-        that is proposed, then with that ``otp_secret`` and a ``code`` that the authenticator shows.
-        :return: Dictionary with ``username``, ``otp_secret``, ``otp_uri``, ``qrcode`` and, shown
-            this once, the ten ``backup_codes``."""
-
-    def disable_otp(self, username: str, password: str, code: Text = None) -> bool:
-        """Disable 2FA for a user.
-        :return: True."""
-
-    def refresh_backup_codes(self, username: str, password: str, code: Text = None) -> List[str]:
-        """Make new backup codes for a user with 2FA. The old ones are void.
-        :return: The ten new codes, each good once. They are shown this once."""
-
-    def get_sessions(self, session_token: str) -> List[dict]:
-        """Get the valid sessions of the user of a session, oldest first.
-        :return: Dictionaries with ``session_id``, ``created_at``, ``expires_at``, ``current``."""
-
-    def delete_sessions(
-        self, username: str, password: str, code: Text = None, session_id: Text = None
-    ) -> bool:
-        """End one or all sessions of a user.
-        :return: True, or False if the user has no such session."""
-
-    def create_api_token(
-        self, username: str, password: str, code: Text = None, name: Text = None,
-        expires_at: Optional[Union[str, float]] = None,
-    ) -> dict:
-        """Create an API token, with which a program proves to be the user.
-        :return: Dictionary with ``id``, ``name``, ``expires_at`` and, shown once, ``token``."""
-
-    def authenticate_api_token(self, token: str) -> dict:
-        """Authenticate an API token and return the associated user.
-        :return: Dictionary with ``user_id``, ``username`` and ``created_at``."""
-
-    def get_api_tokens(self, session_token: str) -> List[dict]:
-        """Get the API tokens of the user of a session.
-        :return: Dictionaries with ``id``, ``name``, ``created_at`` and ``expires_at``."""
-
-    def delete_api_token(self, session_token: str, id: Union[int, str]) -> bool:
-        """Delete an API token of the user of a session.
-        :return: True, or False if the user has no such token."""
+# What the daemon offers beyond Platypush's plugin. Each is a signature, what it does, what it
+# returns: the web panel shows them.
+OF_DAEMON_TABLE = """
+update_password(username, old_password, new_password, code=None, revoke_sessions=False)
+Update the password of a user.
+True if the password was successfully updated, false otherwise
+enable_otp(username, password, otp_secret=None, code=None, dry_run=False)
+Enable 2FA for a user: first with ``dry_run``, then with the ``otp_secret`` proposed and its code.
+``username``, ``otp_secret``, ``otp_uri``, ``qrcode`` and, shown this once, ``backup_codes``.
+disable_otp(username, password, code=None)
+Disable 2FA for a user.
+True.
+refresh_backup_codes(username, password, code=None)
+Make new backup codes for a user with 2FA. The old ones are void.
+The ten new codes, each good once. They are shown this once.
+get_sessions(session_token)
+Get the valid sessions of the user of a session, oldest first.
+List of dictionaries with ``session_id``, ``created_at``, ``expires_at`` and ``current``.
+delete_sessions(username, password, code=None, session_id=None)
+End one or all sessions of a user.
+True, or False if the user has no such session.
+create_api_token(username, password, code=None, name=None, expires_at=None)
+Create an API token, with which a program proves to be the user.
+Dictionary with ``id``, ``name``, ``expires_at`` and, shown this once, ``token``.
+authenticate_api_token(token)
+Authenticate an API token and return the associated user.
+Dictionary with ``user_id``, ``username`` and ``created_at``.
+get_api_tokens(session_token)
+Get the API tokens of the user of a session.
+List of dictionaries with ``id``, ``name``, ``created_at`` and ``expires_at``.
+delete_api_token(session_token, id)
+Delete an API token of the user of a session.
+True, or False if the user has no such token.
+"""
 
 
-OF_DAEMON = {name: f for name, f in vars(OfDaemon).items() if inspect.isfunction(f)}
-for _f in OF_DAEMON.values():
-    _names = list(inspect.signature(_f).parameters)[1:]
-    _params = ''.join(f'\n:param {name}: {ARGUMENTS[name]}' for name in _names)
-    _f.__doc__ = inspect.cleandoc(_f.__doc__).replace('\n:return:', f'\n{_params}\n:return:')
+def _of_daemon() -> Iterator[Callable]:
+    """Functions that are nothing but signature and documentation."""
+    lines = OF_DAEMON_TABLE.strip().splitlines()
+    for head, does, returns in zip(lines[::3], lines[1::3], lines[2::3]):
+        name, _, arguments = head.rstrip(')').partition('(')
+        template = eval(f'lambda self, {arguments}: None')
+        template.__name__ = name
+        names = list(inspect.signature(template).parameters)[1:]
+        template.__annotations__ = {argument: ARGUMENTS[argument][0] for argument in names}
+        params = [f':param {argument}: {ARGUMENTS[argument][1]}' for argument in names]
+        template.__doc__ = '\n'.join([does, '', *params, f':return: {returns}'])
+        yield template
+
+
+OF_DAEMON = {template.__name__: template for template in _of_daemon()}
 
 
 class Unanswered(Exception):
@@ -170,6 +158,13 @@ class Settings:
         self.device_id = Config.get('device_id')
         self.server, self.redis = self._connect(given.get('redis') or get_redis_conf())
 
+    def said(self) -> str:
+        """For the log."""
+        if not self.forward:
+            return 'user.* actions are served by this node itself, as forward is false'
+        where = f'queue {self.queue} on Redis {self.server}, timeout {self.timeout:g} s'
+        return f'user.* actions are served by platypush-userd: {where}'
+
     @staticmethod
     def _seconds(given: Dict[str, Any], key: str, least: float) -> float:
         # Platypush's own clients wait for 60 seconds, and the daemon runs nothing that is older.
@@ -192,18 +187,21 @@ class Settings:
             'socket_timeout': max(1.0, self.timeout),
             'socket_connect_timeout': min(2.0, self.timeout),
         }
-        if isinstance(server, str):
-            url = urlsplit(server)
-            shown = url._replace(netloc=url.netloc.rpartition('@')[2], query='', fragment='')
-            return shown.geturl(), redis.Redis.from_url(server, **ours)
-        if not isinstance(server, dict):
+        if not isinstance(server, (str, dict)):
             raise ValueError('redis must be a URL or a mapping')
         try:
-            client = redis.Redis(**{**server, **ours})
+            if isinstance(server, str):
+                client = redis.Redis.from_url(server, **ours)
+            else:
+                client = redis.Redis(**{**server, **ours})
         except TypeError as error:
             raise ValueError(f'redis: {error}') from None
-        address = f'{server.get("host", "localhost")}:{server.get("port", 6379)}'
-        return server.get('unix_socket_path') or f'{address}/{server.get("db", 0)}', client
+        except ValueError:
+            # Its text may have a part of the password.
+            raise ValueError('redis is no URL such as redis://user:pass%23@host:6379/0') from None
+        used = client.connection_pool.connection_kwargs
+        address = used.get('path') or f'{used.get("host", "localhost")}:{used.get("port", 6379)}'
+        return f'{address}/{used.get("db") or 0}', client
 
 
 class Breaker:
@@ -263,7 +261,8 @@ class Forwarder:
                 try:
                     self._settings = Settings()
                     self._breaker = Breaker(self._settings.retry_after)
-                    self._announce(self._settings)
+                    level = logging.INFO if self._settings.forward else logging.WARNING
+                    log.log(level, self._settings.said())
                 except Exception as error:
                     text = f'The settings of the user daemon cannot be used: {error}'
                     log.error(text)
@@ -271,14 +270,6 @@ class Forwarder:
             if isinstance(self._settings, Unanswered):
                 raise Unanswered(*self._settings.args)
             return self._settings
-
-    @staticmethod
-    def _announce(settings: Settings) -> None:
-        if not settings.forward:
-            log.warning('user.* actions are served by this node itself, as forward is false')
-            return
-        text = 'user.* actions are served by platypush-userd: queue %s on Redis %s, timeout %g s'
-        log.info(text, settings.queue, settings.server, settings.timeout)
 
     def run(self, settings: Settings, action: str, args: Union[list, Dict[str, Any]]) -> dict:
         """Gives the ``response`` of the daemon's reply, or raises Unanswered."""
@@ -305,6 +296,8 @@ class Forwarder:
 
     def _exchange(self, settings: Settings, started: float, message: str, replies: str) -> tuple:
         """Gives what became of the message, and the reply or what to say about it."""
+        from platypush.context import get_bus
+
         deadline = started + settings.timeout
         harmless: tuple = (redis.RedisError,)
         try:
@@ -313,7 +306,7 @@ class Forwarder:
                 harmless = (redis.ResponseError,)
                 connection.rpush(settings.queue, message)
                 harmless, reply = (), None
-                while not reply and time.monotonic() < deadline and not _node_stops():
+                while not reply and time.monotonic() < deadline and not get_bus().should_stop():
                     wait = max(0.01, min(SLICE_SECONDS, deadline - time.monotonic()))
                     reply = connection.blpop(replies, wait)
                 removed = not reply and connection.lrem(settings.queue, 1, message)
@@ -321,9 +314,13 @@ class Forwarder:
                     # It may have come in between.
                     reply = connection.blpop(replies, 0.01)
         except redis.RedisError as error:
-            known = isinstance(error, harmless) or self._take_back(settings, message, error)
-            text = f'Redis at {settings.server} failed ({error})'
+            known = isinstance(error, harmless)
             hangs = isinstance(error, redis.TimeoutError)
+            # Taking it back would hang as well.
+            if not known and not hangs:
+                with contextlib.suppress(redis.RedisError):
+                    known = bool(settings.redis.lrem(settings.queue, 1, message))
+            text = f'Redis at {settings.server} failed ({error})'
             return 'not taken' if hangs else 'error', f'{text}: {NOTHING if known else NOT_KNOWN}'
         if reply:
             return 'answered', reply[1]
@@ -333,29 +330,12 @@ class Forwarder:
             return 'not taken', f'{text}: {NOTHING}. Does the user daemon run?'
         return 'taken', f'The user daemon took the request, no reply within {waited}: {NOT_KNOWN}'
 
-    @staticmethod
-    def _take_back(settings: Settings, message: str, error: redis.RedisError) -> bool:
-        """After an error: whether the request is certainly not on its way to the daemon."""
-        if isinstance(error, redis.TimeoutError):
-            # Redis hangs, and so would this.
-            return False
-        try:
-            return bool(settings.redis.lrem(settings.queue, 1, message))
-        except redis.RedisError:
-            return False
-
 
 def _iso(value: Any) -> str:
     """PyYAML makes a date of an unquoted date."""
     if isinstance(value, datetime.date):
         return value.isoformat()
     raise Unanswered(f'An argument is of the type {type(value).__name__}, which cannot be sent')
-
-
-def _node_stops() -> bool:
-    from platypush.context import get_bus
-
-    return get_bus().should_stop()
 
 
 def _arguments(name: str, names: List[str], args: tuple, kwargs: dict) -> Union[list, dict]:

@@ -290,7 +290,11 @@ class Node(Process):
         else:
             self.fire('call', route=route, action=action, call_args=args, answers=answers)
         popped = self.redis.blpop(answers, PATIENCE)
-        return result(popped)
+        if popped is None:
+            raise AssertionError(f'no answer from {route}')
+        # As the caller on the node sees it.
+        response = json.loads(popped[1])['response']
+        return response['output'], response['errors']
 
 
 class Fleet:
@@ -327,12 +331,15 @@ def shared():
     publish = ['platypush/bus/node-a', 'list:platypush/backend/redis/node-b']
     fleet.daemon(config={'events': {'publish': publish}} if knows_events() else None)
     fleet.direct.ok('create_user', username='admin', password='the first')
-    fleet.admin = fleet.direct.ok('create_session', username='admin', password='the first')
+    # One for the tests, and one that nobody but the examples' code has.
+    fleet.admin, fleet.of_examples = (
+        fleet.direct.ok('create_session', username='admin', password='the first') for _ in range(2)
+    )
     scripts = [*(HERE / 'scripts').glob('*.py'), *(ROOT / 'examples').glob('*.py')]
     # As an owner does who follows the examples.
     example = (ROOT / 'examples' / 'manage_users.yaml').read_text()
     include = fleet.folder / 'manage_users.yaml'
-    include.write_text(replaced(example, 'put-the-token-here', fleet.admin['session_token']))
+    include.write_text(replaced(example, 'put-the-token-here', fleet.of_examples['session_token']))
     config = {'user': {}, 'include': str(include), **yaml_config()}
     fleet.a, fleet.b = (
         fleet.node(name, scripts=scripts, config=config, change=change)

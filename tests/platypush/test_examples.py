@@ -37,7 +37,7 @@ class Examples(unittest.TestCase):
         self.assertIs(self.fleet.direct.ok('authenticate_user', **args), True)
         again = self.fleet.b.execute('procedure.add_user', args)
         self.assertEqual(again, (None, [f'The user {self.name} already exists']))
-        for secret in (password, self.fleet.admin['session_token']):
+        for secret in (password, self.fleet.of_examples['session_token']):
             self.assertFalse(secret in self.fleet.a.log())
 
     def test_the_yaml_hook_warns_from_the_third_failed_login_on(self):

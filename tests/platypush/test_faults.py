@@ -238,7 +238,7 @@ class Faults(WithDaemon):
         self.addCleanup(give_rights, users)
         self.addCleanup(users.start)
         _, errors, took = self.ask()
-        self.assertRegex(errors[0], 'Redis at redis://127.0.0.1:[0-9]+/0 failed .*nothing was done')
+        self.assertRegex(errors[0], 'Redis at 127.0.0.1:[0-9]+/0 failed .*nothing was done')
         self.assertNotIn('node-password', errors[0])
         self.assertLess(took, 1)
         self.assert_responsive()
@@ -265,7 +265,7 @@ class Faults(WithDaemon):
 
     def test_the_nodes_log_has_no_password_of_redis(self):
         log = node.log()
-        where = f'queue platypush/user on Redis redis://127.0.0.1:{users.port}/0, timeout 2 s'
+        where = f'queue platypush/user on Redis 127.0.0.1:{users.port}/0, timeout 2 s'
         self.assertIn(where, log)
         self.assertNotIn('node-password', log)
 
@@ -308,6 +308,97 @@ class Busy(WithDaemon):
         # What was not known took effect.
         names = {f'busy-{i}' for i in range(1, 13)}
         self.assertLessEqual(names, self.settle())
+
+
+class Wire(unittest.TestCase):
+    """What goes over Redis, seen from the other end of the queue: there is no daemon here."""
+
+    def setUp(self):
+        users.client.delete(fleets.QUEUE)
+        # An earlier test may have left the node waiting before it tries again.
+        wait_for(self.reaches_us, 'the node to try again')
+
+    def reaches_us(self):
+        asked = threading.Thread(target=node.over_bus, args=('user.get_users', {}))
+        asked.start()
+        request = self.take(patience=1)
+        if request:
+            self.reply(request, [])
+        asked.join()
+        return request
+
+    def take(self, patience=fleets.PATIENCE):
+        popped = users.client.blpop(fleets.QUEUE, patience)
+        return popped and json.loads(popped[1])
+
+    def reply(self, request, output):
+        response = {'response': {'output': output, 'errors': []}}
+        users.client.rpush(f'platypush/responses/{request["id"]}', json.dumps(response))
+
+    def sent(self, action, args):
+        """The request that a call makes."""
+        answers = []
+        asked = threading.Thread(
+            target=lambda: answers.append(node.over_bus(f'user.{action}', args))
+        )
+        asked.start()
+        request = self.take()
+        self.reply(request, 'done')
+        asked.join()
+        self.assertEqual(answers, [('done', [])])
+        return request
+
+    def test_a_request(self):
+        before = time.time()
+        request = self.sent('create_session', {'username': '007', 'password': '123456'})
+        self.assertEqual(
+            {k: v for k, v in request.items() if k not in ('id', '_timestamp')},
+            {
+                'type': 'request',
+                'action': 'user.create_session',
+                # Platypush had made a number of the password.
+                'args': {'username': '007', 'password': '123456'},
+                'origin': 'node-f',
+            },
+        )
+        self.assertEqual(uuid.UUID(request['id']).version, 4)
+        self.assertTrue(before <= request['_timestamp'] <= time.time())
+
+    def test_what_was_never_text_stays_what_it_is(self):
+        args = {'username': 'x', 'password': 'y', 'expires_at': 1924992000, 'code': 123456}
+        self.assertEqual(
+            self.sent('create_session', args)['args'], {**args, 'code': '123456'}
+        )
+        args = {'username': 'x', 'password': 'y', 'return_details': True}
+        self.assertEqual(self.sent('authenticate_user', args)['args'], args)
+        # As "${details}" comes out of YAML.
+        text = {**args, 'return_details': 'True'}
+        self.assertEqual(self.sent('authenticate_user', text)['args'], args)
+
+    def test_positions_become_names_unless_there_are_too_many(self):
+        self.assertEqual(
+            self.sent('delete_user', ['x', 'y'])['args'], {'username': 'x', 'executing_user': 'y'}
+        )
+        self.assertEqual(self.sent('get_users', ['x'])['args'], ['x'])
+
+    def test_one_request_that_is_left_lying_does_not_shut_out_the_others(self):
+        told = {}
+
+        def ask(key):
+            told[key] = node.over_bus('user.get_users', {'key': key})
+
+        threads = [threading.Thread(target=ask, args=(key,)) for key in ('first', 'second')]
+        for thread in threads:
+            thread.start()
+        wait_for(lambda: users.client.llen(fleets.QUEUE) == 2, 'two requests')
+        taken = self.take()
+        self.reply(taken, 'done')
+        for thread in threads:
+            thread.join()
+        left = 'second' if taken['args']['key'] == 'first' else 'first'
+        self.assertIn('took the request', told[left][1][0])
+        # The node goes on to ask, as it has heard of somebody.
+        self.sent('get_users', {})
 
 
 class Stopping(unittest.TestCase):

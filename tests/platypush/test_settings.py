@@ -27,7 +27,8 @@ class BadSettings(unittest.TestCase):
             ({'forward': 'perhaps'}, 'forward must be true or false'),
             ({'redis': 5}, 'redis must be a URL or a mapping'),
             ({'redis': {'hosst': 'x'}}, "redis: Redis.__init__() got an unexpected keyword"),
-            ({'redis': 'http://x'}, 'Redis URL must specify one of the following schemes'),
+            ({'redis': 'http://x'}, 'redis is no URL such as'),
+            ({'redis': 'redis://:pass#word@host'}, 'redis is no URL such as'),
         ]:
             with self.subTest(config):
                 told, log = outcome(config, calls=(LOG_IN, LOG_IN))
@@ -37,6 +38,7 @@ class BadSettings(unittest.TestCase):
                     self.assertIn(complaint, error)
                     self.assertIn('Nothing was done', error)
                 self.assertEqual(log.count(complaint), 1, log)
+                self.assertFalse('pass#' in log or "'pass'" in log, log)
 
     def test_the_environment_can_be_wrong_too(self):
         ((_, (error,)),), _ = outcome(env={'PLATYPUSH_USERD_TIMEOUT': 'never'})

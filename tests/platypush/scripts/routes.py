@@ -36,7 +36,13 @@ def with_date(action, args):
     return by_run(action, {**args, 'expires_at': datetime.date(2031, 1, 1)})
 
 
+def with_set(action, args):
+    """What JSON does not have."""
+    return by_plugin(action, {**args, 'password': {1, 2}})
+
+
 CALLS = {
+    'with_set': with_set,
     'mixed': mixed,
     'with_date': with_date,
     'when': by_run,
