@@ -8,6 +8,7 @@ import inspect
 import json
 import os
 import sys
+import time
 
 _, config_file, what, *more = sys.argv
 result = os.fdopen(os.dup(1), 'w')
@@ -75,11 +76,15 @@ elif what == 'install_again':
     importlib.import_module('scripts.user_daemon')
     import platypush.plugins.user as module
 
+    def builtin():
+        return [getattr(module.UserPlugin, name).builtin for name in json.loads(more[0])]
+
+    found = builtin()
     importlib.reload(module)
-    builtin = {name: getattr(module.UserPlugin, name).builtin for name in json.loads(more[0])}
+    found += builtin()
     told = {
         'finders': sum(hasattr(finder, 'platypush_userd') for finder in sys.meta_path),
-        'all_builtin': all(not hasattr(f, 'builtin') for f in builtin.values()),
+        'all_builtin': not any(hasattr(f, 'builtin') for f in found),
     }
 elif what == 'call':
     from platypush.context import get_plugin
@@ -87,8 +92,10 @@ elif what == 'call':
     plugin = get_plugin('user')
     told = []
     for action, args in json.loads(more[0]):
+        started = time.monotonic()
         response = plugin.run(action, **args)
-        told.append([response.output, [str(error) for error in response.errors]])
+        errors = [str(error) for error in response.errors]
+        told.append([response.output, errors, time.monotonic() - started])
 
 print(json.dumps(told), file=result, flush=True)
 os._exit(0)

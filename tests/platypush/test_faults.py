@@ -162,6 +162,9 @@ class Faults(WithDaemon):
             self.assertLess(took, TIMEOUT / 2)
         self.daemon.start()
         self.works_again()
+        # From then on everybody gets through again, at once.
+        for _, errors, _ in in_threads(30, lambda _: self.ask()):
+            self.assertEqual(errors, [])
 
     def test_stopped_under_load_the_node_stays_responsive(self):
         self.daemon.stop()
@@ -202,6 +205,9 @@ class Faults(WithDaemon):
         tried = wait_for(batch, 'an attempt', patience=RETRY_AFTER + SLACK)
         self.assertEqual(len(tried), 1)
         self.assertGreaterEqual(time.monotonic() - tried[0] - stopped, RETRY_AFTER - 0.1)
+        # Nor is one attempt the last.
+        self.daemon.start()
+        self.works_again()
 
     def test_killed_under_load_and_started_again(self):
         def disturb(told):
