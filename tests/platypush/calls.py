@@ -1,4 +1,4 @@
-"""The routes by which a call reaches a node, and the cases of the actions that go over each of them."""
+"""The routes by which a call reaches a node, and the configuration that some of them need."""
 
 
 # In the order of the signatures, for the route that has no names.

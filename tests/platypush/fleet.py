@@ -9,7 +9,6 @@ import base64
 import contextlib
 import functools
 import gzip
-import hashlib
 import hmac
 import importlib.util
 import json
@@ -148,7 +147,8 @@ class Daemon(Process):
     def start(self):
         env = {f'PLATYPUSH_USERD_{k}': v for k, v in self.settings.items()}
         earlier = self.log().count(' ready ') if self.log_file.exists() else 0
-        self.launch([daemon_binary(), 'serve', '--config', str(self.config)], clean_environment(**env))
+        command = [daemon_binary(), 'serve', '--config', str(self.config)]
+        self.launch(command, clean_environment(**env))
         wait_for(lambda: self.log().count(' ready ') > earlier, f'the daemon: {self.log()}')
 
 
@@ -393,9 +393,8 @@ def in_process(what, *more, forwarder=True, config=None, env=None):
         )
         if done.returncode or not done.stdout:
             raise AssertionError(f'{what}: {done.stdout}{done.stderr}')
-        return {'log': done.stderr, 'told': json.loads(done.stdout)} if what == 'call' else json.loads(
-            done.stdout
-        )
+        told = json.loads(done.stdout)
+        return {'log': done.stderr, 'told': told} if what == 'call' else told
 
 
 def platypush_folder():

@@ -54,7 +54,7 @@ class Journey(unittest.TestCase):
 
     def test_every_kind_reaches_both_nodes(self):
         if not fleets.knows_events():
-            self.skipTest('this daemon publishes no events: its configuration has no events.publish')
+            self.skipTest('this daemon publishes no events: it has no events.publish')
         fleet = fleets.shared()
         name = f'user-{uuid.uuid4().hex[:8]}'
         admin = fleet.admin['session_token']

@@ -77,7 +77,8 @@ class Secrecy(unittest.TestCase):
                 self.node.execute('user.create_session', {'username': name, 'password': first})
                 self.node.execute('user.create_session', {'password': second})
                 self.node.execute('user.create_session', {'password': second, 'bogus': first})
-                self.node.execute('user.create_session', {'username': name, 'password': {second: 1}})
+                args = {'username': name, 'password': {second: 1}}
+                self.node.execute('user.create_session', args)
                 secrets += [first, second, token]
         self.nowhere(secrets)
 

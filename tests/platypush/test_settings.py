@@ -1,5 +1,7 @@
 """Settings: the section ``user:`` of the node's configuration and the environment."""
 
+import hashlib
+import json
 import unittest
 
 import fleet as fleets
@@ -11,7 +13,7 @@ LOG_IN = ['authenticate_user', {'username': 'x', 'password': 'y'}]
 def outcome(config=None, env=None, calls=(LOG_IN,)):
     """What calls give on real Platypush with these settings, and its log."""
     done = fleets.in_process(
-        'call', fleets.json.dumps(list(calls)), config={'user': config or {}}, env=env
+        'call', json.dumps(list(calls)), config={'user': config or {}}, env=env
     )
     return done['told'], done['log']
 
@@ -74,7 +76,7 @@ class Server(unittest.TestCase):
     def setUpClass(cls):
         cls.fleet = Fleet()
         cls.addClassCleanup(cls.fleet.close)
-        token_hash = fleets.hashlib.sha256(b'the token').hexdigest()
+        token_hash = hashlib.sha256(b'the token').hexdigest()
         cls.fleet.daemon(QUEUE='another/queue', REPLY_PREFIX='replies/', TOKEN_HASH=token_hash)
         cls.section = {
             'queue': 'another/queue',

@@ -1,4 +1,4 @@
-"""Runs on the nodes of the tests: writes down every event about users, from Python and from YAML."""
+"""Runs on the nodes of the tests: writes down events about users, from Python and from YAML."""
 
 import json
 
