@@ -43,8 +43,9 @@ API_TOKEN = 'token-of-the-tests'
 
 
 def daemon_binary():
+    """The one that cargo build makes, or PLATYPUSH_TESTS_DAEMON."""
     built = Path(os.environ.get('CARGO_TARGET_DIR', ROOT / 'target')) / 'debug' / 'platypush-userd'
-    return os.environ.get('PLATYPUSH_USERD_BINARY', str(built))
+    return os.environ.get('PLATYPUSH_TESTS_DAEMON', str(built))
 
 
 def free_port():
@@ -149,7 +150,13 @@ class Daemon(Process):
         earlier = self.log().count(' ready ') if self.log_file.exists() else 0
         command = [daemon_binary(), 'serve', '--config', str(self.config)]
         self.launch(command, clean_environment(**env))
-        wait_for(lambda: self.log().count(' ready ') > earlier, f'the daemon: {self.log()}')
+
+        def ready():
+            if self.process.poll() is not None:
+                raise AssertionError(f'the daemon ended: {self.log()[-2000:]}')
+            return self.log().count(' ready ') > earlier
+
+        wait_for(ready, 'the daemon')
 
 
 class Direct:
@@ -329,7 +336,11 @@ def shared():
     fleet = Fleet()
     atexit.register(fleet.close)
     publish = ['platypush/bus/node-a', 'list:platypush/backend/redis/node-b']
-    fleet.daemon(config={'events': {'publish': publish}} if knows_events() else None)
+    # With a throttle that counts failures, as events tell how many there were, but locks nobody.
+    fleet.daemon(
+        config={'events': {'publish': publish}} if knows_events() else None,
+        THROTTLE__FAILURES='100',
+    )
     fleet.direct.ok('create_user', username='admin', password='the first')
     # One for the tests, and one that nobody but the examples' code has.
     fleet.admin, fleet.of_examples = (
@@ -363,8 +374,15 @@ def replaced(text, old, new):
 @functools.cache
 def knows_events():
     """Whether this daemon can publish events."""
-    dump = subprocess.run([daemon_binary(), 'config', 'dump'], capture_output=True, text=True)
-    return 'publish' in dump.stdout
+    dump = subprocess.run(
+        [daemon_binary(), 'config', 'dump'],
+        # Not the configuration of the machine.
+        env=clean_environment(PLATYPUSH_USERD_CONFIG=os.devnull),
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    return 'publish:' in dump.stdout
 
 
 def in_process(what, *more, forwarder=True, config=None, env=None):
