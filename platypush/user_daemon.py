@@ -108,14 +108,29 @@ True, or False if the user has no such token.
 """
 
 
+def _signature(arguments: str) -> inspect.Signature:
+    """Of a method, from what stands between its parentheses."""
+    defaults = {'': inspect.Parameter.empty, 'None': None, 'False': False}
+    kind = inspect.Parameter.POSITIONAL_OR_KEYWORD
+    parameters = [inspect.Parameter('self', kind)]
+    for argument in arguments.split(', '):
+        name, _, default = argument.partition('=')
+        given = {'default': defaults[default], 'annotation': ARGUMENTS[name][0]}
+        parameters.append(inspect.Parameter(name, kind, **given))
+    return inspect.Signature(parameters)
+
+
 def _of_daemon() -> Iterator[Callable]:
     """Functions that are nothing but signature and documentation."""
     lines = OF_DAEMON_TABLE.strip().splitlines()
     for head, does, returns in zip(lines[::3], lines[1::3], lines[2::3]):
-        name, _, arguments = head.rstrip(')').partition('(')
-        template = eval(f'lambda self, {arguments}: None')
-        template.__name__ = name
-        names = list(inspect.signature(template).parameters)[1:]
+
+        def template(self):
+            """Never called."""
+
+        template.__name__, _, arguments = head.rstrip(')').partition('(')
+        template.__signature__ = _signature(arguments)
+        names = list(template.__signature__.parameters)[1:]
         template.__annotations__ = {argument: ARGUMENTS[argument][0] for argument in names}
         params = [f':param {argument}: {ARGUMENTS[argument][1]}' for argument in names]
         template.__doc__ = '\n'.join([does, '', *params, f':return: {returns}'])

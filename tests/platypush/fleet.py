@@ -338,7 +338,7 @@ def shared():
     publish = ['platypush/bus/node-a', 'list:platypush/backend/redis/node-b']
     # With a throttle that counts failures, as events tell how many there were, but locks nobody.
     fleet.daemon(
-        config={'events': {'publish': publish}} if knows_events() else None,
+        config={'events': {'publish': publish}},
         THROTTLE__FAILURES='100',
     )
     fleet.direct.ok('create_user', username='admin', password='the first')
@@ -369,20 +369,6 @@ def replaced(text, old, new):
     if text.count(old) != 1:
         raise AssertionError(f'{old} is not there, or more than once')
     return text.replace(old, new)
-
-
-@functools.cache
-def knows_events():
-    """Whether this daemon can publish events."""
-    dump = subprocess.run(
-        [daemon_binary(), 'config', 'dump'],
-        # Not the configuration of the machine.
-        env=clean_environment(PLATYPUSH_USERD_CONFIG=os.devnull),
-        capture_output=True,
-        text=True,
-        check=True,
-    )
-    return 'publish:' in dump.stdout
 
 
 def in_process(what, *more, forwarder=True, config=None, env=None):
