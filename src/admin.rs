@@ -12,7 +12,7 @@ use crate::audit::{self, Who};
 use crate::error::Error;
 use crate::events::{self, Act, Event, Publisher};
 use crate::keyring::Keyring;
-use crate::migration::admission::{self, AdmissionError, Fate, Order};
+use crate::migration::admission::{self, AdmissionError, Fate, Order, pause};
 use crate::migration::export::{self, Exported, Part};
 use crate::model::{Attempted, User, UserId};
 use crate::rotation::{self, RotationError};
@@ -148,6 +148,16 @@ impl AdminCommand {
         }
     }
 
+    /// Whether it stands in the audit trail. Of an export, the beginning stands
+    /// for all of it.
+    const fn is_audited(&self) -> bool {
+        match self {
+            Self::Import(order) => !order.dry_run,
+            Self::Export(part) => matches!(part, Part::Heading),
+            _ => true,
+        }
+    }
+
     fn username(&self) -> Option<&str> {
         match self {
             Self::Unlock { name }
@@ -221,24 +231,21 @@ impl Operator {
             Some(name) => Some(self.who(name).await?),
             None => None,
         };
-        // Of an export, the beginning stands for all of it.
-        let is_part = matches!(
-            command,
-            AdminCommand::Export(Part::Users(_) | Part::Sessions(_))
-        );
-        let changes = !matches!(&command, AdminCommand::Import(order) if order.dry_run);
+        let is_audited = command.is_audited();
         let result = self.carry_out(command).await;
+        if is_audited {
+            let outcome = result.as_ref().map_or_else(AdminError::name, |_| "success");
+            audit::admin(action, about.as_ref(), by, outcome);
+        }
         if let (Ok(AdminReply::Imported(fates)), true) =
-            (result.as_ref().map(|done| &done.reply), changes)
+            (result.as_ref().map(|done| &done.reply), is_audited)
         {
-            for fate in fates {
+            for (number, fate) in fates.iter().enumerate() {
+                pause(number).await;
                 if let Fate::Comes { name, .. } = fate {
                     audit::admin(action, Some(&Who::User(name.clone())), by, "success");
                 }
             }
-        } else if changes && (!is_part || result.is_err()) {
-            let outcome = result.as_ref().map_or_else(AdminError::name, |_| "success");
-            audit::admin(action, about.as_ref(), by, outcome);
         }
         let Done { reply, event } = result?;
         if let (Some(publisher), Some(event)) = (&self.events, event) {
@@ -278,7 +285,7 @@ impl Operator {
                 Ok(AdminReply::Imported(fates).into())
             }
             AdminCommand::Export(part) => {
-                let (exported, next) = export::export(&self.world, &self.keyring, &part).await?;
+                let (exported, next) = export::export(&self.world, &self.keyring, part).await?;
                 Ok(AdminReply::Exported(exported, next).into())
             }
         }

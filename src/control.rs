@@ -175,7 +175,8 @@ async fn converse(stream: &mut UnixStream, office: &Office) -> io::Result<()> {
             // What it sent may hold a password: it is not repeated.
             warn!(by, "the control socket got what is no command");
             Err(format!(
-                "A command is one line of JSON of at most {LONGEST_LINE} bytes"
+                "A command is one line of JSON of at most {LONGEST_LINE} bytes, an import of at most \
+                 {LONGEST_IMPORT}"
             ))
         }
     };

@@ -11,7 +11,7 @@ use chrono::TimeDelta;
 use secrecy::{ExposeSecret as _, SecretString};
 use tokio::sync::watch;
 use tokio::time::{Instant, timeout_at};
-use tracing::{debug, info, warn};
+use tracing::{info, warn};
 
 use crate::actions::{ACTIONS, Limits, World};
 use crate::admin::{AdminCommand, Operator};
@@ -28,6 +28,7 @@ use crate::queue::{self, Connector, Handler, Keys, Running, Settings, Status, Wo
 use crate::rotation;
 use crate::store::Store;
 use crate::store::sled::SledStore;
+use crate::sweeper;
 use crate::wire::request::MessageLimits;
 use crate::workdir::Workdir;
 
@@ -35,14 +36,6 @@ use crate::workdir::Workdir;
 const RUNNING_FILE: &str = "running";
 /// What the key check of a store of 0.1 is sealed as.
 const KEY_CHECK: &[u8] = b"key check";
-/// Sessions looked at in one sweeping step.
-const SWEEP_STEP: usize = 256;
-/// Pause between two steps: sweeping must not be felt.
-const SWEEP_PAUSE: Duration = Duration::from_secs(1);
-/// Pause between two passes over all sessions. A dead session authenticates
-/// nobody even before it is swept; this is about room alone.
-const SWEEP_REST: Duration = Duration::from_secs(60);
-
 /// Runs the daemon until it is asked to stop.
 ///
 /// # Errors
@@ -91,7 +84,7 @@ pub async fn serve(config: &Config) -> Result<()> {
     let settings = settings(config, connector, workdir.store_id(), runs.clone());
     let handler = Arc::clone(&dispatcher) as Arc<dyn Handler>;
     let worker = Worker::start(settings, handler, running, left);
-    let sweeper = tokio::spawn(sweep(
+    let sweeper = tokio::spawn(sweeper::sweep(
         Arc::clone(&store) as Arc<dyn Store>,
         session_limits(config)?,
     ));
@@ -299,33 +292,5 @@ fn settings(
         reply_ttl: config.reply_ttl,
         max_in_flight: config.max_in_flight,
         max_message_size: config.max_message_size,
-    }
-}
-
-/// Removes dead sessions for as long as the daemon runs.
-async fn sweep(store: Arc<dyn Store>, limits: SessionLimits) {
-    let mut after = None;
-    loop {
-        match store
-            .sweep_sessions(after, SWEEP_STEP, limits.at(SystemClock.now()))
-            .await
-        {
-            Ok(step) => {
-                if step.removed > 0 {
-                    debug!(removed = step.removed, "swept dead sessions");
-                }
-                after = step.next;
-            }
-            Err(error) => {
-                warn!(%error, "sweeping dead sessions failed");
-                after = None;
-            }
-        }
-        tokio::time::sleep(if after.is_some() {
-            SWEEP_PAUSE
-        } else {
-            SWEEP_REST
-        })
-        .await;
     }
 }

@@ -22,6 +22,7 @@ mod priority;
 pub mod queue;
 pub mod rotation;
 pub mod store;
+mod sweeper;
 pub mod value;
 pub mod wire;
 pub mod workdir;

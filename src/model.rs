@@ -36,9 +36,9 @@ pub struct User {
     pub api_tokens: Vec<ApiToken>,
     /// Where the user was imported from.
     pub origin: Option<Origin>,
-    /// The name that stands in the API tokens that were imported with the
-    /// user, where it is another than the user's here.
-    pub token_name: Option<String>,
+    /// Names beside the user's that stand in its API tokens: those that it had
+    /// where it was imported from.
+    pub token_names: Vec<String>,
 }
 
 /// What a session shows of its user: nothing secret.
@@ -88,7 +88,7 @@ impl User {
             failures: Failures::default(),
             api_tokens: Vec::new(),
             origin: None,
-            token_name: None,
+            token_names: Vec::new(),
         }
     }
 

@@ -35,7 +35,11 @@ impl Action for AuthenticateApiToken {
     async fn cost_now(&self, world: &World, arguments: &Arguments<'_>) -> Result<Cost, Error> {
         let token = arguments.peek("token").unwrap_or_default();
         let hashes = world.credentials.api_token_costs_hashes(token).await?;
-        Ok(if hashes { Cost::Hash } else { Cost::Light })
+        Ok(if hashes {
+            Cost::TokenHashes
+        } else {
+            Cost::Light
+        })
     }
 
     fn is_audited(&self) -> bool {

@@ -139,6 +139,9 @@ pub enum Cost {
     Light,
     /// Password hashes.
     Hash,
+    /// Hashes of imported API tokens, as many as their users have: one such
+    /// request at a time, as nobody counts how often somebody asks.
+    TokenHashes,
     /// All users in memory, until the reply is sent.
     Listing,
     /// What [`Action::cost_now`] says.

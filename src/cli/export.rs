@@ -8,7 +8,7 @@ use anyhow::{Context as _, Result, bail};
 use super::ConfigFile;
 use super::office::{self, Office};
 use crate::admin::{AdminCommand, AdminReply};
-use crate::migration::export::{Footing, Part};
+use crate::migration::export::Part;
 
 /// Write all users and sessions to standard output, as JSON lines
 ///
@@ -28,13 +28,14 @@ impl Export {
         office::become_owner(&loaded)?;
         let mut office = Office::enter(&loaded.config);
         let mut out = io::BufWriter::new(io::stdout().lock());
-        let mut total = Footing {
-            users: 0,
-            sessions: 0,
-        };
+        let (mut users, mut sessions) = (0, 0);
         let mut key = None;
         let mut next = Some(Part::Heading);
         while let Some(part) = next {
+            let part = match part {
+                Part::Footing(export, ..) => Part::Footing(export, users, sessions),
+                part => part,
+            };
             let reply = office.run(AdminCommand::Export(part))?;
             let AdminReply::Exported(exported, following) = reply else {
                 bail!("the daemon answered something else");
@@ -48,12 +49,10 @@ impl Export {
             for line in exported.lines {
                 writeln!(out, "{line}").context("cannot write the export")?;
             }
-            total.users += exported.users;
-            total.sessions += exported.sessions;
+            users += exported.users;
+            sessions += exported.sessions;
             next = following;
         }
-        let footing = serde_json::to_string(&total)?;
-        writeln!(out, "{footing}").context("cannot write the export")?;
         out.flush().context("cannot write the export")?;
         Ok(ExitCode::SUCCESS)
     }

@@ -19,6 +19,7 @@ use crate::admin::{AdminCommand, AdminReply};
 use crate::clock::{Clock as _, SystemClock};
 use crate::config::{Config, Loaded};
 use crate::keyring::Keyring;
+use crate::lifecycle;
 use crate::migration::admission::{Fate, OnConflict, Order, Restore};
 use crate::migration::{Person, PersonRecord, jsonl, platypush};
 
@@ -51,6 +52,9 @@ enum Source {
         /// The node's key of 2FA secrets, where it is not DIR/otp/key
         #[arg(long, value_name = "FILE", value_hint = clap::ValueHint::FilePath)]
         otp_key: Option<PathBuf>,
+        /// Bring those again who came before and were deleted here since
+        #[arg(long)]
+        bring_deleted: bool,
         #[command(flatten)]
         how: How,
     },
@@ -84,11 +88,14 @@ struct How {
 
 impl Import {
     pub(super) fn run(self) -> Result<ExitCode> {
+        // What is read here, the secrets of second factors and the key of a node, is for no file.
+        lifecycle::forbid_core_dumps();
         let loaded = self.file.load()?;
         match &self.source {
             Source::Platypush {
                 workdir,
                 otp_key,
+                bring_deleted,
                 how,
             } => {
                 let source = platypush::Source {
@@ -96,15 +103,18 @@ impl Import {
                     otp_key: otp_key.clone(),
                 };
                 let found = read_node(&source)?;
-                let people = found.newcomers.into_iter().map(Person::from).collect();
-                let mut report = bring(&loaded, people, None, how)?;
+                let people: Vec<_> = found.newcomers.into_iter().map(Person::from).collect();
+                let mut order = order(&people, None, how);
+                order.bring_deleted = *bring_deleted;
+                let mut report = bring(&loaded, people, order)?;
                 report.left_behind = found.left_behind;
                 report.is_of_a_node = true;
                 print(report.to_string().as_bytes())
             }
             Source::Jsonl { export, keys, how } => {
                 let (people, restore) = read_export(&loaded.config, export, keys.as_deref())?;
-                let report = bring(&loaded, people, Some(restore), how)?;
+                let order = order(&people, Some(restore), how);
+                let report = bring(&loaded, people, order)?;
                 print(report.to_string().as_bytes())
             }
             Source::Order => carry_out_order(&loaded.config),
@@ -112,18 +122,18 @@ impl Import {
     }
 }
 
-fn bring(
-    loaded: &Loaded,
-    people: Vec<Person>,
-    restore: Option<Restore>,
-    how: &How,
-) -> Result<Report> {
-    let order = Order {
+fn order(people: &[Person], restore: Option<Restore>, how: &How) -> Order {
+    Order {
         people: people.iter().map(PersonRecord::of).collect(),
         restore,
         on_conflict: how.on_conflict,
+        bring_deleted: false,
         dry_run: how.dry_run,
-    };
+    }
+}
+
+fn bring(loaded: &Loaded, people: Vec<Person>, order: Order) -> Result<Report> {
+    let dry_run = order.dry_run;
     let fates = match office::as_owner(loaded)? {
         None => import(&loaded.config, order)?,
         Some(command) => import_as_owner(command, &order)?,
@@ -131,7 +141,7 @@ fn bring(
     if fates.len() != people.len() {
         bail!("the daemon answered something else");
     }
-    Ok(Report::new(people, fates, how.dry_run))
+    Ok(Report::new(people, fates, dry_run))
 }
 
 /// Root has read what the owner of the working directory may not, and must not

@@ -90,12 +90,11 @@ impl Hasher {
         let (secret, today) = (secret.clone(), self.parameters.cost());
         self.check(move |memory| {
             let (found, work) = password::find(secret.expose_secret().as_bytes(), &records);
-            match work[..] {
-                [] => password::spend(today, memory).map(|()| (found, None)),
-                [one] => Ok((found, Some(one))),
-                // Several take longer.
-                _ => Ok((found, None)),
+            if let [one] = work[..] {
+                return Ok((found, Some(one)));
             }
+            // None, or several that may be cheap.
+            password::spend(today, memory).map(|()| (found, None))
         })
         .await
     }

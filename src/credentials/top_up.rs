@@ -106,6 +106,10 @@ impl TopUp {
                 self.spend_passes(passes, memory)
             })?);
             pieces = pieces.min(time(|| spend_pieces(MANY_PIECES, memory))?);
+            if part > whole * 2 {
+                // Far dearer: there is nothing missing, and no more to be spent on it.
+                break;
+            }
         }
         let pieces = whole.saturating_sub(part).as_secs_f64() * f64::from(MANY_PIECES)
             / pieces.as_secs_f64().max(1e-9);

@@ -11,10 +11,15 @@ use crate::queue::{Begun, Note, Running};
 /// Requests that list all users, at a time.
 const LISTING_TURNS: usize = 1;
 
+/// Requests that hash imported API tokens, at a time.
+const TOKEN_TURNS: usize = 1;
+
 /// The turns there are.
 pub struct Turns {
     /// For requests that cost password hashes.
     hashing: Arc<Semaphore>,
+    /// For requests that hash imported API tokens.
+    tokens: Arc<Semaphore>,
     /// For requests that hold all users in memory.
     listing: Arc<Semaphore>,
     running: Arc<Running>,
@@ -37,7 +42,7 @@ impl Turns {
     /// How many turns there are in all, with so many for hashing.
     #[must_use]
     pub const fn count(hashing: usize) -> usize {
-        hashing + LISTING_TURNS
+        hashing + TOKEN_TURNS + LISTING_TURNS
     }
 
     /// So many turns for hashing at a time: somewhat more than there are
@@ -46,6 +51,7 @@ impl Turns {
     pub fn new(hashing: usize, running: Arc<Running>) -> Self {
         Self {
             hashing: Arc::new(Semaphore::new(hashing.min(Semaphore::MAX_PERMITS))),
+            tokens: Arc::new(Semaphore::new(TOKEN_TURNS)),
             listing: Arc::new(Semaphore::new(LISTING_TURNS)),
             running,
         }
@@ -57,6 +63,7 @@ impl Turns {
             Cost::Light => return Ok(None),
             // One that cannot say is expected to cost hashes.
             Cost::Hash | Cost::Depends => (&self.hashing, false),
+            Cost::TokenHashes => (&self.tokens, false),
             Cost::Listing => (&self.listing, true),
         };
         begun.leave_fast();
@@ -71,6 +78,7 @@ impl Turns {
     /// Gives no more turns: whoever waits gets none.
     pub(super) fn close(&self) {
         self.hashing.close();
+        self.tokens.close();
         self.listing.close();
     }
 }

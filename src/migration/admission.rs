@@ -8,13 +8,15 @@ use zeroize::Zeroizing;
 use super::{Person, PersonRecord};
 use crate::actions::{World, check_new_username};
 use crate::error::Error;
-use crate::model::{Sealed, User, UserId};
+use crate::model::{User, UserId};
 use crate::store::record::Malformed;
 use crate::store::{Arrivals, NextIds, StoreError};
 
-/// People whose fate is decided before others have a chance to run: requests
-/// are served meanwhile.
-const AT_A_TIME: usize = 64;
+/// People who are dealt with before others have a chance to run: requests are
+/// served meanwhile.
+const AT_A_TIME: usize = 16;
+/// How often it is tried while others take the numbers.
+const TRIES: usize = 20;
 
 /// What to do about a name that somebody else has here.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, clap::ValueEnum)]
@@ -36,6 +38,8 @@ pub struct Order {
     pub restore: Option<Restore>,
     /// What to do about names that are taken.
     pub on_conflict: OnConflict,
+    /// Whether those come again who were deleted here since they came.
+    pub bring_deleted: bool,
     /// Whether to say what would be, and to change nothing.
     pub dry_run: bool,
 }
@@ -67,6 +71,9 @@ pub enum Fate {
         id: UserId,
         /// Its name here.
         name: String,
+        /// Whether its backup codes do not come: they are hashed with its
+        /// number.
+        loses_codes: bool,
     },
     /// It came before.
     IsHere {
@@ -75,6 +82,8 @@ pub enum Fate {
         /// Its name here.
         name: String,
     },
+    /// It came before, and was deleted here.
+    WasDeleted,
     /// Somebody else has its name.
     NameTaken,
     /// No user may have its name.
@@ -93,12 +102,9 @@ pub enum AdmissionError {
     /// What was sent is not what it should be.
     #[error("{0}: nothing was changed")]
     Malformed(#[from] Malformed),
-    /// Their backup codes would be void.
-    #[error(
-        "the backup codes in this export are hashed with the key of another database: it can be \
-         read into an empty one, or back into the one that it is of; nothing was changed"
-    )]
-    ForeignKey,
+    /// Whoever was made meanwhile took the numbers.
+    #[error("so many users are made meanwhile that nobody could be let in: try again")]
+    Busy,
     /// The running daemon has its key in memory.
     #[error(
         "a database that gets the key of an export must have no daemon running: stop it, and try \
@@ -119,47 +125,26 @@ impl From<StoreError> for AdmissionError {
 /// When nobody was let in, unless the store has stopped.
 pub async fn admit(
     world: &World,
-    order: Order,
+    mut order: Order,
     is_serving: bool,
 ) -> Result<Vec<Fate>, AdmissionError> {
-    let Order {
-        people,
-        restore,
-        on_conflict,
-        dry_run,
-    } = order;
-    let people: Vec<Person> = people
-        .into_iter()
-        .map(PersonRecord::into_person)
-        .collect::<Result<_, _>>()?;
-    loop {
-        let before = world.store.next_ids().await?;
-        let mut admission = Admission {
-            world,
-            on_conflict,
-            keep_ids: restore.is_some() && before.user == 1,
-            next: before,
-            names: HashSet::new(),
-            arrivals: Arrivals {
-                before,
-                after: before,
-                users: Vec::new(),
-                sessions: Vec::new(),
-                hash_key: None,
-            },
-        };
-        if let Some(restore) = &restore {
+    let mut people = Vec::with_capacity(order.people.len());
+    for (number, record) in order.people.drain(..).enumerate() {
+        pause(number).await;
+        people.push(record.into_person()?);
+    }
+    for _ in 0..TRIES {
+        let mut admission = Admission::new(world, &order).await?;
+        if let Some(restore) = &order.restore {
             admission.take_over(restore, &people, is_serving)?;
         }
         let mut fates = Vec::with_capacity(people.len());
         for (number, person) in people.iter().enumerate() {
-            if number % AT_A_TIME == AT_A_TIME - 1 {
-                tokio::task::yield_now().await;
-            }
-            fates.push(admission.judge(person, restore.is_some()).await?);
+            pause(number).await;
+            fates.push(admission.judge(person).await?);
         }
         let arrivals = admission.finish();
-        if dry_run || arrivals.users.is_empty() {
+        if order.dry_run || arrivals.users.is_empty() {
             return Ok(fates);
         }
         match world.store.admit(arrivals).await {
@@ -169,11 +154,19 @@ pub async fn admit(
             Ok(()) => return Ok(fates),
         }
     }
+    Err(AdmissionError::Busy)
+}
+
+/// Lets others run from time to time.
+pub(crate) async fn pause(number: usize) {
+    if number % AT_A_TIME == AT_A_TIME - 1 {
+        tokio::task::yield_now().await;
+    }
 }
 
 struct Admission<'a> {
     world: &'a World,
-    on_conflict: OnConflict,
+    order: &'a Order,
     /// Whether people keep their numbers: where nobody has ever had one.
     keep_ids: bool,
     next: NextIds,
@@ -182,14 +175,36 @@ struct Admission<'a> {
     arrivals: Arrivals,
 }
 
-impl Admission<'_> {
-    /// Takes over what an export says beside the users.
+impl<'a> Admission<'a> {
+    async fn new(world: &'a World, order: &'a Order) -> Result<Self, StoreError> {
+        let before = world.store.next_ids().await?;
+        Ok(Self {
+            world,
+            order,
+            keep_ids: order.restore.is_some() && before.user == 1,
+            next: before,
+            names: HashSet::new(),
+            arrivals: Arrivals {
+                before,
+                after: before,
+                users: Vec::new(),
+                sessions: Vec::new(),
+                hash_key: None,
+            },
+        })
+    }
+
+    /// Takes over what an export says beside the users: where nobody has ever
+    /// been, they keep their numbers, and their backup codes with them.
     fn take_over(
         &mut self,
         restore: &Restore,
         people: &[Person],
         is_serving: bool,
     ) -> Result<(), AdmissionError> {
+        if !self.keep_ids {
+            return Ok(());
+        }
         let mut key = Zeroizing::new([0; 32]);
         hex::decode_to_slice(restore.hash_key.as_bytes(), key.as_mut_slice())
             .map_err(|_| Malformed("the key of the backup codes"))?;
@@ -198,58 +213,66 @@ impl Admission<'_> {
             factor.is_some_and(|factor| !factor.backup_codes.is_empty())
         };
         if !self.world.credentials.has_hash_key(&key) && people.iter().any(has_codes) {
-            if !self.keep_ids {
-                return Err(AdmissionError::ForeignKey);
-            }
             if is_serving {
                 return Err(AdmissionError::StopTheDaemon);
             }
             self.arrivals.hash_key = Some(self.world.credentials.seal_hash_key(&key)?);
         }
-        if self.keep_ids {
-            let after = &mut self.arrivals.after;
-            after.user = restore.next_user_id;
-            after.api_token = restore.next_api_token_id;
-        }
+        // Users may have been made while the export was written.
+        let tokens = people.iter().flat_map(|person| &person.user.api_tokens);
+        let token = tokens.map(|token| token.id).max().unwrap_or(0);
+        let user = people.iter().map(|person| person.user.id).max();
+        self.next.user = restore.next_user_id.max(user.unwrap_or(0) + 1);
+        self.next.api_token = restore.next_api_token_id.max(token + 1);
         Ok(())
     }
 
-    async fn judge(&mut self, person: &Person, restored: bool) -> Result<Fate, AdmissionError> {
+    async fn judge(&mut self, person: &Person) -> Result<Fate, AdmissionError> {
         let username = &person.user.username;
-        if let Some(user) = self.earlier(&person.user, restored).await? {
-            return Ok(Fate::IsHere {
-                id: user.id,
-                name: user.username,
-            });
+        if let Some(fate) = self.came_before(&person.user).await? {
+            return Ok(fate);
         }
-        if let Err(error) = check_new_username(username, &self.world.limits) {
+        let name = if self.is_free(username).await? {
+            username.clone()
+        } else if self.order.on_conflict == OnConflict::Rename {
+            self.other_name(username).await?
+        } else {
+            return Ok(Fate::NameTaken);
+        };
+        if let Err(error) = check_new_username(&name, &self.world.limits) {
             return Ok(Fate::UnusableName {
                 reason: error.to_string(),
             });
         }
-        let name = match self.on_conflict {
-            _ if self.is_free(username).await? => username.clone(),
-            OnConflict::Skip => return Ok(Fate::NameTaken),
-            OnConflict::Rename => self.other_name(username).await?,
-        };
-        let id = self.let_in(person, &name)?;
-        Ok(Fate::Comes { id, name })
+        self.let_in(person, name)
     }
 
-    /// The user here that somebody has become before.
-    async fn earlier(&self, user: &User, restored: bool) -> Result<Option<User>, StoreError> {
+    /// What became of somebody who came before.
+    async fn came_before(&self, user: &User) -> Result<Option<Fate>, StoreError> {
         let store = &self.world.store;
-        if let Some(origin) = user.origin
-            && let Some(found) = store.user_by_origin(origin).await?
-        {
-            return Ok(Some(found));
+        let is_here = |user: User| Fate::IsHere {
+            id: user.id,
+            name: user.username,
+        };
+        let found = match user.origin {
+            Some(origin) => store.by_origin(origin).await?,
+            None => None,
+        };
+        match found {
+            Some((_, Some(user))) => return Ok(Some(is_here(user))),
+            // Whoever restores an export wants them back.
+            Some((_, None)) if !self.order.bring_deleted && self.order.restore.is_none() => {
+                return Ok(Some(Fate::WasDeleted));
+            }
+            _ => {}
         }
-        if !restored {
+        if self.order.restore.is_none() {
             return Ok(None);
         }
         let found = store.user(user.id).await?;
-        Ok(found
-            .filter(|found| found.username == user.username && found.created_at == user.created_at))
+        let is_same =
+            |found: &User| found.username == user.username && found.created_at == user.created_at;
+        Ok(found.filter(is_same).map(is_here))
     }
 
     async fn is_free(&self, name: &str) -> Result<bool, StoreError> {
@@ -268,8 +291,9 @@ impl Admission<'_> {
         }
     }
 
-    fn let_in(&mut self, person: &Person, name: &str) -> Result<UserId, AdmissionError> {
+    fn let_in(&mut self, person: &Person, name: String) -> Result<Fate, AdmissionError> {
         let mut user = person.user.clone();
+        let mut loses_codes = false;
         if !self.keep_ids {
             user.id = self.next.user;
             self.next.user += 1;
@@ -277,11 +301,15 @@ impl Admission<'_> {
                 token.id = self.next.api_token;
                 self.next.api_token += 1;
             }
+            if let Some(factor) = &mut user.second_factor {
+                loses_codes = !factor.backup_codes.is_empty();
+                factor.backup_codes.clear();
+            }
         }
         if name != user.username && !user.api_tokens.is_empty() {
-            user.token_name.get_or_insert_with(|| user.username.clone());
+            user.token_names.push(std::mem::take(&mut user.username));
         }
-        name.clone_into(&mut user.username);
+        user.username.clone_from(&name);
         if let (Some(factor), Some(secret)) = (&mut user.second_factor, &person.totp_secret) {
             factor.secret = self.world.credentials.seal_second_factor(user.id, secret)?;
         }
@@ -290,22 +318,18 @@ impl Admission<'_> {
             session
         });
         self.arrivals.sessions.extend(session);
-        self.names.insert(name.to_owned());
+        self.names.insert(name.clone());
         let id = user.id;
         self.arrivals.users.push(user);
-        Ok(id)
+        Ok(Fate::Comes {
+            id,
+            name,
+            loses_codes,
+        })
     }
 
     fn finish(mut self) -> Arrivals {
-        if !self.keep_ids {
-            self.arrivals.after = self.next;
-        }
+        self.arrivals.after = self.next;
         self.arrivals
     }
-}
-
-/// What stands in the place of a secret that is open on the way.
-#[must_use]
-pub const fn not_sealed() -> Sealed {
-    Sealed(Vec::new())
 }

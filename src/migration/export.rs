@@ -2,15 +2,17 @@
 //! in a line is sealed as a whole with the key of the moment; the rest of it is
 //! for whoever looks.
 //!
-//! The first line is a [`Heading`], the last one a [`Footing`], so that a file
-//! that was cut off is recognised.
+//! The first line is a [`Heading`], the last one a [`Footing`]. All lines are
+//! sealed under the random id of the export, and the last one under how many
+//! there are: a file that was cut off, or put together from several, is
+//! recognised.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use serde::{Deserialize, Serialize};
 use zeroize::Zeroizing;
 
-use super::admission::Restore;
+use super::admission::{Restore, pause};
 use super::{Person, PersonRecord};
 use crate::actions::World;
 use crate::clock::Iso;
@@ -22,9 +24,9 @@ use crate::store::record::SessionRecord;
 /// The form that is written, and the only one that is read.
 pub(super) const VERSION: u32 = 1;
 /// Users in a part.
-const USERS: usize = 256;
+const USERS: usize = 64;
 /// Sessions in a part.
-const SESSIONS: usize = 2_048;
+const SESSIONS: usize = 256;
 
 /// The first line.
 #[derive(Serialize, Deserialize)]
@@ -33,6 +35,7 @@ pub(super) struct Heading {
     /// Which form it is.
     pub(super) platypush_userd_export: u32,
     pub(super) exported_at: String,
+    pub(super) export: ExportId,
     /// [`Restore`].
     pub(super) sealed: String,
 }
@@ -65,23 +68,29 @@ pub(super) struct SessionLine {
 /// The last line.
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct Footing {
-    /// How many lines of users there are.
-    pub users: u64,
-    /// How many lines of sessions there are.
-    pub sessions: u64,
+pub(super) struct Footing {
+    pub(super) users: u64,
+    pub(super) sessions: u64,
+    /// Nothing, under the two.
+    pub(super) sealed: String,
 }
 
-/// Where a part begins.
+/// Random id of an export, in hexadecimal.
+pub type ExportId = String;
+
+/// Which part of an export. The first one is the heading, and each says which
+/// is next.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Part {
-    /// With the heading.
+    /// The first line.
     Heading,
-    /// With the user of that number.
-    Users(UserId),
-    /// With the session whose token has that hash, in hexadecimal.
-    Sessions(String),
+    /// From the user of that number on.
+    Users(ExportId, UserId),
+    /// From the session on whose token has that hash, in hexadecimal.
+    Sessions(ExportId, String),
+    /// The last line, behind so many users and sessions.
+    Footing(ExportId, u64, u64),
 }
 
 /// A part of an export.
@@ -98,14 +107,15 @@ pub struct Exported {
     pub key: u8,
 }
 
-/// Writes a part; gives it, and where the next one begins.
+/// Writes a part; gives it, and which one is next: before the footing, the
+/// counts in it are for whoever asks.
 ///
 /// # Errors
-/// When the store fails or something does not open.
+/// When the store fails, something does not open, or the key is rotated.
 pub async fn export(
     world: &World,
     keyring: &Keyring,
-    part: &Part,
+    part: Part,
 ) -> Result<(Exported, Option<Part>), Error> {
     let _lease = keyring.lease();
     let mut writer = Writer {
@@ -120,18 +130,22 @@ pub async fn export(
     };
     let next = match part {
         Part::Heading => {
-            writer.heading().await?;
-            Some(Part::Users(0))
+            let export = new_id()?;
+            writer.heading(&export).await?;
+            Some(Part::Users(export, 0))
         }
-        Part::Users(from) => {
-            let page = world.store.users_from(*from, USERS).await?;
-            page.items
-                .into_iter()
-                .try_for_each(|user| writer.user(user))?;
-            let first_session = || Part::Sessions(hex::encode([0; 32]));
-            Some(page.next.map_or_else(first_session, Part::Users))
+        Part::Users(export, from) => {
+            let page = world.store.users_from(from, USERS).await?;
+            for (number, user) in page.items.into_iter().enumerate() {
+                pause(number).await;
+                writer.user(&export, user)?;
+            }
+            Some(match page.next {
+                Some(from) => Part::Users(export, from),
+                None => Part::Sessions(export, hex::encode([0; 32])),
+            })
         }
-        Part::Sessions(from) => {
+        Part::Sessions(export, from) => {
             let mut token = [0; 32];
             hex::decode_to_slice(from, &mut token)
                 .map_err(|_| Error::Internal("no part of an export begins there".into()))?;
@@ -139,13 +153,27 @@ pub async fn export(
                 .store
                 .sessions_from(TokenHash(token), SESSIONS)
                 .await?;
-            page.items
-                .iter()
-                .try_for_each(|session| writer.session(session))?;
-            page.next.map(|token| Part::Sessions(hex::encode(token.0)))
+            for (number, session) in page.items.iter().enumerate() {
+                pause(number).await;
+                writer.session(&export, session)?;
+            }
+            Some(match page.next {
+                Some(token) => Part::Sessions(export, hex::encode(token.0)),
+                None => Part::Footing(export, 0, 0),
+            })
+        }
+        Part::Footing(export, users, sessions) => {
+            writer.footing(&export, users, sessions)?;
+            None
         }
     };
     Ok((writer.exported, next))
+}
+
+fn new_id() -> Result<ExportId, Error> {
+    let mut id = [0; 16];
+    getrandom::fill(&mut id).map_err(|error| Error::Internal(format!("no randomness: {error}")))?;
+    Ok(hex::encode(id))
 }
 
 struct Writer<'a> {
@@ -155,7 +183,7 @@ struct Writer<'a> {
 }
 
 impl Writer<'_> {
-    async fn heading(&mut self) -> Result<(), Error> {
+    async fn heading(&mut self, export: &ExportId) -> Result<(), Error> {
         let next = self.world.store.next_ids().await?;
         let restore = Restore {
             next_user_id: next.user,
@@ -165,12 +193,13 @@ impl Writer<'_> {
         let heading = Heading {
             platypush_userd_export: VERSION,
             exported_at: Iso(self.world.clock.now()).to_string(),
-            sealed: self.seal(&heading_context(), &restore)?,
+            export: export.clone(),
+            sealed: self.seal(&heading_context(export), &restore)?,
         };
         self.line(&heading)
     }
 
-    fn user(&mut self, user: User) -> Result<(), Error> {
+    fn user(&mut self, export: &ExportId, user: User) -> Result<(), Error> {
         let factor = user.second_factor.as_ref();
         let totp_secret = factor
             .map(|factor| self.world.credentials.open_second_factor(user.id, factor))
@@ -188,29 +217,44 @@ impl Writer<'_> {
             totp_secret,
             sessions: Vec::new(),
         });
-        line.sealed = self.seal(&user_context(line.user), &person)?;
+        line.sealed = self.seal(&user_context(export, line.user), &person)?;
         self.exported.users += 1;
         self.line(&line)
     }
 
-    fn session(&mut self, session: &Session) -> Result<(), Error> {
+    fn session(&mut self, export: &ExportId, session: &Session) -> Result<(), Error> {
         let kept = (hex::encode(session.token.0), SessionRecord::of(session));
         let line = SessionLine {
             session: session.id(),
             user: session.user_id,
             created_at: Iso(session.created_at).to_string(),
             expires_at: session.expires_at.map(|at| Iso(at).to_string()),
-            sealed: self.seal(&session_context(session.user_id), &kept)?,
+            sealed: self.seal(&session_context(export, session.user_id), &kept)?,
         };
         self.exported.sessions += 1;
         self.line(&line)
+    }
+
+    fn footing(&mut self, export: &ExportId, users: u64, sessions: u64) -> Result<(), Error> {
+        let footing = Footing {
+            users,
+            sessions,
+            sealed: self.seal(&footing_context(export, users, sessions), &())?,
+        };
+        self.line(&footing)
     }
 
     fn seal(&self, context: &[u8], secret: &impl Serialize) -> Result<String, Error> {
         let plain = Zeroizing::new(serde_json::to_vec(secret).map_err(unwritable)?);
         let sealer = self.keyring.sealer();
         let sealer = sealer.map_err(|error| Error::Internal(error.to_string()))?;
-        Ok(STANDARD.encode(sealer.seal(context, &plain)))
+        let sealed = sealer.seal(context, &plain);
+        if Keyring::number_of(&sealed) != Some(self.exported.key) {
+            return Err(Error::Internal(
+                "the key was rotated meanwhile: run it again".into(),
+            ));
+        }
+        Ok(STANDARD.encode(sealed))
     }
 
     fn line(&mut self, line: &impl Serialize) -> Result<(), Error> {
@@ -226,16 +270,21 @@ fn unwritable(_: serde_json::Error) -> Error {
 }
 
 /// What the secret part of a heading is sealed as…
-pub(super) fn heading_context() -> Vec<u8> {
-    b"export heading".into()
+pub(super) fn heading_context(export: &ExportId) -> Vec<u8> {
+    format!("export {export} heading").into()
 }
 
 /// …that of a user: it opens in the line of no other…
-pub(super) fn user_context(id: UserId) -> Vec<u8> {
-    [b"export user:", &id.to_be_bytes()[..]].concat()
+pub(super) fn user_context(export: &ExportId, id: UserId) -> Vec<u8> {
+    format!("export {export} user {id}").into()
 }
 
-/// …and that of a session.
-pub(super) fn session_context(id: UserId) -> Vec<u8> {
-    [b"export session:", &id.to_be_bytes()[..]].concat()
+/// …that of a session…
+pub(super) fn session_context(export: &ExportId, id: UserId) -> Vec<u8> {
+    format!("export {export} session of {id}").into()
+}
+
+/// …and that of the last line.
+pub(super) fn footing_context(export: &ExportId, users: u64, sessions: u64) -> Vec<u8> {
+    format!("export {export} of {users} users and {sessions} sessions").into()
 }

@@ -10,8 +10,8 @@ use serde::de::DeserializeOwned;
 
 use super::admission::Restore;
 use super::export::{
-    Footing, Heading, SessionLine, UserLine, VERSION, heading_context, session_context,
-    user_context,
+    ExportId, Footing, Heading, SessionLine, UserLine, VERSION, footing_context, heading_context,
+    session_context, user_context,
 };
 use super::{Person, PersonRecord};
 use crate::keyring::Keyring;
@@ -83,11 +83,13 @@ pub fn read(export: impl BufRead, keyring: &Keyring) -> Result<(Vec<Person>, Res
     if heading.platypush_userd_export != VERSION {
         return Err(JsonlError::Version(heading.platypush_userd_export));
     }
-    let restore = open(keyring, &heading_context(), &heading.sealed);
+    let export = heading.export;
+    let restore = open(keyring, &heading_context(&export), &heading.sealed);
     let restore: Restore = restore.map_err(|_| JsonlError::WrongKeys)?;
 
     let mut reader = Reader {
         keyring,
+        export,
         people: Vec::new(),
         places: HashMap::new(),
         sessions: 0,
@@ -105,11 +107,16 @@ pub fn read(export: impl BufRead, keyring: &Keyring) -> Result<(Vec<Person>, Res
         match serde_json::from_str(&line) {
             Ok(Line::User(user)) => reader.user(&user).map_err(damaged)?,
             Ok(Line::Session(session)) => reader.session(&session).map_err(damaged)?,
-            Ok(Line::Footing(last)) => footing = Some(last),
+            Ok(Line::Footing(last)) => {
+                reader.footing(&last).map_err(damaged)?;
+                footing = Some(last);
+            }
             Err(_) => return Err(damaged("it is neither a user nor a session")),
         }
     }
-    let Footing { users, sessions } = footing.ok_or(JsonlError::CutOff)?;
+    let Footing {
+        users, sessions, ..
+    } = footing.ok_or(JsonlError::CutOff)?;
     let found_users = reader.people.len() as u64;
     if (users, sessions) != (found_users, reader.sessions) {
         return Err(JsonlError::Incomplete {
@@ -124,6 +131,7 @@ pub fn read(export: impl BufRead, keyring: &Keyring) -> Result<(Vec<Person>, Res
 
 struct Reader<'a> {
     keyring: &'a Keyring,
+    export: ExportId,
     people: Vec<Person>,
     /// Where each user is among the people.
     places: HashMap<UserId, usize>,
@@ -132,7 +140,8 @@ struct Reader<'a> {
 
 impl Reader<'_> {
     fn user(&mut self, line: &UserLine) -> Result<(), &'static str> {
-        let person: PersonRecord = open(self.keyring, &user_context(line.user), &line.sealed)?;
+        let person: PersonRecord =
+            self.open(&user_context(&self.export, line.user), &line.sealed)?;
         let person = person.into_person().map_err(|_| "its user is malformed")?;
         let place = self.people.len();
         if person.user.id != line.user || self.places.insert(line.user, place).is_some() {
@@ -142,9 +151,18 @@ impl Reader<'_> {
         Ok(())
     }
 
+    fn footing(&self, line: &Footing) -> Result<(), &'static str> {
+        let context = footing_context(&self.export, line.users, line.sessions);
+        self.open(&context, &line.sealed)
+    }
+
+    fn open<T: DeserializeOwned>(&self, context: &[u8], sealed: &str) -> Result<T, &'static str> {
+        open(self.keyring, context, sealed)
+    }
+
     fn session(&mut self, line: &SessionLine) -> Result<(), &'static str> {
         let (token, record): (String, SessionRecord) =
-            open(self.keyring, &session_context(line.user), &line.sealed)?;
+            self.open(&session_context(&self.export, line.user), &line.sealed)?;
         let malformed = "its session is malformed";
         let mut hash = [0; 32];
         hex::decode_to_slice(token, &mut hash).map_err(|_| malformed)?;

@@ -203,7 +203,7 @@ pub struct Arrivals {
     pub before: NextIds,
     /// …and as they are to be afterwards.
     pub after: NextIds,
-    /// Who comes.
+    /// Who comes, no two of one number, name or origin.
     pub users: Vec<User>,
     /// Their sessions.
     pub sessions: Vec<Session>,
@@ -441,12 +441,17 @@ pub trait Store: Send + Sync + 'static {
     /// The numbers that are given next.
     async fn next_ids(&self) -> Result<NextIds>;
 
-    /// The user who came from there.
-    async fn user_by_origin(&self, origin: Origin) -> Result<Option<User>>;
+    /// Who came from there: the number, and the user unless it is gone.
+    async fn by_origin(&self, origin: Origin) -> Result<Option<(UserId, Option<User>)>>;
 
-    /// Lets users in who come from elsewhere. `Changed` where other numbers
-    /// are given next by then, or a name or an origin of theirs is here.
+    /// Lets users in who come from elsewhere, all or none: in parts, of which
+    /// readers may see some before the last one, and which are taken back
+    /// where it comes to an end before that. `Changed` where other numbers are
+    /// given next by then, or a name or an origin of theirs is here.
     async fn admit(&self, arrivals: Arrivals) -> Result<()>;
+
+    /// Removes the expired API tokens of a user. It does not wait.
+    fn drop_expired_tokens(&self, user: UserId, now: Timestamp);
 
     /// Puts what was sealed anew into the place of what it was made of, where
     /// that still stands there.

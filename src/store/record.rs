@@ -36,8 +36,8 @@ pub struct UserRecord {
     /// In hexadecimal.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     origin: Option<String>,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    token_name: Option<String>,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    token_names: Vec<String>,
 }
 
 fn is_zero<T: Default + PartialEq>(number: &T) -> bool {
@@ -93,7 +93,7 @@ impl UserRecord {
             second_factor: user.second_factor.as_ref().map(SecondFactorRecord::of),
             api_tokens: user.api_tokens.iter().map(ApiTokenFields::of).collect(),
             origin: user.origin.map(|origin| hex::encode(origin.0)),
-            token_name: user.token_name.clone(),
+            token_names: user.token_names.clone(),
         }
     }
 
@@ -121,7 +121,7 @@ impl UserRecord {
                 .origin
                 .map(|hex| fixed(&hex, "an origin").map(Origin))
                 .transpose()?,
-            token_name: record.token_name,
+            token_names: record.token_names,
         })
     }
 }

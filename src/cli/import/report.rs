@@ -76,28 +76,14 @@ impl fmt::Display for Report {
 fn row((person, fate): &(Person, Fate)) -> [String; 8] {
     let user = &person.user;
     let factor = user.second_factor.as_ref();
-    let codes = factor.map_or(0, |factor| {
-        factor.backup_codes.len() + factor.imported_codes.len()
-    });
-    let (here, becomes) = match fate {
-        Fate::Comes { id, name } if *name == user.username => (id.to_string(), "comes".into()),
-        Fate::Comes { id, name } => (
-            id.to_string(),
-            format!("comes as {}: the name is taken", name.escape_debug()),
-        ),
-        Fate::IsHere { id, name } if *name == user.username => {
-            (id.to_string(), "is here already".into())
-        }
-        Fate::IsHere { id, name } => (
-            id.to_string(),
-            format!("is here already, as {}", name.escape_debug()),
-        ),
-        Fate::NameTaken => (
-            "-".into(),
-            "skipped: somebody else has the name (--on-conflict rename)".into(),
-        ),
-        Fate::UnusableName { reason } => ("-".into(), format!("skipped: {reason}")),
+    let own_codes = match fate {
+        Fate::Comes {
+            loses_codes: true, ..
+        } => 0,
+        _ => factor.map_or(0, |factor| factor.backup_codes.len()),
     };
+    let codes = own_codes + factor.map_or(0, |factor| factor.imported_codes.len());
+    let (here, becomes) = outcome(&user.username, fate);
     [
         // Names are others' text: they must not reach a terminal as they are.
         user.username.escape_debug().to_string(),
@@ -109,6 +95,41 @@ fn row((person, fate): &(Person, Fate)) -> [String; 8] {
         person.sessions.len().to_string(),
         becomes,
     ]
+}
+
+/// The number that somebody has here, and what becomes of it.
+fn outcome(username: &str, fate: &Fate) -> (String, String) {
+    let renamed = |name: &String| name != username;
+    match fate {
+        Fate::Comes {
+            id,
+            name,
+            loses_codes,
+        } => {
+            let mut text = String::from("comes");
+            if renamed(name) {
+                text += &format!(" as {}: the name is taken", name.escape_debug());
+            }
+            if *loses_codes {
+                text += ", without backup codes (refresh_backup_codes makes new ones)";
+            }
+            (id.to_string(), text)
+        }
+        Fate::IsHere { id, name } if renamed(name) => (
+            id.to_string(),
+            format!("is here already, as {}", name.escape_debug()),
+        ),
+        Fate::IsHere { id, .. } => (id.to_string(), "is here already".into()),
+        Fate::WasDeleted => (
+            "-".into(),
+            "skipped: was deleted here since (--bring-deleted)".into(),
+        ),
+        Fate::NameTaken => (
+            "-".into(),
+            "skipped: somebody else has the name (--on-conflict rename)".into(),
+        ),
+        Fate::UnusableName { reason } => ("-".into(), format!("skipped: {reason}")),
+    }
 }
 
 fn scheme(record: &PasswordRecord) -> &'static str {

@@ -10,6 +10,8 @@ mod arrivals;
 mod attempts;
 mod stale;
 
+pub(super) use self::arrivals::Arriving;
+
 use std::collections::HashMap;
 
 use chrono::TimeDelta;
@@ -178,9 +180,6 @@ impl<'a> Group<'a> {
         self.put_asker(asker)?;
         if let Some(user) = self.user(id)? {
             self.forget_tokens_of(&user)?;
-            if let Some(origin) = user.origin {
-                self.remove(records::origin_key(origin));
-            }
         }
         self.remove(records::user_key(id));
         self.remove(records::name_key(username));

@@ -437,16 +437,21 @@ impl Store for SledStore {
         self.read(|tree| tree.next_ids()).await
     }
 
-    async fn user_by_origin(&self, origin: Origin) -> Result<Option<User>> {
+    async fn by_origin(&self, origin: Origin) -> Result<Option<(UserId, Option<User>)>> {
         self.read(|tree| match tree.number(&records::origin_key(origin))? {
-            Some(id) => tree.user(id),
+            Some(id) => Ok(Some((id, tree.user(id)?))),
             None => Ok(None),
         })
         .await
     }
 
     async fn admit(&self, arrivals: Arrivals) -> Result<()> {
-        self.commit(move |group| group.admit(arrivals)).await
+        self.writer.admit(arrivals).await
+    }
+
+    fn drop_expired_tokens(&self, user: UserId, now: Timestamp) {
+        self.writer
+            .post(move |group| group.drop_expired_tokens(user, now));
     }
 
     async fn reseal(&self, items: Vec<Resealed>) -> Result<()> {

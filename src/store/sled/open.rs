@@ -7,6 +7,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use super::group::Group;
 use super::records;
 use super::session_cache::{MAX_BYTES, SessionCache};
 use super::writer::{Disk, RESERVED_MIB};
@@ -104,6 +105,8 @@ pub(super) fn open(workdir: &Path) -> Result<Disk, OpenError> {
         migrate(&tree, schema).map_err(|e| engine(e.to_string()))?;
     }
 
+    take_back_arrivals(&tree, found).map_err(|e| engine(e.to_string()))?;
+
     tree.flush().map_err(|e| engine(e.to_string()))?;
     let data_file = File::open(folder.join("db"))?;
     data_file.sync_all()?;
@@ -168,6 +171,19 @@ fn check_schema(
             Ok(known)
         }
         None => Err(engine("it holds something else".into())),
+    }
+}
+
+/// Takes users back who had not all come when the process ended.
+fn take_back_arrivals(tree: &::sled::Tree, commit: u64) -> Result<(), StoreError> {
+    loop {
+        let mut group = Group::new(tree, MAX_ATTEMPTED);
+        if !group.take_back()? {
+            return Ok(());
+        }
+        tree.apply_batch(group.into_batch(commit))
+            .and_then(|()| tree.flush())
+            .map_err(super::engine_error)?;
     }
 }
 

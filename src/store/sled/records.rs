@@ -19,7 +19,8 @@
 //! | `m:next_token_id` | the next id of an API token to give, u64 |
 //! | `m:imported_tokens` | how many users have API tokens as they were imported, u64 |
 //! | `y:<length><name><user id>` | nothing: users by the name in their imported API tokens, where it is another |
-//! | `i:<origin>` | id of the user that was imported from there, u64 |
+//! | `i:<origin>` | id of the user that was imported from there, u64, also when it is gone |
+//! | `m:arriving` | the first id of users who are being imported, u64: they are not all here |
 //! | `m:hash_key` | the key of the keyed hashes, sealed |
 //! | `m:key_check` | something sealed, in its place: version 0.1 wrote it |
 //!
@@ -45,6 +46,7 @@ pub const USER_COUNT: &[u8] = b"m:users";
 pub const NEXT_USER_ID: &[u8] = b"m:next_user_id";
 pub const NEXT_TOKEN_ID: &[u8] = b"m:next_token_id";
 pub const USERS: &[u8] = b"u:";
+pub const ARRIVING: &[u8] = b"m:arriving";
 pub const IMPORTED_TOKENS: &[u8] = b"m:imported_tokens";
 pub const SESSIONS: &[u8] = b"s:";
 
@@ -144,6 +146,12 @@ pub fn token_of_user_key(key: &[u8], prefix: &[u8]) -> Result<TokenHash, StoreEr
         .and_then(|hash| <[u8; 32]>::try_from(hash).ok())
         .map(TokenHash)
         .ok_or_else(|| corrupt("a key of a user's session"))
+}
+
+/// Of the key of a session among those of any user.
+pub fn token_of_user_sessions(key: &[u8]) -> Result<TokenHash, StoreError> {
+    let length = user_sessions(0).len();
+    token_of_user_key(key, key.get(..length).unwrap_or_default())
 }
 
 pub fn token_of_key(key: &[u8]) -> Result<TokenHash, StoreError> {

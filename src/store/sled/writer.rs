@@ -6,6 +6,8 @@
 //! `sync_file_range`, which leaves the disk's cache and the file's metadata
 //! out (sled issues 1351 and 1452).
 
+mod admitting;
+
 use std::fs::File;
 use std::os::unix::fs::FileExt as _;
 use std::path::PathBuf;
@@ -17,11 +19,12 @@ use std::time::{Duration, Instant};
 use crossbeam_channel::RecvTimeoutError;
 use tokio::sync::{oneshot, watch};
 
+use self::admitting::Admission;
 use super::group::Group;
 use super::session_cache::SessionCache;
 use crate::crash_point::crash_point;
 use crate::model::DeliveryId;
-use crate::store::{Result, StoreError};
+use crate::store::{Arrivals, Result, StoreError};
 
 /// Most operations in one group: sled 0.34 was seen to hang with 2,000
 /// transactions between two flushes, never with 1,000 or fewer.
@@ -70,6 +73,8 @@ enum Order {
     /// To be done with the next group, or when there has been nothing to do
     /// for a while: nobody waits for it.
     Forget(Vec<DeliveryId>),
+    /// Users to let in, in groups of their own.
+    Admit(Box<Admission>),
 }
 
 /// The way to the writer, and what it tells about itself.
@@ -185,6 +190,13 @@ impl Writer {
         result.await.map_err(|_| StoreError::Stopped)?
     }
 
+    /// Has the writer let users in; resolves when the last one is on disk.
+    pub(super) async fn admit(&self, arrivals: Arrivals) -> Result<()> {
+        let (reply, result) = oneshot::channel();
+        self.order(Order::Admit(Box::new(Admission::new(arrivals, reply))))?;
+        result.await.map_err(|_| StoreError::Stopped)?
+    }
+
     /// Hands an operation to the writer that nobody waits for.
     pub(super) fn post(&self, run: impl FnOnce(&mut Group<'_>) -> Result<()> + Send + 'static) {
         let (reply, _) = oneshot::channel();
@@ -245,6 +257,7 @@ fn run(mut disk: Disk, queue: &crossbeam_channel::Receiver<Order>, progress: &Pr
             Err(RecvTimeoutError::Disconnected) => (true, true),
         };
         let mut jobs = Vec::new();
+        let mut admissions = Vec::new();
         for order in first
             .into_iter()
             .chain(queue.try_iter().take(MAX_GROUP - 1))
@@ -252,6 +265,7 @@ fn run(mut disk: Disk, queue: &crossbeam_channel::Receiver<Order>, progress: &Pr
             match order {
                 Order::Operation(job) => jobs.push(job),
                 Order::Forget(deliveries) => forgotten.extend(deliveries),
+                Order::Admit(admission) => admissions.push(admission),
             }
         }
         if !jobs.is_empty() || idle || forgotten.len() >= MAX_GROUP {
@@ -264,6 +278,12 @@ fn run(mut disk: Disk, queue: &crossbeam_channel::Receiver<Order>, progress: &Pr
                 return;
             }
             progress.busy(false);
+        }
+        for admission in admissions {
+            if let Err(error) = admitting::admit(&mut disk, *admission, progress) {
+                let _ = progress.failure.set(error);
+                return;
+            }
         }
         if ended {
             return;
@@ -291,22 +311,33 @@ fn commit_group(
     for job in &mut jobs {
         job.apply(&mut group);
     }
-    if !group.is_empty() {
-        let stale = group
-            .stale_sessions()
-            .map_err(|e| format!("reading the database failed: {e}"))?;
-        disk.commit += 1;
-        crash_point("before commit");
-        // Before the batch, so that a reader that sees it also sees this.
-        progress.applied.store(disk.commit, Ordering::SeqCst);
-        disk.write(group.into_batch(disk.commit))?;
-        // After the flush, and before anybody hears of it.
-        disk.sessions.forget(&stale);
-        progress.durable.send_replace(disk.commit);
-    }
+    write_group(disk, group, progress)?;
     for job in jobs {
         job.finish(None);
     }
+    Ok(())
+}
+
+/// Makes a group durable and tells of it.
+fn write_group(
+    disk: &mut Disk,
+    group: Group<'_>,
+    progress: &Progress,
+) -> std::result::Result<(), String> {
+    if group.is_empty() {
+        return Ok(());
+    }
+    let stale = group
+        .stale_sessions()
+        .map_err(|e| format!("reading the database failed: {e}"))?;
+    disk.commit += 1;
+    crash_point("before commit");
+    // Before the batch, so that a reader that sees it also sees this.
+    progress.applied.store(disk.commit, Ordering::SeqCst);
+    disk.write(group.into_batch(disk.commit))?;
+    // After the flush, and before anybody hears of it.
+    disk.sessions.forget(&stale);
+    progress.durable.send_replace(disk.commit);
     Ok(())
 }
 

@@ -40,7 +40,8 @@ impl Done {
 impl From<Output> for Done {
     fn from(output: Output) -> Self {
         Self {
-            status: output.status.code().unwrap(),
+            // None where a signal ended it.
+            status: output.status.code().unwrap_or(-1),
             out: String::from_utf8(output.stdout).unwrap(),
             err: String::from_utf8(output.stderr).unwrap(),
         }
@@ -58,7 +59,18 @@ pub fn command(workdir: &Path, arguments: &[&str], input: &str) -> Done {
     run(Command::new(Daemon::binary()), workdir, arguments, input)
 }
 
-pub fn run(mut program: Command, workdir: &Path, arguments: &[&str], input: &str) -> Done {
+pub fn run(program: Command, workdir: &Path, arguments: &[&str], input: &str) -> Done {
+    run_with(program, workdir, arguments, input, &[])
+}
+
+/// The same with variables on top.
+pub fn run_with(
+    mut program: Command,
+    workdir: &Path,
+    arguments: &[&str],
+    input: &str,
+    variables: &[(&str, &str)],
+) -> Done {
     let mut child = program
         .args(arguments)
         .env_clear()
@@ -66,6 +78,7 @@ pub fn run(mut program: Command, workdir: &Path, arguments: &[&str], input: &str
         .env("PLATYPUSH_USERD_PASSWORD__MEMORY_KIB", "8")
         .env("PLATYPUSH_USERD_PASSWORD__ITERATIONS", "1")
         .env("PLATYPUSH_USERD_PASSWORD__MIN_LENGTH", "3")
+        .envs(variables.iter().copied())
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())

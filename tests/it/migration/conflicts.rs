@@ -3,7 +3,7 @@
 use serde_json::json;
 
 use super::{Node, import, log_in, rows, usernames, whose_session, whose_token};
-use crate::admin::{BOTH, Way};
+use crate::admin::{BOTH, Way, command};
 use crate::support::Setup;
 
 const TOKEN: &str = "tokenuser:giHY0Q3qczkdtxCDVRsYMUoVojuF44EC";
@@ -93,6 +93,58 @@ fn who_comes_later_gets_another_name_and_keeps_all_the_rest() {
             assert_eq!(whose_token(&mut setup, gone), None);
         }
     }
+}
+
+/// Each name that a user had stands in some of its tokens.
+#[test]
+fn tokens_of_all_names_that_a_user_had_go_on() {
+    let mut first = Setup::with_alice(&[]);
+    somebody_called(&mut first, "tokenuser");
+    let rename = ["--on-conflict", "rename"];
+    import(&mut first, Way::Daemon, &Node::copy("workdir"), &rename).ok();
+    let made = json!({"username": "tokenuser-2", "password": "token-Passw0rd!"});
+    let own = first.client.call("create_api_token", made).ok()["token"].clone();
+    let own = own.as_str().unwrap();
+    let workdir = first.daemon.workdir();
+    let folder = tempfile::tempdir().unwrap();
+    let export = folder.path().join("export.jsonl");
+    std::fs::write(&export, command(&workdir, &["export"], "").ok()).unwrap();
+
+    let mut second = Setup::with_alice(&[]);
+    somebody_called(&mut second, "tokenuser-2");
+    let keys = workdir.join("secret.keys");
+    let arguments = [
+        &[
+            "import",
+            "jsonl",
+            export.to_str().unwrap(),
+            "--keys",
+            keys.to_str().unwrap(),
+        ][..],
+        &rename,
+    ];
+    let report = command(&second.daemon.workdir(), &arguments.concat(), "").ok();
+    assert!(
+        report.contains("comes as tokenuser-2-2: the name is taken"),
+        "{report}"
+    );
+    for token in [TOKEN, own] {
+        let name = whose_token(&mut second, token);
+        assert_eq!(name.as_deref(), Some("tokenuser-2-2"), "{token}");
+    }
+}
+
+#[test]
+fn a_name_that_gets_too_long_is_none() {
+    let mut setup = Setup::with_alice(&[("MAX_USERNAME_LENGTH", "10")]);
+    somebody_called(&mut setup, "tokenuser");
+    let rename = ["--on-conflict", "rename"];
+    let report = import(&mut setup, Way::Daemon, &Node::copy("workdir"), &rename).ok();
+    let row = &rows(&report)[3];
+    assert!(
+        row[7].starts_with("skipped: 'username' is 11 bytes long"),
+        "{report}"
+    );
 }
 
 /// Two nodes begin to count at 1, each.

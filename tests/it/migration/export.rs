@@ -186,18 +186,37 @@ fn who_was_deleted_comes_back_under_a_new_number() {
     assert_eq!(rows(&report)[4][..2], ["tokenuser", "11"]);
 }
 
+/// They are hashed with a key and the user's number there.
 #[test]
-fn codes_of_another_database_would_be_void_and_are_refused() {
+fn where_somebody_has_been_they_come_without_backup_codes() {
+    let (mut from, known) = full();
+    let export = Export::of(&mut from, Way::Daemon);
+    let mut to = Setup::new();
+    let create = json!(["first", "secret"]);
+    to.client.call("create_user", create).ok();
+    let report = export.import_into(&mut to, Way::Daemon, &[]).ok();
+    let alice = &rows(&report)[0];
+    assert_eq!(alice[..5], ["alice", "2", "Argon2id", "on", "0"]);
+    assert_eq!(
+        alice[7],
+        "comes, without backup codes (refresh_backup_codes makes new ones)"
+    );
+    let refused = json!([false, "invalid_otp_code"]);
+    let code = text(&known["codes"][0]);
+    assert_eq!(log_in(&mut to, "alice", "secret", Some(code)), refused);
+    let now = Codes::of("alice").now();
+    assert_eq!(
+        log_in(&mut to, "alice", "secret", Some(&now)),
+        json!([true, ""])
+    );
+    // Those of a node are hashed as it did.
+    assert_eq!(rows(&report)[3][..5], ["otpuser", "5", "PBKDF2", "on", "8"]);
+}
+
+#[test]
+fn the_key_of_an_export_comes_only_where_no_daemon_has_its_own() {
     let (mut from, _) = full();
     let export = Export::of(&mut from, Way::Daemon);
-    let mut to = Setup::with_alice(&[]);
-    for way in BOTH {
-        let refused = export.import_into(&mut to, way, &[]);
-        refused.fails(
-            "the backup codes in this export are hashed with the key of another database: it can \
-             be read into an empty one, or back into the one that it is of; nothing was changed",
-        );
-    }
     let mut empty = Setup::new();
     let refused = export.import_into(&mut empty, Way::Daemon, &[]);
     refused.fails(
@@ -205,6 +224,89 @@ fn codes_of_another_database_would_be_void_and_are_refused() {
          again; nothing was changed",
     );
     assert_eq!(usernames(&mut empty), [""; 0]);
+}
+
+/// An export is read in parts, and somebody may be made in between.
+#[test]
+fn a_number_that_was_given_while_the_export_was_written_is_given_to_nobody_else() {
+    use platypush_userd::admin::{AdminCommand, AdminReply};
+    use platypush_userd::migration::export::Part;
+
+    let mut from = Setup::with_alice(&[]);
+    let workdir = from.daemon.workdir();
+    let mut lines = Vec::new();
+    let (mut users, mut sessions) = (0, 0);
+    let mut next = Some(Part::Heading);
+    while let Some(part) = next {
+        let part = match part {
+            Part::Footing(export, ..) => Part::Footing(export, users, sessions),
+            part => part,
+        };
+        let answer = platypush_userd::control::ask(&workdir, &AdminCommand::Export(part));
+        let Ok(Some(Ok(AdminReply::Exported(exported, following)))) = answer else {
+            panic!("an export");
+        };
+        if lines.is_empty() {
+            let bob = json!({"username": "bob", "password": "secret",
+                "executing_user": "alice", "executing_user_password": "secret"});
+            from.client.call("create_user", bob).ok();
+            let token = json!({"username": "bob", "password": "secret"});
+            from.client.call("create_api_token", token).ok();
+        }
+        users += exported.users;
+        sessions += exported.sessions;
+        lines.extend(exported.lines);
+        next = following;
+    }
+    let export = Export {
+        folder: tempfile::tempdir().unwrap(),
+        text: lines.join("\n"),
+    };
+    fs::copy(workdir.join("secret.keys"), export.keys()).unwrap();
+    let mut to = Setup::new();
+    export.import_into(&mut to, Way::Store, &[]).ok();
+    assert_eq!(usernames(&mut to), ["alice", "bob"]);
+    let carol = json!({"username": "carol", "password": "secret",
+        "executing_user": "bob", "executing_user_password": "secret"});
+    assert_eq!(to.client.call("create_user", carol).ok()["user_id"], 3);
+    let token = json!({"username": "bob", "password": "secret"});
+    assert_eq!(to.client.call("create_api_token", token).ok()["id"], 2);
+}
+
+/// Such as an older password of somebody.
+#[test]
+fn lines_of_another_export_do_not_open() {
+    let (mut from, _) = full();
+    let old = Export::of(&mut from, Way::Daemon).text;
+    let change = json!(["modern", "modern-Passw0rd!", "new"]);
+    from.client.call("update_password", change).ok();
+    let new = Export::of(&mut from, Way::Daemon);
+    let line_of = |export: &str| {
+        let line = export.lines().find(|line| line.contains("\"modern\""));
+        line.unwrap().to_owned()
+    };
+    let mixed = new.text.replace(&line_of(&new.text), &line_of(&old));
+    let last = |export: &str| export.lines().last().unwrap().to_owned();
+    let shortened: Vec<_> = new
+        .text
+        .lines()
+        .filter(|line| !line.contains("\"modern\""))
+        .collect();
+    let shortened = shortened
+        .join("\n")
+        .replace("{\"users\":9,", "{\"users\":8,");
+    let mut to = Setup::new();
+    for text in [
+        mixed,
+        shortened,
+        new.text.replace(&last(&new.text), &last(&old)),
+    ] {
+        let done = new.import_text(&text, &mut to, Way::Store, &[]);
+        assert_eq!(done.status, 1);
+        assert!(done.err.contains("it does not open"), "{done:?}");
+    }
+    assert_eq!(usernames(&mut to), [""; 0]);
+    new.import_into(&mut to, Way::Store, &[]).ok();
 }
 
 #[test]
@@ -279,7 +381,8 @@ fn an_export_shows_no_secret() {
         .map(|line| serde_json::from_str(line).unwrap())
         .collect();
     assert_eq!(lines[1]["username"], "alice");
-    assert_eq!(lines.last().unwrap(), &json!({"users": 9, "sessions": 3}));
+    let last = lines.last().unwrap();
+    assert_eq!([&last["users"], &last["sessions"]], [9, 3]);
     setup.daemon.wait_for_log("audit: action=\"export\"");
     assert_eq!(setup.daemon.count_in_log("audit: action=\"export\""), 1);
 }
@@ -307,7 +410,7 @@ fn many_users_and_sessions_come_in_one_piece() {
         from.client.reply(id).ok();
     }
     let export = Export::of(&mut from, Way::Daemon);
-    assert!(export.text.ends_with("{\"users\":601,\"sessions\":2501}\n"));
+    assert!(export.text.contains("\n{\"users\":601,\"sessions\":2501,"));
     let mut to = Setup::new();
     for way in [Way::Daemon, Way::Store] {
         export.import_into(&mut to, way, &[]).ok();

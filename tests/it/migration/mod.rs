@@ -1,6 +1,7 @@
 //! `import` and `export` as an operator types them.
 
 mod conflicts;
+mod crash;
 mod export;
 mod nodes;
 mod root;

@@ -157,8 +157,9 @@ fn the_report_says_who_came_with_what_and_who_did_not() {
     assert!(report.contains("JSON web tokens of the node are not brought"));
     setup
         .daemon
-        .wait_for_log("audit: action=\"import\" user=\"Zoë\"");
-    assert_eq!(setup.daemon.count_in_log("audit: action=\"import\""), 8);
+        .wait_for_log("audit: action=\"import\" user=\"legacyotp\"");
+    let entries = setup.daemon.count_in_log("audit: action=\"import\"");
+    assert_eq!(entries, 1 + 8, "for the import, and for each who came");
 }
 
 #[test]
@@ -187,6 +188,35 @@ fn running_it_twice_changes_nothing() {
         let right = log_in(&mut setup, "modern", "new", None);
         assert_eq!(right, json!([true, ""]));
     }
+}
+
+/// Else an import that is run from time to time would undo it.
+#[test]
+fn who_was_deleted_here_comes_again_only_when_that_is_asked_for() {
+    let mut setup = Setup::with_alice(&[]);
+    let node = Node::copy("workdir");
+    import(&mut setup, Way::Daemon, &node, &[]).ok();
+    let delete = json!({"username": "tokenuser", "executing_user": "alice",
+        "executing_user_password": "secret"});
+    setup.client.call("delete_user", delete).ok();
+    let token = "tokenuser:giHY0Q3qczkdtxCDVRsYMUoVojuF44EC";
+    for way in BOTH {
+        let report = import(&mut setup, way, &node, &["--on-conflict", "rename"]).ok();
+        assert!(
+            report.contains("\n0 of 8 users were brought.\n"),
+            "{report}"
+        );
+        let row = &rows(&report)[3];
+        assert_eq!(row[7], "skipped: was deleted here since (--bring-deleted)");
+        assert_eq!(whose_token(&mut setup, token), None);
+    }
+    let report = import(&mut setup, Way::Daemon, &node, &["--bring-deleted"]).ok();
+    assert!(
+        report.contains("\n1 of 8 users were brought.\n"),
+        "{report}"
+    );
+    assert_eq!(rows(&report)[3][1], "10", "a new number");
+    assert_eq!(whose_token(&mut setup, token).as_deref(), Some("tokenuser"));
 }
 
 #[test]

@@ -37,7 +37,7 @@ fn with_everything(id: u64, name: &str) -> User {
             api_token(1, ApiTokenRecord::Hash(token(1))),
             api_token(2, ApiTokenRecord::Imported(record("token"))),
         ],
-        token_name: Some("old name".into()),
+        token_names: vec!["old name".into(), "older name".into()],
         ..user(id, name)
     }
 }
@@ -70,12 +70,18 @@ fn arrivals(before: NextIds, users: Vec<User>) -> Arrivals {
 pub fn are_let_in_with_all_they_have<E: Engine>() {
     let mut bench = Bench::<E>::fresh();
     let alice = bench.user("alice");
-    bench.session(3, &alice, None);
+    bench.session(9, &alice, None);
+    // One that is dead and not swept.
+    let gone = bench.user("gone");
+    bench.session(3, &gone, None);
+    bench.delete("gone");
     let before = wait(bench.store().next_ids()).unwrap();
-    assert_eq!(before, ids(2, 1));
-    let came = [user(2, "bob"), with_everything(3, "carol")];
+    assert_eq!(before, ids(3, 1));
+    let came = [user(3, "bob"), with_everything(4, "carol")];
     let mut all = arrivals(before, came.to_vec());
     all.after.api_token = 3;
+    // That of alice is not for two.
+    all.sessions.push(session(9, &came[0]));
     wait(bench.store().admit(all)).unwrap();
     for _ in 0..2 {
         for user in &came {
@@ -85,13 +91,13 @@ pub fn are_let_in_with_all_they_have<E: Engine>() {
             let listed = bench.store().sessions_of(user.id, user.generation);
             assert_eq!(wait(listed).unwrap(), [session(user.id, user)]);
         }
-        assert_eq!(wait(bench.store().next_ids()).unwrap(), ids(4, 3));
-        // Whose session it was before is no longer asked.
-        let of_alice = bench.store().sessions_of(alice.id, alice.generation);
-        assert_eq!(wait(of_alice).unwrap(), []);
+        let of_alice = wait(bench.store().session(&token(9))).unwrap();
+        assert_eq!(of_alice.unwrap().1.id, alice.id);
+        assert_eq!(wait(bench.store().next_ids()).unwrap(), ids(5, 3));
+        assert!(wait(bench.store().has_imported_tokens()).unwrap());
         bench.reopen();
     }
-    assert_eq!(bench.user("dave").id, 4);
+    assert_eq!(bench.user("dave").id, 5);
 }
 
 pub fn come_all_or_none<E: Engine>() {
@@ -115,7 +121,18 @@ pub fn come_all_or_none<E: Engine>() {
             arrivals(ids(3, 1), vec![user(4, "eve"), same_origin]),
         ),
         ("other numbers", arrivals(ids(2, 1), vec![again.clone()])),
-        ("other numbers of tokens", arrivals(ids(3, 2), vec![again])),
+        (
+            "other numbers of tokens",
+            arrivals(ids(3, 2), vec![again.clone()]),
+        ),
+        (
+            "a number that was given",
+            arrivals(ids(3, 1), vec![user(2, "mallory")]),
+        ),
+        (
+            "a number behind the next",
+            arrivals(ids(3, 1), vec![user(4, "mallory")]),
+        ),
     ] {
         assert_fails(&wait(bench.store().admit(all)), &StoreError::Changed);
         assert_eq!(bench.state(), state, "{what}");
@@ -147,9 +164,10 @@ pub fn who_came_is_found_by_origin_and_token_name<E: Engine>() {
     bench.reopen();
     let by_token = |bench: &Bench<E>, name| wait(bench.store().users_by_token_name(name)).unwrap();
     let has_imported = |bench: &Bench<E>| wait(bench.store().has_imported_tokens()).unwrap();
-    let by_origin = |bench: &Bench<E>| wait(bench.store().user_by_origin(Origin([2; 16]))).unwrap();
-    assert_eq!(by_origin(&bench), Some(carol.clone()));
+    let by_origin = |bench: &Bench<E>| wait(bench.store().by_origin(Origin([2; 16]))).unwrap();
+    assert_eq!(by_origin(&bench), Some((2, Some(carol.clone()))));
     assert_eq!(by_token(&bench, "old name"), std::slice::from_ref(&carol));
+    assert_eq!(by_token(&bench, "older name").len(), 1);
     for other in ["carol", "old nam", "old name ", ""] {
         assert_eq!(by_token(&bench, other), []);
     }
@@ -172,7 +190,7 @@ pub fn who_came_is_found_by_origin_and_token_name<E: Engine>() {
     let witness = platypush_userd::store::Witness::Password(proof(&alice));
     wait(bench.store().delete_user("carol", witness, None)).unwrap();
     assert_eq!(by_token(&bench, "old name"), []);
-    assert_eq!(by_origin(&bench), None);
+    assert_eq!(by_origin(&bench), Some((2, None)), "it was here");
 }
 
 pub fn everybody_is_listed_in_pages<E: Engine>() {

@@ -3,6 +3,7 @@
 //! user's here.
 
 use super::Group;
+use crate::clock::Timestamp;
 use crate::model::{ApiToken, ApiTokenId, ApiTokenRecord, PasswordRecord, TokenHash, User, UserId};
 use crate::store::sled::{lookup::Lookup as _, records};
 use crate::store::{NewApiToken, PasswordWitness, Result, StoreError};
@@ -73,21 +74,36 @@ impl Group<'_> {
         let before = self.user(user.id)?;
         self.count_imported_tokens(before.as_ref(), Some(&user))?;
         if user.api_tokens.is_empty() {
-            self.forget_token_name(&user);
-            user.token_name = None;
+            self.forget_token_names(&user);
+            user.token_names = Vec::new();
         }
         self.put_user(&user)
+    }
+
+    /// Removes the expired API tokens of a user.
+    pub(in crate::store::sled) fn drop_expired_tokens(
+        &mut self,
+        user_id: UserId,
+        now: Timestamp,
+    ) -> Result<()> {
+        match self.user(user_id)? {
+            Some(mut user) if user.api_tokens.iter().any(|token| token.is_expired(now)) => {
+                user.api_tokens.retain(|token| !token.is_expired(now));
+                self.put_tokens_of(user)
+            }
+            _ => Ok(()),
+        }
     }
 
     /// A user with API tokens is about to go.
     pub(super) fn forget_tokens_of(&mut self, user: &User) -> Result<()> {
         self.count_imported_tokens(Some(user), None)?;
-        self.forget_token_name(user);
+        self.forget_token_names(user);
         Ok(())
     }
 
-    fn forget_token_name(&mut self, user: &User) {
-        if let Some(name) = &user.token_name {
+    fn forget_token_names(&mut self, user: &User) {
+        for name in &user.token_names {
             self.remove(records::token_name_key(name, user.id));
         }
     }

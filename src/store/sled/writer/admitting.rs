@@ -1,0 +1,80 @@
+//! Users who are let in: in groups of their own, one after the other, with
+//! nothing in between.
+
+use tokio::sync::oneshot;
+
+use super::{Disk, Progress, write_group};
+use crate::store::sled::group::{Arriving, Group};
+use crate::store::{Arrivals, Result};
+
+/// Users to let in.
+pub(super) struct Admission {
+    arriving: Arriving,
+    reply: oneshot::Sender<Result<()>>,
+}
+
+impl Admission {
+    pub(super) fn new(arrivals: Arrivals, reply: oneshot::Sender<Result<()>>) -> Self {
+        Self {
+            arriving: arrivals.into(),
+            reply,
+        }
+    }
+}
+
+/// Lets users in, part after part, and takes them back where one fails.
+pub(super) fn admit(
+    disk: &mut Disk,
+    admission: Admission,
+    progress: &Progress,
+) -> std::result::Result<(), String> {
+    let Admission {
+        mut arriving,
+        reply,
+    } = admission;
+    let mut result = commit_part(disk, progress, |group| arriving.begin(group))?;
+    while let Ok(()) = result {
+        match commit_part(disk, progress, |group| arriving.part(group))? {
+            Ok(true) => {}
+            Ok(false) => {
+                result = commit_part(disk, progress, |group| arriving.end(group))?;
+                break;
+            }
+            Err(error) => result = Err(error),
+        }
+    }
+    if result.is_err() {
+        // It only removes: the reserved room is for this.
+        while group_of_its_own(disk, progress, |group| group.take_back())?.unwrap_or(false) {}
+    }
+    // The asker may have gone; the effect stands all the same.
+    let _ = reply.send(result);
+    Ok(())
+}
+
+fn commit_part<T>(
+    disk: &mut Disk,
+    progress: &Progress,
+    part: impl FnOnce(&mut Group<'_>) -> Result<T>,
+) -> std::result::Result<Result<T>, String> {
+    match disk.check_room() {
+        Ok(()) => group_of_its_own(disk, progress, part),
+        Err(full) => Ok(Err(full)),
+    }
+}
+
+fn group_of_its_own<T>(
+    disk: &mut Disk,
+    progress: &Progress,
+    operation: impl FnOnce(&mut Group<'_>) -> Result<T>,
+) -> std::result::Result<Result<T>, String> {
+    progress.busy(true);
+    let tree = disk.tree.clone();
+    let mut group = Group::new(&tree, disk.max_attempted);
+    let result = operation(&mut group);
+    if result.is_ok() {
+        write_group(disk, group, progress)?;
+    }
+    progress.busy(false);
+    Ok(result)
+}
