@@ -109,11 +109,11 @@ fn what_costs_too_much_is_refused_and_says_the_bound() {
         assert!(refused.to_string().contains("1 to 2000000 are taken"));
     }
     assert!(pbkdf2_record(HASH, SALT, 2_000_000).is_ok());
-    for cost in ["00", "03", "15", "31", "99"] {
+    for cost in ["00", "03", "13", "31", "99"] {
         let text = format!("$2b${cost}$abcdefghijklmnopqrstuu{BCRYPT_72}");
         let refused = bcrypt_record(&text).unwrap_err();
         assert_eq!(refused, UnusableHash::Cost(cost.parse().unwrap()));
-        assert!(refused.to_string().contains("4 to 14 are taken"));
+        assert!(refused.to_string().contains("4 to 12 are taken"));
     }
 }
 
