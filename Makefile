@@ -105,6 +105,8 @@ install: $(BIN) ## install below PREFIX (/usr/local): binary, unit, user, man pa
 	$(BIN) completions fish >$(fishdir)/platypush-userd.fish
 	chmod 644 $(mandir)/platypush-userd.1 $(bashdir)/platypush-userd $(zshdir)/_platypush-userd $(fishdir)/platypush-userd.fish
 	install -Dm644 config.example.yaml $(docdir)/config.example.yaml
+	install -Dm644 -t $(docdir)/platypush platypush/user_daemon.py
+	install -Dm644 -t $(docdir)/examples examples/manage_users.py examples/manage_users.yaml
 	@test -n "$(DESTDIR)" || echo "To run it: systemd-sysusers && systemctl daemon-reload && systemctl enable --now platypush-userd"
 
 uninstall: ## remove what install put there (the database and the user stay)

@@ -55,7 +55,7 @@ def nightly_check():
     try:
         sessions = run('user.get_sessions', session_token=admin_token())
     except RuntimeError as error:
-        log.warning('user_admin_token has to be made anew: %s', error)
+        log.warning('user_admin_token does not work, it may have to be made anew: %s', error)
         return
     if len(sessions) > 1:
         log.warning('The user of user_admin_token has %d sessions', len(sessions))

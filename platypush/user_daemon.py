@@ -30,13 +30,14 @@ import sys
 import threading
 import time
 import uuid
-from typing import Any, Callable, Dict, Iterator, List, Optional, Union
+from typing import Any, Callable, Dict, List, Optional, Union
 
 import redis
-from redis.backoff import NoBackoff
-from redis.retry import Retry
 
-# Nothing of Platypush may be imported up here: scripts are loaded while the configuration is read,
+from platypush import when
+from platypush.message.event.application import ApplicationStartedEvent
+
+# No more of Platypush may be imported up here: scripts are loaded while the configuration is read,
 # and platypush.user or platypush.plugins would build a second one, with another workdir.
 
 log = logging.getLogger('platypush:plugin:user')
@@ -44,6 +45,9 @@ log = logging.getLogger('platypush:plugin:user')
 # What an error means for the caller.
 NOTHING = 'nothing was done, and it is safe to repeat'
 NOT_KNOWN = 'whether the request takes effect is not known'
+
+# Callers beyond which the others wait for a sign of life. Platypush has 20 workers.
+WAITING = 8
 
 # How soon a caller that waits for a reply notices that the node stops.
 SLICE_SECONDS = 0.5
@@ -54,90 +58,137 @@ FLAGS = {'dry_run', 'return_details', 'revoke_sessions'}
 # Every other integer was digits before Platypush decoded it: a password, a code, a name.
 NO_TEXT = FLAGS | {'expires_at', 'id'}
 
-# Types and texts of the arguments below.
-ARGUMENTS: Dict[str, tuple] = {
-    'username': (str, 'Username.'),
-    'password': (str, 'Password of the user.'),
-    'old_password': (str, 'Current password.'),
-    'new_password': (str, 'New password.'),
-    'code': (Optional[str], 'One-time code or backup code, if 2FA is enabled for the user.'),
-    'revoke_sessions': (bool, 'If True then all sessions of the user end in the same step.'),
-    'otp_secret': (Optional[str], 'The proposed secret or one of your own: base32, 128+ bits.'),
-    'dry_run': (bool, 'If True then a secret is proposed and nothing is stored.'),
-    'session_token': (str, 'Session token.'),
-    'session_id': (Optional[str], 'One session, by its id in ``get_sessions`` (default: all).'),
-    'name': (Optional[str], 'Name of the token.'),
-    'expires_at': (Optional[Union[str, float]], 'ISO 8601 or epoch seconds (default: never).'),
-    'token': (str, 'API token.'),
-    'id': (Union[int, str], 'Id of the token in ``get_api_tokens``.'),
-}
-
-# What the daemon offers beyond Platypush's plugin. Each is a signature, what it does, what it
-# returns: the web panel shows them.
-OF_DAEMON_TABLE = """
-update_password(username, old_password, new_password, code=None, revoke_sessions=False)
-Update the password of a user.
-True if the password was successfully updated, false otherwise
-enable_otp(username, password, otp_secret=None, code=None, dry_run=False)
-Enable 2FA for a user: first with ``dry_run``, then with the ``otp_secret`` proposed and its code.
-``username``, ``otp_secret``, ``otp_uri``, ``qrcode`` and, shown this once, ``backup_codes``.
-disable_otp(username, password, code=None)
-Disable 2FA for a user.
-True.
-refresh_backup_codes(username, password, code=None)
-Make new backup codes for a user with 2FA. The old ones are void.
-The ten new codes, each good once. They are shown this once.
-get_sessions(session_token)
-Get the valid sessions of the user of a session, oldest first.
-List of dictionaries with ``session_id``, ``created_at``, ``expires_at`` and ``current``.
-delete_sessions(username, password, code=None, session_id=None)
-End one or all sessions of a user.
-True, or False if the user has no such session.
-create_api_token(username, password, code=None, name=None, expires_at=None)
-Create an API token, with which a program proves to be the user.
-Dictionary with ``id``, ``name``, ``expires_at`` and, shown this once, ``token``.
-authenticate_api_token(token)
-Authenticate an API token and return the associated user.
-Dictionary with ``user_id``, ``username`` and ``created_at``.
-get_api_tokens(session_token)
-Get the API tokens of the user of a session.
-List of dictionaries with ``id``, ``name``, ``created_at`` and ``expires_at``.
-delete_api_token(session_token, id)
-Delete an API token of the user of a session.
-True, or False if the user has no such token.
-"""
+# What Platypush's own plugin has. Where one of them is missing, nothing may be served at all.
+OF_PLATYPUSH = {
+    'create_user', 'authenticate_user', 'update_password', 'delete_user', 'create_session',
+    'authenticate_session', 'delete_session', 'get_users', 'get_user_by_session',
+}  # fmt: skip
 
 
-def _signature(arguments: str) -> inspect.Signature:
-    """Of a method, from what stands between its parentheses."""
-    defaults = {'': inspect.Parameter.empty, 'None': None, 'False': False}
-    kind = inspect.Parameter.POSITIONAL_OR_KEYWORD
-    parameters = [inspect.Parameter('self', kind)]
-    for argument in arguments.split(', '):
-        name, _, default = argument.partition('=')
-        given = {'default': defaults[default], 'annotation': ARGUMENTS[name][0]}
-        parameters.append(inspect.Parameter(name, kind, **given))
-    return inspect.Signature(parameters)
+Text = Optional[str]
 
 
-def _of_daemon() -> Iterator[Callable]:
-    """Functions that are nothing but signature and documentation."""
-    lines = OF_DAEMON_TABLE.strip().splitlines()
-    for head, does, returns in zip(lines[::3], lines[1::3], lines[2::3]):
+class Extensions:
+    """
+    What the daemon offers beyond that: nothing but signatures and documentation, which the web
+    panel shows. The methods are never called.
+    """
 
-        def template(self):
-            """Never called."""
+    def update_password(
+        self, username: str, old_password: str, new_password: str, code: Text = None,
+        revoke_sessions: bool = False,
+    ):  # fmt: skip
+        """
+        Update the password of a user.
 
-        template.__name__, _, arguments = head.rstrip(')').partition('(')
-        template.__signature__ = _signature(arguments)
-        names = list(template.__signature__.parameters)[1:]
-        template.__annotations__ = {argument: ARGUMENTS[argument][0] for argument in names}
-        params = [f':param {argument}: {ARGUMENTS[argument][1]}' for argument in names]
-        template.__doc__ = '\n'.join([does, '', *params, f':return: {returns}'])
-        yield template
+        :param username: Username.
+        :param old_password: Current password.
+        :param new_password: New password.
+        :param code: One-time code or backup code, if 2FA is enabled for the user.
+        :param revoke_sessions: If True then all sessions of the user end in the same step.
+        :return: True if the password was successfully updated, false otherwise
+        """
+
+    def enable_otp(
+        self, username: str, password: str, otp_secret: Text = None, code: Text = None,
+        dry_run: bool = False,
+    ):  # fmt: skip
+        """
+        Enable 2FA: first with ``dry_run``, then with the ``otp_secret`` proposed and its code.
+
+        :param username: Username.
+        :param password: Password of the user.
+        :param otp_secret: The proposed secret or one of your own: base32, 128+ bits.
+        :param code: A code of that secret.
+        :param dry_run: If True then a secret is proposed and nothing is stored.
+        :return: ``username``, ``otp_secret``, ``otp_uri``, ``qrcode`` and ``backup_codes``, which
+            are shown this once.
+        """
+
+    def disable_otp(self, username: str, password: str, code: Text = None):
+        """
+        Disable 2FA for a user.
+
+        :param username: Username.
+        :param password: Password of the user.
+        :param code: One-time code or backup code.
+        :return: True.
+        """
+
+    def refresh_backup_codes(self, username: str, password: str, code: Text = None):
+        """
+        Make new backup codes for a user with 2FA. The old ones are void.
+
+        :param username: Username.
+        :param password: Password of the user.
+        :param code: One-time code or backup code.
+        :return: The ten new codes, each good once. They are shown this once.
+        """
+
+    def get_sessions(self, session_token: str):
+        """
+        Get the valid sessions of the user of a session, oldest first.
+
+        :param session_token: Session token.
+        :return: List of dictionaries with ``session_id``, ``created_at``, ``expires_at`` and
+            ``current``.
+        """
+
+    def delete_sessions(
+        self, username: str, password: str, code: Text = None, session_id: Text = None
+    ):
+        """
+        End one or all sessions of a user.
+
+        :param username: Username.
+        :param password: Password of the user.
+        :param code: One-time code or backup code, if 2FA is enabled for the user.
+        :param session_id: One session, by its id in ``get_sessions`` (default: all).
+        :return: True, or False if the user has no such session.
+        """
+
+    def create_api_token(
+        self, username: str, password: str, code: Text = None, name: Text = None,
+        expires_at: Optional[Union[str, float]] = None,
+    ):  # fmt: skip
+        """
+        Create an API token, with which a program proves to be the user.
+
+        :param username: Username.
+        :param password: Password of the user.
+        :param code: One-time code or backup code, if 2FA is enabled for the user.
+        :param name: Name of the token (default: drawn).
+        :param expires_at: ISO 8601 or epoch seconds (default: never).
+        :return: Dictionary with ``id``, ``name``, ``expires_at`` and, shown this once, ``token``.
+        """
+
+    def authenticate_api_token(self, token: str):
+        """
+        Authenticate an API token and return the associated user.
+
+        :param token: API token.
+        :return: Dictionary with ``user_id``, ``username`` and ``created_at``.
+        """
+
+    def get_api_tokens(self, session_token: str):
+        """
+        Get the API tokens of the user of a session.
+
+        :param session_token: Session token.
+        :return: List of dictionaries with ``id``, ``name``, ``created_at`` and ``expires_at``.
+        """
+
+    def delete_api_token(self, session_token: str, id: Union[int, str]):
+        """
+        Delete an API token of the user of a session.
+
+        :param session_token: Session token.
+        :param id: Id of the token in ``get_api_tokens``.
+        :return: True, or False if the user has no such token.
+        """
 
 
-OF_DAEMON = {template.__name__: template for template in _of_daemon()}
+EXTENSIONS = {name: f for name, f in vars(Extensions).items() if inspect.isfunction(f)}
 
 
 class Unanswered(Exception):
@@ -153,11 +204,13 @@ class Settings:
         from platypush.config import Config
         from platypush.utils import get_redis_conf
 
-        # "logging" is a setting of every Platypush plugin.
-        given = {k: v for k, v in (Config.get('user') or {}).items() if k != 'logging'}
+        # Null is not set. "logging" is a setting of every Platypush plugin.
+        section = (Config.get('user') or {}).items()
+        given = {k: v for k, v in section if k != 'logging' and v is not None}
         for key in self.KEYS:
             variable = f'PLATYPUSH_USERD_{key.upper()}' + ('__URL' if key == 'redis' else '')
-            if variable in os.environ:
+            # As for the daemon, an empty one is not set.
+            if os.environ.get(variable):
                 given[key] = os.environ[variable]
         unknown = ', '.join(str(key) for key in given if key not in self.KEYS)
         if unknown:
@@ -166,6 +219,9 @@ class Settings:
         if self.forward is None:
             raise ValueError('forward must be true or false')
         self.queue = str(given.get('queue') or 'platypush/user')
+        own = Config.get('backend.redis')
+        if self.queue == ((own or {}).get('queue') or 'platypush/backend/redis') and own is not None:
+            raise ValueError('queue must not be that of backend.redis: requests would come back')
         self.reply_prefix = str(given.get('reply_prefix') or 'platypush/responses/')
         self.token = given.get('token')
         self.timeout = self._seconds(given, 'timeout', least=0.1)
@@ -182,7 +238,7 @@ class Settings:
 
     @staticmethod
     def _seconds(given: Dict[str, Any], key: str, least: float) -> float:
-        # Platypush's own clients wait for 60 seconds, and the daemon runs nothing that is older.
+        # Platypush's own clients wait for 60 seconds; by default the daemon runs nothing older.
         try:
             seconds = float(given.get(key, 5))
         except (TypeError, ValueError):
@@ -193,6 +249,9 @@ class Settings:
 
     def _connect(self, server: Any) -> tuple:
         """Gives the address without its secrets, and a client with connections of its own."""
+        from redis.backoff import NoBackoff
+        from redis.retry import Retry
+
         ours = {
             # redis-py repeats a command by itself after an error: the request would run twice.
             'retry': Retry(NoBackoff(), 0),
@@ -202,13 +261,15 @@ class Settings:
             'socket_timeout': max(1.0, self.timeout),
             'socket_connect_timeout': min(2.0, self.timeout),
         }
+        # Each caller has a connection of its own; redis-py's own limit is 100.
+        most = {'max_connections': 4096}
         if not isinstance(server, (str, dict)):
             raise ValueError('redis must be a URL or a mapping')
         try:
             if isinstance(server, str):
-                client = redis.Redis.from_url(server, **ours)
+                client = redis.Redis.from_url(server, **most, **ours)
             else:
-                client = redis.Redis(**{**server, **ours})
+                client = redis.Redis(**{**most, **server, **ours})
         except TypeError as error:
             raise ValueError(f'redis: {error}') from None
         except ValueError:
@@ -226,9 +287,12 @@ class Breaker:
     much to do takes everything, and answers late.
     """
 
-    def __init__(self, pause: float) -> None:
+    def __init__(self, pause: float, patience: float) -> None:
         self._pause = pause
-        self._lock = threading.Lock()
+        self._patience = patience
+        self._lock = threading.Condition()
+        self._waiting = 0
+        self._silent = False
         self._answered_at = 0.0
         self._open_until: Optional[float] = None
         self._probe: Optional[float] = None
@@ -244,16 +308,31 @@ class Breaker:
                     text = 'Nobody took an earlier request to the user daemon, this was not sent'
                     raise Unanswered(f'{text}: {NOTHING}. {when}')
                 self._probe = now
+            # Each caller holds one of the node's few workers. Beyond some of them, wait for a sign
+            # of life only, so that the node goes on with something else when there is none.
+            answered = self._answered_at
+            alive = self._lock.wait_for(
+                lambda: self._waiting < WAITING or self._answered_at > answered,
+                0 if self._silent else self._patience,
+            )
+            if not alive:
+                self._silent = True
+                self._probe = None if self._probe == now else self._probe
+                text = f'{self._waiting} callers wait for the user daemon, this was not sent'
+                raise Unanswered(f'{text}: {NOTHING}')
+            self._waiting += 1
         return now
 
     def leave(self, entered: float, outcome: str) -> None:
         with self._lock:
+            self._waiting -= 1
+            self._lock.notify_all()
             is_probe = self._probe == entered
             if is_probe:
                 self._probe = None
             if outcome == 'answered':
                 self._answered_at = time.monotonic()
-                self._open_until = None
+                self._open_until, self._silent = None, False
             elif outcome == 'taken' and is_probe:
                 # What others had sent may have been taken before the daemon stopped.
                 self._open_until = None
@@ -267,7 +346,7 @@ class Forwarder:
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._settings: Union[Settings, Unanswered, None] = None
-        self._breaker = Breaker(0)
+        self._breaker = Breaker(0, 0)
 
     def settings(self) -> Settings:
         """Read when they are first needed, as they are not there yet when scripts are loaded."""
@@ -275,7 +354,8 @@ class Forwarder:
             if self._settings is None:
                 try:
                     self._settings = Settings()
-                    self._breaker = Breaker(self._settings.retry_after)
+                    patience = min(2.0, self._settings.timeout / 2)
+                    self._breaker = Breaker(self._settings.retry_after, patience)
                     level = logging.INFO if self._settings.forward else logging.WARNING
                     log.log(level, self._settings.said())
                 except Exception as error:
@@ -298,7 +378,10 @@ class Forwarder:
         }
         if settings.token is not None:
             request['token'] = str(settings.token)
-        message = json.dumps(request, default=_iso)
+        try:
+            message = json.dumps(request, default=_iso)
+        except Exception as error:
+            raise Unanswered(f'The arguments cannot be sent ({error}): {NOTHING}') from None
         entered, outcome = self._breaker.enter(), 'error'
         try:
             replies = settings.reply_prefix + request['id']
@@ -307,16 +390,19 @@ class Forwarder:
             self._breaker.leave(entered, outcome)
         if outcome != 'answered':
             raise Unanswered(answer)
-        return json.loads(answer)['response']
+        return _response(answer)
 
     def _exchange(self, settings: Settings, started: float, message: str, replies: str) -> tuple:
         """Gives what became of the message, and the reply or what to say about it."""
         from platypush.context import get_bus
 
         deadline = started + settings.timeout
-        harmless: tuple = (redis.RedisError,)
+        # Until it is sent, nothing can have been done.
+        harmless: tuple = (Exception,)
         try:
-            # A connection for this call alone: if it cannot be had, nothing was sent.
+            if get_bus().should_stop():
+                return 'error', f'The node stops, this was not sent: {NOTHING}'
+            # A connection for this call alone.
             with settings.redis.client() as connection:
                 harmless = (redis.ResponseError,)
                 connection.rpush(settings.queue, message)
@@ -328,12 +414,12 @@ class Forwarder:
                 if not reply and not removed:
                     # It may have come in between.
                     reply = connection.blpop(replies, 0.01)
-        except redis.RedisError as error:
+        except Exception as error:
             known = isinstance(error, harmless)
             hangs = isinstance(error, redis.TimeoutError)
             # Taking it back would hang as well.
             if not known and not hangs:
-                with contextlib.suppress(redis.RedisError):
+                with contextlib.suppress(Exception):
                     known = bool(settings.redis.lrem(settings.queue, 1, message))
             text = f'Redis at {settings.server} failed ({error})'
             return 'not taken' if hangs else 'error', f'{text}: {NOTHING if known else NOT_KNOWN}'
@@ -346,11 +432,23 @@ class Forwarder:
         return 'taken', f'The user daemon took the request, no reply within {waited}: {NOT_KNOWN}'
 
 
+def _response(reply: bytes) -> dict:
+    """What the daemon has to say. Others may write to the list, too."""
+    try:
+        response = json.loads(reply)['response']
+        errors = response['errors']
+        if 'output' in response and isinstance(errors, list):
+            return {**response, 'errors': [str(error) for error in errors]}
+    except Exception:
+        log.warning('What came back from the user daemon is no reply')
+    raise Unanswered(f'What came back is no reply of the user daemon: {NOT_KNOWN}')
+
+
 def _iso(value: Any) -> str:
     """PyYAML makes a date of an unquoted date."""
     if isinstance(value, datetime.date):
         return value.isoformat()
-    raise Unanswered(f'An argument is of the type {type(value).__name__}, which cannot be sent')
+    raise TypeError(f'one is of the type {type(value).__name__}')
 
 
 def _arguments(name: str, names: List[str], args: tuple, kwargs: dict) -> Union[list, dict]:
@@ -374,7 +472,7 @@ def _action(name: str, builtin: Optional[Callable]) -> Callable:
     What takes the place of an action. It does without Platypush's ``@action``, which shows
     arguments and results, passwords included, to everyone on /ws/monitor.
     """
-    template = OF_DAEMON.get(name) or builtin.wrapped
+    template = EXTENSIONS.get(name) or builtin.wrapped
     parameters = inspect.signature(template).parameters.values()
     names = [p.name for p in parameters if p.kind != p.VAR_KEYWORD][1:]
 
@@ -394,7 +492,8 @@ def _action(name: str, builtin: Optional[Callable]) -> Callable:
             return Response(errors=[str(error)])
         except Exception as error:
             # None may get out: Platypush would log it, and run the action again.
-            return Response(errors=[f'{type(error).__name__} in user_daemon.py: {error}'])
+            text = f'{type(error).__name__} in user_daemon.py: {error}'
+            return Response(errors=[f'{text}: {NOT_KNOWN}'])
         # Platypush itself has no output then, and makes this of it when it is asked for text.
         output = None if errors and output == {'success': False} else output
         return Response(output=output, errors=errors)
@@ -410,13 +509,17 @@ def _patch_user(module: Any) -> None:
     """In place, so that instances made before and after, and reloads, are all covered."""
     plugin = module.UserPlugin
     actions = {name: f for name, f in vars(plugin).items() if hasattr(f, 'wrapped')}
-    for name, f in {**OF_DAEMON, **actions}.items():
+    # What this file does not know would be the node's own, beside what is the daemon's.
+    missing = OF_PLATYPUSH - actions.keys()
+    if missing:
+        raise ImportError(f'user_daemon.py does not know this Platypush: no {sorted(missing)}')
+    for name, f in {**EXTENSIONS, **actions}.items():
         builtin = getattr(f, 'builtin', f) if name in actions else None
         setattr(plugin, name, _action(name, builtin))
 
     def get(self):
         # Platypush finds out what is an action from the source of the class.
-        return self.__dict__['registered_actions'] | OF_DAEMON.keys()
+        return self.__dict__['registered_actions'] | EXTENSIONS.keys()
 
     def note(self, actions):
         self.__dict__['registered_actions'] = actions
@@ -432,7 +535,11 @@ def _patch_user(module: Any) -> None:
 def _patch_inspect(module: Any) -> None:
     """The web panel's list of actions is a file of Platypush's: the daemon's come on top of it."""
     plugin = module.InspectPlugin
-    builtin = getattr(plugin.get_all_plugins, 'builtin', plugin.get_all_plugins)
+    builtin = getattr(plugin, 'get_all_plugins', None)
+    if builtin is None:
+        log.warning('The web panel of this Platypush cannot show the actions of the user daemon')
+        return
+    builtin = getattr(builtin, 'builtin', builtin)
 
     @functools.wraps(builtin)
     def get_all_plugins(self, *args, **kwargs):
@@ -442,7 +549,7 @@ def _patch_inspect(module: Any) -> None:
 
             if FORWARDER.settings().forward:
                 user = response.output['user']
-                for name, template in OF_DAEMON.items():
+                for name, template in EXTENSIONS.items():
                     action = Action.parse(template).to_dict()
                     user['actions'][name] = {'doc_url': user['doc_url'], **action}
         except Exception as error:
@@ -488,3 +595,10 @@ def install() -> None:
 
 FORWARDER = Forwarder()
 install()
+
+
+@when(ApplicationStartedEvent)
+def say_where_user_actions_go(event, **_):
+    """One line in the node's log at its start."""
+    with contextlib.suppress(Unanswered):
+        FORWARDER.settings()

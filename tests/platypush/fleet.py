@@ -115,7 +115,8 @@ class RedisServer(Process):
     def start(self):
         command = ['redis-server', '--port', str(self.port), '--bind', HOST, '--save', '']
         self.launch([*command, '--dir', str(self.folder)], clean_environment())
-        self.client = redis.Redis(HOST, self.port)
+        # Without a limit of redis-py's own to how long a blocking command may take.
+        self.client = redis.Redis(HOST, self.port, socket_timeout=None)
 
         def answers():
             with contextlib.suppress(redis.RedisError):
@@ -215,7 +216,8 @@ class Node(Process):
             # In the file, as the node's migrations, a process of their own, read nothing else.
             'workdir': str(self.folder / 'workdir'),
             'cachedir': str(self.folder / 'cache'),
-            'redis': {'host': HOST, 'port': server.port},
+            # redis-py's limit, 100, is fewer than the hooks that some tests run at once.
+            'redis': {'host': HOST, 'port': server.port, 'max_connections': 1000},
             'backend.redis': {'queue': self.list},
             'backend.http': {
                 'port': self.port,
@@ -348,10 +350,9 @@ def shared():
     )
     scripts = [*(HERE / 'scripts').glob('*.py'), *(ROOT / 'examples').glob('*.py')]
     # As an owner does who follows the examples.
-    example = (ROOT / 'examples' / 'manage_users.yaml').read_text()
-    include = fleet.folder / 'manage_users.yaml'
-    include.write_text(replaced(example, 'put-the-token-here', fleet.of_examples['session_token']))
-    config = {'user': {}, 'include': str(include), **yaml_config()}
+    include = ROOT / 'examples' / 'manage_users.yaml'
+    constants = {'user_admin_token': fleet.of_examples['session_token']}
+    config = {'user': {}, 'include': str(include), 'constants': constants, **yaml_config()}
     fleet.a, fleet.b = (
         fleet.node(name, scripts=scripts, config=config, change=change)
         for name, change in [

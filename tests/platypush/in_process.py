@@ -61,6 +61,20 @@ elif what == 'describe':
             'arguments': inspect.getfullargspec(method.wrapped).args[1:],
             'doc': inspect.getdoc(method),
         }
+elif what == 'unknown_platypush':
+    # One whose actions are made in another way: user_daemon.py finds none of them.
+    import types
+
+    plugin = type('UserPlugin', (), {'get_users': lambda self: []})
+    try:
+        sys.modules['user_daemon']._patch_user(types.SimpleNamespace(UserPlugin=plugin))
+        told = {'refused': False}
+    except ImportError as error:
+        told = {'refused': 'does not know this Platypush' in str(error)}
+    # A panel without its list is no reason to have no plugin.
+    sys.modules['user_daemon']._patch_inspect(
+        types.SimpleNamespace(InspectPlugin=type('InspectPlugin', (), {}))
+    )
 elif what == 'install_again':
     import importlib
 

@@ -249,7 +249,9 @@ class Arguments(unittest.TestCase):
     def test_what_json_does_not_have_is_refused(self):
         args = {'username': self.name}
         got = self.fleet.a.through_script('with_set', 'user.create_session', args)
-        self.assertEqual(got, (None, ['An argument is of the type set, which cannot be sent']))
+        error = 'The arguments cannot be sent (one is of the type set)'
+        harmless = 'nothing was done, and it is safe to repeat'
+        self.assertEqual(got, (None, [f'{error}: {harmless}']))
 
 
 class Extensions(unittest.TestCase):
@@ -388,6 +390,9 @@ class Loading(unittest.TestCase):
 
     def test_loading_it_imports_nothing_of_the_user_plugin(self):
         self.assertEqual(fleets.in_process('loaded_modules')['modules'], [])
+
+    def test_an_unknown_platypush_is_served_not_at_all_rather_than_in_part(self):
+        self.assertTrue(fleets.in_process('unknown_platypush')['refused'])
 
     def test_a_plugin_that_is_imported_already_is_patched_too(self):
         told = fleets.in_process('late')

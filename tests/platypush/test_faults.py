@@ -189,6 +189,24 @@ class Faults(WithDaemon):
         self.assertLess(time.monotonic() - started, 2 * TIMEOUT + SLACK)
         self.assertEqual(users.client.llen(fleets.QUEUE), 0)
 
+    def test_frozen_callers_beyond_some_leave_their_workers_soon(self):
+        self.daemon.send(signal.SIGSTOP)
+        started = time.monotonic()
+        # More than the node has workers for its bus.
+        callers = [threading.Thread(target=self.ask) for _ in range(40)]
+        for caller in callers:
+            caller.start()
+        # Redis may still give the daemon some that it had asked for.
+        wait_for(lambda: users.client.llen(fleets.QUEUE) >= 3, 'callers')
+        self.assertEqual(node.over_bus('utils.sleep', [0])[1], [])
+        took = time.monotonic() - started
+        self.daemon.send(signal.SIGCONT)
+        for caller in callers:
+            caller.join()
+        self.settle()
+        # Half of the time-out, and not all of it.
+        self.assertLess(took, TIMEOUT)
+
     def test_after_a_while_one_caller_tries_and_the_others_do_not_wait_for_it(self):
         self.daemon.stop()
         _, errors, _ = self.ask()
@@ -340,6 +358,23 @@ class Wire(unittest.TestCase):
     def reply(self, request, output):
         response = {'response': {'output': output, 'errors': []}}
         users.client.rpush(f'platypush/responses/{request["id"]}', json.dumps(response))
+
+    def test_what_is_no_reply_is_said_to_be_none(self):
+        for reply in ('garbage', '[]', '{}', '{"response": null}', b'\xff\xfe', '[' * 100_000,
+                      '{"response": {"errors": []}}', '{"response": {"output": 1, "errors": "x"}}'):  # fmt: skip
+            with self.subTest(reply[:50]):
+                answers = []
+                asked = threading.Thread(
+                    target=lambda: answers.append(node.over_bus('user.get_users', {}))
+                )
+                asked.start()
+                request = self.take()
+                users.client.rpush(f'platypush/responses/{request["id"]}', reply)
+                asked.join()
+                ((output, (error,)),) = answers
+                self.assertIsNone(output)
+                self.assertIn('is no reply of the user daemon', error)
+                self.assertIn(NOT_KNOWN, error)
 
     def sent(self, action, args):
         """The request that a call makes."""

@@ -5,7 +5,7 @@ import json
 import unittest
 
 import fleet as fleets
-from fleet import Fleet
+from fleet import Fleet, wait_for
 
 LOG_IN = ['authenticate_user', {'username': 'x', 'password': 'y'}]
 
@@ -13,7 +13,10 @@ LOG_IN = ['authenticate_user', {'username': 'x', 'password': 'y'}]
 def outcome(config=None, env=None, calls=(LOG_IN,)):
     """What calls give on real Platypush with these settings, and its log."""
     done = fleets.in_process(
-        'call', json.dumps(list(calls)), config={'user': config or {}}, env=env
+        'call',
+        json.dumps(list(calls)),
+        config={'user': config or {}, 'backend.redis': {'queue': 'platypush/backend/redis/own'}},
+        env=env,
     )
     return done['told'], done['log']
 
@@ -31,6 +34,7 @@ class BadSettings(unittest.TestCase):
             ({'redis': {'hosst': 'x'}}, "redis: Redis.__init__() got an unexpected keyword"),
             ({'redis': 'http://x'}, 'redis is no URL such as'),
             ({'redis': 'redis://:pass#word@host'}, 'redis is no URL such as'),
+            ({'queue': 'platypush/backend/redis/own'}, 'queue must not be that of backend.redis'),
         ]:
             with self.subTest(config):
                 told, log = outcome(config, calls=(LOG_IN, LOG_IN))
@@ -100,6 +104,21 @@ class Server(unittest.TestCase):
             },
         )
         self.assertEqual(told[:2], [False, []])
+
+    def test_what_is_empty_or_null_is_not_set(self):
+        empty = ('QUEUE', 'TOKEN', 'TIMEOUT', 'REDIS__URL', 'FORWARD')
+        (told,), _ = outcome(
+            {**self.section, 'timeout': None, 'retry_after': None},
+            {f'PLATYPUSH_USERD_{name}': '' for name in empty},
+        )
+        self.assertEqual(told[:2], [False, []])
+
+    def test_without_a_section_the_node_says_at_its_start_where_they_go(self):
+        env = {'PLATYPUSH_USERD_QUEUE': 'another/queue', 'PLATYPUSH_USERD_TOKEN': 'the token'}
+        node = self.fleet.node('node-s', env=env)
+        where = 'queue another/queue on Redis'
+        wait_for(lambda: where in node.log(), 'a line in the log')
+        self.assertIn('user.* actions are served by platypush-userd', node.log())
 
     def test_a_wrong_token(self):
         (told,), _ = outcome({**self.section, 'token': 'wrong'})
