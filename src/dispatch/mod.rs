@@ -228,6 +228,7 @@ impl Dispatcher {
         let cost = match action.cost(&arguments) {
             Cost::Depends => match action.cost_now(&self.world, &arguments).await {
                 Ok(cost) => cost,
+                Err(Error::Store(StoreError::Stopped)) => return Err(NotRun::Unknown),
                 Err(error) => return Ok(Err(error)),
             },
             cost => cost,
