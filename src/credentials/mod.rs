@@ -47,9 +47,13 @@ const USE_NOTED_TIMES: i32 = 20;
 /// …and how rarely at most.
 const LONGEST_USE_STEP: TimeDelta = TimeDelta::seconds(60);
 
-/// When a name that is not even tried is answered. No hash hides there what
-/// looking up takes: some microseconds, and more with a second factor.
+/// When a name that is not even tried is answered at the earliest. No hash
+/// hides there what looking up takes: some microseconds, and more with a second
+/// factor…
 const REFUSED_AFTER: Duration = Duration::from_millis(2);
+/// …of which a trace is left behind a pause that always ends at the same tick
+/// of a clock: it is longer by up to 256 of these, at random.
+const REFUSED_LATER: Duration = Duration::from_micros(16);
 
 /// Checks credentials against the store.
 pub struct Credentials {
@@ -191,7 +195,13 @@ impl Credentials {
             Ok(((user, _), pass)) => (user, pass),
             Err(((user, _), seconds)) => {
                 let attempted = attempted(user.as_ref(), hash);
-                sleep_until(start + REFUSED_AFTER).await;
+                // Not behind the pause: there is more of one with a second factor.
+                drop(user);
+                let mut random = [0];
+                getrandom::fill(&mut random)
+                    .map_err(|error| Error::Internal(format!("no randomness: {error}")))?;
+                let later = REFUSED_LATER * u32::from(random[0]);
+                sleep_until(start + REFUSED_AFTER + later).await;
                 return Ok(Verdict::Throttled { attempted, seconds });
             }
         };

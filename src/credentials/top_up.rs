@@ -22,7 +22,7 @@ const PIECE: Cost = Cost::new(32, 1, 1);
 /// As many of them as can be timed.
 const MANY_PIECES: u32 = 64;
 /// How often each time is taken; the shortest one counts.
-const ROUNDS: usize = 7;
+const ROUNDS: usize = 15;
 
 /// What the check of a record costs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
