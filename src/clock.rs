@@ -4,6 +4,7 @@
 use std::fmt;
 
 use chrono::{DateTime, Datelike as _, SubsecRound as _, Timelike as _, Utc};
+use serde::Serializer;
 
 /// A moment in UTC, to the microsecond.
 pub type Timestamp = DateTime<Utc>;
@@ -59,6 +60,28 @@ impl fmt::Display for Iso {
         // A leap second is the 60th of its minute in chrono, and has none here.
         write(26, 6, moment.nanosecond() / 1_000 % 1_000_000);
         f.write_str(str::from_utf8(&text).map_err(|_| fmt::Error)?)
+    }
+}
+
+/// Writes a time in that form.
+///
+/// # Errors
+/// When the serializer fails.
+pub fn iso<S: Serializer>(moment: &Timestamp, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.collect_str(&Iso(*moment))
+}
+
+/// The same for one that may not be.
+///
+/// # Errors
+/// When the serializer fails.
+pub fn optional_iso<S: Serializer>(
+    moment: &Option<Timestamp>,
+    serializer: S,
+) -> Result<S::Ok, S::Error> {
+    match moment {
+        Some(moment) => iso(moment, serializer),
+        None => serializer.serialize_none(),
     }
 }
 

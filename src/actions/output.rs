@@ -4,7 +4,7 @@ use serde::ser::SerializeStruct;
 use serde::{Serialize, Serializer};
 use zeroize::Zeroizing;
 
-use crate::clock::{Iso, Timestamp};
+use crate::clock::{Timestamp, iso, optional_iso};
 use crate::credentials::{ApiTokenText, BackupCode, SessionToken, TotpSecret};
 use crate::error::Error;
 use crate::model::{ApiToken, ApiTokenId, Profile, Session, User, UserId};
@@ -245,25 +245,11 @@ impl Output {
     }
 }
 
-fn iso<S: Serializer>(moment: &Timestamp, serializer: S) -> Result<S::Ok, S::Error> {
-    serializer.collect_str(&Iso(*moment))
-}
-
 struct IsoText(Timestamp);
 
 impl Serialize for IsoText {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         iso(&self.0, serializer)
-    }
-}
-
-fn optional_iso<S: Serializer>(
-    moment: &Option<Timestamp>,
-    serializer: S,
-) -> Result<S::Ok, S::Error> {
-    match moment {
-        Some(moment) => iso(moment, serializer),
-        None => serializer.serialize_none(),
     }
 }
 

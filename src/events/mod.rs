@@ -21,11 +21,11 @@ mod losses;
 mod publisher;
 mod publishing;
 
-use serde::{Serialize, Serializer};
+use serde::Serialize;
 
 pub use self::publisher::{Publisher, Publishing};
 use crate::actions::Reason;
-use crate::clock::{Iso, Timestamp};
+use crate::clock::{Timestamp, iso, optional_iso};
 use crate::model::{ApiToken, ApiTokenId, Attempted, User, UserId};
 use crate::wire::json;
 
@@ -282,18 +282,4 @@ struct Arguments<'a> {
     requested_by: Option<&'a str>,
     #[serde(serialize_with = "iso")]
     happened_at: Timestamp,
-}
-
-fn iso<S: Serializer>(moment: &Timestamp, serializer: S) -> Result<S::Ok, S::Error> {
-    serializer.collect_str(&Iso(*moment))
-}
-
-fn optional_iso<S: Serializer>(
-    moment: &Option<Timestamp>,
-    serializer: S,
-) -> Result<S::Ok, S::Error> {
-    match moment {
-        Some(moment) => iso(moment, serializer),
-        None => serializer.serialize_none(),
-    }
 }
