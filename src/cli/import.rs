@@ -25,8 +25,8 @@ use crate::migration::{Person, PersonRecord, jsonl, platypush};
 
 /// Bring users along, from Platypush nodes or an export
 ///
-/// All or nothing, in one step; the daemon may run meanwhile. Who came before
-/// is left as it is, so running it twice changes nothing. Run it as somebody
+/// All or nothing; the daemon may run meanwhile. Who came before is left as it
+/// is, so running it twice changes nothing. Run it as somebody
 /// who may read the source and is either root or the owner of the daemon's
 /// working directory.
 #[derive(Debug, clap::Args)]

@@ -6,7 +6,7 @@ use std::os::unix::process::CommandExt as _;
 use std::process::Command;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context as _, Result, bail};
+use anyhow::{Context as _, Result};
 use rustix::process::{geteuid, getuid};
 use tokio::runtime::Runtime;
 
@@ -44,27 +44,24 @@ impl<'a> Office<'a> {
     /// # Errors
     /// When it could not be done, in the words of whoever was to do it.
     pub(super) fn run(&mut self, command: AdminCommand) -> Result<AdminReply> {
-        if self.here.is_none() {
-            let workdir = &self.config.workdir;
-            let started = Instant::now();
-            while self.here.is_none() {
-                let answer = control::ask(workdir, &command).with_context(|| {
-                    format!("cannot talk to the daemon on {}", workdir.display())
-                })?;
-                if let Some(answer) = answer {
-                    return answer.map_err(anyhow::Error::msg);
-                }
-                match open(self.config) {
-                    Ok(opened) => self.here = Some(opened),
-                    Err(error) if is_locked(&error) && started.elapsed() < PATIENCE => {
-                        std::thread::sleep(PAUSE);
-                    }
-                    Err(error) => return Err(error),
-                }
+        let workdir = &self.config.workdir;
+        let started = Instant::now();
+        let (runtime, administration) = loop {
+            if let Some(here) = &self.here {
+                break here;
             }
-        }
-        let Some((runtime, administration)) = &self.here else {
-            bail!("there is neither a daemon nor a database");
+            let answer = control::ask(workdir, &command)
+                .with_context(|| format!("cannot talk to the daemon on {}", workdir.display()))?;
+            if let Some(answer) = answer {
+                return answer.map_err(anyhow::Error::msg);
+            }
+            match open(self.config) {
+                Ok(opened) => self.here = Some(opened),
+                Err(error) if is_locked(&error) && started.elapsed() < PATIENCE => {
+                    std::thread::sleep(PAUSE);
+                }
+                Err(error) => return Err(error),
+            }
         };
         let by = format!("uid {}", getuid().as_raw());
         runtime

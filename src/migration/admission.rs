@@ -28,7 +28,7 @@ pub enum OnConflict {
     Rename,
 }
 
-/// Everybody who is to be let in, in one step.
+/// Everybody who is to be let in, all or none.
 #[derive(Debug, Serialize, Deserialize)]
 pub struct Order {
     /// Who comes.

@@ -44,12 +44,23 @@ pub(super) fn admit(
         }
     }
     if result.is_err() {
-        // It only removes: the reserved room is for this.
-        while group_of_its_own(disk, progress, |group| group.take_back())?.unwrap_or(false) {}
+        take_back(disk, progress)?;
     }
     // The asker may have gone; the effect stands all the same.
     let _ = reply.send(result);
     Ok(())
+}
+
+/// It only removes: the reserved room is for this. Who cannot be taken back
+/// would share a number with the next one, so that the process has to end.
+fn take_back(disk: &mut Disk, progress: &Progress) -> std::result::Result<(), String> {
+    loop {
+        match group_of_its_own(disk, progress, |group| group.take_back())? {
+            Ok(true) => {}
+            Ok(false) => return Ok(()),
+            Err(error) => return Err(format!("taking users back failed: {error}")),
+        }
+    }
 }
 
 fn commit_part<T>(
