@@ -13,7 +13,7 @@ use crate::support::{Client, Daemon, REPLIES, RedisServer};
 
 /// Everything that could put bytes into a file or a socket, or a file's bytes
 /// on the disk.
-const CALLS: &str = "trace=write,writev,pwrite64,pwritev,pwritev2,sendto,sendmsg,sendmmsg,\
+const CALLS: &str = "write,writev,pwrite64,pwritev,pwritev2,sendto,sendmsg,sendmmsg,\
                      fsync,fdatasync,sync_file_range,io_uring_enter";
 /// sled's data file and the file of the last commit's number.
 const DATA_FILE: &str = "/workdir/db/db";

@@ -4,6 +4,7 @@
 mod crash;
 mod long_replies;
 mod lost_answers;
+mod memory;
 mod panics;
 mod redis_away;
 mod refused_replies;
