@@ -4,8 +4,14 @@ PREFIX ?= /usr/local
 DESTDIR ?=
 CARGO ?= cargo
 
-# Where rustup puts cargo, for shells that have not read ~/.profile.
-export PATH := $(PATH):$(HOME)/.cargo/bin
+# Where rustup puts cargo, for shells that have not read ~/.profile: first, as rustup has it, before the cargo of a
+# distribution.
+ifeq (,$(findstring :$(HOME)/.cargo/bin:,:$(PATH):))
+export PATH := $(HOME)/.cargo/bin:$(PATH)
+endif
+
+# Not exported: cargo would hand the variable on to build scripts and its own subcommands.
+NEED := CARGO='$(CARGO)' tools/need.sh
 
 TARGET_DIR := $(if $(CARGO_TARGET_DIR),$(CARGO_TARGET_DIR),target)
 BIN := $(TARGET_DIR)/release/platypush-userd
@@ -25,55 +31,59 @@ docdir := $(DESTDIR)$(PREFIX)/share/doc/platypush-userd
 unitdir := $(DESTDIR)$(PREFIX)/lib/systemd/system
 sysusersdir := $(DESTDIR)$(PREFIX)/lib/sysusers.d
 
-.PHONY: help build test test-platypush platypush-venv torture enumeration bench bench-platypush bench-micro demo lint deny deny-tool advisories install uninstall clean
+.PHONY: help rust build test test-platypush platypush-venv torture enumeration bench bench-platypush bench-micro demo lint deny deny-tool advisories install uninstall clean
 
 help: ## list the targets
 	@sed -nE 's/^([a-z-]+):.*## (.*)/  make \1\t\2/p' $(firstword $(MAKEFILE_LIST)) | expand -t 26
 
 build: ## build the release binary
-	@tools/need.sh cc=build-essential
+	@$(NEED) rust cc=build-essential
 	$(CARGO) build --release --locked
 
 test: ## run all tests (installs redis-server, python3 and strace if they are missing)
-	@tools/need.sh cc=build-essential redis-server python3 strace
+	@$(NEED) rust cc=build-essential redis-server python3 strace
 	$(CARGO) test --locked
 
 test-platypush: platypush-venv ## run the tests on real Platypush nodes (needs Python 3.11 and PyPI; ARGS="-k PATTERN")
-	@tools/need.sh cc=build-essential redis-server
+	@$(NEED) cc=build-essential redis-server
 	$(CARGO) build --locked
 	PYTHONDONTWRITEBYTECODE=1 $(PLATYPUSH_VENV)/bin/python -m unittest discover -v -s tests/platypush $(ARGS)
 
-platypush-venv:
+rust:
+	@$(NEED) rust
+
+# Rust goes first: what needs this needs Rust as well, and nothing is installed in vain.
+platypush-venv: rust
 	@tools/platypush-venv.sh $(PLATYPUSH_VENV)
 
 # The profile of the tests: its abort points need debug_assertions, and `make test` has built it.
 torture: ## every fault of daemon and Redis at full strength (half an hour; ARGS="--seed N --only FAULT")
-	@tools/need.sh cc=build-essential redis-server
+	@$(NEED) rust cc=build-essential redis-server
 	$(CARGO) test --locked --test torture -- --full $(ARGS)
 
 enumeration: ## whether the time of an answer tells who exists (ten minutes on an idle machine; ARGS="--samples N")
-	@tools/need.sh cc=build-essential redis-server
+	@$(NEED) rust cc=build-essential redis-server
 	$(CARGO) test --release --locked --test enumeration -- $(ARGS)
 
 bench: ## how fast it is, against Redis, the disk and Argon2 (ten minutes; writes docs/performance.md; ARGS="--only SECTION")
-	@tools/need.sh cc=build-essential redis-server strace
+	@$(NEED) rust cc=build-essential redis-server strace
 	$(CARGO) bench --locked --bench service -- --platypush $(PLATYPUSH_VENV)/bin/python --write docs/performance.md $(ARGS)
 
 bench-platypush: platypush-venv ## the same against a real Platypush, which it sets up first (needs Python 3.11 and PyPI)
-	@tools/need.sh cc=build-essential
+	@$(NEED) cc=build-essential
 	$(MAKE) bench
 
-bench-micro: ## what decoding, encoding, dispatch, store and hashing cost by themselves
+bench-micro: rust ## what decoding, encoding, dispatch, store and hashing cost by themselves
 	$(CARGO) bench --locked --bench micro
 
 demo: ## play the whole story, first user to deletion (installs redis-server if it is missing)
-	@demo/demo.sh
+	@CARGO='$(CARGO)' demo/demo.sh
 
-lint: ## check formatting, clippy (warnings denied), the shell scripts and the syntax of the Python files
+lint: rust ## check formatting, clippy (warnings denied), the shell scripts and the syntax of the Python files
 	$(CARGO) fmt --check
 	$(CARGO) clippy --all-targets --locked -- -D warnings
 	for script in $(SCRIPTS); do bash -n $$script || exit 1; done
-	@tools/need.sh python3
+	@$(NEED) python3
 	python3 -c 'import sys; [compile(open(file, encoding="utf-8").read(), file, "exec") for file in sys.argv[1:]]' $(PYTHON_FILES)
 	if command -v shellcheck >/dev/null; then shellcheck $(SCRIPTS); fi
 
@@ -81,10 +91,10 @@ deny: deny-tool ## check licences, bans and sources of all crates (builds cargo-
 	PATH="$$PATH:$(DENY_ROOT)/bin" cargo-deny --locked check --hide-inclusion-graph licenses bans sources
 
 # Unoptimised: builds in less than half the time, and the check takes a second anyway.
-deny-tool:
+deny-tool: rust
 	@command -v cargo-deny >/dev/null || test -x $(DENY_ROOT)/bin/cargo-deny || { \
 		echo "cargo-deny not found, building it into $(DENY_ROOT) (a minute or two, once)"; \
-		$(CARGO) install cargo-deny --quiet --debug --locked --version $(CARGO_DENY_VERSION) --root $(DENY_ROOT); }
+		$(CARGO) install cargo-deny --debug --locked --version $(CARGO_DENY_VERSION) --root $(DENY_ROOT); }
 
 advisories: deny ## check all crates against the RustSec database (fetched from the network)
 	PATH="$$PATH:$(DENY_ROOT)/bin" cargo-deny --locked check --hide-inclusion-graph advisories

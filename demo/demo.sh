@@ -13,9 +13,11 @@ else
     bold='' dim='' green='' red='' plain=''
 fi
 
-tools/need.sh cc=build-essential redis-server redis-cli=redis-tools
+tools/need.sh rust cc=build-essential redis-server redis-cli=redis-tools
 echo "Building (the first time takes a few minutes) …"
-cargo build --release --locked --quiet
+read -ra cargo <<<"${CARGO:-cargo}"
+unset CARGO
+"${cargo[@]}" build --release --locked
 PATH="$(realpath "${CARGO_TARGET_DIR:-target}")/release:$PATH"
 
 tmp=$(mktemp -d "${TMPDIR:-/tmp}/userd-demo.XXXXXX")

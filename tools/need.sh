@@ -1,7 +1,38 @@
 #!/usr/bin/env bash
-# Makes sure that commands are there: tools/need.sh COMMAND[=PACKAGE]…
+# Makes sure that commands are there: tools/need.sh [rust] COMMAND[=PACKAGE]…
 # What is missing is installed with apt-get where there is one (as root or through sudo); elsewhere it says what to install.
+# `rust`, which comes first, is never installed: a cargo that is missing or too old ends this with advice.
 set -euo pipefail
+
+need_rust() {
+    local wanted cargo version found
+    wanted=$(sed -nE 's/^rust-version = "([0-9.]+)"/\1/p' "$(dirname "$0")/../Cargo.toml")
+    read -ra cargo <<<"${CARGO:-cargo}"
+    if ! command -v "${cargo[0]}" >/dev/null; then
+        found="${cargo[0]} was not found"
+    elif ! version=$("${cargo[@]}" --version 2>&1); then
+        found="'${cargo[*]} --version' failed: $version"
+    elif [[ ! $version =~ ^cargo\ ([0-9]+\.[0-9]+) ]]; then
+        found="'${cargo[*]} --version' said: $version"
+    elif [ "$(printf '%s\n' "$wanted" "${BASH_REMATCH[1]}" | sort -V | head -n 1)" = "$wanted" ]; then
+        return
+    else
+        found="$(command -v "${cargo[0]}") is $version"
+    fi
+    cat >&2 <<TEXT
+need: Rust $wanted or newer, but $found.
+rustup installs it for you alone, below ~/.cargo and ~/.rustup (https://rustup.rs):
+    curl --proto '=https' --tlsv1.2 -sSf https://sh.rustup.rs | sh
+(\`rustup update stable\` where there is a rustup already). Then repeat the command. The cargo package of Debian 12
+is too old.
+TEXT
+    exit 1
+}
+
+if [ "${1-}" = rust ]; then
+    need_rust
+    shift
+fi
 
 missing=() packages=()
 for need in "$@"; do

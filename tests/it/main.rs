@@ -15,6 +15,7 @@ mod durability;
 mod events;
 mod lifecycle;
 mod migration;
+mod need_rust;
 mod password_cost;
 mod races;
 mod readme;

@@ -11,7 +11,7 @@ pub fn run(folder: &Path, table: &mut Table) {
     let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
     let begin = Instant::now();
     let built = Command::new(cargo)
-        .args(["build", "--release", "--locked", "--quiet"])
+        .args(["build", "--release", "--locked"])
         .current_dir(env!("CARGO_MANIFEST_DIR"))
         .env("CARGO_TARGET_DIR", &target)
         .stdin(Stdio::null())
