@@ -12,6 +12,7 @@ mod keeping;
 
 pub mod imported;
 mod password;
+mod qr_picture;
 mod second_factor;
 mod throttle;
 mod token;

@@ -14,6 +14,7 @@ use subtle::ConstantTimeEq as _;
 use totp_rs::{Algorithm, Builder, Secret, Totp};
 use zeroize::Zeroizing;
 
+use super::qr_picture;
 use super::vault::Vault;
 use crate::clock::Timestamp;
 use crate::error::Error;
@@ -154,13 +155,13 @@ impl TotpSecret {
             .with_account_name(username.replace(':', "_"))
             .build_noncompliant();
         // Without its text, which may quote the URI.
-        let broken = |_| Error::Internal("a second factor has no URI or picture".into());
+        let broken = |_| Error::Internal("a second factor has no URI".into());
         // As it is documented: an @ needs no escape in a query (RFC 3986, 3.4).
         let uri = totp
             .to_url()
             .map_err(broken)?
             .replace("issuer=platypush%40", "issuer=platypush@");
-        let picture = totp.to_qr_base64().map_err(broken)?;
+        let picture = qr_picture::draw(&uri)?;
         Ok((uri, picture))
     }
 }

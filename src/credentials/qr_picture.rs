@@ -1,0 +1,46 @@
+//! A QR code as a PNG picture. (totp-rs would draw it with the `image` crate,
+//! whose colour management takes longer to compile than all other drawing.)
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use png::{BitDepth, ColorType, Encoder, EncodingError};
+use qrcodegen::{QrCode, QrCodeEcc};
+
+use crate::error::Error;
+
+/// Pixels of a module, in each direction.
+const MODULE: usize = 8;
+/// Modules of the border that readers need (ISO/IEC 18004).
+const QUIET_ZONE: i32 = 4;
+
+/// Draws the QR code of a text as a PNG in base64.
+///
+/// # Errors
+/// When the text is too long for a QR code.
+pub(super) fn draw(text: &str) -> Result<String, Error> {
+    let code = QrCode::encode_text(text, QrCodeEcc::Medium)
+        .map_err(|_| Error::Internal("a text is too long for a QR code".into()))?;
+    let file = encode(&code)
+        .map_err(|_| Error::Internal("a QR code could not be drawn as a PNG".into()))?;
+    Ok(STANDARD.encode(file))
+}
+
+/// Grey of 8 bits, as Platypush draws it.
+fn encode(code: &QrCode) -> Result<Vec<u8>, EncodingError> {
+    let modules = -QUIET_ZONE..code.size() + QUIET_ZONE;
+    let mut pixels = Vec::new();
+    for y in modules.clone() {
+        let row: Vec<u8> = modules
+            .clone()
+            .flat_map(|x| [if code.get_module(x, y) { 0 } else { 255 }; MODULE])
+            .collect();
+        pixels.extend(row.repeat(MODULE));
+    }
+    let width = u32::try_from(modules.len() * MODULE).map_err(|_| EncodingError::LimitsExceeded)?;
+    let mut file = Vec::new();
+    let mut encoder = Encoder::new(&mut file, width, width);
+    encoder.set_color(ColorType::Grayscale);
+    encoder.set_depth(BitDepth::Eight);
+    encoder.write_header()?.write_image_data(&pixels)?;
+    Ok(file)
+}
