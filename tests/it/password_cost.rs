@@ -175,9 +175,10 @@ fn a_code_counts_once_while_the_record_is_strengthened() {
 /// Time that the hashing threads have spent on a processor so far.
 fn hashing_time(daemon: &Daemon) -> Duration {
     let threads = format!("/proc/{}/task", daemon.pid().as_raw_nonzero());
+    // Other threads may end meanwhile.
     let of_hasher = |thread: PathBuf| {
-        let name = fs::read_to_string(thread.join("comm")).unwrap();
-        let spent = fs::read_to_string(thread.join("schedstat")).unwrap();
+        let name = fs::read_to_string(thread.join("comm")).ok()?;
+        let spent = fs::read_to_string(thread.join("schedstat")).ok()?;
         name.starts_with("hasher-")
             .then(|| spent.split(' ').next().unwrap().parse().unwrap())
     };
@@ -206,11 +207,16 @@ fn guesses(name: &str) -> [(&'static str, Value); 5] {
     ]
 }
 
-fn cost(setup: &mut Setup, action: &str, args: Value) -> Duration {
-    let before = hashing_time(&setup.daemon);
-    let reply = setup.client.call(action, args);
-    assert!(reply.output() == &json!(false) || reply.errors().len() == 1);
-    hashing_time(&setup.daemon) - before
+/// The lowest processor time of several runs: other work on the machine can
+/// make a hash take more of it (it shares the caches), but not less.
+fn cost(setup: &mut Setup, action: &str, args: &Value) -> Duration {
+    let costs = (0..7).map(|_| {
+        let before = hashing_time(&setup.daemon);
+        let reply = setup.client.call(action, args.clone());
+        assert!(reply.output() == &json!(false) || reply.errors().len() == 1);
+        hashing_time(&setup.daemon) - before
+    });
+    costs.min().unwrap()
 }
 
 #[test]
@@ -221,16 +227,14 @@ fn guessing_costs_as_much_for_somebody_unknown() {
         ("PASSWORD__THREADS", "1"),
     ];
     let mut setup = Setup::with_alice(&settings);
-    // The first one is no measure: it also gets its work memory.
-    let [_, one_hash] =
-        [(); 2].map(|()| cost(&mut setup, "authenticate_user", json!(["alice", "wrong"])));
+    let one_hash = cost(&mut setup, "authenticate_user", &json!(["alice", "wrong"]));
     assert!(one_hash > Duration::from_millis(2), "{one_hash:?}");
-    let free = cost(&mut setup, "authenticate_session", json!(["wrong"]));
+    let free = cost(&mut setup, "authenticate_session", &json!(["wrong"]));
     assert!(free * 10 < one_hash, "{free:?} {one_hash:?}");
     for ((action, of_alice), (_, of_nobody)) in guesses("alice").into_iter().zip(guesses("nobody"))
     {
         for args in [of_alice, of_nobody] {
-            let spent = cost(&mut setup, action, args);
+            let spent = cost(&mut setup, action, &args);
             let about_one = one_hash / 2..one_hash * 2;
             assert!(
                 about_one.contains(&spent),

@@ -7,7 +7,7 @@ use std::path::Path;
 use redis::Commands as _;
 use serde_json::json;
 
-use crate::support::{Client, Daemon, RedisServer};
+use crate::support::{Client, Daemon, PATIENCE, RedisServer};
 
 /// A port that was free a moment ago.
 fn free_port() -> u16 {
@@ -189,8 +189,7 @@ fn the_rights_in_the_readme_are_enough_for_events() {
         ("EVENTS__PUBLISH", &format!("{channel},list:{list}")),
     ];
     let mut listener = redis.connection();
-    let patience = std::time::Duration::from_secs(60);
-    listener.set_read_timeout(Some(patience)).unwrap();
+    listener.set_read_timeout(Some(PATIENCE)).unwrap();
     let mut listener = listener.as_pubsub();
     listener.subscribe(channel).unwrap();
     grant(&redis, "userd", 0);
@@ -199,7 +198,7 @@ fn the_rights_in_the_readme_are_enough_for_events() {
     let mut client = redis.client();
     makes_a_user(&mut client);
     let heard: String = listener.get_message().unwrap().get_payload().unwrap();
-    let read: (String, String) = client.redis.blpop(list, 60.0).unwrap();
+    let read: (String, String) = client.redis.blpop(list, PATIENCE.as_secs_f64()).unwrap();
     assert_eq!(heard, read.1);
     assert!(daemon.stop().success());
     assert_eq!(complaints(&daemon), Vec::<String>::new());

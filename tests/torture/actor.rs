@@ -22,7 +22,7 @@ pub const REPLIES: &str = "platypush/responses/";
 /// Where replies are kept once they are seen.
 const SEEN: &str = "torture/seen/";
 /// Longer than any reply takes.
-const PATIENCE_SECONDS: u64 = 60;
+const PATIENCE_SECONDS: u64 = 300;
 /// Persons of an actor; as many requests are under way at most.
 const PERSONS: usize = 24;
 

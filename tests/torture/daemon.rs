@@ -13,7 +13,7 @@ use tempfile::TempDir;
 use crate::ledger::Ledger;
 
 /// Longer than anything takes that works.
-pub const PATIENCE: Duration = Duration::from_secs(90);
+pub const PATIENCE: Duration = Duration::from_secs(300);
 
 /// Where a daemon lives, and how it is started.
 pub struct Home {

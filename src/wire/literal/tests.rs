@@ -269,7 +269,7 @@ fn no_message_takes_more_than_linear_time() {
             let start = Instant::now();
             let _ = decode(message.as_bytes());
             let took = start.elapsed();
-            assert!(took < Duration::from_secs(5), "{head}{unit}: {took:?}");
+            assert!(took < Duration::from_secs(60), "{head}{unit}: {took:?}");
         }
     }
 }

@@ -11,12 +11,11 @@ mod silence;
 mod stalled;
 
 use std::sync::mpsc::{Receiver, channel};
-use std::time::Duration;
 
 use redis::Commands as _;
 use serde_json::{Value, json};
 
-use crate::support::{Client, Codes, Daemon, RedisServer, Reply};
+use crate::support::{Client, Codes, Daemon, PATIENCE, RedisServer, Reply};
 
 /// A node that listens to its bus.
 pub const CHANNEL: &str = "bus/attic";
@@ -28,8 +27,6 @@ pub const BOTH: (&str, &str) = ("EVENTS__PUBLISH", "bus/attic,list:home/cellar")
 pub const ONLY_LIST: (&str, &str) = ("EVENTS__PUBLISH", "list:home/cellar");
 /// What the log says of events that reach nobody.
 pub const LOST: &str = "events were not published";
-/// Longer than anything takes that works.
-const PATIENCE: Duration = Duration::from_secs(60);
 
 /// What is published to a channel, from now on.
 pub struct Listener(Receiver<String>);

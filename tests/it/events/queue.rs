@@ -1,8 +1,6 @@
 //! The queue in front of Redis by itself: how much it holds, and what becomes
 //! of it at the end.
 
-use std::time::Duration;
-
 use platypush_userd::clock::{Clock as _, SystemClock};
 use platypush_userd::config::{self, Environment};
 use platypush_userd::events::{Act, Event, Publisher, Publishing};
@@ -10,11 +8,10 @@ use platypush_userd::queue::Connector;
 use redis::Commands as _;
 
 use super::{LIST, arguments, pop};
-use crate::support::RedisServer;
+use crate::support::{PATIENCE, RedisServer};
 
 /// Most events that wait.
 const MOST: usize = 4_096;
-const LONG: Duration = Duration::from_secs(60);
 
 fn start(redis: &RedisServer) -> (Publisher, Publishing) {
     let environment = Environment::empty()
@@ -49,7 +46,7 @@ async fn what_waits_at_the_end_is_told() {
     let redis = RedisServer::start();
     let (publisher, publishing) = start(&redis);
     publish(&publisher, 300);
-    publishing.stop(LONG).await;
+    publishing.stop(PATIENCE).await;
     assert_eq!(told(&redis), (1..=300).collect::<Vec<_>>());
     // Too late: nobody is there any more, and nobody waits.
     publish(&publisher, 1);
@@ -66,6 +63,6 @@ async fn no_more_wait_than_there_is_room_for() {
     let read = move || (0..MOST).map(|_| user_id(&pop(&mut reader))).collect();
     let read: Vec<_> = tokio::task::spawn_blocking(read).await.unwrap();
     assert_eq!(read, (1..=4_096).collect::<Vec<_>>());
-    publishing.stop(LONG).await;
+    publishing.stop(PATIENCE).await;
     assert_eq!(told(&redis), Vec::<u64>::new());
 }

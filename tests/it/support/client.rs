@@ -5,13 +5,12 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use redis::Commands as _;
 use serde_json::{Value, json};
 
+use super::PATIENCE;
+
 /// The queue by default.
 pub const QUEUE: &str = "platypush/user";
 /// Beginning of the reply lists by default.
 pub const REPLIES: &str = "platypush/responses/";
-/// Longer than any reply takes.
-const PATIENCE_SECONDS: f64 = 60.0;
-
 pub struct Client {
     pub redis: redis::Connection,
 }
@@ -111,7 +110,7 @@ impl Client {
     pub fn raw_reply(&mut self, id: &str) -> String {
         let popped: Option<(String, String)> = self
             .redis
-            .blpop(format!("{REPLIES}{id}"), PATIENCE_SECONDS)
+            .blpop(format!("{REPLIES}{id}"), PATIENCE.as_secs_f64())
             .unwrap();
         popped.unwrap_or_else(|| panic!("no reply to {id}")).1
     }
@@ -122,7 +121,7 @@ impl Client {
         let list = format!("{REPLIES}{id}");
         let moved: Option<String> = redis::cmd("BLMOVE")
             .arg(&[&list, &list, "LEFT", "LEFT"])
-            .arg(PATIENCE_SECONDS)
+            .arg(PATIENCE.as_secs_f64())
             .query(&mut self.redis)
             .unwrap();
         assert!(moved.is_some(), "no reply to {id}");

@@ -4,15 +4,11 @@ use std::io::{BufRead as _, BufReader};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::{Arc, Condvar, Mutex};
-use std::time::Duration;
 
 use rustix::process::{Pid, Signal, kill_process};
 use tempfile::TempDir;
 
-use super::RedisServer;
-
-/// Longer than anything takes that works.
-const PATIENCE: Duration = Duration::from_secs(60);
+use super::{PATIENCE, RedisServer};
 
 pub struct Daemon {
     folder: Arc<TempDir>,
@@ -33,9 +29,9 @@ impl Daemon {
         env!("CARGO_BIN_EXE_platypush-userd")
     }
 
-    /// A daemon on `redis` with cheap password hashes, without a throttle, and
-    /// with these configuration keys, as environment variables without their
-    /// prefix.
+    /// A daemon on `redis` with cheap password hashes, without a throttle,
+    /// patient, and with these configuration keys, as environment variables
+    /// without their prefix.
     pub fn start(redis: &RedisServer, settings: &[(&str, &str)]) -> Self {
         Self::start_in(Arc::new(tempfile::tempdir().unwrap()), redis, settings)
     }
@@ -66,6 +62,12 @@ impl Daemon {
             // "5")` among its settings switches it on.
             ("THROTTLE__FAILURES".to_owned(), "0".to_owned()),
             ("LOG__LEVEL".to_owned(), "debug".to_owned()),
+            // On a busy machine a stop may take longer than 10 s, a write
+            // longer than 30 s, and a test longer than a minute to fetch its
+            // replies.
+            ("SHUTDOWN_TIMEOUT".to_owned(), "120".to_owned()),
+            ("WRITE_TIMEOUT".to_owned(), "120".to_owned()),
+            ("REPLY_TTL".to_owned(), "3600".to_owned()),
         ];
         all.extend(settings.iter().map(|(k, v)| ((*k).into(), (*v).into())));
         let (child, log) = spawn(change(Self::command(folder.path(), &all)));

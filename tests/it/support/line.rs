@@ -6,11 +6,11 @@ use std::net::Shutdown;
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Condvar, Mutex};
 
 use tempfile::TempDir;
 
-use super::RedisServer;
+use super::{PATIENCE, RedisServer};
 
 pub struct Line {
     folder: TempDir,
@@ -26,13 +26,17 @@ pub enum Lose {
     AnswerTo(String),
 }
 
+/// Maximum length of the texts that are looked for.
+const LONGEST_TEXT: usize = 128;
+
 #[derive(Default)]
 struct Cutter {
     next: Mutex<Option<Lose>>,
     cuts: AtomicUsize,
     /// A connection on which this text is sent goes silent.
     silencing: Mutex<Option<String>>,
-    silences: AtomicUsize,
+    silences: Mutex<usize>,
+    silenced: Condvar,
 }
 
 impl Line {
@@ -77,7 +81,18 @@ impl Line {
 
     /// How many connections went silent.
     pub fn silences(&self) -> usize {
-        self.cutter.silences.load(Ordering::SeqCst)
+        *self.cutter.silences.lock().unwrap()
+    }
+
+    /// Waits until a connection has gone silent.
+    #[track_caller]
+    pub fn wait_for_silence(&self) {
+        let silences = self.cutter.silences.lock().unwrap();
+        let silenced = &self.cutter.silenced;
+        let (_silences, waited) = silenced
+            .wait_timeout_while(silences, PATIENCE, |silences| *silences == 0)
+            .unwrap();
+        assert!(!waited.timed_out(), "no connection went silent");
     }
 
     /// How often it was cut.
@@ -99,7 +114,8 @@ fn connect(cutter: &Arc<Cutter>, daemon: UnixStream, redis: &Path) {
             if commands {
                 forward(&daemon, &redis, |seen| {
                     if cutter.is_silenced(seen) {
-                        cutter.silences.fetch_add(1, Ordering::SeqCst);
+                        *cutter.silences.lock().unwrap() += 1;
+                        cutter.silenced.notify_all();
                         swallow(&daemon);
                         return false;
                     }
@@ -131,11 +147,14 @@ fn swallow(mut from: &UnixStream) {
     while let Ok(1..) = from.read(&mut chunk) {}
 }
 
-/// Passes bytes on for as long as `pass`, which sees all up to now, says so.
+/// Passes bytes on while `pass` returns true. It sees each chunk together with
+/// the end of the one before, in which a text may have begun, and nothing older:
+/// a text that was sent before a test asks for it must not count.
 fn forward(mut from: &UnixStream, mut to: &UnixStream, mut pass: impl FnMut(&[u8]) -> bool) {
     let mut seen = Vec::new();
     let mut chunk = vec![0; 1 << 16];
     while let Ok(length @ 1..) = from.read(&mut chunk) {
+        seen.drain(..seen.len().saturating_sub(LONGEST_TEXT - 1));
         seen.extend(&chunk[..length]);
         if !pass(&seen) || to.write_all(&chunk[..length]).is_err() {
             return;
@@ -143,16 +162,16 @@ fn forward(mut from: &UnixStream, mut to: &UnixStream, mut pass: impl FnMut(&[u8
     }
 }
 
+fn contains(seen: &[u8], text: &str) -> bool {
+    assert!(text.len() <= LONGEST_TEXT, "{text}");
+    seen.windows(text.len()).any(|w| w == text.as_bytes())
+}
+
 impl Cutter {
     /// Whether the text stands in what was read last.
     fn is_silenced(&self, seen: &[u8]) -> bool {
         let silencing = self.silencing.lock().unwrap();
-        silencing.as_ref().is_some_and(|text| {
-            let last = seen.len().saturating_sub((1 << 16) + text.len());
-            seen[last..]
-                .windows(text.len())
-                .any(|w| w == text.as_bytes())
-        })
+        silencing.as_ref().is_some_and(|text| contains(seen, text))
     }
 
     /// Whether the answer to be lost is of this kind and its text was seen;
@@ -161,7 +180,7 @@ impl Cutter {
         let mut next = self.next.lock().unwrap();
         let hit = next.as_ref().is_some_and(|lose| {
             let (Lose::AnswerWith(text) | Lose::AnswerTo(text)) = lose;
-            kind(lose) && seen.windows(text.len()).any(|w| w == text.as_bytes())
+            kind(lose) && contains(seen, text)
         });
         if hit {
             *next = None;

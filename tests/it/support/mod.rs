@@ -21,6 +21,10 @@ pub use redis_server::RedisServer;
 pub use second_factor::{Codes, credentials, credentials_with, enrol};
 pub use store::{open_store, wait_until_closed};
 
+/// Longer than anything takes that works, also on a machine that is busy with
+/// something else.
+pub const PATIENCE: std::time::Duration = std::time::Duration::from_secs(300);
+
 /// A Redis, a daemon on it and a client of both, with cheap password hashes.
 pub struct Setup {
     pub daemon: Daemon,

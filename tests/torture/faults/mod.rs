@@ -161,7 +161,7 @@ impl Context {
     /// How soon serving must go on when a fault has ended. The short form
     /// shares the machine with whatever else is tested.
     pub const fn promptness(&self) -> Duration {
-        Duration::from_secs(if self.full { 2 } else { 20 })
+        Duration::from_secs(if self.full { 2 } else { 90 })
     }
 
     /// A note on how soon it did.
