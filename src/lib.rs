@@ -1,6 +1,9 @@
 //! `platypush-userd`: the `user.*` actions of Platypush as a service of their
 //! own. `ARCHITECTURE.md` shows the rooms and which way a request walks.
 
+// `println!` and `eprintln!` panic where nobody reads: `cli::complain` does not.
+#![warn(clippy::print_stdout, clippy::print_stderr)]
+
 pub mod actions;
 pub mod admin;
 pub mod audit;

@@ -1,9 +1,11 @@
 //! The `platypush-userd` command: parses the command line and runs it.
 
+#![warn(clippy::print_stdout, clippy::print_stderr)]
+
 use std::process::ExitCode;
 
 use clap::Parser as _;
-use platypush_userd::cli::Cli;
+use platypush_userd::cli::{Cli, complain};
 use platypush_userd::config::Problems;
 use platypush_userd::control::ControlError;
 use platypush_userd::keyring::KeyringError;
@@ -14,7 +16,7 @@ fn main() -> ExitCode {
     match Cli::parse().run() {
         Ok(code) => code,
         Err(error) => {
-            eprintln!("platypush-userd: {error:#}");
+            complain(format_args!("platypush-userd: {error:#}"));
             exit_code(&error)
         }
     }

@@ -10,7 +10,7 @@ use redis::aio::MultiplexedConnection;
 use secrecy::{ExposeSecret as _, SecretString};
 use serde_json::{Value, json};
 
-use super::{ConfigFile, print, prompt, qr_code};
+use super::{ConfigFile, complain, print, prompt, qr_code};
 use crate::actions::{ACTIONS, Kind, PLUGIN, Signature};
 use crate::clock::{Clock as _, SystemClock};
 use crate::config::Config;
@@ -150,7 +150,7 @@ impl Call {
             print(format!("{output}\n").as_bytes())?;
         } else {
             for error in &errors {
-                eprintln!("error: {error}");
+                complain(format_args!("error: {error}"));
             }
         }
         Ok(if errors.is_empty() {
@@ -249,14 +249,16 @@ async fn exchange(config: &Config, request: &Request, timeout: u32) -> Result<Op
     match taken_back.await {
         Ok(TakenBack::Answered(reply)) => return Ok(Some(reply)),
         Ok(TakenBack::Yes) => {
-            eprintln!("error: no reply came; the request was taken back. Is the daemon running?");
+            complain("error: no reply came; the request was taken back. Is the daemon running?");
         }
-        Ok(TakenBack::TooLate) => eprintln!(
-            "error: no reply came, but the daemon has taken the request: it may still run"
-        ),
-        Err(error) => eprintln!(
+        Ok(TakenBack::TooLate) => {
+            complain(
+                "error: no reply came, but the daemon has taken the request: it may still run",
+            );
+        }
+        Err(error) => complain(format_args!(
             "error: no reply came, and the request could not be taken back: it may still run ({error})"
-        ),
+        )),
     }
     Ok(None)
 }

@@ -5,7 +5,7 @@ use std::process::ExitCode;
 use anyhow::Result;
 use clap::Subcommand;
 
-use super::{ConfigFile, print};
+use super::{ConfigFile, complain, print};
 use crate::queue::Connector;
 
 /// Look at the configuration
@@ -35,7 +35,7 @@ impl ConfigCommand {
                 // The files it names must be there, too.
                 Connector::new(&loaded.config.redis)?;
                 for warning in &loaded.config.warnings {
-                    eprintln!("warning: {warning}");
+                    complain(format_args!("warning: {warning}"));
                 }
                 let from = loaded.file.map_or_else(
                     || "no file, the defaults".to_owned(),

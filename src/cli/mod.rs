@@ -6,6 +6,7 @@ mod call;
 mod config;
 mod export;
 mod import;
+mod log;
 mod office;
 mod prompt;
 mod qr_code;
@@ -19,6 +20,7 @@ use std::process::ExitCode;
 use anyhow::Result;
 use clap::{CommandFactory as _, Parser, Subcommand};
 
+pub use self::log::complain;
 use crate::config::{Environment, Loaded};
 
 /// The command line of `platypush-userd`.

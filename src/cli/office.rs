@@ -10,7 +10,7 @@ use anyhow::{Context as _, Result};
 use rustix::process::{geteuid, getuid};
 use tokio::runtime::Runtime;
 
-use super::serve;
+use super::{log, serve};
 use crate::admin::{AdminCommand, AdminReply};
 use crate::config::{Config, Loaded};
 use crate::control;
@@ -35,7 +35,7 @@ impl<'a> Office<'a> {
     pub(super) fn enter(config: &'a Config) -> Self {
         lifecycle::forbid_core_dumps();
         serve::close_files_to_others();
-        serve::start_log(&config.log);
+        log::start(&config.log);
         Self { config, here: None }
     }
 

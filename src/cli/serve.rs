@@ -1,21 +1,29 @@
 //! `platypush-userd serve`
 
 use std::process::ExitCode;
+use std::time::Duration;
 
 use anyhow::{Context as _, Result};
 use rustix::fs::Mode;
 use rustix::process::umask;
-use tracing_subscriber::fmt;
 
-use super::ConfigFile;
-use crate::config::{Log, LogFormat};
+use super::{ConfigFile, log, office};
 use crate::daemon;
 use crate::priority;
+
+/// Most threads for what takes long. They stay once they have started, so that
+/// nothing fails later for want of a thread.
+const SLOW_THREADS: usize = 32;
+const STAY: Duration = Duration::from_secs(365 * 24 * 60 * 60);
 
 pub(super) fn run(file: &ConfigFile) -> Result<ExitCode> {
     close_files_to_others();
     let loaded = file.load()?;
-    start_log(&loaded.config.log);
+    // Without a working directory there is no owner yet: it is made.
+    if loaded.config.workdir.exists() {
+        office::become_owner(&loaded)?;
+    }
+    log::start(&loaded.config.log);
     match &loaded.file {
         Some(file) => tracing::info!(?file, "configuration read"),
         None => tracing::info!("no configuration file: the defaults serve"),
@@ -25,6 +33,8 @@ pub(super) fn run(file: &ConfigFile) -> Result<ExitCode> {
         .enable_all()
         // Threads for what takes long: look-ups go first.
         .on_thread_start(priority::lower)
+        .max_blocking_threads(SLOW_THREADS)
+        .thread_keep_alive(STAY)
         .build()
         .context("cannot start the runtime")?;
     let served = runtime.block_on(daemon::serve(&loaded.config));
@@ -38,21 +48,4 @@ pub(super) fn run(file: &ConfigFile) -> Result<ExitCode> {
 /// but one that was there before may not be.
 pub(super) fn close_files_to_others() {
     umask(Mode::RWXG | Mode::RWXO);
-}
-
-/// The log goes to standard error, which is systemd's journal. Text from
-/// clients is only ever logged in its escaped `Debug` form.
-pub(super) fn start_log(log: &Log) {
-    let base = fmt().with_max_level(log.level).with_writer(std::io::stderr);
-    match log.format {
-        LogFormat::Text => base
-            .with_ansi(std::io::IsTerminal::is_terminal(&std::io::stderr()))
-            .init(),
-        LogFormat::Json => base.json().flatten_event(true).init(),
-    }
-    // A panic's message may quote what it was about; its place is enough.
-    std::panic::set_hook(Box::new(|panic| {
-        let place = panic.location().map(ToString::to_string);
-        tracing::error!(place, "a panic: please report it");
-    }));
 }

@@ -2,6 +2,7 @@
 //! comes back, the disk hangs. No request is lost.
 
 mod crash;
+mod log;
 mod long_replies;
 mod lost_answers;
 mod memory;

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use serde_json::json;
 use tempfile::TempDir;
 
-use crate::support::{Daemon, NotifySocket, RedisServer};
+use crate::support::{Daemon, NotifySocket, RedisServer, run_by};
 
 /// Starts a daemon under a systemd of ours.
 fn start(redis: &RedisServer, change: impl FnOnce(&mut Command)) -> (Daemon, NotifySocket) {
@@ -50,13 +50,14 @@ fn is_told_ready_when_redis_is_away_and_of_its_coming_and_going() {
 #[test]
 fn gets_a_sign_of_life_when_it_asks_for_one() {
     let redis = RedisServer::start();
-    // `WATCHDOG_PID` is the daemon's own: a shell writes its pid there and
-    // becomes the daemon.
+    // `WATCHDOG_PID` is the daemon's own.
     let (mut daemon, socket) = {
         let folder = Arc::new(TempDir::new().unwrap());
         let socket = NotifySocket::bind(folder.path());
         let daemon = Daemon::launch(folder, &redis, &[], |command| {
-            let mut shell = becoming(&command);
+            // A shell that puts its pid there and becomes the daemon.
+            let script = "WATCHDOG_PID=$$ exec \"$0\" \"$@\"";
+            let mut shell = run_by(&["/bin/sh", "-c", script], &command);
             shell.env("WATCHDOG_USEC", "100000");
             socket.announce(shell)
         });
@@ -90,22 +91,4 @@ fn gets_no_sign_of_life_that_it_asked_of_another_process() {
             return;
         }
     }
-}
-
-/// The command, run by a shell that puts its pid into `WATCHDOG_PID` and
-/// becomes it.
-fn becoming(command: &Command) -> Command {
-    let mut shell = Command::new("/bin/sh");
-    shell
-        .args(["-c", "WATCHDOG_PID=$$ exec \"$0\" \"$@\""])
-        .arg(command.get_program())
-        .args(command.get_args())
-        .env_clear();
-    if let Some(folder) = command.get_current_dir() {
-        shell.current_dir(folder);
-    }
-    for (key, value) in command.get_envs() {
-        shell.env(key, value.unwrap_or_default());
-    }
-    shell
 }

@@ -181,6 +181,24 @@ impl Daemon {
     }
 }
 
+/// The command, run by another program that becomes it: `wrapper` ends where
+/// the command goes.
+pub fn run_by(wrapper: &[&str], command: &Command) -> Command {
+    let mut outer = Command::new(wrapper[0]);
+    outer
+        .args(&wrapper[1..])
+        .arg(command.get_program())
+        .args(command.get_args())
+        .env_clear();
+    if let Some(folder) = command.get_current_dir() {
+        outer.current_dir(folder);
+    }
+    for (key, value) in command.get_envs() {
+        outer.env(key, value.unwrap_or_default());
+    }
+    outer
+}
+
 /// Stands in the log when the process has closed it.
 const END: &str = "(end of log)";
 

@@ -14,7 +14,7 @@ mod store;
 pub mod strace;
 
 pub use client::{Client, QUEUE, REPLIES, Reply};
-pub use daemon::Daemon;
+pub use daemon::{Daemon, run_by};
 pub use load::Load;
 pub use notify_socket::NotifySocket;
 pub use redis_server::RedisServer;

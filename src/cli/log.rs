@@ -1,0 +1,107 @@
+//! The log on standard error, and errors for a person beside it.
+//!
+//! Nobody may read it, or its disk may be full: that must not end the service
+//! or hold it up. A line that cannot be written is dropped and counted.
+
+use std::fmt;
+use std::io::{self, IsTerminal as _, Write as _};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::Duration;
+
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::io::retry_on_intr;
+use tracing_subscriber::fmt as format;
+
+use crate::config::{Log, LogFormat};
+
+/// How long a line waits for a reader that does not read.
+const PATIENCE: Duration = Duration::from_millis(250);
+/// Bytes that a pipe takes at once when `poll` says that it takes any
+/// (`PIPE_BUF`, pipe(7)).
+const PIECE: usize = 4096;
+
+/// Lines that were dropped since the start…
+static DROPPED: AtomicU64 = AtomicU64::new(0);
+/// …of which the log has told.
+static REPORTED: AtomicU64 = AtomicU64::new(0);
+/// Whether the last line found nobody who reads.
+static STALLED: AtomicBool = AtomicBool::new(false);
+
+/// Starts the log: on standard error, which is systemd's journal. Text from
+/// clients is only ever logged in its escaped `Debug` form.
+pub(super) fn start(log: &Log) {
+    let base = format()
+        .with_max_level(log.level)
+        .with_writer(|| Lines)
+        // It would panic where standard error cannot be written.
+        .log_internal_errors(false);
+    match log.format {
+        LogFormat::Text => base.with_ansi(io::stderr().is_terminal()).init(),
+        LogFormat::Json => base.json().flatten_event(true).init(),
+    }
+    // A panic's message may quote what it was about; its place is enough.
+    std::panic::set_hook(Box::new(|panic| {
+        let place = panic.location().map(ToString::to_string);
+        tracing::error!(place, "a panic: please report it");
+    }));
+}
+
+/// Prints a line on standard error. Unlike `eprintln!`, it does not panic
+/// where that cannot be written.
+pub fn complain(line: impl fmt::Display) {
+    let _ = writeln!(io::stderr(), "{line}");
+}
+
+/// Takes whole lines of the log.
+struct Lines;
+
+impl io::Write for Lines {
+    fn write(&mut self, line: &[u8]) -> io::Result<usize> {
+        if write_line(line).is_err() {
+            DROPPED.fetch_add(1, Ordering::Relaxed);
+            return Ok(line.len());
+        }
+        let dropped = DROPPED.load(Ordering::Relaxed);
+        if REPORTED.swap(dropped, Ordering::Relaxed) != dropped {
+            // Goes through here again, with nothing left to report.
+            tracing::warn!(
+                since_the_start = dropped,
+                "lines of the log could not be written and were dropped"
+            );
+        }
+        Ok(line.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+fn write_line(line: &[u8]) -> io::Result<()> {
+    let mut stderr = io::stderr().lock();
+    for piece in line.chunks(PIECE) {
+        wait_for_reader(&stderr)?;
+        stderr.write_all(piece)?;
+    }
+    Ok(())
+}
+
+/// Waits until standard error takes a piece: a pipe or a terminal whose reader
+/// has stopped would hold up the thread that serves. Only the first line waits.
+fn wait_for_reader(stderr: &io::StderrLock<'_>) -> io::Result<()> {
+    let patience = if STALLED.load(Ordering::Relaxed) {
+        Duration::ZERO
+    } else {
+        PATIENCE
+    };
+    let timeout = Timespec::try_from(patience).map_err(io::Error::other)?;
+    let mut descriptors = [PollFd::new(stderr, PollFlags::OUT)];
+    // What cannot be waited for is written to.
+    let ready = retry_on_intr(|| poll(&mut descriptors, Some(&timeout))).map_or(true, |n| n > 0);
+    STALLED.store(!ready, Ordering::Relaxed);
+    if ready {
+        Ok(())
+    } else {
+        Err(io::ErrorKind::TimedOut.into())
+    }
+}
