@@ -18,6 +18,7 @@ use tracing::{debug, warn};
 use zeroize::Zeroizing;
 
 use crate::admin::{AdminCommand, AdminReply, Operator};
+use crate::failure::{HasRemedy, Remedy, advice};
 
 const SOCKET: &str = "control.sock";
 /// Where it is made, to be closed to others before anybody can find it.
@@ -51,13 +52,22 @@ pub enum ControlError {
         path: PathBuf,
     },
     /// It cannot be made.
-    #[error("cannot make the control socket {path}: {error}", path = path.display())]
+    #[error("cannot make the control socket {path}: {error}{}", advice(path, error), path = path.display())]
     Io {
         /// The path.
         path: PathBuf,
         /// Why.
         error: io::Error,
     },
+}
+
+impl HasRemedy for ControlError {
+    fn remedy(&self) -> Remedy {
+        match self {
+            Self::PathTooLong { .. } => Remedy::Person,
+            Self::Io { error, .. } => Remedy::of_io(error),
+        }
+    }
 }
 
 /// Where commands are carried out.

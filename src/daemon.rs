@@ -2,6 +2,7 @@
 //! queue and puts the rooms together.
 
 use std::num::NonZeroUsize;
+use std::panic::catch_unwind;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
@@ -20,35 +21,65 @@ use crate::config::Config;
 use crate::control::{Answer, Control};
 use crate::credentials::{Argon2Parameters, Blocklist, Credentials, Hasher, Throttle, Vault};
 use crate::dispatch::{Dispatcher, Parts, Policy, Turns};
-use crate::events::Publisher;
+use crate::events::{Publisher, Publishing};
 use crate::keyring::Keyring;
-use crate::lifecycle::{self, Termination};
+use crate::lifecycle::{self, Termination, retry};
 use crate::model::SessionLimits;
-use crate::queue::{self, Connector, Handler, Keys, Running, Settings, Status, Worker};
+use crate::queue::{self, Connector, Handler, Keys, LeftNotes, Running, Settings, Status, Worker};
 use crate::rotation;
 use crate::store::Store;
 use crate::store::sled::SledStore;
 use crate::sweeper;
 use crate::wire::request::MessageLimits;
-use crate::workdir::Workdir;
+use crate::workdir::{Workdir, WorkdirError};
 
 /// Notes of what is running, in the working directory.
 const RUNNING_FILE: &str = "running";
 /// What the key check of a store of 0.1 is sealed as.
 const KEY_CHECK: &[u8] = b"key check";
+
 /// Runs the daemon until it is asked to stop.
 ///
 /// # Errors
-/// When it cannot start. Once it serves, it does not fail: Redis may go and
-/// come back.
+/// When it cannot start, and waiting does not help. Once it serves, it does
+/// not fail: Redis may go and come back.
 pub async fn serve(config: &Config) -> Result<()> {
     lifecycle::forbid_core_dumps();
     let mut termination = Termination::listen().context("cannot listen for signals")?;
     for warning in &config.warnings {
         warn!("{warning}");
     }
-    let workdir = Workdir::open(&config.workdir)?;
-    let store = Arc::new(SledStore::open(workdir.path())?);
+    let started = tokio::select! {
+        biased;
+        () = termination.asked() => {
+            info!("stopped before the start");
+            return Ok(());
+        }
+        started = start(config) => started?,
+    };
+    started.serve(config, &mut termination).await
+}
+
+/// A daemon that has all its files open.
+struct Started {
+    workdir: Workdir,
+    runs: Vec<[u8; 16]>,
+    store: Arc<SledStore>,
+    running: Arc<Running>,
+    left: LeftNotes,
+    connector: Connector,
+    publishing: Option<Publishing>,
+    dispatcher: Arc<Dispatcher>,
+    control: Control,
+}
+
+/// Opens what the daemon works with. What is in the way and may go away by
+/// itself, such as a full disk, is waited for: nothing that has been opened by
+/// then is opened again.
+async fn start(config: &Config) -> Result<Started> {
+    let workdir = retry(async || Ok(Workdir::open(&config.workdir)?)).await?;
+    let store = retry(async || Ok(Arc::new(SledStore::open(workdir.path())?))).await?;
+    keep_a_thread().await?;
     let progress = store.progress();
     let write_timeout = config.write_timeout;
     lifecycle::watch_for_trouble(check_interval(write_timeout), move || {
@@ -56,16 +87,18 @@ pub async fn serve(config: &Config) -> Result<()> {
     })
     .context("cannot start the watchdog")?;
 
-    let (keyring, vault) = open_keys(config, workdir.path(), &*store).await?;
-    rotation::finish_rotation(&keyring, &*store).await?;
-    let world = Arc::new(world(config, Arc::clone(&store) as Arc<dyn Store>, vault)?);
+    let (keyring, vault) = retry(async || open_keys(config, workdir.path(), &*store).await).await?;
+    retry(async || Ok(rotation::finish_rotation(&keyring, &*store).await?)).await?;
+    let blocklist = retry(async || blocklist(config)).await?;
+    let world = Arc::new(world(
+        config,
+        Arc::clone(&store) as Arc<dyn Store>,
+        vault,
+        blocklist,
+    )?);
     let hashing_turns = hashing_turns(config);
-    let (running, left) = Running::open(
-        &workdir.path().join(RUNNING_FILE),
-        Turns::count(hashing_turns),
-    )
-    .context("cannot use the notes of what is running")?;
-    let connector = Connector::new(&config.redis)?;
+    let (running, left) = retry(async || open_running(workdir.path(), hashing_turns)).await?;
+    let connector = retry(async || Ok(Connector::new(&config.redis)?)).await?;
     let (events, publishing) = Publisher::start(connector.clone(), &config.publish).unzip();
     let dispatcher = Arc::new(
         Dispatcher::new(Parts {
@@ -78,56 +111,105 @@ pub async fn serve(config: &Config) -> Result<()> {
         })
         .await?,
     );
-    let operator = Operator::in_daemon(world, keyring, events);
-    let control = Control::open(workdir.path(), operator)?;
-    let runs = workdir.begin_run()?;
-    let settings = settings(config, connector, workdir.store_id(), runs.clone());
-    let handler = Arc::clone(&dispatcher) as Arc<dyn Handler>;
-    let worker = Worker::start(settings, handler, running, left);
-    let sweeper = tokio::spawn(sweeper::sweep(
-        Arc::clone(&store) as Arc<dyn Store>,
-        session_limits(config)?,
-    ));
-    let informer = tokio::spawn(lifecycle::keep_systemd_informed(worker.status()));
-    info!(
-        workdir = ?workdir.path(),
-        redis = config.redis.display(),
-        queue = ?config.queue,
-        device_id = ?config.device_id,
-        "ready"
-    );
-    lifecycle::notify_ready();
+    let control = retry(async || {
+        let (world, keyring) = (Arc::clone(&world), Arc::clone(&keyring));
+        let operator = Operator::in_daemon(world, keyring, events.clone());
+        Ok(Control::open(workdir.path(), operator)?)
+    })
+    .await?;
+    let runs = retry(async || Ok(workdir.begin_run()?)).await?;
+    Ok(Started {
+        workdir,
+        runs,
+        store,
+        running,
+        left,
+        connector,
+        publishing,
+        dispatcher,
+        control,
+    })
+}
 
-    let mut status = worker.status();
-    tokio::select! {
-        () = termination.asked() => {}
-        store = foreign_store(&mut status) => {
-            workdir.forget_run(&runs)?;
-            bail!(
-                "the store {store} works on the queue {:?} already: two daemons with databases of \
-                 their own would split the users at random. Stop the other one (its claim ends {} s \
-                 after it), or give this one another queue",
-                config.queue,
-                queue::OWNER_TTL.as_secs()
-            )
+/// Starts a thread for what takes long, which stays (`cli/serve.rs`): where no
+/// other one can be started later, work waits for it instead of failing.
+async fn keep_a_thread() -> Result<()> {
+    // tokio panics where it cannot start the first one.
+    let started = catch_unwind(|| tokio::task::spawn_blocking(|| ()));
+    let Ok(started) = started else {
+        bail!("cannot start a thread for what takes long");
+    };
+    Ok(started.await?)
+}
+
+fn open_running(workdir: &Path, turns: usize) -> Result<(Arc<Running>, LeftNotes)> {
+    let path = workdir.join(RUNNING_FILE);
+    let opened = Running::open(&path, Turns::count(turns));
+    Ok(opened.map_err(|error| WorkdirError::Io { path, error })?)
+}
+
+impl Started {
+    /// Serves until it is asked to stop.
+    async fn serve(self, config: &Config, termination: &mut Termination) -> Result<()> {
+        let Self {
+            workdir,
+            runs,
+            store,
+            running,
+            left,
+            connector,
+            publishing,
+            dispatcher,
+            control,
+        } = self;
+        let settings = settings(config, connector, workdir.store_id(), runs.clone());
+        let handler = Arc::clone(&dispatcher) as Arc<dyn Handler>;
+        let worker = Worker::start(settings, handler, running, left);
+        let sweeper = tokio::spawn(sweeper::sweep(
+            Arc::clone(&store) as Arc<dyn Store>,
+            session_limits(config)?,
+        ));
+        let informer = tokio::spawn(lifecycle::keep_systemd_informed(worker.status()));
+        info!(
+            workdir = ?workdir.path(),
+            redis = config.redis.display(),
+            queue = ?config.queue,
+            device_id = ?config.device_id,
+            "ready"
+        );
+        lifecycle::notify_ready();
+
+        let mut status = worker.status();
+        tokio::select! {
+            () = termination.asked() => {}
+            store = foreign_store(&mut status) => {
+                workdir.forget_run(&runs)?;
+                bail!(
+                    "the store {store} works on the queue {:?} already: two daemons with databases of \
+                     their own would split the users at random. Stop the other one (its claim ends {} s \
+                     after it), or give this one another queue",
+                    config.queue,
+                    queue::OWNER_TTL.as_secs()
+                )
+            }
         }
+        lifecycle::notify_stopping();
+        let deadline = Instant::now() + config.shutdown_timeout;
+        dispatcher.stop_starting();
+        let wind_down = async { tokio::join!(worker.stop(), control.close()) };
+        if timeout_at(deadline, wind_down).await.is_err() {
+            warn!("not everything was settled in time; the next start goes on with it");
+        }
+        // Last, because what was finished until now is to be told.
+        if let Some(publishing) = publishing {
+            let left = deadline.saturating_duration_since(Instant::now());
+            publishing.stop(left).await;
+        }
+        sweeper.abort();
+        informer.abort();
+        info!("stopped");
+        Ok(())
     }
-    lifecycle::notify_stopping();
-    let deadline = Instant::now() + config.shutdown_timeout;
-    dispatcher.stop_starting();
-    let wind_down = async { tokio::join!(worker.stop(), control.close()) };
-    if timeout_at(deadline, wind_down).await.is_err() {
-        warn!("not everything was settled in time; the next start goes on with it");
-    }
-    // Last, because what was finished until now is to be told.
-    if let Some(publishing) = publishing {
-        let left = deadline.saturating_duration_since(Instant::now());
-        publishing.stop(left).await;
-    }
-    sweeper.abort();
-    informer.abort();
-    info!("stopped");
-    Ok(())
 }
 
 /// The operator at the store itself, while no daemon has it.
@@ -145,7 +227,7 @@ impl Administration {
         let workdir = Workdir::open(&config.workdir)?;
         let store: Arc<dyn Store> = Arc::new(SledStore::open(workdir.path())?);
         let (keyring, vault) = open_keys(config, workdir.path(), &*store).await?;
-        let world = world(config, store, vault)?;
+        let world = world(config, store, vault, blocklist(config)?)?;
         Ok(Self {
             operator: Operator::alone(Arc::new(world), keyring),
             _workdir: workdir,
@@ -212,7 +294,12 @@ const fn hashing_turns(config: &Config) -> usize {
     config.password.threads.saturating_mul(2)
 }
 
-fn world(config: &Config, store: Arc<dyn Store>, vault: Vault) -> Result<World> {
+fn world(
+    config: &Config,
+    store: Arc<dyn Store>,
+    vault: Vault,
+    blocklist: Option<Arc<Blocklist>>,
+) -> Result<World> {
     let clock: Arc<dyn Clock> = Arc::new(SystemClock);
     let password = &config.password;
     let parameters = Argon2Parameters::new(
@@ -239,7 +326,7 @@ fn world(config: &Config, store: Arc<dyn Store>, vault: Vault) -> Result<World> 
             max_username_length: config.max_username_length,
             min_password_length: password.min_length,
             max_password_length: password.max_length,
-            blocklist: blocklist(config)?,
+            blocklist,
         },
     })
 }

@@ -11,7 +11,7 @@
 use std::collections::HashSet;
 use std::convert::Infallible;
 use std::fs;
-use std::io;
+use std::io::{self, Read as _};
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError, RwLock};
@@ -21,6 +21,7 @@ use chacha20poly1305::{Key, XChaCha20Poly1305, XNonce};
 use tokio::sync::mpsc;
 use zeroize::Zeroizing;
 
+use crate::failure::{HasRemedy, Remedy, advice};
 use crate::workdir::write_whole;
 
 /// Name of the key file in the working directory.
@@ -32,7 +33,7 @@ const NONCE_BYTES: usize = 24;
 #[derive(Debug, thiserror::Error)]
 pub enum KeyringError {
     /// The file cannot be read or made.
-    #[error("cannot use {path}: {error}", path = path.display())]
+    #[error("cannot use {path}: {error}{}", advice(path, error), path = path.display())]
     Io {
         /// The file.
         path: PathBuf,
@@ -55,12 +56,32 @@ pub enum KeyringError {
         /// The file.
         path: PathBuf,
     },
+    /// Users other than the owner may read or write the file.
+    #[error("others may read or write the keys in {path} (mode {mode:o}): chmod 600 {path}", path = path.display())]
+    OpenToOthers {
+        /// The file.
+        path: PathBuf,
+        /// Its permission bits.
+        mode: u32,
+    },
     /// The keys are not those that the database was used with.
     #[error("{path} does not hold the key that the database was used with: restore the right file from a backup", path = path.display())]
     Wrong {
         /// The file.
         path: PathBuf,
     },
+}
+
+impl HasRemedy for KeyringError {
+    fn remedy(&self) -> Remedy {
+        match self {
+            Self::Io { error, .. } => Remedy::of_io(error),
+            Self::Missing { .. }
+            | Self::Malformed { .. }
+            | Self::OpenToOthers { .. }
+            | Self::Wrong { .. } => Remedy::Person,
+        }
+    }
 }
 
 /// Seals and opens. It cannot be printed.
@@ -104,14 +125,18 @@ impl Keyring {
     /// nothing can have been sealed yet.
     ///
     /// # Errors
-    /// When the file is missing, damaged or cannot be used. Nothing is reset.
+    /// When the file is missing, damaged, open to others or cannot be used.
+    /// Nothing is reset.
     pub fn open(path: PathBuf, may_make: bool) -> Result<Self, KeyringError> {
         let io_error = |error| KeyringError::Io {
             path: path.clone(),
             error,
         };
-        let text = match fs::read_to_string(&path) {
-            Ok(text) => Zeroizing::new(text),
+        let text = match fs::File::open(&path) {
+            Ok(file) => {
+                check_mode(&path, &file)?;
+                read_keys_file(&path, file)?
+            }
             Err(error) if error.kind() == io::ErrorKind::NotFound && may_make => {
                 let text = new_key_line(1).map_err(io_error)?;
                 write_whole(&path, &text).map_err(io_error)?;
@@ -123,14 +148,11 @@ impl Keyring {
             Err(error) => return Err(io_error(error)),
         };
         match parse(&text) {
-            Some(keys) if !keys.is_empty() => {
-                warn_of_readers(&path);
-                Ok(Self {
-                    path,
-                    keys: RwLock::new(keys),
-                    leases: Mutex::new(Leases::new()),
-                })
-            }
+            Some(keys) if !keys.is_empty() => Ok(Self {
+                path,
+                keys: RwLock::new(keys),
+                leases: Mutex::new(Leases::new()),
+            }),
             _ => Err(KeyringError::Malformed { path }),
         }
     }
@@ -207,9 +229,8 @@ impl Keyring {
             path: self.path.clone(),
             error,
         };
-        let text = fs::read_to_string(&self.path)
-            .map(Zeroizing::new)
-            .map_err(io_error)?;
+        let file = fs::File::open(&self.path).map_err(io_error)?;
+        let text = read_keys_file(&self.path, file)?;
         let text = change(&text).map_err(io_error)?;
         let Some(keys) = parse(&text).filter(|keys| !keys.is_empty()) else {
             return Err(KeyringError::Malformed {
@@ -295,14 +316,43 @@ impl Sealer {
     }
 }
 
-fn warn_of_readers(path: &Path) {
-    let mode = fs::metadata(path).map_or(0, |file| file.permissions().mode());
-    if mode & 0o077 != 0 {
-        tracing::warn!(
-            path = ?path,
-            mode = format_args!("{:o}", mode & 0o777),
-            "others may read the keys: chmod 600 the file"
-        );
+/// Refuses a file that others may read or write, as ssh does.
+fn check_mode(path: &Path, file: &fs::File) -> Result<(), KeyringError> {
+    let metadata = file.metadata().map_err(|error| KeyringError::Io {
+        path: path.to_owned(),
+        error,
+    })?;
+    let mode = metadata.permissions().mode() & 0o777;
+    if mode & 0o077 == 0 || is_credential(path) {
+        return Ok(());
+    }
+    Err(KeyringError::OpenToOthers {
+        path: path.to_owned(),
+        mode,
+    })
+}
+
+/// Whether systemd handed the file over (systemd.exec(5), Credentials): it
+/// guards the file itself, and the mode of such a file may show the mask of an
+/// access control list.
+fn is_credential(path: &Path) -> bool {
+    std::env::var_os("CREDENTIALS_DIRECTORY")
+        .map(PathBuf::from)
+        .is_some_and(|folder| folder.is_absolute() && path.starts_with(folder))
+}
+
+fn read_keys_file(path: &Path, mut file: fs::File) -> Result<Zeroizing<String>, KeyringError> {
+    let mut text = Zeroizing::new(String::new());
+    match file.read_to_string(&mut text) {
+        Ok(_) => Ok(text),
+        // Bytes that are not UTF-8.
+        Err(error) if error.kind() == io::ErrorKind::InvalidData => Err(KeyringError::Malformed {
+            path: path.to_owned(),
+        }),
+        Err(error) => Err(KeyringError::Io {
+            path: path.to_owned(),
+            error,
+        }),
     }
 }
 

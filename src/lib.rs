@@ -17,6 +17,7 @@ pub mod daemon;
 pub mod dispatch;
 pub mod error;
 pub mod events;
+pub mod failure;
 pub mod keyring;
 pub mod lifecycle;
 pub mod migration;

@@ -5,8 +5,9 @@ use std::time::Duration;
 use sd_notify::NotifyState;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::watch;
-use tracing::{error, info};
+use tracing::{debug, error, info, warn};
 
+use crate::failure::Remedy;
 use crate::queue::Status;
 
 /// Sees to it that no memory of the process, which holds keys and passwords,
@@ -32,6 +33,8 @@ pub fn forbid_core_dumps() {
 pub struct Termination {
     terminate: Signal,
     interrupt: Signal,
+    /// `None` where whoever started the daemon ignores it, as `nohup` does.
+    hangup: Option<Signal>,
 }
 
 impl Termination {
@@ -43,17 +46,78 @@ impl Termination {
         Ok(Self {
             terminate: signal(SignalKind::terminate())?,
             interrupt: signal(SignalKind::interrupt())?,
+            hangup: if ignores_hangup() {
+                None
+            } else {
+                Some(signal(SignalKind::hangup())?)
+            },
         })
     }
 
-    /// Resolves at the first SIGTERM or SIGINT.
+    /// Resolves at the first SIGTERM, SIGINT or SIGHUP.
     pub async fn asked(&mut self) {
+        let hangup = async {
+            match &mut self.hangup {
+                Some(signal) => signal.recv().await,
+                None => std::future::pending().await,
+            }
+        };
         let name = tokio::select! {
             _ = self.terminate.recv() => "SIGTERM",
             _ = self.interrupt.recv() => "SIGINT",
+            _ = hangup => "SIGHUP",
         };
         info!(signal = name, "stopping");
     }
+}
+
+/// Whether the process was started with SIGHUP ignored (proc_pid_status(5)).
+fn ignores_hangup() -> bool {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let mask = status
+        .lines()
+        .find_map(|line| line.strip_prefix("SigIgn:"))
+        .and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok());
+    // SIGHUP is number 1, and so the lowest bit.
+    mask.unwrap_or(0) & 1 != 0
+}
+
+/// Shortest and longest pause before a start is tried again.
+const FIRST_PAUSE: Duration = Duration::from_millis(100);
+const LONGEST_PAUSE: Duration = Duration::from_secs(30);
+
+/// Tries a step of the start again while its error may go away by itself, and
+/// says why in the log and to systemd.
+///
+/// # Errors
+/// The step's error, where it does not go away.
+pub async fn retry<T>(mut step: impl AsyncFnMut() -> anyhow::Result<T>) -> anyhow::Result<T> {
+    let mut pause = FIRST_PAUSE;
+    let mut said = String::new();
+    loop {
+        let error = match step().await {
+            Err(error) if Remedy::of(&error) == Remedy::Wait => error,
+            result => return result,
+        };
+        let why = format!("{error:#}");
+        notify(&[
+            NotifyState::Status(&format!("Cannot start yet: {why}").replace('\n', " ")),
+            // Else systemd would end a start that takes longer than TimeoutStartSec=.
+            NotifyState::ExtendTimeoutUsec(micros(2 * LONGEST_PAUSE)),
+        ]);
+        if why == said {
+            debug!(error = why, ?pause, "still cannot start");
+        } else {
+            warn!(error = why, "cannot start yet, and will try again");
+            said = why;
+        }
+        tokio::time::sleep(pause).await;
+        pause = (2 * pause).min(LONGEST_PAUSE);
+    }
+}
+
+fn micros(duration: Duration) -> u32 {
+    u32::try_from(duration.as_micros()).unwrap_or(u32::MAX)
 }
 
 /// Tells systemd, where it listens, that the daemon is ready.

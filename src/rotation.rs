@@ -6,6 +6,7 @@
 
 use crate::actions::outcome_context;
 use crate::credentials::Vault;
+use crate::failure::{HasRemedy, Remedy};
 use crate::keyring::{Keyring, KeyringError};
 use crate::store::{Resealed, SealedItem, Store, StoreError};
 
@@ -40,6 +41,17 @@ pub enum RotationError {
     /// The operating system gives no randomness.
     #[error("no randomness from the operating system: {0}")]
     Randomness(#[from] std::io::Error),
+}
+
+impl HasRemedy for RotationError {
+    fn remedy(&self) -> Remedy {
+        match self {
+            Self::Keys(error) => error.remedy(),
+            Self::Store(error) => error.remedy(),
+            Self::DoesNotOpen(_) => Remedy::Person,
+            Self::Randomness(_) => Remedy::Restart,
+        }
+    }
 }
 
 /// Adds a key, seals everything with it, and drops the others.

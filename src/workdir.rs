@@ -5,6 +5,8 @@ use std::io::{self, Write as _};
 use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 
+use crate::failure::{HasRemedy, Remedy, advice};
+
 /// Held by the running daemon.
 const LOCK_FILE: &str = "lock";
 /// 32 hex digits that name this store in Redis: whoever holds the directory
@@ -20,7 +22,7 @@ const KEPT_RUNS: usize = 1_000;
 #[derive(Debug, thiserror::Error)]
 pub enum WorkdirError {
     /// A file or the folder itself cannot be used.
-    #[error("cannot use {path}: {error}", path = path.display())]
+    #[error("cannot use {path}: {error}{}", advice(path, error), path = path.display())]
     Io {
         /// Which.
         path: PathBuf,
@@ -35,6 +37,16 @@ pub enum WorkdirError {
         /// The directory.
         path: PathBuf,
     },
+    /// Users other than the owner may write to the directory.
+    #[error(
+        "others may write to the working directory {path} (mode {mode:o}), and so put another database or other keys there: chmod go-w {path}", path = path.display()
+    )]
+    WritableByOthers {
+        /// The directory.
+        path: PathBuf,
+        /// Its permission bits.
+        mode: u32,
+    },
     /// The file is there, and is not ours.
     #[error(
         "{path} does not hold a store id (32 hex digits): restore it from a backup. Without it, requests that were under way when the daemon last ended are not found", path = path.display()
@@ -43,6 +55,17 @@ pub enum WorkdirError {
         /// The file.
         path: PathBuf,
     },
+}
+
+impl HasRemedy for WorkdirError {
+    fn remedy(&self) -> Remedy {
+        match self {
+            Self::Io { error, .. } => Remedy::of_io(error),
+            // The other daemon may end.
+            Self::Locked { .. } => Remedy::Restart,
+            Self::WritableByOthers { .. } | Self::BadStoreId { .. } => Remedy::Person,
+        }
+    }
 }
 
 /// The locked working directory.
@@ -58,9 +81,11 @@ impl Workdir {
     /// Makes the directory if it is not there (mode 0700) and locks it.
     ///
     /// # Errors
-    /// When it cannot be used or another daemon runs on it.
+    /// When it cannot be used, others may write to it or another daemon runs
+    /// on it.
     pub fn open(path: &Path) -> Result<Self, WorkdirError> {
         make_folder(path).map_err(|error| at(path, error))?;
+        check_mode(path)?;
         let lock = lock(path)?;
         Ok(Self {
             store_id: store_id(&path.join(STORE_ID_FILE))?,
@@ -83,14 +108,14 @@ impl Workdir {
     /// When the file of runs cannot be used.
     pub fn begin_run(&self) -> Result<Vec<[u8; 16]>, WorkdirError> {
         let path = self.path.join(RUNS_FILE);
-        let text = match fs::read_to_string(&path) {
-            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(String::new()),
+        let text = match fs::read(&path) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Vec::new()),
             result => result,
         };
-        // It only tells an order: a line that is none is no reason not to run.
+        // The file only tells an order, so a damaged line must not prevent the start.
         let mut runs: Vec<[u8; 16]> = text
             .map_err(|error| at(&path, error))?
-            .lines()
+            .split(|byte| *byte == b'\n')
             .filter_map(|line| {
                 let mut run = [0; 16];
                 hex::decode_to_slice(line, &mut run).ok()?;
@@ -135,19 +160,31 @@ fn make_folder(path: &Path) -> io::Result<()> {
         fs::create_dir_all(parent)?;
     }
     match DirBuilder::new().mode(0o700).create(path) {
-        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
-            let mode = fs::metadata(path)?.permissions().mode();
-            if mode & 0o077 != 0 {
-                tracing::warn!(
-                    path = ?path,
-                    mode = format_args!("{:o}", mode & 0o777),
-                    "others may enter the working directory: chmod 700 it"
-                );
-            }
-            Ok(())
-        }
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(()),
         result => result,
     }
+}
+
+/// Refuses a directory that others may write to, as ssh does; folders above it
+/// are not looked at. Others who may only enter it read nothing that is not
+/// open to them by itself.
+fn check_mode(path: &Path) -> Result<(), WorkdirError> {
+    let metadata = fs::metadata(path).map_err(|error| at(path, error))?;
+    let mode = metadata.permissions().mode() & 0o777;
+    if metadata.is_dir() && mode & 0o022 != 0 {
+        return Err(WorkdirError::WritableByOthers {
+            path: path.to_owned(),
+            mode,
+        });
+    }
+    if mode & 0o077 != 0 {
+        tracing::warn!(
+            path = ?path,
+            mode = format_args!("{mode:o}"),
+            "others may enter the working directory: chmod 700 it"
+        );
+    }
+    Ok(())
 }
 
 fn lock(folder: &Path) -> Result<File, WorkdirError> {
@@ -170,16 +207,15 @@ fn lock(folder: &Path) -> Result<File, WorkdirError> {
 
 /// Reads the store id, or draws one and writes it, whole or not at all.
 fn store_id(path: &Path) -> Result<String, WorkdirError> {
-    match fs::read_to_string(path) {
-        Ok(text) => {
-            let id = text.trim_end();
-            if id.len() == 32 && id.bytes().all(|b| b.is_ascii_hexdigit()) {
-                return Ok(id.to_owned());
+    match fs::read(path) {
+        Ok(bytes) => match str::from_utf8(&bytes).map(str::trim_end) {
+            Ok(id) if id.len() == 32 && id.bytes().all(|b| b.is_ascii_hexdigit()) => {
+                Ok(id.to_owned())
             }
-            Err(WorkdirError::BadStoreId {
+            _ => Err(WorkdirError::BadStoreId {
                 path: path.to_owned(),
-            })
-        }
+            }),
+        },
         Err(error) if error.kind() == io::ErrorKind::NotFound => {
             let id = random_id().map_err(|error| at(path, error))?;
             write_whole(path, &format!("{id}\n")).map_err(|error| at(path, error))?;
@@ -253,6 +289,23 @@ mod tests {
         assert_eq!(workdir.begin_run().unwrap().len(), 1);
     }
 
+    /// Regression: bytes that are not UTF-8 prevented the start.
+    #[test]
+    fn bad_lines_of_runs_are_skipped() {
+        let folder = tempfile::tempdir().unwrap();
+        let workdir = Workdir::open(folder.path()).unwrap();
+        let first = workdir.begin_run().unwrap()[0];
+        let damaged = [
+            b"\xff\xfe\nrubbish\n",
+            hex::encode(first).as_bytes(),
+            b"\n\x00",
+        ]
+        .concat();
+        fs::write(folder.path().join(RUNS_FILE), damaged).unwrap();
+        let runs = workdir.begin_run().unwrap();
+        assert_eq!((runs.len(), runs[0]), (2, first));
+    }
+
     #[test]
     fn a_second_daemon_is_refused_until_the_first_ends() {
         let folder = tempfile::tempdir().unwrap();
@@ -266,10 +319,29 @@ mod tests {
     #[test]
     fn a_damaged_store_id_is_not_replaced() {
         let folder = tempfile::tempdir().unwrap();
-        fs::write(folder.path().join(STORE_ID_FILE), "rubbish").unwrap();
-        assert!(matches!(
-            Workdir::open(folder.path()),
-            Err(WorkdirError::BadStoreId { .. })
-        ));
+        let rubbish: [&[u8]; 4] = [b"rubbish", b"", b"\xff\xfe", &[0; 32]];
+        for bytes in rubbish {
+            fs::write(folder.path().join(STORE_ID_FILE), bytes).unwrap();
+            assert!(matches!(
+                Workdir::open(folder.path()),
+                Err(WorkdirError::BadStoreId { .. })
+            ));
+            assert_eq!(fs::read(folder.path().join(STORE_ID_FILE)).unwrap(), bytes);
+        }
+    }
+
+    #[test]
+    fn a_directory_that_others_may_write_to_is_refused() {
+        let folder = tempfile::tempdir().unwrap();
+        for (mode, refused) in [(0o770, true), (0o702, true), (0o755, false), (0o700, false)] {
+            fs::set_permissions(folder.path(), fs::Permissions::from_mode(mode)).unwrap();
+            match Workdir::open(folder.path()) {
+                Err(WorkdirError::WritableByOthers { mode: said, .. }) => {
+                    assert!(refused);
+                    assert_eq!(said, mode);
+                }
+                result => assert!(!refused && result.is_ok(), "{mode:o}: {result:?}"),
+            }
+        }
     }
 }

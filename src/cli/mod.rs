@@ -59,8 +59,8 @@ can also be set by an environment variable, e.g. PLATYPUSH_USERD_REDIS__URL. \
 enum Command {
     /// Run the daemon
     ///
-    /// Runs until SIGTERM or SIGINT; then it finishes what has started, gives
-    /// the rest back to the head of the queue and exits with 0. Redis may be
+    /// Runs until SIGTERM, SIGINT or SIGHUP; then it finishes what has started,
+    /// gives the rest back to the head of the queue and exits with 0. Redis may be
     /// away at start or later: it tries again until it is there.
     Serve(ConfigFile),
     Call(call::Call),

@@ -5,6 +5,8 @@
 use std::fmt;
 use std::path::PathBuf;
 
+use crate::failure::{HasRemedy, Remedy};
+
 /// Where a value came from or a problem is.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Place {
@@ -72,6 +74,12 @@ impl fmt::Display for Problem {
 /// file's problems by line, then the environment's.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub struct Problems(Vec<Problem>);
+
+impl HasRemedy for Problems {
+    fn remedy(&self) -> Remedy {
+        Remedy::Person
+    }
+}
 
 impl Problems {
     pub(super) fn new(mut problems: Vec<Problem>) -> Self {

@@ -6,6 +6,8 @@ use std::path::{Path, PathBuf};
 
 use sha2::{Digest as _, Sha256};
 
+use crate::failure::{HasRemedy, Remedy, advice};
+
 /// The passwords of a file, as the first 64 bits of their SHA-256: a list of
 /// millions takes 8 bytes for each. A stranger's password meets one of ten
 /// million by chance once in 10^12 times.
@@ -14,10 +16,16 @@ pub struct Blocklist(Vec<u64>);
 
 /// Why the list cannot be used.
 #[derive(Debug, thiserror::Error)]
-#[error("cannot read the list of refused passwords {path} (password.blocklist_file): {error}", path = path.display())]
+#[error("cannot read the list of refused passwords {path} (password.blocklist_file): {error}{}", advice(path, error), path = path.display())]
 pub struct BlocklistError {
     path: PathBuf,
     error: io::Error,
+}
+
+impl HasRemedy for BlocklistError {
+    fn remedy(&self) -> Remedy {
+        Remedy::of_io(&self.error)
+    }
 }
 
 impl Blocklist {

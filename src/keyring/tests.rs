@@ -79,16 +79,42 @@ fn a_missing_or_damaged_file_is_never_replaced() {
     let again = Keyring::open(file.clone(), true).unwrap();
     assert!(again.open_sealed(b"x", &sealed).is_some());
     let twice = fs::read_to_string(&file).unwrap().repeat(2);
-    for text in ["1 rubbish\n", "", &twice] {
-        fs::write(&file, text).unwrap();
+    let damaged: [&[u8]; 4] = [b"1 rubbish\n", b"", b"\xff\xfe\n", twice.as_bytes()];
+    for bytes in damaged {
+        fs::write(&file, bytes).unwrap();
         assert!(matches!(
             Keyring::open(file.clone(), true),
             Err(KeyringError::Malformed { .. })
         ));
+        assert_eq!(fs::read(&file).unwrap(), bytes);
     }
     fs::remove_file(&file).unwrap();
     assert!(matches!(
         Keyring::open(file, false),
         Err(KeyringError::Missing { .. })
     ));
+}
+
+#[test]
+fn a_file_that_others_may_read_or_write_is_refused() {
+    let (folder, _) = keyring();
+    let file = Keyring::default_path(folder.path());
+    for (mode, refused) in [
+        (0o640, true),
+        (0o604, true),
+        (0o620, true),
+        (0o602, true),
+        (0o600, false),
+        (0o400, false),
+    ] {
+        fs::set_permissions(&file, fs::Permissions::from_mode(mode)).unwrap();
+        match Keyring::open(file.clone(), false) {
+            Err(error @ KeyringError::OpenToOthers { .. }) => {
+                assert!(refused);
+                let command = format!("chmod 600 {}", file.display());
+                assert!(error.to_string().ends_with(&command), "{error}");
+            }
+            result => assert!(!refused && result.is_ok(), "{mode:o}: {:?}", result.err()),
+        }
+    }
 }

@@ -12,6 +12,7 @@ use secrecy::ExposeSecret as _;
 
 use super::scripts::Loaded;
 use crate::config::{Redis, TlsFiles};
+use crate::failure::{HasRemedy, Remedy, advice};
 
 /// How long connecting may take: short, so that a Redis that is back is found
 /// soon…
@@ -36,7 +37,7 @@ const WRITE_BUFFER: usize = 1 << 20;
 #[derive(Debug, thiserror::Error)]
 pub enum ConnectorError {
     /// A certificate file cannot be read.
-    #[error("cannot read {path}: {error}", path = path.display())]
+    #[error("cannot read {path}: {error}{}", advice(path, error), path = path.display())]
     File {
         /// The file.
         path: PathBuf,
@@ -46,6 +47,15 @@ pub enum ConnectorError {
     /// What the redis crate says of the address or the certificates.
     #[error("the address or the certificates of Redis cannot be used: {0}")]
     Unusable(RedisError),
+}
+
+impl HasRemedy for ConnectorError {
+    fn remedy(&self) -> Remedy {
+        match self {
+            Self::File { error, .. } => Remedy::of_io(error),
+            Self::Unusable(_) => Remedy::Person,
+        }
+    }
 }
 
 /// Makes connections to one Redis.

@@ -25,6 +25,7 @@ pub use self::operands::{
     Record, Resealed, SealedItem, SweepStep, Witness,
 };
 use crate::clock::Timestamp;
+use crate::failure::{HasRemedy, Remedy};
 use crate::model::{
     ApiToken, ApiTokenId, Attempted, CodeHash, DeliveryId, Failures, NameHash, Origin,
     PasswordRecord, Profile, SecondFactor, Session, SessionRules, TokenHash, User, UserId,
@@ -67,6 +68,21 @@ pub enum StoreError {
     /// The engine failed while reading.
     #[error("the database failed: {0}")]
     Engine(String),
+}
+
+impl HasRemedy for StoreError {
+    fn remedy(&self) -> Remedy {
+        match self {
+            Self::DiskFull { .. } => Remedy::Wait,
+            Self::Changed
+            | Self::NameTaken
+            | Self::ApiTokenNameTaken
+            | Self::TooManyApiTokens
+            | Self::NoSuchUser
+            | Self::Stopped
+            | Self::Engine(_) => Remedy::Restart,
+        }
+    }
 }
 
 /// What the store answers.

@@ -4,6 +4,7 @@
 //! (`writer.rs`), which applies them in order (`group.rs`). `records.rs` says
 //! how everything stands on disk.
 
+mod files;
 mod group;
 mod lookup;
 mod open;
@@ -82,7 +83,11 @@ impl SledStore {
     fn start(disk: writer::Disk) -> std::result::Result<Self, OpenError> {
         let tree = disk.tree.clone();
         let sessions = Arc::clone(&disk.sessions);
-        let writer = Writer::start(disk).map_err(OpenError::Io)?;
+        let writer = Writer::start(disk).map_err(|error| OpenError::Threads {
+            started: 0,
+            needed: 1,
+            error,
+        })?;
         Ok(Self {
             tree,
             sessions,

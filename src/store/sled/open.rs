@@ -7,19 +7,19 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use super::files::{self, DATABASE};
 use super::group::Group;
 use super::records;
 use super::session_cache::{MAX_BYTES, SessionCache};
 use super::writer::{Disk, RESERVED_MIB};
+use crate::failure::{HasRemedy, Remedy, advice};
 use crate::store::StoreError;
 
-/// sled's data folder inside the working directory.
-const DATABASE: &str = "db";
 /// Number of the last commit, kept outside of sled.
-const COMMIT_FILE: &str = "commit";
+pub(super) const COMMIT_FILE: &str = "commit";
 /// Large segments: with sled's own 512 KiB, sled 0.34 was seen to hang when
 /// much was written between two flushes.
-const SEGMENT_BYTES: usize = 4 << 20;
+pub(super) const SEGMENT_BYTES: usize = 4 << 20;
 /// sled's page cache (its default is 1 GiB).
 const CACHE_BYTES: u64 = 16 << 20;
 /// Most names of nobody whose failures are kept.
@@ -31,11 +31,38 @@ const MIGRATED_AT_ONCE: usize = 256;
 /// Why the database was not opened.
 #[derive(Debug, thiserror::Error)]
 pub enum OpenError {
-    /// A file could not be used.
-    #[error("cannot open the database: {0}")]
-    Io(#[from] io::Error),
+    /// A file could not be used, for a reason that is not what stands in it.
+    #[error("cannot open the database: {path}: {error}{}", advice(path, error), path = path.display())]
+    Io {
+        /// The file or folder.
+        path: PathBuf,
+        /// Why.
+        error: io::Error,
+    },
+    /// The operating system gives no more threads.
+    #[error(
+        "cannot open the database: only {started} of {needed} threads could be started: {error}; raise the limit (TasksMax= of the service, `ulimit -u` of a shell)"
+    )]
+    Threads {
+        /// How many it gave.
+        started: usize,
+        /// How many it takes.
+        needed: usize,
+        /// Why.
+        error: io::Error,
+    },
+    /// The database is gone, but the working directory has been used.
+    #[error(
+        "there is no database in {path}, but {file} shows that there was one. Restore a backup; or, to begin with an empty database, remove {file}", path = path.display(), file = file.display()
+    )]
+    Missing {
+        /// The database folder.
+        path: PathBuf,
+        /// The file that shows it.
+        file: PathBuf,
+    },
     /// sled refused, or panicked, which is how it meets a cut-off file.
-    #[error("cannot open the database in {path}: {reason}. Restore a backup; nothing was changed", path = path.display())]
+    #[error("cannot open the database in {path}: {reason}. Restore a backup", path = path.display())]
     Engine {
         /// The database folder.
         path: PathBuf,
@@ -75,21 +102,31 @@ pub enum OpenError {
     },
 }
 
-pub(super) fn open(workdir: &Path) -> Result<Disk, OpenError> {
-    let folder = workdir.join(DATABASE);
-    let db = open_sled(&folder)?;
-    let tree: ::sled::Tree = (*db).clone();
-    let engine = |reason: String| OpenError::Engine {
-        path: folder.clone(),
-        reason,
-    };
+impl HasRemedy for OpenError {
+    fn remedy(&self) -> Remedy {
+        match self {
+            Self::Io { error, .. } => Remedy::of_io(error),
+            Self::Threads { .. } => Remedy::Restart,
+            Self::Missing { .. }
+            | Self::Engine { .. }
+            | Self::NewerSchema { .. }
+            | Self::Older { .. }
+            | Self::BadCommitFile { .. } => Remedy::Person,
+        }
+    }
+}
 
-    let schema = check_schema(&tree, &engine)?;
-    let found = match tree
-        .get(records::COMMIT)
-        .map_err(|e| engine(e.to_string()))?
-    {
-        Some(bytes) => records::number(&bytes).map_err(|e| engine(e.to_string()))?,
+pub(super) fn open(workdir: &Path) -> Result<Disk, OpenError> {
+    files::prepare(workdir)?;
+    let folder = workdir.join(DATABASE);
+    let db = open_sled(workdir)?;
+    let tree: ::sled::Tree = (*db).clone();
+    let engine = |error: StoreError| files::explain(workdir, error.to_string());
+    let failed = |error| files::explain_sled(workdir, error);
+
+    let schema = check_schema(workdir, &tree)?;
+    let found = match tree.get(records::COMMIT).map_err(failed)? {
+        Some(bytes) => records::number(&bytes).map_err(engine)?,
         None => 0,
     };
     let (commit_file, acknowledged) = open_commit_file(&workdir.join(COMMIT_FILE), found)?;
@@ -102,17 +139,18 @@ pub(super) fn open(workdir: &Path) -> Result<Disk, OpenError> {
         });
     }
     if schema < records::SCHEMA_VERSION {
-        migrate(&tree, schema).map_err(|e| engine(e.to_string()))?;
+        migrate(&tree, schema).map_err(engine)?;
     }
 
-    take_back_arrivals(&tree, found).map_err(|e| engine(e.to_string()))?;
+    take_back_arrivals(&tree, found).map_err(engine)?;
 
-    tree.flush().map_err(|e| engine(e.to_string()))?;
-    let data_file = File::open(folder.join("db"))?;
-    data_file.sync_all()?;
+    tree.flush().map_err(failed)?;
+    // sled never syncs `conf`, and refuses a database whose `conf` a power cut has emptied.
+    sync(&folder.join("conf"))?;
+    let data_file = sync(&folder.join("db"))?;
     // The names of the files, too, must outlive a power cut.
-    File::open(&folder)?.sync_all()?;
-    File::open(workdir)?.sync_all()?;
+    sync(&folder)?;
+    sync(workdir)?;
     Ok(Disk {
         folder,
         tree,
@@ -125,41 +163,40 @@ pub(super) fn open(workdir: &Path) -> Result<Disk, OpenError> {
     })
 }
 
-fn open_sled(folder: &Path) -> Result<::sled::Db, OpenError> {
+fn sync(path: &Path) -> Result<File, OpenError> {
+    let file = File::open(path).map_err(|error| files::at(path, error))?;
+    file.sync_all().map_err(|error| files::at(path, error))?;
+    Ok(file)
+}
+
+fn open_sled(workdir: &Path) -> Result<::sled::Db, OpenError> {
     let config = ::sled::Config::new()
-        .path(folder)
+        .path(workdir.join(DATABASE))
         .segment_size(SEGMENT_BYTES)
         .cache_capacity(CACHE_BYTES)
         // The one writer flushes; a second flusher only costs.
         .flush_every_ms(None);
-    catch(|| config.open()).map_err(|reason| OpenError::Engine {
-        path: folder.to_owned(),
-        reason,
-    })
-}
-
-/// Makes an error of a panic: sled meets some damaged files with one.
-fn catch<T>(open: impl FnOnce() -> ::sled::Result<T>) -> Result<T, String> {
-    match catch_unwind(AssertUnwindSafe(open)) {
-        Ok(opened) => opened.map_err(|error| super::engine_error(error).to_string()),
-        Err(_) => Err("its files are damaged".to_owned()),
+    match catch(|| config.open()) {
+        Some(opened) => opened.map_err(|error| files::explain_sled(workdir, error)),
+        None => Err(files::explain(workdir, "its files are damaged".into())),
     }
 }
 
+/// Returns `None` for a panic: sled meets some damaged files with one.
+fn catch<T>(open: impl FnOnce() -> T) -> Option<T> {
+    catch_unwind(AssertUnwindSafe(open)).ok()
+}
+
 /// The schema of the database: a new one is stamped, a newer one refused.
-fn check_schema(
-    tree: &::sled::Tree,
-    engine: &impl Fn(String) -> OpenError,
-) -> Result<u32, OpenError> {
+fn check_schema(workdir: &Path, tree: &::sled::Tree) -> Result<u32, OpenError> {
     let known = records::SCHEMA_VERSION;
-    match tree
-        .get(records::SCHEMA)
-        .map_err(|e| engine(e.to_string()))?
-    {
+    let engine = |reason: &str| files::explain(workdir, reason.to_owned());
+    let failed = |error| files::explain_sled(workdir, error);
+    match tree.get(records::SCHEMA).map_err(failed)? {
         Some(bytes) => {
             let found = <[u8; 4]>::try_from(&*bytes)
                 .map(u32::from_be_bytes)
-                .map_err(|_| engine("its schema version is unreadable".into()))?;
+                .map_err(|_| engine("its schema version is unreadable"))?;
             match found {
                 found if found > known => Err(OpenError::NewerSchema { found, known }),
                 found => Ok(found),
@@ -167,10 +204,10 @@ fn check_schema(
         }
         None if tree.is_empty() => {
             tree.insert(records::SCHEMA, &known.to_be_bytes())
-                .map_err(|e| engine(e.to_string()))?;
+                .map_err(failed)?;
             Ok(known)
         }
-        None => Err(engine("it holds something else".into())),
+        None => Err(engine("it holds something else")),
     }
 }
 
@@ -226,24 +263,27 @@ fn add_sessions_of_users(tree: &::sled::Tree) -> Result<(), StoreError> {
 /// number `found` in the database, on disk at once: from then on it is only
 /// overwritten in place.
 fn open_commit_file(path: &Path, found: u64) -> Result<(File, u64), OpenError> {
+    let failed = |error| files::at(path, error);
     let file = OpenOptions::new()
         .read(true)
         .write(true)
         .create(true)
         .truncate(false)
         .mode(0o600)
-        .open(path)?;
+        .open(path)
+        .map_err(failed)?;
     let bad = || OpenError::BadCommitFile {
         file: path.to_owned(),
     };
     let text = io::read_to_string(&file).map_err(|error| match error.kind() {
         io::ErrorKind::InvalidData => bad(),
-        _ => error.into(),
+        _ => failed(error),
     })?;
     let acknowledged = match text.trim_end() {
         "" => {
-            file.write_all_at(super::commit_line(found).as_bytes(), 0)?;
-            file.sync_all()?;
+            file.write_all_at(super::commit_line(found).as_bytes(), 0)
+                .and_then(|()| file.sync_all())
+                .map_err(failed)?;
             found
         }
         number => number.parse().map_err(|_| bad())?,
@@ -259,8 +299,7 @@ mod tests {
     /// (`serialization.rs:662`), but none that is small enough for a test.
     #[test]
     fn a_panic_while_opening_is_an_error() {
-        let opened = catch(|| -> ::sled::Result<()> { panic!("on purpose") });
-        assert_eq!(opened.unwrap_err(), "its files are damaged");
-        assert_eq!(catch(|| Ok(7)), Ok(7));
+        assert_eq!(catch(|| panic!("on purpose")), None::<()>);
+        assert_eq!(catch(|| 7), Some(7));
     }
 }

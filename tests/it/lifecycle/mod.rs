@@ -6,6 +6,7 @@ mod log;
 mod long_replies;
 mod lost_answers;
 mod memory;
+mod obstacles;
 mod panics;
 mod redis_away;
 mod refused_replies;

@@ -1,11 +1,13 @@
 //! SIGTERM and SIGINT: stop taking, finish what has started, give the rest
 //! back to the head of the queue in order, exit with 0 in time.
 
+use std::sync::Arc;
+
 use rustix::process::Signal;
 use serde_json::json;
 
 use super::{BUSY, CHEAP, ENDLESS, LESS_BUSY, under_load};
-use crate::support::{RedisServer, Setup};
+use crate::support::{Daemon, RedisServer, Setup, run_by};
 
 /// What the log says when the time was up before all was settled.
 const NOT_IN_TIME: &str = "not everything was settled in time";
@@ -18,6 +20,28 @@ fn sigterm_under_load_loses_no_request() {
 #[test]
 fn sigint_under_load_loses_no_request() {
     loses_no_request_on(Signal::INT);
+}
+
+/// Regression: a closed terminal killed the daemon in the middle of its work.
+#[test]
+fn sighup_under_load_loses_no_request() {
+    loses_no_request_on(Signal::HUP);
+}
+
+/// As under `nohup`.
+#[test]
+fn sighup_is_still_ignored_where_it_was_ignored_before() {
+    let redis = RedisServer::start();
+    let folder = Arc::new(tempfile::tempdir().unwrap());
+    let script = "trap '' HUP; exec \"$0\" \"$@\"";
+    let mut daemon = Daemon::launch(folder, &redis, &[], |command| {
+        run_by(&["/bin/sh", "-c", script], &command)
+    });
+    daemon.wait_for_log("daemon: ready");
+    daemon.signal(Signal::HUP);
+    redis.client().call("get_users", json!({})).ok();
+    assert!(daemon.stop().success());
+    assert_eq!(daemon.count_in_log("signal=\"SIGTERM\""), 1);
 }
 
 fn loses_no_request_on(signal: Signal) {

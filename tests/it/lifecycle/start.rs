@@ -1,7 +1,8 @@
 //! What the daemon refuses to start on, and what it says.
 
 use std::collections::HashMap;
-use std::fs;
+use std::fs::{self, Permissions};
+use std::os::unix::fs::PermissionsExt as _;
 use std::os::unix::process::ExitStatusExt as _;
 use std::path::Path;
 use std::process::Command;
@@ -27,7 +28,7 @@ fn refused(folder: Arc<TempDir>, redis: &RedisServer, settings: &[(&str, &str)])
 }
 
 /// A folder in which a daemon has made some users and ended.
-fn used() -> (Arc<TempDir>, RedisServer) {
+pub(super) fn used() -> (Arc<TempDir>, RedisServer) {
     let mut setup = Setup::with_alice(&[]);
     let token = setup.session_of_alice();
     for number in 0..20 {
@@ -40,7 +41,7 @@ fn used() -> (Arc<TempDir>, RedisServer) {
 }
 
 #[track_caller]
-fn assert_says(log: &str, texts: &[&str]) {
+pub(super) fn assert_says(log: &str, texts: &[&str]) {
     for text in texts {
         assert!(log.contains(text), "no {text:?} in:\n{log}");
     }
@@ -75,7 +76,7 @@ fn an_unusable_workdir_is_said_clearly() {
     fs::write(&workdir, "").unwrap();
     let workdir = workdir.to_str().unwrap();
     let (code, log) = refused(folder, &redis, &[("WORKDIR", workdir)]);
-    assert_eq!(code, 1);
+    assert_eq!(code, FOR_A_PERSON);
     assert_says(&log, &["cannot use", workdir, "Not a directory"]);
 }
 
@@ -166,6 +167,7 @@ fn a_missing_or_wrong_key_file_stops_the_start_and_is_never_replaced() {
         }
         let wrong = format!("1 {}\n", "5a".repeat(32));
         fs::write(&keys, &wrong).unwrap();
+        fs::set_permissions(&keys, Permissions::from_mode(0o600)).unwrap();
         for _ in 0..2 {
             let (code, log) = refused(Arc::clone(&folder), &redis, &[]);
             assert_eq!(code, FOR_A_PERSON);
@@ -181,6 +183,80 @@ fn a_missing_or_wrong_key_file_stops_the_start_and_is_never_replaced() {
     }
 }
 
+/// Regression: these had exit status 1, so that systemd started the service
+/// ten times a second for ever.
+#[test]
+fn a_damaged_file_stops_the_start_by_name_and_is_left_alone() {
+    let (folder, redis) = used();
+    let damages: [&[u8]; 3] = [b"", b"rubbish\n", b"\xff\xfe\x00"];
+    for name in ["store.id", "secret.keys", "commit"] {
+        let path = folder.path().join("workdir").join(name);
+        let whole = fs::read(&path).unwrap();
+        for damaged in damages {
+            // An empty one is made good.
+            if name == "commit" && damaged.is_empty() {
+                continue;
+            }
+            fs::write(&path, damaged).unwrap();
+            let (code, log) = refused(Arc::clone(&folder), &redis, &[]);
+            assert_eq!(code, FOR_A_PERSON, "{log}");
+            assert_says(&log, &[path.to_str().unwrap(), "from a backup"]);
+            assert_eq!(fs::read(&path).unwrap(), damaged);
+        }
+        fs::write(&path, whole).unwrap();
+    }
+    fs::write(folder.path().join("workdir/runs"), b"\xff\xfe\nrubbish\n").unwrap();
+    let _daemon = Daemon::start_in(folder, &redis, &[]);
+    let users = redis.client().call("get_users", json!({}));
+    assert_eq!(users.ok().as_array().unwrap().len(), 21);
+}
+
+#[test]
+fn what_others_may_write_or_read_stops_the_start_with_the_command_to_type() {
+    let (folder, redis) = used();
+    let workdir = folder.path().join("workdir");
+    let keys = workdir.join("secret.keys");
+    for (path, mode, back) in [
+        (&workdir, 0o770, 0o700),
+        (&workdir, 0o703, 0o700),
+        (&keys, 0o640, 0o600),
+        (&keys, 0o602, 0o600),
+    ] {
+        fs::set_permissions(path, Permissions::from_mode(mode)).unwrap();
+        let (code, log) = refused(Arc::clone(&folder), &redis, &[]);
+        assert_eq!(code, FOR_A_PERSON, "{log}");
+        let place = path.to_str().unwrap();
+        assert_says(&log, &[&format!("(mode {mode:o}"), "chmod ", place]);
+        fs::set_permissions(path, Permissions::from_mode(back)).unwrap();
+    }
+    // Who may only enter reads nothing.
+    fs::set_permissions(&workdir, Permissions::from_mode(0o755)).unwrap();
+    let mut daemon = Daemon::start_in(Arc::clone(&folder), &redis, &[]);
+    assert_eq!(
+        daemon.count_in_log("others may enter the working directory"),
+        1
+    );
+    assert!(daemon.stop().success());
+}
+
+/// systemd guards its credentials itself; their mode may show the mask of an
+/// access control list.
+#[test]
+fn keys_that_are_a_credential_of_systemd_may_have_any_mode() {
+    let (folder, redis) = used();
+    let credentials = folder.path().join("credentials");
+    fs::create_dir(&credentials).unwrap();
+    let keys = credentials.join("secret.keys");
+    fs::rename(folder.path().join("workdir/secret.keys"), &keys).unwrap();
+    fs::set_permissions(&keys, Permissions::from_mode(0o440)).unwrap();
+    let mut daemon = Daemon::launch(folder, &redis, &[], |mut command| {
+        command.env("CREDENTIALS_DIRECTORY", &credentials);
+        command
+    });
+    daemon.wait_for_log("daemon: ready");
+    assert!(daemon.stop().success());
+}
+
 #[test]
 fn a_database_that_is_gone_is_not_replaced_by_an_empty_one() {
     let (folder, redis) = used();
@@ -190,7 +266,7 @@ fn a_database_that_is_gone_is_not_replaced_by_an_empty_one() {
     assert_eq!(code, FOR_A_PERSON);
     let commit = workdir.join("commit");
     let commit = commit.to_str().unwrap();
-    assert_says(&log, &["had been acknowledged", "Restore a backup", commit]);
+    assert_says(&log, &["there is no database", "Restore a backup", commit]);
     // Nor is it the second time.
     assert_eq!(refused(folder, &redis, &[]).0, FOR_A_PERSON);
 }

@@ -2,6 +2,7 @@
 //! old, somebody else's, and what a crash or a bad restore left.
 
 mod damage;
+mod interrupted;
 mod leftovers;
 mod stored;
 

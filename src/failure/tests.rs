@@ -1,0 +1,173 @@
+use std::path::PathBuf;
+
+use anyhow::Context as _;
+
+use super::*;
+use crate::config::{Environment, load};
+use crate::store::SealedItem;
+
+/// The remedy as `main` and the start of the daemon find it, also below words
+/// of their own.
+fn remedy<E: std::error::Error + Send + Sync + 'static>(error: E) -> Remedy {
+    let error = Err::<(), _>(error).context("while starting").unwrap_err();
+    Remedy::of(&error)
+}
+
+fn path() -> PathBuf {
+    "/some/where".into()
+}
+
+fn errno(errno: Errno) -> io::Error {
+    errno.into()
+}
+
+/// Every variant of every type in the table, but for I/O.
+#[test]
+fn only_what_a_person_must_mend_has_exit_status_78() {
+    let problems = load(
+        None,
+        &Environment::empty().with("PLATYPUSH_USERD_REPLY_TTL", "soon"),
+    );
+    let url = redis::RedisError::from((redis::ErrorKind::InvalidClientConfig, "no URL"));
+    let engine = OpenError::Engine {
+        path: path(),
+        reason: "damaged".into(),
+    };
+    let for_a_person = [
+        remedy(problems.err().unwrap()),
+        remedy(ConnectorError::Unusable(url)),
+        remedy(WorkdirError::WritableByOthers {
+            path: path(),
+            mode: 0o770,
+        }),
+        remedy(WorkdirError::BadStoreId { path: path() }),
+        remedy(engine),
+        remedy(OpenError::Missing {
+            path: path(),
+            file: path(),
+        }),
+        remedy(OpenError::NewerSchema { found: 9, known: 3 }),
+        remedy(OpenError::Older {
+            path: path(),
+            file: path(),
+            found: 1,
+            acknowledged: 2,
+        }),
+        remedy(OpenError::BadCommitFile { file: path() }),
+        remedy(KeyringError::Missing { path: path() }),
+        remedy(KeyringError::Malformed { path: path() }),
+        remedy(KeyringError::Wrong { path: path() }),
+        remedy(KeyringError::OpenToOthers {
+            path: path(),
+            mode: 0o644,
+        }),
+        remedy(RotationError::Keys(KeyringError::Wrong { path: path() })),
+        remedy(RotationError::DoesNotOpen(SealedItem::HashKey)),
+        remedy(ControlError::PathTooLong { path: path() }),
+    ];
+    for remedy in for_a_person {
+        assert_eq!(remedy.exit_status(), 78);
+    }
+    let full = || StoreError::DiskFull {
+        path: path(),
+        free_mib: 1,
+        needed_mib: 64,
+    };
+    assert_eq!(remedy(full()), Remedy::Wait);
+    assert_eq!(remedy(RotationError::Store(full())), Remedy::Wait);
+    let others = [
+        remedy(WorkdirError::Locked { path: path() }),
+        remedy(OpenError::Threads {
+            started: 0,
+            needed: 7,
+            error: errno(Errno::AGAIN),
+        }),
+        remedy(RotationError::Randomness(errno(Errno::IO))),
+        remedy(StoreError::Changed),
+        remedy(StoreError::NameTaken),
+        remedy(StoreError::ApiTokenNameTaken),
+        remedy(StoreError::TooManyApiTokens),
+        remedy(StoreError::NoSuchUser),
+        remedy(StoreError::Stopped),
+        remedy(StoreError::Engine("failed".into())),
+        Remedy::of(&anyhow::anyhow!("anything else")),
+    ];
+    assert_eq!(others, [Remedy::Restart; 11]);
+    for remedy in [Remedy::Wait, Remedy::Restart] {
+        assert_eq!(remedy.exit_status(), 1);
+    }
+}
+
+/// What each place makes of an error of the file system.
+fn io_remedies(code: Errno) -> [Remedy; 5] {
+    let (path, error) = (path, || errno(code));
+    [
+        remedy(ConnectorError::File {
+            path: path(),
+            error: error(),
+        }),
+        remedy(WorkdirError::Io {
+            path: path(),
+            error: error(),
+        }),
+        remedy(OpenError::Io {
+            path: path(),
+            error: error(),
+        }),
+        remedy(KeyringError::Io {
+            path: path(),
+            error: error(),
+        }),
+        remedy(ControlError::Io {
+            path: path(),
+            error: error(),
+        }),
+    ]
+}
+
+#[test]
+fn what_may_go_away_is_waited_for() {
+    for code in [
+        Errno::NOSPC,
+        Errno::DQUOT,
+        Errno::ACCESS,
+        Errno::PERM,
+        Errno::ROFS,
+        Errno::IO,
+        Errno::MFILE,
+        Errno::NFILE,
+        Errno::NOMEM,
+        Errno::STALE,
+    ] {
+        assert_eq!(io_remedies(code), [Remedy::Wait; 5], "{code:?}");
+    }
+    for code in [Errno::NOTDIR, Errno::ISDIR, Errno::LOOP, Errno::NAMETOOLONG] {
+        assert_eq!(io_remedies(code), [Remedy::Person; 5], "{code:?}");
+    }
+    let missing = crate::credentials::Blocklist::read(&path()).unwrap_err();
+    assert_eq!(remedy(missing), Remedy::Person);
+}
+
+/// Each kind is said with its figure.
+#[test]
+fn advice_names_figures() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("missing/file");
+    let says = |code, texts: &[&str]| {
+        let advice = advice(&file, &errno(code));
+        for text in texts {
+            assert!(advice.contains(text), "{code:?}: {advice}");
+        }
+    };
+    let place = folder.path().to_str().unwrap();
+    let uid = format!("runs as uid {}", geteuid().as_raw());
+    says(Errno::NOSPC, &[" KiB free"]);
+    says(Errno::ACCESS, &[place, "has mode 700", &uid]);
+    let limit = getrlimit(Resource::Nofile).current.unwrap();
+    says(Errno::MFILE, &[&limit.to_string(), "LimitNOFILE="]);
+    says(Errno::NFILE, &["fs.file-max"]);
+    says(Errno::ROFS, &["read-only"]);
+    says(Errno::IO, &["dmesg"]);
+    says(Errno::DQUOT, &["quota"]);
+    says(Errno::NOTDIR, &[""]);
+}

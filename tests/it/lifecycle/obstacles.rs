@@ -1,0 +1,270 @@
+//! What is in the way of a start and may go away by itself: it is named and
+//! waited for, and never taken for damage.
+
+use std::fs::{self, Permissions};
+use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _, chown};
+use std::path::Path;
+use std::process::{Command, Stdio};
+use std::sync::Arc;
+
+use rustix::process::{Resource, Rlimit, Signal, geteuid, getrlimit, prlimit};
+use serde_json::json;
+use tempfile::TempDir;
+
+use super::start::{assert_says, used};
+use crate::admin::{self, Done};
+use crate::support::strace::{end_tracer, under_strace};
+use crate::support::{Daemon, NotifySocket, RedisServer, run_by};
+
+/// What the log says of an obstacle.
+const WAITS: &str = "cannot start yet";
+/// An ordinary user, for tests that run as root.
+const NOBODY: u32 = 65534;
+/// As few as let the process start, and not open its database.
+const FEW_FILES: [&str; 3] = ["prlimit", "--nofile=18:", "--"];
+
+/// All that `used` has made is there.
+#[track_caller]
+fn assert_whole(redis: &RedisServer) {
+    let users = redis.client().call("get_users", json!({}));
+    assert_eq!(users.ok().as_array().unwrap().len(), 21);
+}
+
+#[track_caller]
+fn assert_not_damaged(daemon: &Daemon) {
+    let log = daemon.log();
+    assert!(!log.contains("Restore a backup"), "{log}");
+    assert!(!log.contains("a panic"), "{log}");
+}
+
+#[test]
+fn too_many_open_files_are_waited_for() {
+    let (folder, redis) = used();
+    let daemon = Daemon::launch(folder, &redis, &[], |command| run_by(&FEW_FILES, &command));
+    daemon.wait_for_log(WAITS);
+    assert_says(&daemon.log(), &["Too many open files", "18 files open"]);
+    let more = Rlimit {
+        current: Some(256),
+        ..getrlimit(Resource::Nofile)
+    };
+    prlimit(Some(daemon.pid()), Resource::Nofile, more).unwrap();
+    daemon.wait_for_log("daemon: ready");
+    assert_whole(&redis);
+    assert_not_damaged(&daemon);
+}
+
+#[test]
+fn a_command_without_a_daemon_does_not_wait() {
+    let (folder, _redis) = used();
+    let program = run_by(&FEW_FILES, &Command::new(Daemon::binary()));
+    let done = admin::run(
+        program,
+        &folder.path().join("workdir"),
+        &["admin", "users"],
+        "",
+    );
+    assert_eq!(done.status, 1, "{done:?}");
+    assert_says(&done.err, &["Too many open files", "18 files open"]);
+}
+
+#[test]
+fn a_start_that_waits_ends_at_once_when_it_is_asked_to() {
+    for signal in [Signal::TERM, Signal::INT, Signal::HUP] {
+        let (folder, redis) = used();
+        let mut daemon =
+            Daemon::launch(folder, &redis, &[], |command| run_by(&FEW_FILES, &command));
+        daemon.wait_for_log(WAITS);
+        daemon.signal(signal);
+        assert_eq!(daemon.wait().code(), Some(0));
+        assert_eq!(daemon.count_in_log("ready"), 0);
+    }
+}
+
+/// A daemon under strace, with each of these calls failing so. Gives what
+/// systemd is told instead of `READY=1`.
+fn launch_failing(
+    folder: Arc<TempDir>,
+    redis: &RedisServer,
+    fault: &str,
+) -> (Daemon, NotifySocket) {
+    let socket = NotifySocket::bind(folder.path());
+    let (call, _) = fault.split_once(':').unwrap();
+    let trace = format!("trace={call}");
+    let inject = format!("inject={fault}");
+    let options = ["-e", &trace, "-e", &inject, "-o", "/dev/null"];
+    let daemon = Daemon::launch(folder, redis, &[], |command| {
+        socket.announce(under_strace(&command, &options))
+    });
+    (daemon, socket)
+}
+
+/// Waits until systemd has heard of these texts, ends the fault, and waits
+/// until the daemon serves.
+#[track_caller]
+fn assert_waits_then_serves((daemon, socket): &(Daemon, NotifySocket), texts: &[&str]) {
+    let told = socket.next();
+    assert!(told.starts_with("STATUS=Cannot start yet: "), "{told}");
+    assert_says(&told, texts);
+    assert_says(&told, &["\nEXTEND_TIMEOUT_USEC="]);
+    end_tracer(daemon);
+    socket.wait_for("READY=1");
+    assert_not_damaged(daemon);
+}
+
+/// How often the system's loader calls this before the program begins.
+fn count_at_loading(call: &str, folder: &Path) -> usize {
+    let trace = folder.join("trace");
+    let filter = format!("trace={call}");
+    let mut command = Command::new(Daemon::binary());
+    command.arg("--version");
+    let options = ["-e", &filter, "-o", trace.to_str().unwrap()];
+    // strace has ended, too, when nobody can write to its output any more.
+    let output = under_strace(&command, &options)
+        .stdout(Stdio::piped())
+        .output();
+    assert!(output.unwrap().status.success());
+    let trace = fs::read_to_string(trace).unwrap();
+    trace.matches(&format!("{call}(")).count()
+}
+
+/// Regression: sled takes what it cannot read for the end of its log, and
+/// overwrites what is behind it.
+#[test]
+fn a_disk_that_cannot_be_read_is_waited_for_and_nothing_is_lost() {
+    let (folder, redis) = used();
+    let data = folder.path().join("workdir/db");
+    let first = count_at_loading("pread64", folder.path()) + 1;
+    let fault = format!("pread64:error=EIO:when={first}+");
+    let failing = launch_failing(folder, &redis, &fault);
+    let data = data.to_str().unwrap();
+    assert_waits_then_serves(&failing, &[data, "os error 5", "dmesg"]);
+    assert_whole(&redis);
+}
+
+/// Regression: the error was said to ask for a backup, with exit status 78.
+#[test]
+fn a_full_disk_is_waited_for_and_nothing_is_lost() {
+    let (folder, redis) = used();
+    let workdir = folder.path().join("workdir");
+    let failing = launch_failing(folder, &redis, "fsync:error=ENOSPC");
+    let workdir = workdir.to_str().unwrap();
+    assert_waits_then_serves(&failing, &[workdir, "No space left", "KiB free"]);
+    assert_whole(&redis);
+}
+
+#[test]
+fn a_full_disk_at_the_first_start_is_waited_for() {
+    let redis = RedisServer::start();
+    let folder = Arc::new(tempfile::tempdir().unwrap());
+    let failing = launch_failing(folder, &redis, "fsync:error=ENOSPC");
+    assert_waits_then_serves(&failing, &["store.id", "No space left", "KiB free"]);
+}
+
+/// The command as an ordinary user, to whom the folder belongs; `then` runs
+/// it in turn.
+fn as_ordinary_user(command: &Command, folder: &Path, then: &[&str]) -> Command {
+    if !geteuid().is_root() {
+        return run_by(&[&["env"], then].concat(), command);
+    }
+    // Where the program lies, nobody may not enter.
+    let program = folder.join("platypush-userd");
+    fs::copy(command.get_program(), &program).unwrap();
+    let given = Command::new("chown")
+        .args(["-R", "65534:65534"])
+        .arg(folder)
+        .status();
+    assert!(given.unwrap().success());
+    let user = [
+        "setpriv",
+        "--reuid=65534",
+        "--regid=65534",
+        "--clear-groups",
+    ];
+    run_by(&[&user, then].concat(), &copied_to(&program, command))
+}
+
+/// The same command, of a copy of the program.
+fn copied_to(program: &Path, command: &Command) -> Command {
+    let mut copied = Command::new(program);
+    copied.args(command.get_args());
+    if let Some(folder) = command.get_current_dir() {
+        copied.current_dir(folder);
+    }
+    for (key, value) in command.get_envs() {
+        copied.env(key, value.unwrap_or_default());
+    }
+    copied
+}
+
+#[test]
+fn a_file_that_may_not_be_read_is_waited_for() {
+    for name in ["db/db", "db/conf", "secret.keys", "store.id"] {
+        // Redis is of no use here: its socket is another user's.
+        let (folder, redis) = used();
+        let file = folder.path().join("workdir").join(name);
+        fs::set_permissions(&file, Permissions::from_mode(0o000)).unwrap();
+        let path = folder.path().to_owned();
+        let mut daemon = Daemon::launch(folder, &redis, &[], |command| {
+            as_ordinary_user(&command, &path, &[])
+        });
+        daemon.wait_for_log(WAITS);
+        let owner = file.metadata().unwrap().uid();
+        assert_says(
+            &daemon.log(),
+            &[
+                file.to_str().unwrap(),
+                "Permission denied",
+                &format!("belongs to uid {owner} and has mode 0; this process runs as uid {owner}"),
+            ],
+        );
+        fs::set_permissions(&file, Permissions::from_mode(0o600)).unwrap();
+        daemon.wait_for_log("daemon: ready");
+        assert_not_damaged(&daemon);
+        assert!(daemon.stop().success());
+    }
+}
+
+/// Regression: sled waits for ever for threads that could not be started.
+#[test]
+fn a_start_without_threads_ends_with_words() {
+    let (folder, redis) = used();
+    let path = folder.path().to_owned();
+    let mut daemon = Daemon::launch(folder, &redis, &[], |command| {
+        as_ordinary_user(&command, &path, &["prlimit", "--nproc=1", "--"])
+    });
+    assert_eq!(daemon.wait().code(), Some(1));
+    assert_says(
+        &daemon.log(),
+        &["0 of 7 threads could be started", "TasksMax="],
+    );
+}
+
+/// Regression: files that root's daemon made in another user's folder shut
+/// that user's daemon out. Only root can test it.
+#[test]
+fn root_serves_as_the_owner_of_the_working_directory() {
+    if !geteuid().is_root() {
+        return;
+    }
+    let redis = RedisServer::start();
+    let folder = Arc::new(tempfile::tempdir().unwrap());
+    // The program is run by nobody, who may not enter a home directory of root's.
+    fs::set_permissions(folder.path(), Permissions::from_mode(0o755)).unwrap();
+    let program = folder.path().join("platypush-userd");
+    fs::copy(Daemon::binary(), &program).unwrap();
+    let workdir = folder.path().join("workdir");
+    fs::create_dir(&workdir).unwrap();
+    fs::set_permissions(&workdir, Permissions::from_mode(0o700)).unwrap();
+    chown(&workdir, Some(NOBODY), Some(NOBODY)).unwrap();
+    let mut daemon = Daemon::launch(folder, &redis, &[], |command| {
+        run_by(&["env"], &copied_to(&program, &command))
+    });
+    daemon.wait_for_log("daemon: ready");
+    assert!(daemon.stop().success());
+    for entry in fs::read_dir(&workdir).unwrap().map(Result::unwrap) {
+        let owner = entry.metadata().unwrap().uid();
+        assert_eq!(owner, NOBODY, "{:?}", entry.path());
+    }
+    let Done { status, .. } = admin::run(Command::new(program), &workdir, &["admin", "users"], "");
+    assert_eq!(status, 0);
+}
