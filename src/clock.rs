@@ -9,6 +9,13 @@ use serde::Serializer;
 /// A moment in UTC, to the microsecond.
 pub type Timestamp = DateTime<Utc>;
 
+/// Whether a moment lies in the years 1 to 9999, which is what ISO 8601 writes
+/// with four digits and Python reads.
+#[must_use]
+pub fn is_in_iso_years(moment: Timestamp) -> bool {
+    (1..=9999).contains(&moment.year())
+}
+
 /// Tells the time; tests set their own.
 pub trait Clock: Send + Sync + 'static {
     /// The present moment, to the microsecond (what records and replies hold).

@@ -366,6 +366,8 @@ fn new_key_line(number: u8) -> io::Result<Zeroizing<String>> {
 /// The keys of a file; `None` where it holds anything else, or one number
 /// twice: nobody could tell what is sealed with which.
 fn parse(text: &str) -> Option<Vec<(u8, XChaCha20Poly1305)>> {
+    // An editor may have put a byte order mark there.
+    let text = text.trim_start_matches('\u{feff}');
     let keys: Vec<(u8, XChaCha20Poly1305)> = text
         .lines()
         .map(|line| {

@@ -3,7 +3,7 @@
 
 use chrono::{DateTime, FixedOffset, NaiveDate, NaiveDateTime, NaiveTime, Timelike as _, Utc};
 
-use crate::clock::Timestamp;
+use crate::clock::{Timestamp, is_in_iso_years};
 use crate::error::{Error, echo};
 use crate::value::Value;
 
@@ -63,11 +63,7 @@ fn invalid_iso(text: &str) -> Error {
 
 /// Within the years that a reply can write with four digits.
 fn in_range(moment: DateTime<Utc>) -> Option<Timestamp> {
-    let first = NaiveDate::from_ymd_opt(1, 1, 1)?;
-    let last = NaiveDate::from_ymd_opt(9999, 12, 31)?;
-    (first..=last)
-        .contains(&moment.date_naive())
-        .then_some(moment)
+    Some(moment).filter(|moment| is_in_iso_years(*moment))
 }
 
 #[expect(

@@ -112,9 +112,10 @@ impl Import {
                 print(report.to_string().as_bytes())
             }
             Source::Jsonl { export, keys, how } => {
-                let (people, restore) = read_export(&loaded.config, export, keys.as_deref())?;
-                let order = order(&people, Some(restore), how);
-                let report = bring(&loaded, people, order)?;
+                let found = read_export(&loaded.config, export, keys.as_deref())?;
+                let order = order(&found.people, Some(found.restore), how);
+                let mut report = bring(&loaded, found.people, order)?;
+                report.left_behind = found.left_behind;
                 print(report.to_string().as_bytes())
             }
             Source::Order => carry_out_order(&loaded.config),
@@ -194,11 +195,7 @@ fn read_node(source: &platypush::Source) -> Result<platypush::Found> {
     Ok(found?)
 }
 
-fn read_export(
-    config: &Config,
-    export: &Path,
-    keys: Option<&Path>,
-) -> Result<(Vec<Person>, Restore)> {
+fn read_export(config: &Config, export: &Path, keys: Option<&Path>) -> Result<jsonl::Found> {
     let own = || {
         let configured = config.secret_keys_file.clone();
         configured.unwrap_or_else(|| Keyring::default_path(&config.workdir))

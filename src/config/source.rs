@@ -355,7 +355,14 @@ pub(super) fn find_file(
         .chain(env.search_path().filter(|_| !required));
     for path in candidates {
         match std::fs::read_to_string(&path) {
-            Ok(text) => return Ok(Some((path, text))),
+            Ok(text) => {
+                // An editor may have put a byte order mark there.
+                let text = text
+                    .strip_prefix('\u{feff}')
+                    .map(str::to_owned)
+                    .unwrap_or(text);
+                return Ok(Some((path, text)));
+            }
             Err(error) if !required && is_absent(&path, &error) => {}
             Err(error) => {
                 let place = Place::File { path, line: None };

@@ -8,6 +8,7 @@ use secrecy::{ExposeSecret as _, SecretString};
 use subtle::ConstantTimeEq as _;
 use zeroize::Zeroizing;
 
+use super::imported::is_cut;
 use super::{Credentials, token};
 use crate::clock::Timestamp;
 use crate::error::Error;
@@ -101,15 +102,22 @@ fn find<'u>(user: &'u User, hash: &TokenHash, now: Timestamp) -> Option<&'u ApiT
     })
 }
 
-/// The valid tokens of a user that stand there as they were imported.
-fn imported(user: &User, now: Timestamp) -> impl Iterator<Item = (ApiTokenId, PasswordRecord)> {
+/// The valid tokens of a user that stand there as they were imported and that
+/// this text can be: what bcrypt would read only a part of is none.
+fn imported<'u>(
+    user: &'u User,
+    text: &'u str,
+    now: Timestamp,
+) -> impl Iterator<Item = (ApiTokenId, PasswordRecord)> + 'u {
     let valid = user
         .api_tokens
         .iter()
         .filter(move |token| !token.is_expired(now));
     valid.filter_map(|token| match &token.record {
-        ApiTokenRecord::Imported(record) => Some((token.id, record.clone())),
-        ApiTokenRecord::Hash(_) => None,
+        ApiTokenRecord::Imported(record) if !is_cut(text, record) => {
+            Some((token.id, record.clone()))
+        }
+        ApiTokenRecord::Imported(_) | ApiTokenRecord::Hash(_) => None,
     })
 }
 
@@ -148,14 +156,16 @@ impl Credentials {
     /// The user of a valid API token that stands in the store as it was
     /// imported. From now on it is kept as one of ours.
     async fn imported_api_token(&self, token: &SecretString) -> Result<Option<User>, Error> {
-        let now = self.clock.now();
-        let users = match name_in(token.expose_secret()) {
+        let (text, now) = (token.expose_secret(), self.clock.now());
+        let users = match name_in(text) {
             Some(name) => self.users_of_token_name(name).await?,
             None => Vec::new(),
         };
         let (owners, records): (Vec<_>, Vec<_>) = users
             .iter()
-            .flat_map(|user| imported(user, now).map(move |(id, record)| ((user, id), record)))
+            .flat_map(|user| {
+                imported(user, text, now).map(move |(id, record)| ((user, id), record))
+            })
             .unzip();
         // Also where there are none: it takes as long.
         let Some(index) = self.hasher.find(token, records.clone()).await? else {

@@ -37,7 +37,12 @@ impl Blocklist {
         let read = || -> io::Result<Vec<u64>> {
             let mut hashes = Vec::new();
             // Bytes, not text: such lists are not always UTF-8.
-            for line in BufReader::new(std::fs::File::open(path)?).split(b'\n') {
+            let mut file = BufReader::new(std::fs::File::open(path)?);
+            // An editor may have put a byte order mark there.
+            if file.fill_buf()?.starts_with(b"\xef\xbb\xbf") {
+                file.consume(3);
+            }
+            for line in file.split(b'\n') {
                 let line = line?;
                 let line = line.strip_suffix(b"\r").unwrap_or(&line);
                 if !line.is_empty() {
@@ -89,7 +94,11 @@ mod tests {
     fn knows_the_lines_of_the_file_in_any_case() {
         let folder = tempfile::tempdir().unwrap();
         let file = folder.path().join("list");
-        std::fs::write(&file, b"Password1\r\n\nqwerty\n\xff\xfe\nqwerty\n").unwrap();
+        std::fs::write(
+            &file,
+            b"\xef\xbb\xbfPassword1\r\n\nqwerty\n\xff\xfe\nqwerty\n",
+        )
+        .unwrap();
         let list = Blocklist::read(&file).unwrap();
         assert_eq!(list.len(), 3);
         for common in ["password1", "PASSWORD1", "qwerty"] {

@@ -42,6 +42,8 @@ const PBKDF2_BYTES: usize = 32;
 const BCRYPT_PREFIX: &str = "$2";
 /// Bytes of a password that bcrypt uses.
 const BCRYPT_KEY_BYTES: usize = 72;
+/// What stands behind the name in an API token: a colon and 32 characters.
+const TOKEN_CHARS_BEHIND_NAME: usize = 33;
 /// Characters of bcrypt's salt…
 const BCRYPT_SALT_CHARS: usize = 22;
 /// …and of its hash behind it.
@@ -133,6 +135,20 @@ pub fn bcrypt_record(text: &str) -> Result<PasswordRecord, UnusableHash> {
 #[must_use]
 pub fn looks_like_bcrypt(text: &str) -> bool {
     text.starts_with(BCRYPT_PREFIX)
+}
+
+/// Whether bcrypt reads only a part of this secret: any other ending would match
+/// the record as well.
+#[must_use]
+pub fn is_cut(secret: &str, record: &PasswordRecord) -> bool {
+    looks_like_bcrypt(record.expose()) && secret.len() > BCRYPT_KEY_BYTES
+}
+
+/// Whether bcrypt has read only a part of an API token that has this name in it:
+/// with a long name, little or nothing of what is secret in it.
+#[must_use]
+pub fn is_cut_token(name: &str, record: &PasswordRecord) -> bool {
+    looks_like_bcrypt(record.expose()) && name.len() + TOKEN_CHARS_BEHIND_NAME > BCRYPT_KEY_BYTES
 }
 
 /// A record that was read.

@@ -7,6 +7,7 @@ use zeroize::Zeroizing;
 
 use super::{Person, PersonRecord};
 use crate::actions::{World, check_new_username};
+use crate::clock::is_in_iso_years;
 use crate::error::Error;
 use crate::model::{User, UserId};
 use crate::store::record::Malformed;
@@ -131,7 +132,11 @@ pub async fn admit(
     let mut people = Vec::with_capacity(order.people.len());
     for (number, record) in order.people.drain(..).enumerate() {
         pause(number).await;
-        people.push(record.into_person()?);
+        let person = record.into_person()?;
+        if !person.dates().all(is_in_iso_years) {
+            return Err(Malformed("a date outside the years 1 to 9999").into());
+        }
+        people.push(person);
     }
     for _ in 0..TRIES {
         let mut admission = Admission::new(world, &order).await?;

@@ -13,9 +13,11 @@ use super::export::{
     ExportId, Footing, Heading, SessionLine, UserLine, VERSION, footing_context, heading_context,
     session_context, user_context,
 };
-use super::{Person, PersonRecord};
+use super::{LeftBehind, Location, Person, PersonRecord, What, Why};
+use crate::clock::{Timestamp, is_in_iso_years};
+use crate::credentials::imported::is_cut_token;
 use crate::keyring::Keyring;
-use crate::model::{TokenHash, UserId};
+use crate::model::{ApiTokenRecord, TokenHash, UserId};
 use crate::store::record::SessionRecord;
 
 /// Why an export cannot be read.
@@ -72,14 +74,26 @@ enum Line {
     Footing(Footing),
 }
 
+/// What an export holds.
+pub struct Found {
+    /// Who can come.
+    pub people: Vec<Person>,
+    /// Who and what cannot, and why.
+    pub left_behind: Vec<LeftBehind>,
+    /// What it says beside the users.
+    pub restore: Restore,
+}
+
 /// Reads an export whole.
 ///
 /// # Errors
 /// When anything of it is missing, damaged or does not open.
-pub fn read(export: impl BufRead, keyring: &Keyring) -> Result<(Vec<Person>, Restore), JsonlError> {
+pub fn read(export: impl BufRead, keyring: &Keyring) -> Result<Found, JsonlError> {
     let mut lines = export.lines();
     let heading = lines.next().transpose()?.unwrap_or_default();
-    let heading: Heading = serde_json::from_str(&heading).map_err(|_| JsonlError::NoExport)?;
+    // An editor may have put a byte order mark there.
+    let heading = heading.trim_start_matches('\u{feff}');
+    let heading: Heading = serde_json::from_str(heading).map_err(|_| JsonlError::NoExport)?;
     if heading.platypush_userd_export != VERSION {
         return Err(JsonlError::Version(heading.platypush_userd_export));
     }
@@ -90,17 +104,18 @@ pub fn read(export: impl BufRead, keyring: &Keyring) -> Result<(Vec<Person>, Res
     let mut reader = Reader {
         keyring,
         export,
+        line: 1,
         people: Vec::new(),
+        left_behind: Vec::new(),
         places: HashMap::new(),
         sessions: 0,
     };
     let mut footing = None;
-    for (number, line) in lines.enumerate() {
+    for line in lines {
         let line = line?;
-        let damaged = |what| JsonlError::Line {
-            line: number + 2,
-            what,
-        };
+        reader.line += 1;
+        let number = reader.line;
+        let damaged = |what| JsonlError::Line { line: number, what };
         if footing.is_some() {
             return Err(damaged("it stands behind the last one"));
         }
@@ -117,7 +132,7 @@ pub fn read(export: impl BufRead, keyring: &Keyring) -> Result<(Vec<Person>, Res
     let Footing {
         users, sessions, ..
     } = footing.ok_or(JsonlError::CutOff)?;
-    let found_users = reader.people.len() as u64;
+    let found_users = reader.places.len() as u64;
     if (users, sessions) != (found_users, reader.sessions) {
         return Err(JsonlError::Incomplete {
             users,
@@ -126,15 +141,22 @@ pub fn read(export: impl BufRead, keyring: &Keyring) -> Result<(Vec<Person>, Res
             found_sessions: reader.sessions,
         });
     }
-    Ok((reader.people, restore))
+    Ok(Found {
+        people: reader.people,
+        left_behind: reader.left_behind,
+        restore,
+    })
 }
 
 struct Reader<'a> {
     keyring: &'a Keyring,
     export: ExportId,
+    /// The line that is read, from 1 on.
+    line: usize,
     people: Vec<Person>,
-    /// Where each user is among the people.
-    places: HashMap<UserId, usize>,
+    left_behind: Vec<LeftBehind>,
+    /// Where each user is among the people; `None` for one that is left behind.
+    places: HashMap<UserId, Option<usize>>,
     sessions: u64,
 }
 
@@ -142,13 +164,64 @@ impl Reader<'_> {
     fn user(&mut self, line: &UserLine) -> Result<(), &'static str> {
         let person: PersonRecord =
             self.open(&user_context(&self.export, line.user), &line.sealed)?;
-        let person = person.into_person().map_err(|_| "its user is malformed")?;
-        let place = self.people.len();
+        let mut person = person.into_person().map_err(|_| "its user is malformed")?;
+        let usable = self.leave_unusable(&mut person);
+        let place = usable.then_some(self.people.len());
         if person.user.id != line.user || self.places.insert(line.user, place).is_some() {
             return Err("its user stands there twice, or under another number");
         }
-        self.people.push(person);
+        if usable {
+            self.people.push(person);
+        }
         Ok(())
+    }
+
+    /// Leaves behind what must not be stored; `false` where that is the user. An
+    /// earlier version imported such things from nodes.
+    fn leave_unusable(&mut self, person: &mut Person) -> bool {
+        let user = &mut person.user;
+        let name = user.username.clone();
+        if !is_in_iso_years(user.created_at) {
+            let why = Why::Year("created_at".into());
+            self.leave(What::User, Some(name), None, why);
+            return false;
+        }
+        // The name that the user had where its tokens were made.
+        let token_name = user.token_names.first().unwrap_or(&name).clone();
+        let mut left = Vec::new();
+        user.api_tokens.retain(|token| {
+            let why = match &token.record {
+                ApiTokenRecord::Imported(record) if is_cut_token(&token_name, record) => {
+                    Some(Why::CutToken)
+                }
+                _ => unwritable(token.created_at, token.expires_at),
+            };
+            let keep = why.is_none();
+            left.extend(why.map(|why| (What::ApiToken, Some(token.name.clone()), why)));
+            keep
+        });
+        if let Some(factor) = &mut user.second_factor {
+            factor.imported_codes.retain(|code| {
+                let why = unwritable(user.created_at, code.expires_at);
+                let keep = why.is_none();
+                left.extend(why.map(|why| (What::BackupCode, None, why)));
+                keep
+            });
+        }
+        for (what, its_name, why) in left {
+            self.leave(what, its_name, Some(name.clone()), why);
+        }
+        true
+    }
+
+    fn leave(&mut self, what: What, name: Option<String>, whose: Option<String>, why: Why) {
+        self.left_behind.push(LeftBehind {
+            what,
+            location: Location::Line(self.line),
+            name,
+            whose,
+            why,
+        });
     }
 
     fn footing(&self, line: &Footing) -> Result<(), &'static str> {
@@ -171,13 +244,28 @@ impl Reader<'_> {
             .map_err(|_| malformed)?;
         self.sessions += 1;
         // A user who was made, or revoked its sessions, while others were being exported.
-        let place = self.places.get(&line.user).copied();
-        if let Some(person) = place.and_then(|place| self.people.get_mut(place))
-            && session.belongs_to(&person.user)
-        {
+        let place = self.places.get(&line.user).copied().flatten();
+        let Some(person) = place.and_then(|place| self.people.get_mut(place)) else {
+            return Ok(());
+        };
+        if let Some(why) = unwritable(session.created_at, session.expires_at) {
+            let whose = person.user.username.clone();
+            self.leave(What::Session, None, Some(whose), why);
+        } else if session.belongs_to(&person.user) {
             person.sessions.push(session);
         }
         Ok(())
+    }
+}
+
+/// Why something with these dates cannot come, if it cannot.
+fn unwritable(created_at: Timestamp, expires_at: Option<Timestamp>) -> Option<Why> {
+    if !is_in_iso_years(created_at) {
+        Some(Why::Year("created_at".into()))
+    } else if !expires_at.is_none_or(is_in_iso_years) {
+        Some(Why::Year("expires_at".into()))
+    } else {
+        None
     }
 }
 

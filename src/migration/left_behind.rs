@@ -10,14 +10,32 @@ use crate::credentials::imported::UnusableHash;
 pub struct LeftBehind {
     /// What it is.
     pub what: What,
-    /// The row that holds it.
-    pub row: i64,
+    /// Where it stands.
+    pub location: Location,
     /// What it is called, where it has a name: that of a user or API token.
     pub name: Option<String>,
     /// The name of its user, where it is not a user itself and has one.
     pub whose: Option<String>,
     /// Why.
     pub why: Why,
+}
+
+/// Where something stands that is left behind.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Location {
+    /// A row of a table.
+    Row(i64),
+    /// A line of an export.
+    Line(usize),
+}
+
+impl fmt::Display for Location {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Row(number) => write!(f, "row {number}"),
+            Self::Line(number) => write!(f, "line {number}"),
+        }
+    }
 }
 
 /// What can be left behind. A user is with all that belongs to it.
@@ -64,6 +82,16 @@ pub enum Why {
     /// No date as Platypush writes it.
     #[error("its {0} is no date")]
     NoDate(String),
+    /// A date that no reply can write.
+    #[error("its {0} lies outside the years 1 to 9999")]
+    Year(String),
+    /// What bcrypt does not read of a token needs no guessing.
+    #[error(
+        "its hash is bcrypt's, which reads 72 bytes: with so long a user name it has not read all \
+         of what is secret in the token, and would take any other ending for it; make a new one \
+         (create_api_token)"
+    )]
+    CutToken,
     /// Its time is over.
     #[error("it expired at {at}", at = Iso(*.0))]
     Expired(Timestamp),
@@ -133,6 +161,6 @@ impl fmt::Display for LeftBehind {
         if let Some(whose) = &self.whose {
             write!(f, " of user {whose:?}")?;
         }
-        write!(f, " (row {}): {}", self.row, self.why)
+        write!(f, " ({}): {}", self.location, self.why)
     }
 }

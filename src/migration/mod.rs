@@ -12,5 +12,5 @@ mod left_behind;
 mod person;
 pub mod platypush;
 
-pub use self::left_behind::{LeftBehind, Oddity, What, Why};
+pub use self::left_behind::{LeftBehind, Location, Oddity, What, Why};
 pub use self::person::{Person, PersonRecord};

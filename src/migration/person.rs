@@ -3,6 +3,7 @@
 use serde::{Deserialize, Serialize};
 use zeroize::Zeroizing;
 
+use crate::clock::Timestamp;
 use crate::credentials::TotpSecret;
 use crate::model::{Session, TokenHash, User, UserId};
 use crate::store::record::{Malformed, SessionRecord, UserRecord};
@@ -17,6 +18,22 @@ pub struct Person {
     pub totp_secret: Option<TotpSecret>,
     /// The sessions that it stands behind.
     pub sessions: Vec<Session>,
+}
+
+impl Person {
+    /// All dates that a reply, an event or an export would write.
+    pub(super) fn dates(&self) -> impl Iterator<Item = Timestamp> {
+        let user = &self.user;
+        let tokens = user.api_tokens.iter();
+        let tokens = tokens.flat_map(|token| [Some(token.created_at), token.expires_at]);
+        let codes = user.second_factor.iter();
+        let codes = codes.flat_map(|factor| factor.imported_codes.iter());
+        let codes = codes.map(|code| code.expires_at);
+        let sessions = self.sessions.iter();
+        let sessions = sessions.flat_map(|session| [Some(session.created_at), session.expires_at]);
+        let dates = tokens.chain(codes).chain(sessions).flatten();
+        std::iter::once(user.created_at).chain(dates)
+    }
 }
 
 /// The same as JSON, secrets in clear: for a socket or pipe between processes

@@ -238,8 +238,13 @@ fn certificates(tls: &TlsFiles) -> Result<TlsCertificates, ConnectorError> {
 }
 
 fn read(path: &Path) -> Result<Vec<u8>, ConnectorError> {
-    std::fs::read(path).map_err(|error| ConnectorError::File {
+    let mut pem = std::fs::read(path).map_err(|error| ConnectorError::File {
         path: path.to_owned(),
         error,
-    })
+    })?;
+    // An editor may have put a byte order mark there.
+    if pem.starts_with(b"\xef\xbb\xbf") {
+        pem.drain(..3);
+    }
+    Ok(pem)
 }

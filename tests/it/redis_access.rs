@@ -53,11 +53,16 @@ fn over_tls_with_certificates_on_both_sides() {
         &key,
     ]);
     let url = format!("rediss://127.0.0.1:{port}/0");
+    // As an editor may leave it, with a byte order mark.
+    let folder = tempfile::tempdir().unwrap();
+    let marked = folder.path().join("ca.pem");
+    let pem = std::fs::read_to_string(&ca).unwrap();
+    std::fs::write(&marked, format!("\u{feff}{pem}")).unwrap();
     let _daemon = Daemon::start(
         &redis,
         &[
             ("REDIS__URL", &url),
-            ("REDIS__SSL_CA_CERTS", &ca),
+            ("REDIS__SSL_CA_CERTS", marked.to_str().unwrap()),
             ("REDIS__SSL_CERTFILE", &tls_file("client.pem")),
             ("REDIS__SSL_KEYFILE", &tls_file("client.key")),
         ],

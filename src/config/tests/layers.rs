@@ -20,6 +20,13 @@ fn null_asks_for_the_default() {
     assert_eq!(loaded.dump(), defaults().dump());
 }
 
+/// Regression: an editor had put a byte order mark before the first key.
+#[test]
+fn a_byte_order_mark_is_passed_over() {
+    let loaded = load_text("\u{feff}device_id: marked\n", &env()).unwrap();
+    assert_eq!(loaded.config.device_id, "marked");
+}
+
 #[test]
 fn the_first_file_of_the_search_order_counts() {
     let root = TempDir::new().unwrap();

@@ -12,9 +12,11 @@ use super::origin;
 use super::otp_key::{Opened, OtpKey};
 use super::rows::{API_TOKENS, BACKUP_CODES, Row, SECOND_FACTORS, SESSIONS, USERS};
 use crate::clock::Timestamp;
-use crate::credentials::imported::{UnusableHash, bcrypt_record, looks_like_bcrypt, pbkdf2_record};
+use crate::credentials::imported::{
+    UnusableHash, bcrypt_record, is_cut_token, looks_like_bcrypt, pbkdf2_record,
+};
 use crate::credentials::{TotpSecret, token_hash};
-use crate::migration::{LeftBehind, What, Why};
+use crate::migration::{LeftBehind, Location, What, Why};
 use crate::model::{ImportedCode, PasswordRecord, TokenHash};
 
 /// The most backup codes of a user that are taken, as many as Platypush makes: a
@@ -88,7 +90,7 @@ pub(super) fn found(
             Err(Stop::Reading(error)) => return Err(error),
             Err(Stop::Here(why)) => assembly.left_behind.push(LeftBehind {
                 what: What::User,
-                row: user.number,
+                location: Location::Row(user.number),
                 name: name_of(user, "username"),
                 whose: None,
                 why,
@@ -199,7 +201,7 @@ impl Assembly {
     fn leave(&mut self, what: What, row: &Row, whose: Option<&str>, why: Why) {
         self.left_behind.push(LeftBehind {
             what,
-            row: row.number,
+            location: Location::Row(row.number),
             name: name_of(row, "name"),
             whose: whose.map(str::to_owned),
             why,
@@ -333,6 +335,9 @@ impl Belongings<'_, '_> {
             let expires_at = this.expiry(row)?;
             let created_at = this.created(row)?;
             let record = this.salt.record(row.some_text("token")?)?;
+            if is_cut_token(this.username, &record) {
+                return Err(Why::CutToken);
+            }
             let is_bcrypt = looks_like_bcrypt(record.expose());
             if known.len() == MAX_TOKENS {
                 return Err(Why::TooMany(MAX_TOKENS));

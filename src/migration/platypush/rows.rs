@@ -4,7 +4,7 @@
 use chrono::NaiveDateTime;
 use zeroize::Zeroizing;
 
-use crate::clock::Timestamp;
+use crate::clock::{Timestamp, is_in_iso_years};
 use crate::migration::{Oddity, Why};
 
 /// A table.
@@ -139,9 +139,14 @@ impl Row {
 
     /// A date; none where it is NULL.
     pub(super) fn date(&self, column: &str) -> Result<Option<Timestamp>, Why> {
-        self.text(column)?
-            .map(|text| parse_date(text).ok_or_else(|| Why::NoDate(column.to_owned())))
-            .transpose()
+        let Some(text) = self.text(column)? else {
+            return Ok(None);
+        };
+        let date = parse_date(text).ok_or_else(|| Why::NoDate(column.to_owned()))?;
+        if !is_in_iso_years(date) {
+            return Err(Why::Year(column.to_owned()));
+        }
+        Ok(Some(date))
     }
 }
 

@@ -111,7 +111,7 @@ fn without_room_for_all_nobody_comes() {
         let lines = std::io::BufReader::new(fs::File::open(&file).unwrap());
         platypush_userd::migration::jsonl::read(lines, &keyring)
             .unwrap()
-            .0
+            .people
     };
     let users: Vec<_> = people.into_iter().map(|person| person.user).collect();
     let bounds = platypush_userd::store::sled::Bounds {

@@ -13,13 +13,13 @@ use crate::admin::{BOTH, Done, Way, command};
 use crate::support::{Codes, Setup, enrol, wait_until_closed};
 
 /// An export and the keys that belong to it.
-struct Export {
+pub(super) struct Export {
     folder: TempDir,
     text: String,
 }
 
 impl Export {
-    fn of(setup: &mut Setup, way: Way) -> Self {
+    pub(super) fn of(setup: &mut Setup, way: Way) -> Self {
         let text = on(setup, way, &["export"]).ok();
         let folder = tempfile::tempdir().unwrap();
         let keys = setup.daemon.workdir().join("secret.keys");
@@ -31,7 +31,7 @@ impl Export {
         self.folder.path().join("keys")
     }
 
-    fn import_into(&self, setup: &mut Setup, way: Way, more: &[&str]) -> Done {
+    pub(super) fn import_into(&self, setup: &mut Setup, way: Way, more: &[&str]) -> Done {
         self.import_text(&self.text, setup, way, more)
     }
 
@@ -242,7 +242,7 @@ fn a_number_that_was_given_while_the_export_was_written_is_given_to_nobody_else(
             Part::Footing(export, ..) => Part::Footing(export, users, sessions),
             part => part,
         };
-        let answer = platypush_userd::control::ask(&workdir, &AdminCommand::Export(part));
+        let answer = platypush_userd::control::ask(&workdir, &AdminCommand::Export(part), None);
         let Ok(Some(Ok(AdminReply::Exported(exported, following)))) = answer else {
             panic!("an export");
         };

@@ -5,6 +5,7 @@ mod crash;
 mod export;
 mod nodes;
 mod root;
+mod unusable;
 
 use std::fs;
 use std::path::{Path, PathBuf};

@@ -239,13 +239,13 @@ fn more_than_a_node_makes_is_left_behind_from_the_oldest() {
     let rows: Vec<_> = found
         .left_behind
         .iter()
-        .map(|left| (left.what, left.row))
+        .map(|left| (left.what, left.location))
         .collect();
     let expected = [
-        (What::BackupCode, 1),
-        (What::BackupCode, 0),
-        (What::ApiToken, 1),
-        (What::ApiToken, 0),
+        (What::BackupCode, Location::Row(1)),
+        (What::BackupCode, Location::Row(0)),
+        (What::ApiToken, Location::Row(1)),
+        (What::ApiToken, Location::Row(0)),
     ];
     assert_eq!(rows, expected);
     assert!(reason(&node).iter().all(|why| *why == Why::TooMany(10)));
@@ -347,4 +347,39 @@ fn the_parts_of_an_origin_cannot_run_into_each_other() {
     let apart = origin("alice", Some(date));
     assert_ne!(apart, origin(&format!("alice{date}"), None));
     assert_eq!(apart, origin("alice", Some(date)));
+}
+
+/// Regression: of a token under a long name bcrypt had not read all that is
+/// secret, and any ending was taken for it.
+#[test]
+fn a_token_that_bcrypt_has_cut_stays() {
+    for (length, expected) in [(39, vec![]), (40, vec![(What::ApiToken, Why::CutToken)])] {
+        let node = Node::new();
+        node.user(1, &"n".repeat(length));
+        node.sql(
+            "INSERT INTO user_token (user_id, token, name) VALUES (1, ?1, 'bcrypt'), (1, ?2, 'PBKDF2')",
+            &[&BCRYPT, &SECRET],
+        );
+        assert_eq!(reasons(&node.read()), expected, "{length}");
+    }
+}
+
+/// Regression: such dates were stored, and replies wrote years that nothing reads.
+#[test]
+fn a_year_that_python_does_not_know_stays() {
+    for (date, is_taken) in [
+        ("0001-01-01 00:00:00", true),
+        ("9999-12-31 23:59:59.999999", true),
+        ("0000-12-31 23:59:59", false),
+        ("-0001-01-01 00:00:00", false),
+        ("+10000-01-01 00:00:00", false),
+        ("+262000-01-01 00:00:00", false),
+    ] {
+        let node = Node::new();
+        node.user(1, "alice");
+        node.sql("UPDATE user SET created_at = ?1", &[&date]);
+        let why = (What::User, Why::Year("created_at".into()));
+        let expected = if is_taken { vec![] } else { vec![why] };
+        assert_eq!(reasons(&node.read()), expected, "{date}");
+    }
 }

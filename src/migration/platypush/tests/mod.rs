@@ -16,7 +16,7 @@ use tempfile::TempDir;
 use super::{Found, Newcomer, ReadError, Source, read};
 use crate::clock::Timestamp;
 use crate::credentials::imported;
-use crate::migration::{LeftBehind, What, Why};
+use crate::migration::{LeftBehind, Location, What, Why};
 use crate::model::PasswordRecord;
 
 /// A day after the samples were made, and before anything in them expires that

@@ -77,7 +77,7 @@ fn a_cell_of_another_kind_is_left_behind_and_named() {
                 oddity,
             };
             assert_eq!(reasons(&found), [(what, odd)], "{table}.{column} = {value}");
-            assert_eq!(found.left_behind[0].row, 1);
+            assert_eq!(found.left_behind[0].location, Location::Row(1));
             assert_eq!(found.newcomers.is_empty(), what == What::User);
         }
         // As it was: each table has one row.
