@@ -318,8 +318,12 @@ impl Operator {
 
     async fn disable_otp(&self, name: &str) -> Result<Done, AdminError> {
         let user = self.world.store.user_by_name(name).await?;
-        if user.is_some_and(|user| user.second_factor.is_none()) {
-            return Err(Error::OtpNotEnabled(name.to_owned()).into());
+        if let Some(user) = user {
+            if user.second_factor.is_none() {
+                return Err(Error::OtpNotEnabled(name.to_owned()).into());
+            }
+            let credentials = &self.world.credentials;
+            credentials.add_secret_fingerprint(&user).await?;
         }
         self.amend(name, Amendment::DropSecondFactor, Act::OtpDisabled {})
             .await

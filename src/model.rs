@@ -29,8 +29,9 @@ pub struct User {
     pub generation: u64,
     /// The second factor, where it is switched on.
     pub second_factor: Option<SecondFactor>,
-    /// The last step that an earlier second factor was used at.
-    pub spent_step: u64,
+    /// The secrets of earlier second factors and the last step that each was
+    /// used at, the latest one last; at most [`MAX_USED_SECRETS`].
+    pub used_secrets: Vec<UsedSecret>,
     /// Failed attempts to be this user, since the last success.
     pub failures: Failures,
     /// What nodes and scripts use instead of the password, in the order in
@@ -86,7 +87,7 @@ impl User {
             password,
             generation: 0,
             second_factor: None,
-            spent_step: 0,
+            used_secrets: Vec::new(),
             failures: Failures::default(),
             api_tokens: Vec::new(),
             origin: None,
@@ -101,14 +102,28 @@ impl User {
         self.api_tokens.iter().any(imported)
     }
 
-    /// Switches the second factor on or off. What was used of an earlier one
-    /// stays used, even if the same secret comes back.
+    /// Switches the second factor on or off. Steps belong to a secret: the used
+    /// ones stay used when the same secret comes back, and block no other one,
+    /// even where the clock was ahead when they were used.
     pub fn set_second_factor(&mut self, factor: Option<SecondFactor>) {
-        if let Some(earlier) = &self.second_factor {
-            self.spent_step = self.spent_step.max(earlier.last_step);
+        if let Some(earlier) = &self.second_factor
+            && let Some(fingerprint) = earlier.fingerprint
+        {
+            let last_step = earlier.last_step;
+            self.used_secrets
+                .retain(|used| used.fingerprint != fingerprint);
+            self.used_secrets.push(UsedSecret {
+                fingerprint,
+                last_step,
+            });
+            let over = self.used_secrets.len().saturating_sub(MAX_USED_SECRETS);
+            self.used_secrets.drain(..over);
         }
         self.second_factor = factor.map(|mut factor| {
-            factor.last_step = factor.last_step.max(self.spent_step);
+            let used = self.used_secrets.iter();
+            let mut same = used.filter(|used| Some(used.fingerprint) == factor.fingerprint);
+            let last_step = same.next().map_or(0, |used| used.last_step);
+            factor.last_step = factor.last_step.max(last_step);
             factor
         });
     }
@@ -153,6 +168,8 @@ pub struct NameHash(pub [u8; 16]);
 pub struct SecondFactor {
     /// The secret shared with the user's authenticator, sealed.
     pub secret: Sealed,
+    /// Of that secret; `None` in a record of schema 3 or older.
+    pub fingerprint: Option<SecretFingerprint>,
     /// The last time step a code was accepted for. Neither it nor an earlier
     /// one is accepted again (RFC 6238, section 5.2).
     pub last_step: u64,
@@ -160,6 +177,22 @@ pub struct SecondFactor {
     pub backup_codes: Vec<CodeHash>,
     /// Those that were imported: they are hashed as their maker did.
     pub imported_codes: Vec<ImportedCode>,
+}
+
+/// Most secrets of earlier second factors of a user that are kept.
+pub const MAX_USED_SECRETS: usize = 16;
+
+/// Keyed fingerprint of the secret of a second factor, bound to its user.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct SecretFingerprint(pub [u8; 16]);
+
+/// The secret of an earlier second factor.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct UsedSecret {
+    /// Which secret.
+    pub fingerprint: SecretFingerprint,
+    /// The last time step a code of it was accepted for.
+    pub last_step: u64,
 }
 
 impl SecondFactor {

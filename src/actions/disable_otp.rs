@@ -41,6 +41,10 @@ impl Action for DisableOtp {
             let code = code.as_ref();
             let verified =
                 proof::prove_second_factor(world, call, &username, &password, code).await?;
+            world
+                .credentials
+                .add_secret_fingerprint(&verified.user)
+                .await?;
             let outcome = call.outcome(|()| Output::Flag(true))?;
             world
                 .store

@@ -4,7 +4,7 @@ use zeroize::Zeroizing;
 
 use super::{Credentials, TotpSecret};
 use crate::error::Error;
-use crate::model::{Sealed, SecondFactor, UserId};
+use crate::model::{Sealed, SecondFactor, SecretFingerprint, UserId};
 
 impl Credentials {
     /// Seals the secret of a second factor for a user.
@@ -25,6 +25,12 @@ impl Credentials {
         factor: &SecondFactor,
     ) -> Result<TotpSecret, Error> {
         self.vault.open_totp(id, &factor.secret)
+    }
+
+    /// The fingerprint of the secret of a user's second factor.
+    #[must_use]
+    pub fn secret_fingerprint(&self, id: UserId, secret: &TotpSecret) -> SecretFingerprint {
+        self.vault.secret_fingerprint(id, secret)
     }
 
     /// The key that backup codes are hashed with, in hexadecimal: to be sealed.

@@ -11,7 +11,7 @@ use zeroize::Zeroizing;
 use super::second_factor::{TotpSecret, keyed_hash};
 use crate::error::Error;
 use crate::keyring::Keyring;
-use crate::model::{NameHash, Sealed, UserId};
+use crate::model::{NameHash, Sealed, SecretFingerprint, UserId};
 
 /// What the key of the keyed hash is sealed as.
 const HASH_KEY: &[u8] = b"hash key";
@@ -101,6 +101,18 @@ impl Vault {
         let mut short = [0; 16];
         short.copy_from_slice(&hash[..16]);
         NameHash(short)
+    }
+
+    /// What is kept of the secret of a second factor once it is gone.
+    pub(super) fn secret_fingerprint(
+        &self,
+        user_id: UserId,
+        secret: &TotpSecret,
+    ) -> SecretFingerprint {
+        let hash = self.keyed_hash(b"totp secret", user_id, secret.expose());
+        let mut short = [0; 16];
+        short.copy_from_slice(&hash[..16]);
+        SecretFingerprint(short)
     }
 
     pub(super) fn keyed_hash(&self, purpose: &[u8], user_id: UserId, data: &[u8]) -> [u8; 32] {

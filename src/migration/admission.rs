@@ -174,6 +174,8 @@ struct Admission<'a> {
     order: &'a Order,
     /// Whether people keep their numbers: where nobody has ever had one.
     keep_ids: bool,
+    /// Whether what is hashed with a key and their numbers can be checked here.
+    keep_keyed: bool,
     next: NextIds,
     /// Names that were given in here.
     names: HashSet<String>,
@@ -187,6 +189,7 @@ impl<'a> Admission<'a> {
             world,
             order,
             keep_ids: order.restore.is_some() && before.user == 1,
+            keep_keyed: false,
             next: before,
             names: HashSet::new(),
             arrivals: Arrivals {
@@ -213,15 +216,18 @@ impl<'a> Admission<'a> {
         let mut key = Zeroizing::new([0; 32]);
         hex::decode_to_slice(restore.hash_key.as_bytes(), key.as_mut_slice())
             .map_err(|_| Malformed("the key of the backup codes"))?;
-        let has_codes = |person: &Person| {
+        let needs_key = |person: &Person| {
             let factor = person.user.second_factor.as_ref();
             factor.is_some_and(|factor| !factor.backup_codes.is_empty())
+                || !person.user.used_secrets.is_empty()
         };
-        if !self.world.credentials.has_hash_key(&key) && people.iter().any(has_codes) {
+        self.keep_keyed = self.world.credentials.has_hash_key(&key);
+        if !self.keep_keyed && people.iter().any(needs_key) {
             if is_serving {
                 return Err(AdmissionError::StopTheDaemon);
             }
             self.arrivals.hash_key = Some(self.world.credentials.seal_hash_key(&key)?);
+            self.keep_keyed = true;
         }
         // Users may have been made while the export was written.
         let tokens = people.iter().flat_map(|person| &person.user.api_tokens);
@@ -315,8 +321,17 @@ impl<'a> Admission<'a> {
             user.token_names.push(std::mem::take(&mut user.username));
         }
         user.username.clone_from(&name);
+        let credentials = &self.world.credentials;
         if let (Some(factor), Some(secret)) = (&mut user.second_factor, &person.totp_secret) {
-            factor.secret = self.world.credentials.seal_second_factor(user.id, secret)?;
+            factor.secret = credentials.seal_second_factor(user.id, secret)?;
+            if !self.keep_keyed {
+                let fingerprint = credentials.secret_fingerprint(user.id, secret);
+                factor.fingerprint = Some(fingerprint);
+            }
+        }
+        if !self.keep_keyed {
+            // Fingerprints of secrets that are gone cannot be made anew.
+            user.used_secrets.clear();
         }
         let session = person.sessions.iter().cloned().map(|mut session| {
             session.user_id = user.id;

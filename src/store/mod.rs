@@ -28,7 +28,8 @@ use crate::clock::Timestamp;
 use crate::failure::{HasRemedy, Remedy};
 use crate::model::{
     ApiToken, ApiTokenId, Attempted, CodeHash, DeliveryId, Failures, NameHash, Origin,
-    PasswordRecord, Profile, SecondFactor, Session, SessionRules, TokenHash, User, UserId,
+    PasswordRecord, Profile, Sealed, SecondFactor, SecretFingerprint, Session, SessionRules,
+    TokenHash, User, UserId,
 };
 
 /// Why the store did not do what it was asked.
@@ -170,13 +171,25 @@ pub trait Store: Send + Sync + 'static {
         outcome: Option<Outcome<()>>,
     ) -> Result<()>;
 
-    /// Switches the second factor of a user on or off. No step up to the last
-    /// one that any factor of the user was used at is accepted again.
+    /// Switches the second factor of a user on or off. Used steps belong to a
+    /// secret: of the last [`MAX_USED_SECRETS`] secrets of a user the store keeps
+    /// the last used step, and a secret that comes back keeps it.
+    ///
+    /// [`MAX_USED_SECRETS`]: crate::model::MAX_USED_SECRETS
     async fn set_second_factor(
         &self,
         witness: PasswordWitness,
         second_factor: Option<SecondFactor>,
         outcome: Option<Outcome<()>>,
+    ) -> Result<()>;
+
+    /// Adds the fingerprint to a second factor that was stored without one,
+    /// where that secret still stands there.
+    async fn add_secret_fingerprint(
+        &self,
+        user_id: UserId,
+        secret: Sealed,
+        fingerprint: SecretFingerprint,
     ) -> Result<()>;
 
     /// Removes the user; from then on nothing of it is valid. Returns the

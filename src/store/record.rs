@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use crate::clock::Timestamp;
 use crate::model::{
     ApiToken, ApiTokenId, ApiTokenRecord, CodeHash, Failures, ImportedCode, Origin, PasswordRecord,
-    Sealed, SecondFactor, Session, TokenHash, User, UserId,
+    Sealed, SecondFactor, SecretFingerprint, Session, TokenHash, UsedSecret, User, UserId,
 };
 
 /// What of a record is not what it should be. It repeats nothing of it.
@@ -25,8 +25,8 @@ pub struct UserRecord {
     generation: u64,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     second_factor: Option<SecondFactorRecord>,
-    #[serde(default, skip_serializing_if = "is_zero")]
-    spent_step: u64,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    used_secrets: Vec<UsedSecretFields>,
     #[serde(default, skip_serializing_if = "is_zero")]
     failures: u32,
     #[serde(default, skip_serializing_if = "is_zero")]
@@ -48,12 +48,22 @@ fn is_zero<T: Default + PartialEq>(number: &T) -> bool {
 struct SecondFactorRecord {
     /// Sealed; in hexadecimal.
     secret: String,
+    /// In hexadecimal.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    fingerprint: Option<String>,
     last_step: u64,
     /// Keyed hashes; in hexadecimal.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     backup_codes: Vec<String>,
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     imported_codes: Vec<ImportedCodeFields>,
+}
+
+#[derive(Serialize, Deserialize)]
+struct UsedSecretFields {
+    /// In hexadecimal.
+    fingerprint: String,
+    last_step: u64,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -87,7 +97,7 @@ impl UserRecord {
             created_at: user.created_at.timestamp_micros(),
             password: user.password.expose().to_owned(),
             generation: user.generation,
-            spent_step: user.spent_step,
+            used_secrets: user.used_secrets.iter().map(UsedSecretFields::of).collect(),
             failures: user.failures.count,
             failed_at: user.failures.last.map_or(0, |at| at.timestamp_micros()),
             second_factor: user.second_factor.as_ref().map(SecondFactorRecord::of),
@@ -114,7 +124,11 @@ impl UserRecord {
                 .second_factor
                 .map(SecondFactorRecord::read)
                 .transpose()?,
-            spent_step: record.spent_step,
+            used_secrets: record
+                .used_secrets
+                .iter()
+                .map(UsedSecretFields::read)
+                .collect::<Result<_, _>>()?,
             failures: failures(record.failures, record.failed_at)?,
             api_tokens: tokens.map(ApiTokenFields::read).collect::<Result<_, _>>()?,
             origin: record
@@ -132,6 +146,7 @@ impl SecondFactorRecord {
         let imported = factor.imported_codes.iter();
         Self {
             secret: hex::encode(&factor.secret.0),
+            fingerprint: factor.fingerprint.map(|mark| hex::encode(mark.0)),
             last_step: factor.last_step,
             backup_codes: codes.map(|code| hex::encode(code.0)).collect(),
             imported_codes: imported
@@ -152,6 +167,7 @@ impl SecondFactorRecord {
         };
         Ok(SecondFactor {
             secret: Sealed(hex::decode(&self.secret).map_err(|_| Malformed("a second factor"))?),
+            fingerprint: self.fingerprint.as_deref().map(fingerprint).transpose()?,
             last_step: self.last_step,
             backup_codes: self
                 .backup_codes
@@ -165,6 +181,26 @@ impl SecondFactorRecord {
                 .collect::<Result<_, _>>()?,
         })
     }
+}
+
+impl UsedSecretFields {
+    fn of(used: &UsedSecret) -> Self {
+        Self {
+            fingerprint: hex::encode(used.fingerprint.0),
+            last_step: used.last_step,
+        }
+    }
+
+    fn read(&self) -> Result<UsedSecret, Malformed> {
+        Ok(UsedSecret {
+            fingerprint: fingerprint(&self.fingerprint)?,
+            last_step: self.last_step,
+        })
+    }
+}
+
+fn fingerprint(hex: &str) -> Result<SecretFingerprint, Malformed> {
+    fixed(hex, "a second factor").map(SecretFingerprint)
 }
 
 impl ApiTokenFields {

@@ -80,6 +80,7 @@ impl From<Newcomer> for Person {
         let second_factor = newcomer.totp_secret.as_ref().map(|_| SecondFactor {
             // It is sealed when it is let in.
             secret: Sealed(Vec::new()),
+            fingerprint: None,
             last_step: 0,
             backup_codes: Vec::new(),
             imported_codes: newcomer.backup_codes,

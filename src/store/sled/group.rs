@@ -18,8 +18,8 @@ use chrono::TimeDelta;
 
 use crate::clock::Timestamp;
 use crate::model::{
-    CodeHash, DeliveryId, Failures, PasswordRecord, SecondFactor, Session, SessionRules, TokenHash,
-    User, UserId,
+    CodeHash, DeliveryId, Failures, PasswordRecord, Sealed, SecondFactor, SecretFingerprint,
+    Session, SessionRules, TokenHash, User, UserId,
 };
 use crate::store::sled::{lookup::Lookup, records};
 use crate::store::{
@@ -158,6 +158,23 @@ impl<'a> Group<'a> {
         let mut user = self.check_password(witness)?;
         user.set_second_factor(second_factor);
         self.put_user(&user)
+    }
+
+    pub(super) fn add_secret_fingerprint(
+        &mut self,
+        user_id: UserId,
+        secret: &Sealed,
+        fingerprint: SecretFingerprint,
+    ) -> Result<()> {
+        if let Some(mut user) = self.user(user_id)?
+            && let Some(factor) = &mut user.second_factor
+            && factor.fingerprint.is_none()
+            && factor.secret == *secret
+        {
+            factor.fingerprint = Some(fingerprint);
+            self.put_user(&user)?;
+        }
+        Ok(())
     }
 
     pub(super) fn replace_backup_codes(

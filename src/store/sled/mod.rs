@@ -30,7 +30,8 @@ use super::{
 use crate::clock::Timestamp;
 use crate::model::{
     ApiToken, ApiTokenId, Attempted, CodeHash, DeliveryId, Failures, NameHash, Origin,
-    PasswordRecord, Profile, SecondFactor, Session, SessionRules, TokenHash, User, UserId,
+    PasswordRecord, Profile, Sealed, SecondFactor, SecretFingerprint, Session, SessionRules,
+    TokenHash, User, UserId,
 };
 
 /// Users and sessions in a sled database in a folder of its own.
@@ -255,6 +256,16 @@ impl Store for SledStore {
             group.set_second_factor(&witness, second_factor)
         })
         .await
+    }
+
+    async fn add_secret_fingerprint(
+        &self,
+        user_id: UserId,
+        secret: Sealed,
+        fingerprint: SecretFingerprint,
+    ) -> Result<()> {
+        self.commit(move |group| group.add_secret_fingerprint(user_id, &secret, fingerprint))
+            .await
     }
 
     async fn delete_user(

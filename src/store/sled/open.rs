@@ -230,7 +230,7 @@ fn migrate(tree: &::sled::Tree, from: u32) -> Result<(), StoreError> {
     if from == 1 {
         add_sessions_of_users(tree)?;
     }
-    // What version 3 brought is added to records when it is first needed.
+    // What versions 3 and 4 brought is added to records when it is first needed.
     tree.insert(records::SCHEMA, &records::SCHEMA_VERSION.to_be_bytes())
         .map(|_| ())
         .map_err(super::engine_error)

@@ -37,8 +37,10 @@ use crate::store::record::{self, Malformed, SessionRecord, UserRecord};
 /// older one is migrated when it is opened:
 ///
 /// - 1: without the sessions of each user (`x:`);
-/// - 2: without API tokens and what is imported.
-pub const SCHEMA_VERSION: u32 = 3;
+/// - 2: without API tokens and what is imported;
+/// - 3: without the used secrets of each user, which an older program would
+///   drop from the records that it writes.
+pub const SCHEMA_VERSION: u32 = 4;
 
 pub const SCHEMA: &[u8] = b"m:schema";
 pub const COMMIT: &[u8] = b"m:commit";

@@ -420,3 +420,37 @@ fn many_users_and_sessions_come_in_one_piece() {
         assert_eq!(sessions.ok().as_array().unwrap().len(), 2_501);
     }
 }
+
+/// Regression: steps that were used of a secret before 2FA was switched off.
+#[test]
+fn used_steps_of_earlier_secrets_come_along() {
+    let mut from = Setup::with_alice(&[]);
+    assert!(from.daemon.stop().success());
+    enrol(&from.daemon.workdir(), "alice");
+    wait_until_closed(&from.daemon.workdir());
+    from.daemon.restart();
+    let codes = Codes::of("alice");
+    let args = json!(["alice", "secret", codes.next()]);
+    from.client.call("disable_otp", args).ok();
+    let export = Export::of(&mut from, Way::Daemon);
+    let mut to = Setup::new();
+    export.import_into(&mut to, Way::Store, &[]).ok();
+    let secret = codes.0.to_base32();
+    let args = json!(["alice", "secret", secret.as_str(), codes.now()]);
+    to.client.call("enable_otp", args).ok();
+    let used = log_in(&mut to, "alice", "secret", Some(&codes.next()));
+    assert_eq!(used, json!([false, "invalid_otp_code"]));
+}
+
+/// Regression: an editor had put a byte order mark before the first line.
+#[test]
+fn a_byte_order_mark_is_passed_over() {
+    let mut from = Setup::with_alice(&[]);
+    let export = Export::of(&mut from, Way::Daemon);
+    let keys = fs::read_to_string(export.keys()).unwrap();
+    fs::write(export.keys(), format!("\u{feff}{keys}")).unwrap();
+    let mut to = Setup::new();
+    let marked = format!("\u{feff}{}", export.text);
+    export.import_text(&marked, &mut to, Way::Daemon, &[]).ok();
+    assert_eq!(usernames(&mut to), ["alice"]);
+}

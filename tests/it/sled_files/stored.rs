@@ -37,6 +37,7 @@ fn alice() -> User {
         generation: 1,
         second_factor: Some(SecondFactor {
             secret: Sealed((236..=255).collect()),
+            fingerprint: None,
             last_step: 59_850_720,
             backup_codes: Vec::new(),
             imported_codes: Vec::new(),
@@ -221,25 +222,31 @@ fn change(workdir: &Path, change: impl FnOnce(&sled::Db)) {
 #[test]
 fn a_newer_schema_is_refused_and_left_alone() {
     let folder = database_of(&["alice"]);
-    write(folder.path(), b"m:schema", &4_u32.to_be_bytes());
+    write(folder.path(), b"m:schema", &5_u32.to_be_bytes());
     for _ in 0..2 {
         assert!(matches!(
             open(folder.path()).err(),
-            Some(OpenError::NewerSchema { found: 4, known: 3 })
+            Some(OpenError::NewerSchema { found: 5, known: 4 })
         ));
     }
 }
 
 #[test]
-fn a_database_of_schema_2_is_read_and_from_then_on_of_schema_3() {
+fn a_database_of_schema_2_or_3_is_read_and_from_then_on_of_schema_4() {
+    for schema in [2_u32, 3] {
+        is_read_and_from_then_on_of_schema_4(schema);
+    }
+}
+
+fn is_read_and_from_then_on_of_schema_4(schema: u32) {
     let folder = database_of(&["alice"]);
-    write(folder.path(), b"m:schema", &2_u32.to_be_bytes());
+    write(folder.path(), b"m:schema", &schema.to_be_bytes());
     let store = open(folder.path()).unwrap();
     assert!(wait(store.user_by_name("alice")).unwrap().is_some());
     drop(store);
     change(folder.path(), |database| {
         let schema = database.get("m:schema").unwrap().unwrap();
-        assert_eq!(*schema, 3_u32.to_be_bytes());
+        assert_eq!(*schema, 4_u32.to_be_bytes());
     });
 }
 

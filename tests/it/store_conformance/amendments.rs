@@ -1,6 +1,6 @@
 //! What an operator changes of a user, who proves nothing.
 
-use platypush_userd::model::{Attempted, Failures, User};
+use platypush_userd::model::{Attempted, Failures, SecretFingerprint, UsedSecret, User};
 use platypush_userd::store::{Amendment, StoreError};
 
 use super::Engine;
@@ -30,7 +30,10 @@ pub fn each_changes_what_it_names_and_nothing_else<E: Engine>() {
         let expected = match &amendment {
             Amendment::DropSecondFactor => User {
                 second_factor: None,
-                spent_step: used,
+                used_secrets: vec![UsedSecret {
+                    fingerprint: SecretFingerprint([0; 16]),
+                    last_step: used,
+                }],
                 ..before
             },
             Amendment::EndSessions => User {

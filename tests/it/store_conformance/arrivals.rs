@@ -1,7 +1,8 @@
 //! Users who come from elsewhere, and the pages in which everybody leaves.
 
 use platypush_userd::model::{
-    ApiToken, ApiTokenRecord, ImportedCode, Origin, Session, TokenHash, User,
+    ApiToken, ApiTokenRecord, ImportedCode, Origin, SecretFingerprint, Session, TokenHash,
+    UsedSecret, User,
 };
 use platypush_userd::store::{Arrivals, NextIds, StoreError};
 
@@ -32,7 +33,10 @@ fn with_everything(id: u64, name: &str) -> User {
     User {
         generation: 3,
         second_factor: Some(second_factor),
-        spent_step: 7,
+        used_secrets: vec![UsedSecret {
+            fingerprint: SecretFingerprint([1; 16]),
+            last_step: 7,
+        }],
         api_tokens: vec![
             api_token(1, ApiTokenRecord::Hash(token(1))),
             api_token(2, ApiTokenRecord::Imported(record("token"))),

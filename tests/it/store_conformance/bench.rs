@@ -5,8 +5,8 @@ use std::sync::Barrier;
 use chrono::DateTime;
 use platypush_userd::clock::Timestamp;
 use platypush_userd::model::{
-    ApiToken, CodeHash, CodeUse, PasswordRecord, Profile, Sealed, SecondFactor, Session,
-    SessionLimits, SessionRules, TokenHash, User,
+    ApiToken, CodeHash, CodeUse, PasswordRecord, Profile, Sealed, SecondFactor, SecretFingerprint,
+    Session, SessionLimits, SessionRules, TokenHash, User,
 };
 use platypush_userd::store::{
     NewApiToken, NewSession, NewUser, PasswordWitness, Result, Store, StoreError, Witness,
@@ -101,8 +101,14 @@ pub fn new_session(number: u64, expires_at: Option<Timestamp>) -> NewSession {
 }
 
 pub fn factor(last_step: u64) -> SecondFactor {
+    factor_of(0, last_step)
+}
+
+/// A second factor with one of several secrets.
+pub fn factor_of(secret: u8, last_step: u64) -> SecondFactor {
     SecondFactor {
         secret: Sealed(b"sealed".to_vec()),
+        fingerprint: Some(SecretFingerprint([secret; 16])),
         last_step,
         backup_codes: (0..10).map(backup_code).collect(),
         imported_codes: Vec::new(),

@@ -10,7 +10,7 @@ use proptest::test_runner::TestRunner;
 
 use super::Engine;
 use super::bench::{
-    Bench, at, backup_code, factor, new_session, new_user, next_step, noon, record, token, wait,
+    Bench, at, backup_code, factor_of, new_session, new_user, next_step, noon, record, token, wait,
 };
 use super::model::{Call, Model};
 
@@ -219,7 +219,8 @@ impl Step {
             }
             Kind::SwitchOn => {
                 let last_step = u64::from(self.moment.unsigned_abs());
-                Call::SetSecondFactor(belief, Some(factor(last_step)))
+                let secret = u8::from(self.flag);
+                Call::SetSecondFactor(belief, Some(factor_of(secret, last_step)))
             }
             Kind::SwitchOff => Call::SetSecondFactor(belief, None),
             Kind::DeleteUser => Call::DeleteUser(name, Witness::Password(belief)),

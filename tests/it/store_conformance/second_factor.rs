@@ -1,12 +1,12 @@
 //! The second factor and the steps of its one-time codes.
 
-use platypush_userd::model::{CodeUse, Sealed, SecondFactor};
+use platypush_userd::model::{CodeUse, Sealed, SecondFactor, SecretFingerprint, UsedSecret};
 use platypush_userd::store::{
     Amendment, PasswordWitness, Resealed, SealedItem, StoreError, Witness,
 };
 
 use super::Engine;
-use super::bench::{Bench, assert_fails, backup_code, new_user, proof, wait};
+use super::bench::{Bench, assert_fails, backup_code, factor_of, new_user, proof, wait};
 
 pub fn is_switched_on_and_off<E: Engine>() {
     let mut bench = Bench::<E>::fresh();
@@ -16,7 +16,7 @@ pub fn is_switched_on_and_off<E: Engine>() {
     let mut without = alice.clone();
     without.second_factor = None;
     // The one that proves who switches it off.
-    without.spent_step = 1;
+    without.used_secrets = vec![used_secret(0, 1)];
     assert_eq!(without.password, alice.password);
     bench.reopen();
     assert_eq!(bench.read("alice 2"), alice);
@@ -47,6 +47,7 @@ pub fn any_secret_is_kept<E: Engine>() {
         let mut user = bench.user(&name);
         user.second_factor = Some(SecondFactor {
             secret: Sealed(secret),
+            fingerprint: Some(SecretFingerprint([1; 16])),
             last_step,
             backup_codes: Vec::new(),
             imported_codes: Vec::new(),
@@ -65,7 +66,7 @@ pub fn any_secret_is_kept<E: Engine>() {
             };
             wait(bench.store().set_second_factor(off, None, None)).unwrap();
             user.second_factor = None;
-            user.spent_step = 1;
+            user.used_secrets = vec![used_secret(1, 1)];
         }
         made.push(user);
     }
@@ -100,6 +101,7 @@ pub fn new_backup_codes_change_nothing_else<E: Engine>() {
     bench.reopen();
     let expected = SecondFactor {
         secret: Sealed(b"sealed anew".to_vec()),
+        fingerprint: Some(SecretFingerprint([0; 16])),
         last_step: 12,
         backup_codes: codes,
         imported_codes: Vec::new(),
@@ -129,6 +131,89 @@ pub fn a_used_step_stays_used_when_the_factor_comes_back<E: Engine>() {
     let on = proof(&bench.read("alice"));
     wait(bench.store().set_second_factor(on, factor, None)).unwrap();
     assert_eq!(last_step(&bench), 12);
+}
+
+/// Regression: a code that was used while the clock was ahead blocked all codes
+/// of every later secret of the user.
+pub fn used_steps_of_one_secret_block_no_other<E: Engine>() {
+    let mut bench = Bench::<E>::fresh();
+    bench.user_with_factor("alice", 10);
+    let last_step = |bench: &Bench<E>| bench.read("alice").second_factor.unwrap().last_step;
+    let switch_on = |bench: &Bench<E>, secret| {
+        let alice = bench.read("alice");
+        let on = Some(factor_of(secret, 11));
+        wait(bench.store().set_second_factor(proof(&alice), on, None)).unwrap();
+    };
+    let drop_it = |bench: &Bench<E>| {
+        let drop_it = Amendment::DropSecondFactor;
+        wait(bench.store().amend_user("alice", drop_it)).unwrap();
+    };
+    let ahead = PasswordWitness {
+        code: Some(CodeUse::Step(1_000_000)),
+        ..proof(&bench.read("alice"))
+    };
+    wait(bench.store().set_second_factor(ahead, None, None)).unwrap();
+    switch_on(&bench, 1);
+    assert_eq!(last_step(&bench), 11, "a new secret starts afresh");
+    drop_it(&bench);
+    bench.reopen();
+    switch_on(&bench, 0);
+    assert_eq!(last_step(&bench), 1_000_000, "the same one goes on");
+    drop_it(&bench);
+
+    // Sixteen are remembered: the one that was used longest ago goes.
+    for secret in 2..=16 {
+        switch_on(&bench, secret);
+        drop_it(&bench);
+    }
+    assert_eq!(bench.read("alice").used_secrets.len(), 16);
+    switch_on(&bench, 0);
+    assert_eq!(last_step(&bench), 1_000_000);
+    drop_it(&bench);
+    for secret in 20..36 {
+        switch_on(&bench, secret);
+        drop_it(&bench);
+    }
+    bench.reopen();
+    assert_eq!(bench.read("alice").used_secrets.len(), 16);
+    switch_on(&bench, 0);
+    assert_eq!(last_step(&bench), 11);
+}
+
+/// Records of schema 3 have no fingerprint of their secret.
+pub fn a_fingerprint_is_added_to_the_secret_it_was_made_of<E: Engine>() {
+    let mut bench = Bench::<E>::fresh();
+    let plain = bench.user("alice");
+    let old = SecondFactor {
+        fingerprint: None,
+        ..factor_of(0, 10)
+    };
+    let on = bench
+        .store()
+        .set_second_factor(proof(&plain), Some(old.clone()), None);
+    wait(on).unwrap();
+    let add = |bench: &Bench<E>, sealed: &[u8], secret| {
+        let mark = SecretFingerprint([secret; 16]);
+        let sealed = Sealed(sealed.to_vec());
+        wait(bench.store().add_secret_fingerprint(plain.id, sealed, mark)).unwrap();
+    };
+    add(&bench, b"another one", 7);
+    assert_eq!(bench.read("alice").second_factor, Some(old));
+    add(&bench, b"sealed", 8);
+    add(&bench, b"sealed", 9);
+    bench.reopen();
+    let expected = SecondFactor {
+        fingerprint: Some(SecretFingerprint([8; 16])),
+        ..factor_of(0, 10)
+    };
+    assert_eq!(bench.read("alice").second_factor, Some(expected));
+}
+
+const fn used_secret(secret: u8, last_step: u64) -> UsedSecret {
+    UsedSecret {
+        fingerprint: SecretFingerprint([secret; 16]),
+        last_step,
+    }
 }
 
 pub fn steps_only_go_forward<E: Engine>() {

@@ -1,0 +1,162 @@
+//! Used steps belong to a secret: whatever the clock was, they block no other.
+
+use platypush_userd::clock::{Clock as _, SystemClock};
+use platypush_userd::model::{CodeUse, SecondFactor, User};
+use platypush_userd::store::{PasswordWitness, Store as _};
+use serde_json::{Value, json};
+
+use super::{Enrolled, codes_of, is_on_for_alice, propose};
+use crate::admin::admin;
+use crate::store_conformance::bench::{proof, wait};
+use crate::support::{Client, Codes, Setup, enrol, open_store, wait_until_closed};
+
+/// Two days ahead, in steps.
+const AHEAD: u64 = 2 * 24 * 60 * 2;
+
+/// Has alice use a code while the clock is ahead by two days, in the store of a
+/// daemon that does not run; `change` changes the user before.
+fn use_a_code_of_the_day_after_tomorrow(setup: &mut Setup, change: impl FnOnce(&mut SecondFactor)) {
+    let workdir = setup.daemon.workdir();
+    assert!(setup.daemon.stop().success());
+    enrol(&workdir, "alice");
+    let store = open_store(&workdir).unwrap();
+    let alice = || wait(store.user_by_name("alice")).unwrap().unwrap();
+    let ahead = |user: &User| {
+        let last_step = user.second_factor.as_ref().unwrap().last_step;
+        PasswordWitness {
+            code: Some(CodeUse::Step(last_step + AHEAD)),
+            ..proof(user)
+        }
+    };
+    let mut factor = alice().second_factor.unwrap();
+    change(&mut factor);
+    // The same secret, switched off and on.
+    wait(store.set_second_factor(proof(&alice()), None, None)).unwrap();
+    wait(store.set_second_factor(proof(&alice()), Some(factor), None)).unwrap();
+    wait(store.accept(ahead(&alice()), None)).unwrap();
+    drop(store);
+    wait_until_closed(&workdir);
+    setup.daemon.restart();
+}
+
+/// Switches it on with this secret.
+#[track_caller]
+fn switch_on(client: &mut Client, codes: &Codes) {
+    let secret = codes.0.to_base32();
+    let args = json!(["alice", "secret", secret.as_str(), codes.now()]);
+    client.call("enable_otp", args).ok();
+}
+
+fn details(client: &mut Client, code: &str) -> Value {
+    let args = json!(["alice", "secret", code, true]);
+    client.call("authenticate_user", args).ok().clone()
+}
+
+/// Regression: after `admin disable-otp` no code of a new secret was accepted
+/// for two days.
+#[test]
+fn a_code_that_was_used_while_the_clock_was_ahead_blocks_no_new_secret() {
+    let mut setup = Setup::with_alice(&[]);
+    use_a_code_of_the_day_after_tomorrow(&mut setup, |_| {});
+    let old = Codes::of("alice");
+    let refused = json!([false, "invalid_otp_code"]);
+    assert_eq!(details(&mut setup.client, &old.next()), refused);
+    let workdir = setup.daemon.workdir();
+    admin(&workdir, &["disable-otp", "alice"], "").ok();
+    let client = &mut setup.client;
+    let alice = Enrolled::new(client, "alice");
+    alice.assert_good(client, &alice.codes.next());
+
+    // What was used of the old one stays used.
+    let args = json!(["alice", "secret", alice.backup_codes[0]]);
+    client.call("disable_otp", args).ok();
+    switch_on(client, &old);
+    assert_eq!(details(client, &old.next()), refused);
+}
+
+/// Records of schema 3 have no fingerprint of their secret.
+#[test]
+fn the_used_steps_of_a_factor_of_an_earlier_version_are_kept_as_well() {
+    let mut setup = Setup::with_alice(&[]);
+    use_a_code_of_the_day_after_tomorrow(&mut setup, |factor| factor.fingerprint = None);
+    admin(&setup.daemon.workdir(), &["disable-otp", "alice"], "").ok();
+    let client = &mut setup.client;
+    let old = Codes::of("alice");
+    switch_on(client, &old);
+    let refused = json!([false, "invalid_otp_code"]);
+    assert_eq!(details(client, &old.next()), refused);
+}
+
+#[test]
+fn a_rotation_of_keys_forgets_no_used_step() {
+    let mut setup = Setup::with_alice(&[]);
+    use_a_code_of_the_day_after_tomorrow(&mut setup, |_| {});
+    let workdir = setup.daemon.workdir();
+    admin(&workdir, &["disable-otp", "alice"], "").ok();
+    admin(&workdir, &["rotate-key"], "").ok();
+    let client = &mut setup.client;
+    assert!(!is_on_for_alice(client));
+    let old = Codes::of("alice");
+    switch_on(client, &old);
+    let refused = json!([false, "invalid_otp_code"]);
+    assert_eq!(details(client, &old.next()), refused);
+}
+
+/// Regression: a label that is too long for a QR code was an "Internal error".
+#[test]
+fn a_label_that_is_too_long_for_a_picture_gives_everything_else() {
+    let mut setup = Setup::with(&[("MAX_USERNAME_LENGTH", "4096")]);
+    let client = &mut setup.client;
+    let name = "n".repeat(4_096);
+    client.call("create_user", json!([name, "secret"])).ok();
+    let proposal = propose(client, &name);
+    assert_eq!(proposal["qrcode"], Value::Null);
+    let uri = proposal["otp_uri"].as_str().unwrap();
+    assert!(uri.contains(&name), "{uri}");
+    let codes = codes_of(&proposal);
+    let args = json!([name, "secret", proposal["otp_secret"], codes.now()]);
+    let on = client.call("enable_otp", args).ok().clone();
+    assert_eq!(on["backup_codes"].as_array().unwrap().len(), 10);
+    let args = json!([name, "secret", codes.next()]);
+    client.call("create_session", args).ok();
+}
+
+/// Regression: only the digits in one piece were taken.
+#[test]
+fn a_code_enrols_as_a_phone_shows_it() {
+    let mut setup = Setup::with_alice(&[]);
+    let client = &mut setup.client;
+    let proposal = propose(client, "alice");
+    let codes = codes_of(&proposal);
+    let now = codes.now();
+    let shown = format!("\u{a0}{}\u{202f}{} ", &now[..3], &now[3..]);
+    let args = json!(["alice", "secret", proposal["otp_secret"], shown]);
+    client.call("enable_otp", args).ok();
+    assert!(is_on_for_alice(client));
+    let next = codes.next();
+    let shown = format!("{}\u{2011}{}", &next[..3], &next[3..]);
+    assert_eq!(details(client, &shown), json!([true, ""]));
+}
+
+/// Whoever's clock is wrong finds it by this.
+#[test]
+fn the_error_of_a_failed_enrolment_says_the_servers_time() {
+    let mut setup = Setup::with_alice(&[]);
+    let client = &mut setup.client;
+    let proposal = propose(client, "alice");
+    let wrong = codes_of(&proposal).wrong();
+    let args = json!(["alice", "secret", proposal["otp_secret"], wrong]);
+    let reply = client.call("enable_otp", args);
+    let [error] = reply.errors()[..] else {
+        panic!("{reply:?}");
+    };
+    let rest = error
+        .strip_prefix("invalid_otp_code: this is no code of the otp_secret at ")
+        .unwrap();
+    let (time, _) = rest
+        .split_once(" UTC, which is the time of the server")
+        .unwrap();
+    let time = chrono::NaiveDateTime::parse_from_str(time, "%Y-%m-%dT%H:%M:%S%.f").unwrap();
+    let age = SystemClock.now().naive_utc() - time;
+    assert!(age.num_hours().abs() < 1, "{time}");
+}
