@@ -102,7 +102,7 @@ class Extensions:
         :param code: A code of that secret.
         :param dry_run: If True then a secret is proposed and nothing is stored.
         :return: ``username``, ``otp_secret``, ``otp_uri``, ``qrcode`` and ``backup_codes``, which
-            are shown this once.
+            are shown this once. ``qrcode`` is None where the URI is too long for one.
         """
 
     def disable_otp(self, username: str, password: str, code: Text = None):

@@ -85,6 +85,15 @@ pub enum Error {
     /// The password is right, the one-time code is not.
     #[error("invalid_otp_code")]
     InvalidCode,
+    /// The password is right, but the code is not one of the secret that is to
+    /// be enrolled. The time is no secret: every reply has it (`_timestamp`).
+    #[error(
+        "invalid_otp_code: this is no code of the otp_secret at {now} UTC, which is the time of the server; if the clock of the server or of the authenticator is wrong, set it"
+    )]
+    WrongEnrolmentCode {
+        /// When it was checked, ISO 8601 in UTC.
+        now: String,
+    },
     /// No usable secret for an authenticator.
     #[error(
         "otp_secret must be base32 of 128 to 512 bits (26 to 103 characters): call enable_otp with dry_run to get one"
@@ -146,7 +155,7 @@ impl Error {
             Self::NoSuchUser(_) => "no_such_user",
             Self::Throttled(_) => "throttled",
             Self::MissingCode => "missing_otp_code",
-            Self::InvalidCode => "invalid_otp_code",
+            Self::InvalidCode | Self::WrongEnrolmentCode { .. } => "invalid_otp_code",
             Self::BadOtpSecret => "bad_otp_secret",
             Self::OtpEnabled(_) => "otp_enabled",
             Self::OtpNotEnabled(_) => "otp_not_enabled",

@@ -7,6 +7,7 @@ use super::signature::{CODE, PASSWORD, USERNAME};
 use super::{
     Action, Arguments, Call, Cost, Kind, Output, Parameter, Signature, World, proof, until_settled,
 };
+use crate::clock::Iso;
 use crate::credentials::{BackupCode, TotpSecret};
 use crate::error::Error;
 use crate::events::{Act, Event};
@@ -30,7 +31,7 @@ static SIGNATURE: Signature = Signature {
     ],
     keywords_of: None,
     doc: "Switch the second factor of a user on: first with dry_run, to set up an authenticator with the proposed secret, then with that otp_secret and a code that the authenticator shows. That code is used then. (Not in Platypush's own plugin.)",
-    returns: "`{\"username\", \"otp_secret\", \"otp_uri\", \"qrcode\", \"backup_codes\"}`; the ten backup codes, each good once, are shown this once",
+    returns: "`{\"username\", \"otp_secret\", \"otp_uri\", \"qrcode\", \"backup_codes\"}`; the ten backup codes, each good once, are shown this once; `qrcode` is null where the URI is too long for a QR code",
 };
 
 #[async_trait]
@@ -88,8 +89,11 @@ impl Action for EnableOtp {
             let Some((factor, codes)) = made else {
                 call.notes.refusal(Some("invalid_otp_code"));
                 let failure = world.credentials.failure_of(verified);
-                proof::count(world, call, &username, failure, || Err(Error::InvalidCode)).await?;
-                return Err(Error::InvalidCode);
+                let now = Iso(world.clock.now()).to_string();
+                let left = now.clone();
+                let answer = move || Err(Error::WrongEnrolmentCode { now: left });
+                proof::count(world, call, &username, failure, answer).await?;
+                return Err(Error::WrongEnrolmentCode { now });
             };
             let (left, its_codes) = (enrolment.clone(), codes.clone());
             let outcome = call.outcome(move |()| left.answer(its_codes))?;
@@ -111,7 +115,7 @@ struct Enrolment {
     username: String,
     secret: TotpSecret,
     uri: String,
-    picture: String,
+    picture: Option<String>,
 }
 
 impl Enrolment {
@@ -130,7 +134,10 @@ impl Enrolment {
             username: self.username.clone(),
             otp_secret: self.secret.clone(),
             otp_uri: self.uri.clone().into(),
-            qrcode: format!("data:image/png;base64,{}", self.picture).into(),
+            qrcode: self
+                .picture
+                .as_ref()
+                .map(|picture| format!("data:image/png;base64,{picture}").into()),
             backup_codes,
         })
     }

@@ -126,7 +126,7 @@ pub struct Enrolment {
     #[serde(serialize_with = "exposed_secret")]
     pub(super) otp_secret: TotpSecret,
     pub(super) otp_uri: Zeroizing<String>,
-    pub(super) qrcode: Zeroizing<String>,
+    pub(super) qrcode: Option<Zeroizing<String>>,
     #[serde(serialize_with = "exposed_codes")]
     pub(super) backup_codes: Vec<BackupCode>,
 }

@@ -374,7 +374,9 @@ impl Credentials {
         secret: &TotpSecret,
         code: &SecretString,
     ) -> Result<Option<(SecondFactor, Vec<BackupCode>)>, Error> {
-        let Some(last_step) = secret.step_of(code.expose_secret().trim(), self.clock.now()) else {
+        let now = self.clock.now();
+        let code = second_factor::totp_code(code.expose_secret());
+        let Some(last_step) = code.and_then(|code| secret.step_of(&code, now)) else {
             return Ok(None);
         };
         let (codes, backup_codes) = self.new_backup_codes(user)?;

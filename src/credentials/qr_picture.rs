@@ -6,23 +6,16 @@ use base64::engine::general_purpose::STANDARD;
 use png::{BitDepth, ColorType, Encoder, EncodingError};
 use qrcodegen::{QrCode, QrCodeEcc};
 
-use crate::error::Error;
-
 /// Pixels of a module, in each direction.
 const MODULE: usize = 8;
 /// Modules of the border that readers need (ISO/IEC 18004).
 const QUIET_ZONE: i32 = 4;
 
-/// Draws the QR code of a text as a PNG in base64.
-///
-/// # Errors
-/// When the text is too long for a QR code.
-pub(super) fn draw(text: &str) -> Result<String, Error> {
-    let code = QrCode::encode_text(text, QrCodeEcc::Medium)
-        .map_err(|_| Error::Internal("a text is too long for a QR code".into()))?;
-    let file = encode(&code)
-        .map_err(|_| Error::Internal("a QR code could not be drawn as a PNG".into()))?;
-    Ok(STANDARD.encode(file))
+/// Draws the QR code of a text as a PNG in base64; `None` where the text is too
+/// long for one.
+pub(super) fn draw(text: &str) -> Option<String> {
+    let code = QrCode::encode_text(text, QrCodeEcc::Medium).ok()?;
+    Some(STANDARD.encode(encode(&code).ok()?))
 }
 
 /// Grey of 8 bits, as Platypush draws it.

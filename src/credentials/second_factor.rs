@@ -29,6 +29,8 @@ const MIN_SECRET_BYTES: usize = 16;
 /// HMAC-SHA-1 makes less of a longer key (RFC 2104, section 3), and no picture
 /// holds one that is much longer.
 const MAX_SECRET_BYTES: usize = 64;
+/// Digits of a one-time code.
+const CODE_DIGITS: u8 = 6;
 /// How many backup codes a user gets.
 pub const BACKUP_CODES: usize = 10;
 /// Bytes of a backup code: 80 bits are 16 characters of base32.
@@ -136,18 +138,22 @@ impl TotpSecret {
     fn builder(&self) -> Builder {
         Builder::new()
             .with_algorithm(Algorithm::SHA1)
-            .with_digits(6)
+            .with_digits(CODE_DIGITS)
             .with_skew(1)
             .with_step_duration(STEP_SECONDS)
             .with_secret(Secret::new(self.0.as_slice().into()))
     }
 
     /// What an authenticator is set up with: the `otpauth` URI and a picture
-    /// of it as PNG in base64.
+    /// of it as PNG in base64, or `None` where the URI is too long for a QR code.
     ///
     /// # Errors
-    /// When the picture cannot be made.
-    pub fn enrolment(&self, issuer: &str, username: &str) -> Result<(String, String), Error> {
+    /// When there is no URI.
+    pub fn enrolment(
+        &self,
+        issuer: &str,
+        username: &str,
+    ) -> Result<(String, Option<String>), Error> {
         // A colon separates issuer and account in the URI's label.
         let totp = self
             .builder()
@@ -161,7 +167,7 @@ impl TotpSecret {
             .to_url()
             .map_err(broken)?
             .replace("issuer=platypush%40", "issuer=platypush@");
-        let picture = qr_picture::draw(&uri)?;
+        let picture = qr_picture::draw(&uri);
         Ok((uri, picture))
     }
 }
@@ -175,7 +181,8 @@ pub(super) fn check(
     now: Timestamp,
 ) -> Result<Option<CodeUse>, Error> {
     let secret = vault.open_totp(user_id, &factor.secret)?;
-    if let Some(step) = secret.step_of(code.trim(), now) {
+    let totp = totp_code(code);
+    if let Some(step) = totp.and_then(|code| secret.step_of(&code, now)) {
         return Ok((step > factor.last_step).then_some(CodeUse::Step(step)));
     }
     let hash = hash_backup_code(vault, user_id, code);
@@ -209,11 +216,46 @@ fn hash_backup_code(vault: &Vault, user_id: UserId, code: &str) -> CodeHash {
     CodeHash(vault.keyed_hash(b"backup code", user_id, plain(code).as_bytes()))
 }
 
-/// A code as it was handed out: people add spaces and dashes, and use small
-/// letters.
+/// A code as it was handed out: people and phones add spaces and dashes, use
+/// small letters, and some keyboards full-width forms.
 fn plain(code: &str) -> Zeroizing<String> {
-    let kept = code.chars().filter(|c| !c.is_whitespace() && *c != '-');
+    let kept = code.chars().map(half_width).filter(|c| !is_separator(*c));
     Zeroizing::new(kept.map(|c| c.to_ascii_uppercase()).collect())
+}
+
+/// The ASCII character of which this is the full-width form.
+fn half_width(c: char) -> char {
+    match c {
+        '\u{ff01}'..='\u{ff5e}' => char::from_u32(u32::from(c) - 0xfee0).unwrap_or(c),
+        c => c,
+    }
+}
+
+/// Spaces (those that break no line among them), dashes, and what has no width.
+fn is_separator(c: char) -> bool {
+    c.is_whitespace()
+        || matches!(
+            c,
+            '-' | '\u{ad}' | '\u{2010}'
+                ..='\u{2015}'
+                    | '\u{2212}'
+                    | '\u{fe58}'
+                    | '\u{fe63}'
+                    | '\u{200b}'
+                    | '\u{2060}'
+                    | '\u{feff}'
+        )
+}
+
+/// The one-time code that is meant, if it can be one. A number has lost the
+/// zeros that it began with. Each text means one code, so that this allows no
+/// more guesses.
+pub(super) fn totp_code(code: &str) -> Option<Zeroizing<String>> {
+    let plain = plain(code);
+    let is_number = !plain.is_empty() && plain.bytes().all(|c| c.is_ascii_digit());
+    let digits = usize::from(CODE_DIGITS);
+    (is_number && plain.len() <= digits)
+        .then(|| Zeroizing::new(format!("{:0>digits$}", plain.as_str())))
 }
 
 /// A code as a Platypush node has handed it out, if it can be one: the others
@@ -286,6 +328,46 @@ mod tests {
             for far in [step * 30 - 31, step * 30 + 60] {
                 assert_eq!(step_of(far), None, "{code} at {far}");
             }
+        }
+    }
+
+    /// Regression: only six ASCII digits in one piece were taken.
+    #[test]
+    fn a_code_is_read_as_phones_show_it() {
+        let code = |text: &str| totp_code(text).map(|code| code.to_string());
+        for shown in [
+            "012345",
+            " 012 345 ",
+            "012\u{a0}345",
+            "012\u{202f}345",
+            "012\u{2007}345",
+            "012-345",
+            "012\u{2010}345",
+            "012\u{2011}345",
+            "012\u{2013}345",
+            "012\u{2212}345",
+            "\u{feff}012345",
+            "０１２３４５",
+            "０１２　３４５",
+            // A number that has lost its zero.
+            "12345",
+        ] {
+            assert_eq!(code(shown).as_deref(), Some("012345"), "{shown:?}");
+        }
+        assert_eq!(code("7").as_deref(), Some("000007"));
+        for other in ["", " ", "-", "0123456", "01234x", "1e5", "12.345", "+12345"] {
+            assert_eq!(code(other), None, "{other:?}");
+        }
+    }
+
+    #[test]
+    fn a_backup_code_is_read_as_people_type_it() {
+        for typed in [
+            "abcd-efgh ijkl\u{a0}mnop",
+            "ABCD\u{2011}EFGH\u{2013}IJKL MNOP",
+            "ＡＢＣＤｅｆｇｈijklmnop",
+        ] {
+            assert_eq!(plain(typed).as_str(), "ABCDEFGHIJKLMNOP", "{typed:?}");
         }
     }
 

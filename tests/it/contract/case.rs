@@ -24,6 +24,8 @@ pub enum Answer {
     Error(&'static str),
     /// The same with a text that speaks of what there is.
     ErrorOf(fn(&Fixture) -> String),
+    /// Failure, with a text that begins with this: a time stands behind it.
+    ErrorBeginning(&'static str),
 }
 
 /// What there is when the case begins.
@@ -127,6 +129,10 @@ impl Answer {
             Self::Output(output) => json!({"output": output(fixture), "errors": []}),
             Self::Error(text) => failure(text),
             Self::ErrorOf(text) => failure(&text(fixture)),
+            Self::ErrorBeginning(text) => match reply.errors()[..] {
+                [error] if error.starts_with(text) => failure(error),
+                _ => failure(text),
+            },
         };
         compare(&reply.0["response"], &wanted)
     }

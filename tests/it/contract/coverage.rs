@@ -148,7 +148,7 @@ static CONTRACT: &[Row] = &[
         errors: &[
             "Invalid credentials",
             "missing_otp_code",
-            "invalid_otp_code",
+            "invalid_otp_code: this is no code of the otp_secret at ",
             "otp_secret must be base32 of 128 to 512 bits (26 to 103 characters): call enable_otp with dry_run to get one",
             "2FA is already enabled for otto: disable it first",
         ],
@@ -330,7 +330,7 @@ fn exercised(action: &str) -> Exercised {
         }
         found.outcomes.insert(match &case.answer {
             Answer::Output(output) => output(&fixture).to_string(),
-            Answer::Error(text) => (*text).to_owned(),
+            Answer::Error(text) | Answer::ErrorBeginning(text) => (*text).to_owned(),
             Answer::ErrorOf(text) => text(&fixture),
         });
     }

@@ -1,6 +1,6 @@
 use serde_json::{Value, json};
 
-use crate::contract::case::Answer::{Error, ErrorOf, Output};
+use crate::contract::case::Answer::{Error, ErrorBeginning, ErrorOf, Output};
 use crate::contract::case::Case;
 use crate::contract::shape::{BACKUP_CODE, OTP_SECRET, OTP_URI, QR_CODE};
 use crate::contract::stage::Fixture;
@@ -48,7 +48,7 @@ pub const CASES: &[Case] = &[
             json!({"username": "alice", "password": "secret",
                 "otp_secret": it.authenticator.secret, "code": it.authenticator.wrong_code})
         },
-        Error("invalid_otp_code"),
+        ErrorBeginning("invalid_otp_code: this is no code of the otp_secret at "),
     ),
     Case::new(
         "missing code",
