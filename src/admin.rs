@@ -34,13 +34,16 @@ pub enum AdminCommand {
         /// Whose.
         name: String,
     },
-    /// Give a user another password; all its sessions end.
+    /// Give a user another password; all its sessions and API tokens end.
     ResetPassword {
         /// Whose.
         name: String,
         /// The new one.
         #[serde(with = "exposed")]
         password: SecretString,
+        /// Whether API tokens stay.
+        #[serde(default)]
+        keep_api_tokens: bool,
     },
     /// End all sessions of a user.
     DeleteSessions {
@@ -182,12 +185,15 @@ pub struct Operator {
 /// What a command came to, and what happened by it.
 struct Done {
     reply: AdminReply,
-    event: Option<Event>,
+    events: Vec<Event>,
 }
 
 impl From<AdminReply> for Done {
     fn from(reply: AdminReply) -> Self {
-        Self { reply, event: None }
+        Self {
+            reply,
+            events: Vec::new(),
+        }
     }
 }
 
@@ -219,8 +225,7 @@ impl Operator {
         }
     }
 
-    /// Carries a command out and puts it into the audit trail; `by` says who
-    /// asked for it.
+    /// Carries a command out and puts it into the audit trail.
     ///
     /// # Errors
     /// When it could not be done; nothing was changed then, unless the store
@@ -247,10 +252,12 @@ impl Operator {
                 }
             }
         }
-        let Done { reply, event } = result?;
-        if let (Some(publisher), Some(event)) = (&self.events, event) {
+        let Done { reply, events } = result?;
+        if let Some(publisher) = &self.events {
             let now = self.world.clock.now();
-            publisher.publish(&event, Some(events::OPERATOR), None, now);
+            for event in events {
+                publisher.publish(&event, Some(events::OPERATOR), None, now);
+            }
         }
         Ok(reply)
     }
@@ -267,16 +274,18 @@ impl Operator {
             AdminCommand::Users => Ok(self.users().await?.into()),
             AdminCommand::Unlock { name } => Ok(self.unlock(&name).await?.into()),
             AdminCommand::DisableOtp { name } => self.disable_otp(&name).await,
-            AdminCommand::ResetPassword { name, password } => {
-                self.reset_password(&name, &password).await
-            }
+            AdminCommand::ResetPassword {
+                name,
+                password,
+                keep_api_tokens,
+            } => self.reset_password(&name, &password, keep_api_tokens).await,
             AdminCommand::DeleteSessions { name } => {
                 let act = Act::all_sessions_deleted();
-                self.amend(&name, Amendment::EndSessions, act).await
+                self.amend(&name, Amendment::EndSessions, vec![act]).await
             }
             AdminCommand::DeleteApiTokens { name } => {
                 let act = Act::all_api_tokens_deleted();
-                self.amend(&name, Amendment::DropApiTokens, act).await
+                self.amend(&name, Amendment::DropApiTokens, vec![act]).await
             }
             AdminCommand::RotateKey => Ok(self.rotate_key().await?.into()),
             AdminCommand::Import(order) => {
@@ -325,7 +334,7 @@ impl Operator {
             let credentials = &self.world.credentials;
             credentials.add_secret_fingerprint(&user).await?;
         }
-        self.amend(name, Amendment::DropSecondFactor, Act::OtpDisabled {})
+        self.amend(name, Amendment::DropSecondFactor, vec![Act::OtpDisabled {}])
             .await
     }
 
@@ -333,21 +342,34 @@ impl Operator {
         &self,
         name: &str,
         password: &SecretString,
+        keep_api_tokens: bool,
     ) -> Result<Done, AdminError> {
         check_new_password("password", password.expose_secret(), &self.world.limits)?;
         let record = self.world.credentials.hash(password).await?;
         let act = Act::PasswordUpdated {
             sessions_revoked: true,
         };
-        self.amend(name, Amendment::ResetPassword(record), act)
-            .await
+        let amendment = Amendment::ResetPassword {
+            record,
+            keep_api_tokens,
+        };
+        let mut acts = vec![act];
+        if !keep_api_tokens {
+            acts.push(Act::all_api_tokens_deleted());
+        }
+        self.amend(name, amendment, acts).await
     }
 
-    async fn amend(&self, name: &str, amendment: Amendment, act: Act) -> Result<Done, AdminError> {
+    async fn amend(
+        &self,
+        name: &str,
+        amendment: Amendment,
+        acts: Vec<Act>,
+    ) -> Result<Done, AdminError> {
         match self.world.store.amend_user(name, amendment).await {
             Ok(user) => Ok(Done {
                 reply: AdminReply::Done,
-                event: Some(Event::of(&user, act)),
+                events: acts.into_iter().map(|act| Event::of(&user, act)).collect(),
             }),
             Err(StoreError::NoSuchUser) => Err(Error::NoSuchUser(name.to_owned()).into()),
             Err(error) => Err(error.into()),

@@ -43,14 +43,20 @@ enum Task {
     /// Give a user a new password
     ///
     /// It is asked for without echo, or read as a line of standard input when
-    /// that is no terminal. All sessions of the user end and its failed
-    /// attempts are forgotten; 2FA stays as it is.
-    ResetPassword(Named),
+    /// that is no terminal. All sessions and API tokens of the user end and its
+    /// failed attempts are forgotten; 2FA stays as it is.
+    ResetPassword {
+        #[command(flatten)]
+        named: Named,
+        /// Leave the API tokens of the user as they are
+        #[arg(long)]
+        keep_api_tokens: bool,
+    },
     /// End all sessions of a user
     DeleteSessions(Named),
     /// End all API tokens of a user
     ///
-    /// Those outlive a new password and the end of all sessions.
+    /// Those outlive a new password that the user sets, and the end of all sessions.
     DeleteApiTokens(Named),
     /// Seal all secrets with a new key, and drop the old one
     ///
@@ -82,9 +88,13 @@ impl Task {
             Self::Users => AdminCommand::Users,
             Self::Unlock(Named { name }) => AdminCommand::Unlock { name },
             Self::DisableOtp(Named { name }) => AdminCommand::DisableOtp { name },
-            Self::ResetPassword(Named { name }) => AdminCommand::ResetPassword {
+            Self::ResetPassword {
+                named: Named { name },
+                keep_api_tokens,
+            } => AdminCommand::ResetPassword {
                 password: prompt::new_secret("new password")?.into(),
                 name,
+                keep_api_tokens,
             },
             Self::DeleteSessions(Named { name }) => AdminCommand::DeleteSessions { name },
             Self::DeleteApiTokens(Named { name }) => AdminCommand::DeleteApiTokens { name },
@@ -98,8 +108,16 @@ impl Task {
             Self::Users | Self::RotateKey => String::new(),
             Self::Unlock(Named { name }) => format!("The failed attempts of {name} are forgotten"),
             Self::DisableOtp(Named { name }) => format!("2FA is off for {name}"),
-            Self::ResetPassword(Named { name }) => {
-                format!("{name} has a new password; all its sessions have ended")
+            Self::ResetPassword {
+                named: Named { name },
+                keep_api_tokens,
+            } => {
+                let ended = if *keep_api_tokens {
+                    "sessions"
+                } else {
+                    "sessions and API tokens"
+                };
+                format!("{name} has a new password; all its {ended} have ended")
             }
             Self::DeleteSessions(Named { name }) => format!("All sessions of {name} have ended"),
             Self::DeleteApiTokens(Named { name }) => {

@@ -86,7 +86,12 @@ pub enum Amendment {
     /// No second factor any more.
     DropSecondFactor,
     /// Another password; sessions end and failures are forgotten with it.
-    ResetPassword(PasswordRecord),
+    ResetPassword {
+        /// The new password, hashed.
+        record: PasswordRecord,
+        /// Whether API tokens stay.
+        keep_api_tokens: bool,
+    },
     /// No sessions any more.
     EndSessions,
     /// No API tokens any more.

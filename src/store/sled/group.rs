@@ -295,10 +295,18 @@ impl<'a> Group<'a> {
                 self.put_tokens_of(user.clone())?;
                 return Ok(user);
             }
-            Amendment::ResetPassword(record) => {
+            Amendment::ResetPassword {
+                record,
+                keep_api_tokens,
+            } => {
                 user.password = record;
                 user.generation += 1;
                 user.failures = Failures::default();
+                if !keep_api_tokens {
+                    user.api_tokens = Vec::new();
+                    self.put_tokens_of(user.clone())?;
+                    return Ok(user);
+                }
             }
         }
         self.put_user_if_changed(&user)?;

@@ -138,7 +138,7 @@ fn a_reset_password_holds_and_ends_all_sessions() {
         let out = reset.ok();
         assert_eq!(
             out,
-            "alice has a new password; all its sessions have ended.\n"
+            "alice has a new password; all its sessions and API tokens have ended.\n"
         );
         assert!(!site.session_is_valid(&session));
         assert!(site.lets_in("hunter2", None));
@@ -187,7 +187,7 @@ fn sessions_end_and_the_user_logs_in_anew() {
 }
 
 #[test]
-fn api_tokens_end_with_their_own_command_alone() {
+fn api_tokens_end_with_their_own_command_or_a_reset_that_does_not_keep_them() {
     for way in BOTH {
         let mut site = Site::new(way);
         let make = json!({"username": "alice", "password": "secret"});
@@ -201,12 +201,36 @@ fn api_tokens_end_with_their_own_command_alone() {
             reply.errors().is_empty()
         };
         site.admin(&["delete-sessions", "alice"]).ok();
-        site.admin_with_input(&["reset-password", "alice"], "secret\n")
-            .ok();
+        let keep = ["reset-password", "alice", "--keep-api-tokens"];
+        let out = site.admin_with_input(&keep, "secret\n").ok();
+        assert_eq!(
+            out,
+            "alice has a new password; all its sessions have ended.\n"
+        );
         assert!(is_valid(&mut site));
         let out = site.admin(&["delete-api-tokens", "alice"]).ok();
         assert_eq!(out, "All API tokens of alice have ended.\n");
         assert!(!is_valid(&mut site));
+    }
+}
+
+/// Regression: whoever had stolen a password and made a token of it kept that.
+#[test]
+fn a_reset_password_ends_api_tokens() {
+    for way in BOTH {
+        let mut site = Site::new(way);
+        let make = json!({"username": "alice", "password": "secret"});
+        let made = site.setup.client.call("create_api_token", make);
+        let token = made.ok()["token"].clone();
+        site.admin_with_input(&["reset-password", "alice"], "hunter2\n")
+            .ok();
+        let reply = site
+            .setup
+            .client
+            .call("authenticate_api_token", json!([token]));
+        reply.fails("Invalid API token");
+        let make = json!({"username": "alice", "password": "hunter2"});
+        site.setup.client.call("create_api_token", make).ok();
     }
 }
 

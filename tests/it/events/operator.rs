@@ -38,5 +38,11 @@ fn each_change_by_the_operator_is_told() {
         }
         let heard: Value = scene.hear_kind(kind);
         assert_eq!(heard, expected);
+        if command == "reset-password" {
+            // It ends API tokens too.
+            let heard = scene.hear_kind("api_token_deleted");
+            assert_eq!(heard["all_tokens"], true);
+            assert_eq!(heard["by"], "operator");
+        }
     }
 }

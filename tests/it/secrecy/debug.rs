@@ -144,6 +144,7 @@ fn shows_no_secret() {
             &AdminCommand::ResetPassword {
                 name: "alice".into(),
                 password: SECRET.into(),
+                keep_api_tokens: false,
             },
         ),
         ("Config", &loaded.config),

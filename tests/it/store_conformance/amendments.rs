@@ -7,12 +7,19 @@ use super::Engine;
 use super::bench::{Bench, at, proof, record, wait};
 use super::operations::Operation;
 
-fn all() -> [Amendment; 4] {
+fn all() -> [Amendment; 5] {
     [
         Amendment::DropSecondFactor,
         Amendment::EndSessions,
         Amendment::DropApiTokens,
-        Amendment::ResetPassword(record("reset")),
+        Amendment::ResetPassword {
+            record: record("reset"),
+            keep_api_tokens: false,
+        },
+        Amendment::ResetPassword {
+            record: record("reset"),
+            keep_api_tokens: true,
+        },
     ]
 }
 
@@ -44,10 +51,18 @@ pub fn each_changes_what_it_names_and_nothing_else<E: Engine>() {
                 api_tokens: Vec::new(),
                 ..before
             },
-            Amendment::ResetPassword(password) => User {
-                password: password.clone(),
+            Amendment::ResetPassword {
+                record,
+                keep_api_tokens,
+            } => User {
+                password: record.clone(),
                 generation: before.generation + 1,
                 failures: Failures::default(),
+                api_tokens: if *keep_api_tokens {
+                    before.api_tokens.clone()
+                } else {
+                    Vec::new()
+                },
                 ..before
             },
         };

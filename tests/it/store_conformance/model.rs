@@ -276,10 +276,16 @@ impl Model {
             Amendment::DropSecondFactor => user.set_second_factor(None),
             Amendment::EndSessions => user.generation += 1,
             Amendment::DropApiTokens => user.api_tokens = Vec::new(),
-            Amendment::ResetPassword(password) => {
-                user.password = password;
+            Amendment::ResetPassword {
+                record,
+                keep_api_tokens,
+            } => {
+                user.password = record;
                 user.generation += 1;
                 user.failures = Failures::default();
+                if !keep_api_tokens {
+                    user.api_tokens = Vec::new();
+                }
             }
         }
         Ok(user.clone())

@@ -208,7 +208,10 @@ impl Step {
                 match self.moment {
                     0.. => Amendment::DropSecondFactor,
                     -1 => Amendment::EndSessions,
-                    _ => Amendment::ResetPassword(password),
+                    _ => Amendment::ResetPassword {
+                        record: password,
+                        keep_api_tokens: self.flag,
+                    },
                 },
             ),
             Kind::EndSession => Call::EndSessions(belief, Some(session)),
