@@ -7,6 +7,11 @@
 //! name is logged as a keyed hash, because people type passwords where names
 //! belong. Text from clients stands in its escaped `Debug` form, so that it
 //! cannot forge a line (OWASP ASVS 5.0, 16.4.1).
+//!
+//! Whatever proves to be a user, and each failure under the name of one, has an
+//! entry of its own: the throttle bounds the latter. Of refusals that any client
+//! can cause without end, the first ones of a minute have, and the others are
+//! counted ([`Trail`]).
 
 use std::fmt;
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -17,7 +22,13 @@ use tracing::info;
 use crate::actions::{Output, Reason};
 use crate::error::{Error, echo};
 use crate::events::Event;
-use crate::model::NameHash;
+use crate::log_quota::LogQuota;
+use crate::model::{CodeUse, NameHash};
+
+/// The outcome of what was done…
+const SUCCESS: &str = "success";
+/// …and of the end of a session that was not there.
+const NO_SUCH_SESSION: &str = "no_such_session";
 
 /// Whom an entry is about.
 #[derive(Clone)]
@@ -50,6 +61,7 @@ struct Noted {
     user: Option<Who>,
     by: Option<Who>,
     refusal: Option<&'static str>,
+    factor: Option<&'static str>,
 }
 
 impl Notes {
@@ -82,6 +94,15 @@ impl Notes {
     /// Why somebody is not let in; `None` where it is.
     pub fn refusal(&self, why: Option<&'static str>) {
         self.change(|noted| noted.refusal = why);
+    }
+
+    /// What was right beside the password: the kind of code.
+    pub fn factor(&self, code: Option<&CodeUse>) {
+        let factor = code.map(|code| match code {
+            CodeUse::Step(_) => "totp",
+            CodeUse::Backup(_) | CodeUse::Imported(_) => "backup_code",
+        });
+        self.change(|noted| noted.factor = factor);
     }
 
     /// What happened, once the store has it: a request has one effect.
@@ -121,6 +142,45 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
+/// Writes entries, and counts those that are one too many.
+pub struct Trail(LogQuota);
+
+impl Default for Trail {
+    fn default() -> Self {
+        Self(LogQuota::new(|outcome, count| {
+            info!(target: "audit", outcome, count, "more of the same within a minute");
+        }))
+    }
+}
+
+impl Trail {
+    /// Writes the counts of what has no entry: the process is about to stop.
+    pub fn flush(&self) {
+        self.0.flush();
+    }
+
+    /// Logs what became of a request.
+    pub fn log(&self, entry: &Entry<'_>, notes: &Notes, result: &Result<Output, Error>) {
+        let noted = notes.get();
+        let outcome = noted.refusal.unwrap_or_else(|| outcome(result));
+        if !can_be_caused_without_end(&noted, outcome) || self.0.admits(outcome) {
+            entry.write(&noted, outcome);
+        }
+    }
+}
+
+/// Whether a client can cause entries of this kind without proving anything and
+/// without a throttle that stops it.
+fn can_be_caused_without_end(noted: &Noted, outcome: &str) -> bool {
+    let is_user = |who: &Option<Who>| matches!(who, Some(Who::User(_)));
+    match outcome {
+        SUCCESS => false,
+        // Nothing was tried, whoever has the name.
+        "throttled" | "busy" => true,
+        _ => !is_user(&noted.user) && !is_user(&noted.by),
+    }
+}
+
 /// A request that is audited.
 pub struct Entry<'a> {
     /// Its id.
@@ -132,27 +192,19 @@ pub struct Entry<'a> {
 }
 
 impl Entry<'_> {
-    /// Logs what became of the request.
-    pub fn log(&self, notes: &Notes, result: &Result<Output, Error>) {
-        let Noted { user, by, refusal } = notes.get();
-        self.write(
-            user.as_ref(),
-            by.as_ref(),
-            refusal.unwrap_or_else(|| outcome(result)),
-        );
-    }
-
     /// Logs that a request had its effect in an earlier process, which may
     /// have ended before it could log it.
     pub fn log_recorded(&self) {
-        self.write(None, None, "redelivered");
+        self.write(&Noted::default(), "redelivered");
     }
 
-    fn write(&self, user: Option<&Who>, by: Option<&Who>, outcome: &str) {
+    fn write(&self, noted: &Noted, outcome: &str) {
         let Self { id, origin, .. } = self;
         let action = echo(self.action);
-        let (user, by) = (user.map(debug), by.map(debug));
-        info!(target: "audit", ?id, origin = origin.map(debug), ?action, user, by, outcome);
+        let (user, by) = (noted.user.as_ref().map(debug), noted.by.as_ref().map(debug));
+        // A code is spent where the request has its effect.
+        let factor = noted.factor.filter(|_| is_effective(noted, outcome));
+        info!(target: "audit", ?id, origin = origin.map(debug), ?action, user, by, factor, outcome);
     }
 }
 
@@ -175,9 +227,9 @@ pub const fn is_authentication_failure(error: &Error) -> bool {
 
 fn outcome(result: &Result<Output, Error>) -> &'static str {
     match result {
-        Ok(Output::Flag(false)) => "no_such_session",
+        Ok(Output::Flag(false)) => NO_SUCH_SESSION,
         Ok(Output::Detailed(_, reason)) if *reason != Reason::None => reason.name(),
-        Ok(_) => "success",
+        Ok(output) => output.error().map_or(SUCCESS, Error::name),
         Err(error) => error.name(),
     }
 }

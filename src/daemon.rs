@@ -207,6 +207,7 @@ impl Started {
         }
         sweeper.abort();
         informer.abort();
+        dispatcher.flush_log();
         info!("stopped");
         Ok(())
     }

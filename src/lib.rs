@@ -20,6 +20,7 @@ pub mod events;
 pub mod failure;
 pub mod keyring;
 pub mod lifecycle;
+mod log_quota;
 pub mod migration;
 pub mod model;
 mod priority;

@@ -3,6 +3,7 @@
 use async_trait::async_trait;
 
 use super::{Action, Arguments, Call, Cost, Kind, Output, Parameter, Signature, World};
+use crate::audit::Who;
 use crate::error::Error;
 
 /// Tells whose API token it is.
@@ -42,14 +43,10 @@ impl Action for AuthenticateApiToken {
         })
     }
 
-    fn is_audited(&self) -> bool {
-        false
-    }
-
     async fn run(
         &self,
         world: &World,
-        _: &Call,
+        call: &Call,
         mut arguments: Arguments<'_>,
     ) -> Result<Output, Error> {
         let token = arguments.secret("token")?;
@@ -58,6 +55,7 @@ impl Action for AuthenticateApiToken {
             .api_token(&token)
             .await?
             .ok_or(Error::InvalidApiToken)?;
+        call.notes.user(Who::User(user.username.clone()));
         Ok(Output::User(user.into()))
     }
 }

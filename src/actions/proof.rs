@@ -23,6 +23,9 @@ pub(super) async fn verify(
         Some(hash) => Who::Nobody(hash),
         None => Who::User(username.to_owned()),
     });
+    if let Verdict::Verified(verified) = &verdict {
+        call.notes.factor(verified.witness.code.as_ref());
+    }
     call.notes.refusal(match verdict {
         Verdict::Verified(_) => None,
         Verdict::InvalidCredentials(_) => Some("invalid_credentials"),

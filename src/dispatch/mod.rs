@@ -12,18 +12,19 @@ use std::sync::{Arc, Mutex, PoisonError};
 use async_trait::async_trait;
 use futures_util::FutureExt as _;
 use tracing::field::debug as debug_value;
-use tracing::{debug, error, info};
+use tracing::{debug, error, info, warn};
 
 use self::encoding::{encode_aside, encode_body, encode_reply, finish};
 pub use self::policy::Policy;
 use self::turns::Turn;
 pub use self::turns::Turns;
 use crate::actions::{Action, Arguments, Call, Cost, Output, PLUGIN, World, outcome_context};
-use crate::audit::{self, Entry};
+use crate::audit::{self, Entry, Trail};
 use crate::crash_point::poison;
 use crate::error::{Error, echo};
 use crate::events::Publisher;
 use crate::keyring::Keyring;
+use crate::log_quota::LogQuota;
 use crate::model::DeliveryId;
 use crate::queue::{self, Begun, Disposition, Finished, Handler, Reply};
 use crate::store::StoreError;
@@ -40,6 +41,9 @@ pub struct Dispatcher {
     turns: Turns,
     keyring: Arc<Keyring>,
     events: Option<Publisher>,
+    trail: Trail,
+    /// Of lines that any message can cause.
+    quota: LogQuota,
     /// Outcomes that earlier processes left, until their requests are known.
     left_outcomes: Mutex<Vec<DeliveryId>>,
 }
@@ -82,7 +86,17 @@ impl Dispatcher {
             turns: parts.turns,
             keyring: parts.keyring,
             events: parts.events,
+            trail: Trail::default(),
+            quota: LogQuota::new(|what, count| {
+                warn!(what, count, "more of the same within a minute")
+            }),
         })
+    }
+
+    /// Writes what the log was spared: the process is about to stop.
+    pub fn flush_log(&self) {
+        self.trail.flush();
+        self.quota.flush();
     }
 
     /// Starts no more requests that wait for their turn: they are given back.
@@ -115,7 +129,7 @@ impl Dispatcher {
 
     async fn handle_request(&self, begun: Begun, mut request: Request<'_>) -> Disposition {
         let Envelope { id, origin } = std::mem::take(&mut request.envelope);
-        let Some(id) = id.or_else(|| generate_id(origin.as_deref())) else {
+        let Some(id) = id.or_else(|| self.generate_id(origin.as_deref())) else {
             return Disposition::Keep;
         };
         let action = request.action.clone().unwrap_or_default();
@@ -164,10 +178,10 @@ impl Dispatcher {
     }
 
     fn log(&self, entry: &Entry<'_>, call: &Call, result: &Result<Output, Error>) {
-        log_result(entry, result);
+        self.log_result(entry, result);
         let is_audited = self.find(entry.action).is_ok_and(Action::is_audited);
         if is_audited || result.as_ref().is_err_and(audit::is_authentication_failure) {
-            entry.log(&call.notes, result);
+            self.trail.log(entry, &call.notes, result);
         }
     }
 
@@ -304,22 +318,40 @@ impl Dispatcher {
         let address = self.address(id, envelope.origin.as_deref());
         Some(Reply::new(id.name(), address.failure(error).ok()?))
     }
-}
 
-/// One line for each request, for whoever looks for a fault. Errors about arguments may quote them: they are
-/// for the caller alone.
-fn log_result(entry: &Entry<'_>, result: &Result<Output, Error>) {
-    let Entry { id, .. } = entry;
-    let action = || debug_value(echo(entry.action));
-    match result {
-        Ok(_) => debug!(?id, action = action(), "done"),
-        Err(error @ (Error::Internal(_) | Error::Store(StoreError::Engine(_)))) => {
-            error!(?id, action = action(), %error, "failed");
+    /// An id for a request that brings none. `None` only without randomness.
+    fn generate_id(&self, origin: Option<&str>) -> Option<RequestId> {
+        match RequestId::generate() {
+            Ok(id) => {
+                if self.quota.admits("a request without a usable id") {
+                    info!(id = %id.name(), ?origin, "a request without a usable id: the reply goes to this one");
+                }
+                Some(id)
+            }
+            Err(error) => {
+                error!(%error, "no randomness for a request id");
+                None
+            }
         }
-        Err(Error::Arguments(_)) => {
-            debug!(?id, action = action(), "refused: its arguments do not fit")
+    }
+
+    /// One line for each request, for whoever looks for a fault. Errors about
+    /// arguments may quote them: they are for the caller alone.
+    fn log_result(&self, entry: &Entry<'_>, result: &Result<Output, Error>) {
+        let Entry { id, .. } = entry;
+        let action = || debug_value(echo(entry.action));
+        match result {
+            Ok(_) => debug!(?id, action = action(), "done"),
+            Err(error @ (Error::Internal(_) | Error::Store(StoreError::Engine(_)))) => {
+                if self.quota.admits("a request that failed") {
+                    error!(?id, action = action(), %error, "failed");
+                }
+            }
+            Err(Error::Arguments(_)) => {
+                debug!(?id, action = action(), "refused: its arguments do not fit");
+            }
+            Err(error) => debug!(?id, action = action(), error = error.name(), "refused"),
         }
-        Err(error) => debug!(?id, action = action(), error = error.name(), "refused"),
     }
 }
 
@@ -372,19 +404,5 @@ impl Handler for Dispatcher {
         let reason = letter.reason.clone();
         let bytes = letter.encode(self.world.clock.now()).ok()?;
         Some(queue::DeadLetter { reason, bytes })
-    }
-}
-
-/// An id for a request that brings none. `None` only without randomness.
-fn generate_id(origin: Option<&str>) -> Option<RequestId> {
-    match RequestId::generate() {
-        Ok(id) => {
-            info!(id = %id.name(), ?origin, "a request without a usable id: the reply goes to this one");
-            Some(id)
-        }
-        Err(error) => {
-            error!(%error, "no randomness for a request id");
-            None
-        }
     }
 }

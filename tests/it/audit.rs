@@ -1,8 +1,9 @@
 //! The audit trail: one event for each act, with who, what and how it ended.
 
+use platypush_userd::credentials::TotpSecret;
 use serde_json::{Value, json};
 
-use crate::support::{Client, Daemon, RedisServer};
+use crate::support::{Client, Codes, Daemon, RedisServer};
 
 /// The events of the audit trail so far, without their time and level.
 fn trail(daemon: &Daemon) -> Vec<Value> {
@@ -131,4 +132,110 @@ fn text_of_clients_forges_no_line() {
             "{line}"
         );
     }
+}
+
+#[test]
+fn the_second_factor_of_a_login_and_the_user_of_an_api_token_are_recorded() {
+    let redis = RedisServer::start();
+    let daemon = Daemon::start(&redis, &[("LOG__FORMAT", "json")]);
+    let client = &mut redis.client();
+    client.call("create_user", json!(["alice", "pw"])).ok();
+    let proposal = json!({"username": "alice", "password": "pw", "dry_run": true});
+    let secret = client.call("enable_otp", proposal).ok()["otp_secret"].clone();
+    let codes = Codes(TotpSecret::from_base32(secret.as_str().unwrap()).unwrap());
+    let enable = json!(["alice", "pw", secret, codes.now()]);
+    let backup_codes = client.call("enable_otp", enable).ok()["backup_codes"].clone();
+    let token = json!({"username": "alice", "password": "pw", "code": backup_codes[0]});
+    let token = client.call("create_api_token", token).ok()["token"].clone();
+
+    let mut event = |action: &str, args: Value| event_of(&daemon, client, action, args);
+    let success = |factor: Option<&str>| {
+        let mut event = json!({"user": r#""alice""#, "outcome": "success"});
+        if let Some(factor) = factor {
+            event["factor"] = json!(factor);
+        }
+        event
+    };
+    assert_eq!(
+        event("create_session", json!(["alice", "pw", codes.next()])),
+        success(Some("totp"))
+    );
+    let backup = json!(["alice", "pw", backup_codes[1]]);
+    assert_eq!(
+        event("authenticate_user", backup.clone()),
+        success(Some("backup_code"))
+    );
+    assert_eq!(
+        event("authenticate_user", backup),
+        json!({"user": r#""alice""#, "outcome": "invalid_otp_code"})
+    );
+    assert_eq!(
+        event("authenticate_api_token", json!([token])),
+        success(None)
+    );
+}
+
+/// Regression: 100,000 look-ups of session tokens that nobody has wrote 35 MiB.
+#[test]
+fn what_any_client_can_cause_without_end_is_counted() {
+    let redis = RedisServer::start();
+    let settings = [("LOG__FORMAT", "json"), ("THROTTLE__FAILURES", "0")];
+    let mut daemon = Daemon::start(&redis, &settings);
+    let client = &mut redis.client();
+    client.call("create_user", json!(["alice", "pw"])).ok();
+    let floods = [
+        ("invalid_session", "authenticate_session", 300),
+        ("invalid_api_token", "authenticate_api_token", 100),
+        ("no_such_session", "delete_session", 100),
+        ("invalid_credentials", "authenticate_user", 60),
+        ("authentication_needed", "create_user", 60),
+    ];
+    let mut ids = Vec::new();
+    for (_, action, count) in floods {
+        for number in 0..count {
+            let name = format!("new {number}");
+            let args = match action {
+                "authenticate_user" | "create_user" => json!([name, "wrong"]),
+                _ => json!([name]),
+            };
+            ids.push(client.send(action, args));
+        }
+    }
+    let wrong = json!(["alice", "wrong"]);
+    ids.extend((0..40).map(|_| client.send("authenticate_user", wrong.clone())));
+    for id in &ids {
+        client.reply(id);
+    }
+    for _ in 0..50 {
+        let request = json!({"type": "request", "action": "user.get_users"});
+        client.push(request.to_string());
+    }
+    client.call("authenticate_session", json!(["the last one"]));
+    assert!(daemon.stop().success());
+
+    let events = trail(&daemon);
+    for (outcome, action, count) in floods {
+        let count = count + u64::from(outcome == "invalid_session");
+        let mut of_kind = events.iter().filter(|event| event["outcome"] == outcome);
+        let action = format!("{:?}", format!("user.{action}"));
+        let alice = r#""alice""#;
+        let lines = of_kind
+            .clone()
+            .filter(|event| event["action"] == action && event["user"] != alice)
+            .count() as u64;
+        // Ten a minute, of which a loaded machine may take some.
+        assert!((10..count).contains(&lines), "{lines} {outcome}");
+        let counted = of_kind.clone().filter_map(|event| event["count"].as_u64());
+        assert_eq!(lines + counted.sum::<u64>(), count, "{outcome}");
+        if outcome == "invalid_credentials" {
+            assert_eq!(of_kind.filter(|event| event["user"] == alice).count(), 40);
+        } else {
+            assert!(of_kind.all(|event| event.get("user").is_none()));
+        }
+    }
+    let log = daemon.log();
+    let without_id = log
+        .matches("\"a request without a usable id: the reply")
+        .count();
+    assert!((10..50).contains(&without_id), "{without_id}");
 }
