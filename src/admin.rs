@@ -63,6 +63,16 @@ pub enum AdminCommand {
     Export(Part),
 }
 
+/// Who gives a command.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Caller {
+    /// As the operating system says.
+    pub uid: u32,
+    /// Who called `sudo`, as the command says: root runs commands as the owner of
+    /// the working directory.
+    pub sudo_uid: Option<u32>,
+}
+
 /// What came of a command.
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
@@ -230,7 +240,7 @@ impl Operator {
     /// # Errors
     /// When it could not be done; nothing was changed then, unless the store
     /// has stopped.
-    pub async fn run(&self, command: AdminCommand, by: &str) -> Result<AdminReply, AdminError> {
+    pub async fn run(&self, command: AdminCommand, by: &Caller) -> Result<AdminReply, AdminError> {
         let action = command.name();
         let about = match command.username() {
             Some(name) => Some(self.who(name).await?),

@@ -20,6 +20,7 @@ use tracing::field::debug;
 use tracing::info;
 
 use crate::actions::{Output, Reason};
+use crate::admin::Caller;
 use crate::error::{Error, echo};
 use crate::events::Event;
 use crate::log_quota::LogQuota;
@@ -208,9 +209,23 @@ impl Entry<'_> {
     }
 }
 
-/// Logs an act of the operator.
-pub fn admin(action: &str, user: Option<&Who>, by: &str, outcome: &str) {
-    info!(target: "audit", ?action, user = user.map(debug), ?by, outcome);
+fn is_effective(noted: &Noted, outcome: &str) -> bool {
+    noted.refusal.is_none() && matches!(outcome, SUCCESS | NO_SUCH_SESSION)
+}
+
+/// Logs an act of the operator; `sudo_uid` is who called `sudo`, as the command
+/// says.
+pub fn admin(action: &str, user: Option<&Who>, caller: &Caller, outcome: &str) {
+    let Caller { uid, sudo_uid } = caller;
+    let by = format!("uid {uid}");
+    info!(
+        target: "audit",
+        ?action,
+        user = user.map(debug),
+        ?by,
+        claimed_sudo_uid = sudo_uid,
+        outcome
+    );
 }
 
 /// Whether a refused request is audited even where the action is a look-up.

@@ -10,6 +10,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
+use serde::{Deserialize, Serialize};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{UnixListener, UnixStream};
 use tokio::sync::{Mutex, RwLock};
@@ -17,7 +18,7 @@ use tokio::task::JoinHandle;
 use tracing::{debug, warn};
 use zeroize::Zeroizing;
 
-use crate::admin::{AdminCommand, AdminReply, Operator};
+use crate::admin::{AdminCommand, AdminReply, Caller, Operator};
 use crate::failure::{HasRemedy, Remedy, advice};
 
 const SOCKET: &str = "control.sock";
@@ -169,10 +170,11 @@ async fn serve(mut stream: UnixStream, office: Arc<Office>) {
 }
 
 async fn converse(stream: &mut UnixStream, office: &Office) -> io::Result<()> {
-    let by = format!("uid {}", stream.peer_cred()?.uid());
+    let uid = stream.peer_cred()?.uid();
     let line = read_line(stream).await?;
     let answer: Answer = match parse(line).await {
-        Some(command) => {
+        Some((command, Claim { sudo_uid })) => {
+            let by = Caller { uid, sudo_uid };
             let _busy = office.busy.read().await;
             let _rotating = match command {
                 AdminCommand::RotateKey => Some(office.rotating.lock().await),
@@ -183,7 +185,7 @@ async fn converse(stream: &mut UnixStream, office: &Office) -> io::Result<()> {
         }
         None => {
             // What it sent may hold a password: it is not repeated.
-            warn!(by, "the control socket got what is no command");
+            warn!(uid, "the control socket got what is no command");
             Err(format!(
                 "A command is one line of JSON of at most {LONGEST_LINE} bytes, an import of at most \
                  {LONGEST_IMPORT}"
@@ -221,23 +223,47 @@ async fn read_line(stream: &mut UnixStream) -> io::Result<Zeroizing<Vec<u8>>> {
 }
 
 /// Off the thread that requests are served on where it may take long.
-async fn parse(line: Zeroizing<Vec<u8>>) -> Option<AdminCommand> {
-    let parse = move || serde_json::from_slice(line.strip_suffix(b"\n")?).ok();
+async fn parse(line: Zeroizing<Vec<u8>>) -> Option<(AdminCommand, Claim)> {
+    let parse = move || {
+        let mut values = serde_json::Deserializer::from_slice(line.strip_suffix(b"\n")?);
+        let command = AdminCommand::deserialize(&mut values).ok()?;
+        let rest = &mut values.into_iter();
+        match (rest.next(), rest.next()) {
+            (None, _) => Some((command, Claim::default())),
+            (Some(Ok(claim)), None) => Some((command, claim)),
+            _ => None,
+        }
+    };
     tokio::task::spawn_blocking(parse).await.ok()?
 }
 
+/// What a client says of itself behind its command.
+#[derive(Debug, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Claim {
+    sudo_uid: Option<u32>,
+}
+
 /// Has the daemon of a working directory carry out a command; `None` where no
-/// daemon listens.
+/// daemon listens. `sudo_uid` is for the audit trail.
 ///
 /// # Errors
 /// When the daemon is there and does not answer.
-pub fn ask(workdir: &Path, command: &AdminCommand) -> io::Result<Option<Answer>> {
+pub fn ask(
+    workdir: &Path,
+    command: &AdminCommand,
+    sudo_uid: Option<u32>,
+) -> io::Result<Option<Answer>> {
     let mut stream = match net::UnixStream::connect(workdir.join(SOCKET)) {
         Ok(stream) => stream,
         Err(error) if nobody_listens(error.kind()) => return Ok(None),
         Err(error) => return Err(error),
     };
     let mut line = Zeroizing::new(serde_json::to_vec(command)?);
+    if sudo_uid.is_some() {
+        line.push(b' ');
+        serde_json::to_writer(&mut *line, &Claim { sudo_uid })?;
+    }
     line.push(b'\n');
     stream.write_all(&line)?;
     let mut answer = Vec::new();

@@ -15,7 +15,7 @@ use tokio::time::{Instant, timeout_at};
 use tracing::{info, warn};
 
 use crate::actions::{ACTIONS, Limits, World};
-use crate::admin::{AdminCommand, Operator};
+use crate::admin::{AdminCommand, Caller, Operator};
 use crate::clock::{Clock, SystemClock};
 use crate::config::Config;
 use crate::control::{Answer, Control};
@@ -236,7 +236,7 @@ impl Administration {
     }
 
     /// Carries out a command; `by` says who asked for it.
-    pub async fn run(&self, command: AdminCommand, by: &str) -> Answer {
+    pub async fn run(&self, command: AdminCommand, by: &Caller) -> Answer {
         let result = self.operator.run(command, by).await;
         result.map_err(|error| error.to_string())
     }

@@ -11,7 +11,7 @@ use rustix::process::{geteuid, getuid};
 use tokio::runtime::Runtime;
 
 use super::{log, serve};
-use crate::admin::{AdminCommand, AdminReply};
+use crate::admin::{AdminCommand, AdminReply, Caller};
 use crate::config::{Config, Loaded};
 use crate::control;
 use crate::daemon::Administration;
@@ -50,7 +50,7 @@ impl<'a> Office<'a> {
             if let Some(here) = &self.here {
                 break here;
             }
-            let answer = control::ask(workdir, &command)
+            let answer = control::ask(workdir, &command, sudo_uid())
                 .with_context(|| format!("cannot talk to the daemon on {}", workdir.display()))?;
             if let Some(answer) = answer {
                 return answer.map_err(anyhow::Error::msg);
@@ -63,11 +63,20 @@ impl<'a> Office<'a> {
                 Err(error) => return Err(error),
             }
         };
-        let by = format!("uid {}", getuid().as_raw());
+        let by = Caller {
+            uid: getuid().as_raw(),
+            sudo_uid: sudo_uid(),
+        };
         runtime
             .block_on(administration.run(command, &by))
             .map_err(anyhow::Error::msg)
     }
+}
+
+/// Who called `sudo`, for the audit trail: root runs commands as the owner of the
+/// working directory, of whom the daemon sees nothing else.
+fn sudo_uid() -> Option<u32> {
+    std::env::var("SUDO_UID").ok()?.parse().ok()
 }
 
 fn open(config: &Config) -> Result<(Runtime, Administration)> {

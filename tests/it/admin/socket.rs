@@ -6,11 +6,12 @@ use std::net::Shutdown;
 use std::os::unix::fs::{FileTypeExt as _, PermissionsExt as _};
 use std::os::unix::net::UnixStream;
 use std::path::Path;
+use std::process::Command;
 use std::sync::Arc;
 
 use serde_json::json;
 
-use super::{Site, Way, admin};
+use super::{Site, Way, admin, run_with};
 use crate::support::{Daemon, RedisServer};
 
 /// Sends bytes to the socket of a daemon, all that there will be; gives what
@@ -171,6 +172,34 @@ fn without_a_daemon_the_audit_trail_is_on_standard_error() {
         "audit: action=\"admin delete-sessions\" user=\"alice\" by=\"uid {uid}\" outcome=\"success\""
     );
     assert!(done.err.contains(&expected), "{done:?}");
+}
+
+/// Root changes to the owner of the working directory, which is all that the
+/// daemon sees of the one who asks.
+#[test]
+fn who_called_sudo_is_in_the_audit_trail() {
+    for way in super::BOTH {
+        let mut site = Site::new(way);
+        let workdir = site.setup.daemon.workdir();
+        if way == Way::Store {
+            assert!(site.setup.daemon.stop().success());
+        }
+        let program = Command::new(Daemon::binary());
+        let arguments = ["admin", "delete-sessions", "alice"];
+        let done = run_with(program, &workdir, &arguments, "", &[("SUDO_UID", "4711")]);
+        let log = done.err.clone();
+        done.ok();
+        let log = match way {
+            Way::Store => log,
+            Way::Daemon => {
+                assert!(site.setup.daemon.stop().success());
+                site.setup.daemon.log()
+            }
+        };
+        let uid = rustix::process::geteuid().as_raw();
+        let expected = format!("by=\"uid {uid}\" claimed_sudo_uid=4711 outcome=\"success\"");
+        assert!(log.contains(&expected), "{log}");
+    }
 }
 
 /// Names are clients' text.
