@@ -48,10 +48,8 @@ type Work = Pin<Box<dyn Future<Output = Done> + Send>>;
 
 /// The messages of one processing list.
 pub(super) struct Messages {
-    pub(super) list: String,
-    /// How many entries the list has, settled ones included.
-    pub(super) entries: usize,
-    /// Those that are open, to be started.
+    pub(super) batch: Arc<Batch>,
+    /// Those that are to be started.
     pub(super) open: Vec<(DeliveryId, Vec<u8>)>,
 }
 
@@ -152,15 +150,9 @@ impl Crew {
 
     /// Takes room for messages of a list.
     pub(super) fn claim(&self, messages: Messages, redelivered: bool) -> Claimed {
-        let batch = Arc::new(Batch {
-            list: messages.list,
-            entries: messages.entries,
-            open: AtomicUsize::new(messages.open.len()),
-            order: self.started.fetch_add(1, Ordering::Relaxed),
-        });
         let claim = |(id, message): (DeliveryId, Vec<u8>)| {
             let delivery = Delivery {
-                batch: Arc::clone(&batch),
+                batch: Arc::clone(&messages.batch),
                 id,
                 _claim: self.budget.claim(message.len()),
             };
@@ -287,10 +279,15 @@ impl Crew {
     /// A list of which one entry is settled on its own, whatever others there
     /// are: it is never taken for finished.
     fn part_of(&self, list: String) -> Arc<Batch> {
+        self.batch(list, usize::MAX, usize::MAX)
+    }
+
+    /// A processing list with so many entries, of which so many are open.
+    pub(super) fn batch(&self, list: String, entries: usize, open: usize) -> Arc<Batch> {
         Arc::new(Batch {
             list,
-            entries: usize::MAX,
-            open: AtomicUsize::new(usize::MAX),
+            entries,
+            open: AtomicUsize::new(open),
             order: self.started.fetch_add(1, Ordering::Relaxed),
         })
     }

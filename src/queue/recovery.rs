@@ -1,12 +1,17 @@
 //! What an earlier run, or an answer that never came, left in processing
 //! lists.
 
+use std::collections::{HashMap, VecDeque};
+use std::sync::Arc;
+
 use redis::RedisResult;
 use redis::aio::MultiplexedConnection;
 
-use super::Keys;
-use super::crew::Messages;
+use super::budget::Room;
+use super::crew::{Batch, Crew, Messages};
 use super::scripts::SETTLED;
+use super::taking::MAX_BATCH_BYTES;
+use super::{Keys, scripts};
 use crate::model::DeliveryId;
 
 /// The store's processing lists, run and number of each, in the order in
@@ -27,31 +32,40 @@ pub(super) async fn lists(
     Ok(lists)
 }
 
-/// The open entries of a processing list. A list without any is removed: all
-/// of it was settled, or Redis has forgotten it.
-pub(super) async fn open_entries(
+/// The entries of a processing list, unread.
+pub(super) struct Entries {
+    batch: ([u8; 16], u64),
+    /// How many there are, settled ones included.
+    count: usize,
+    /// The open ones and the lengths of their messages.
+    pub(super) open: VecDeque<(DeliveryId, usize)>,
+}
+
+/// Looks at a processing list without reading it. A list without an open entry
+/// is removed: all of it was settled, or Redis has forgotten it.
+pub(super) async fn entries(
     connection: &mut MultiplexedConnection,
     keys: &Keys,
     (boot, batch): ([u8; 16], u64),
-) -> RedisResult<Messages> {
+) -> RedisResult<Entries> {
     let list = keys.batch(boot, batch);
-    let entries: Vec<Vec<u8>> = redis::cmd("LRANGE")
+    let lengths: Vec<i64> = redis::cmd("EVAL")
+        .arg(scripts::LENGTHS)
+        .arg(1)
         .arg(&list)
-        .arg(0)
-        .arg(-1)
         .query_async(connection)
         .await?;
-    let count = entries.len();
-    let open: Vec<_> = entries
+    let count = lengths.len();
+    let open: VecDeque<_> = lengths
         .into_iter()
         .zip(0..)
-        .filter_map(|(entry, position)| {
+        .filter_map(|(length, position)| {
             let id = DeliveryId {
                 boot,
                 batch,
                 position,
             };
-            Some((id, message(entry)?))
+            Some((id, usize::try_from(length).ok()?))
         })
         .collect();
     if open.is_empty() {
@@ -62,11 +76,81 @@ pub(super) async fn open_entries(
             .exec_async(connection)
             .await?;
     }
-    Ok(Messages {
-        list,
-        entries: count,
+    Ok(Entries {
+        batch: (boot, batch),
+        count,
         open,
     })
+}
+
+/// A processing list that is read in parts: all of its messages at once may be
+/// more than there is room for.
+pub(super) struct LeftList {
+    batch: Arc<Batch>,
+    unread: VecDeque<(DeliveryId, usize)>,
+    /// Whether an earlier process may have worked on it.
+    pub(super) redelivered: bool,
+}
+
+impl LeftList {
+    /// `None` where no entry is open.
+    pub(super) fn new(
+        crew: &Crew,
+        keys: &Keys,
+        entries: Entries,
+        redelivered: bool,
+    ) -> Option<Self> {
+        let (boot, number) = entries.batch;
+        let open = entries.open.len();
+        (open > 0).then(|| Self {
+            batch: crew.batch(keys.batch(boot, number), entries.count, open),
+            unread: entries.open,
+            redelivered,
+        })
+    }
+
+    /// Whether all of it was read.
+    pub(super) fn is_read(&self) -> bool {
+        self.unread.is_empty()
+    }
+
+    /// The next messages, as many as there is room for: at least one, because
+    /// one that is longer than all the room would never be run otherwise.
+    pub(super) async fn read(
+        &mut self,
+        connection: &mut MultiplexedConnection,
+        room: Room,
+    ) -> RedisResult<Messages> {
+        let part = part(&self.unread, room);
+        let positions = self.unread.iter().map(|(id, _)| id.position).take(part);
+        let (first, last) = (positions.clone().min(), positions.max());
+        let entries: Vec<Vec<u8>> = redis::cmd("LRANGE")
+            .arg(&self.batch.list)
+            .arg(first)
+            .arg(last)
+            .query_async(connection)
+            .await?;
+        let mut entries: HashMap<_, _> = (first.unwrap_or(0)..).zip(entries).collect();
+        let open = self.unread.drain(..part).filter_map(|(id, _)| {
+            let message = entries.remove(&id.position).and_then(message)?;
+            Some((id, message))
+        });
+        Ok(Messages {
+            open: open.collect(),
+            batch: Arc::clone(&self.batch),
+        })
+    }
+}
+
+/// How many of the messages there is room for, and at least one.
+fn part(unread: &VecDeque<(DeliveryId, usize)>, room: Room) -> usize {
+    let most_bytes = room.bytes.min(MAX_BATCH_BYTES);
+    let mut bytes = 0;
+    let fitting = unread.iter().take(room.messages).take_while(|(_, length)| {
+        bytes += length;
+        bytes <= most_bytes
+    });
+    fitting.count().max(1).min(unread.len())
 }
 
 /// The message of one entry, if it is still open.
@@ -86,4 +170,31 @@ pub(super) async fn open_entry(
 /// The message in an entry, unless it is settled.
 fn message(entry: Vec<u8>) -> Option<Vec<u8>> {
     (entry != SETTLED).then_some(entry)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_part_is_as_large_as_there_is_room_and_never_empty() {
+        let unread: VecDeque<_> = [10, 10, 10, 70]
+            .into_iter()
+            .zip(0..)
+            .map(|(length, position)| {
+                let id = DeliveryId {
+                    boot: [7; 16],
+                    batch: 3,
+                    position,
+                };
+                (id, length)
+            })
+            .collect();
+        let part = |messages, bytes| part(&unread, Room { messages, bytes });
+        assert_eq!(part(2, 1000), 2);
+        assert_eq!(part(10, 29), 2);
+        assert_eq!(part(10, 30), 3);
+        assert_eq!(part(10, 5), 1);
+        assert_eq!(part(10, 1000), 4);
+    }
 }

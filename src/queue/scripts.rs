@@ -254,6 +254,21 @@ end
 return refused
 ";
 
+/// Lengths of the entries of a processing list, -1 for a settled one. Changes
+/// nothing, so that it needs no fence.
+///
+/// | KEYS | |
+/// |---|---|
+/// | 1 | the processing list |
+pub(super) const LENGTHS: &str = r"
+local lengths = {}
+for i = 1, redis.call('LLEN', KEYS[1]) do
+  local entry = redis.call('LINDEX', KEYS[1], i - 1)
+  lengths[i] = entry == '\0settled' and -1 or #entry
+end
+return lengths
+";
+
 /// Gives entries that were not started back to the head of the queue.
 ///
 /// | KEYS | |

@@ -13,7 +13,7 @@ use redis::RedisResult;
 use redis::aio::MultiplexedConnection;
 use tracing::{error, warn};
 
-use super::recovery;
+use super::recovery::{self, LeftList};
 use super::running::{LeftNotes, LoneRun, Running, Suspect};
 use super::taker::Taker;
 use crate::crash_point::crash_point;
@@ -32,7 +32,8 @@ pub(super) struct TakeOver {
     started: bool,
     lists: Option<VecDeque<([u8; 16], u64)>>,
     open: HashSet<DeliveryId>,
-    done: bool,
+    /// Whether all that was left has been started.
+    pub(super) done: bool,
 }
 
 impl TakeOver {
@@ -77,7 +78,7 @@ impl Taker {
         }
         let mut suspects = self.takeover.left.suspects.clone();
         for batch in &self.takeover.left.batches {
-            let entries = recovery::open_entries(connection, &self.settings.keys, *batch).await?;
+            let entries = recovery::entries(connection, &self.settings.keys, *batch).await?;
             for (id, _) in entries.open {
                 if !suspects.iter().any(|known| known.id == id) {
                     suspects.push(Suspect {
@@ -161,19 +162,44 @@ impl Taker {
             let lists = recovery::lists(connection, &self.settings.keys).await?;
             self.takeover.lists = Some(lists.into());
         }
-        while let Some(batch) = self.next_list() {
-            if self.wait_for_room(connection).await?.is_none() {
+        loop {
+            self.run_left_list(connection).await?;
+            let Some(batch) = self.next_list() else {
                 return Ok(());
-            }
-            let messages = recovery::open_entries(connection, &self.settings.keys, batch).await?;
-            self.takeover
-                .open
-                .extend(messages.open.iter().map(|(id, _)| *id));
+            };
+            let entries = recovery::entries(connection, &self.settings.keys, batch).await?;
+            let open = entries.open.iter().map(|(id, _)| *id);
+            self.takeover.open.extend(open);
             if let Some(lists) = &mut self.takeover.lists {
                 lists.pop_front();
             }
-            crash_point("in recovery");
-            self.work(connection, messages, true).await?;
+            self.left_list = LeftList::new(&self.crew, &self.settings.keys, entries, true);
+        }
+    }
+
+    /// Runs the list that was left, part by part, as far as there is room in the
+    /// budget. Its messages may be what ended the process: read all at once they
+    /// would do so again. Returns early when stopped.
+    pub(super) async fn run_left_list(
+        &mut self,
+        connection: &mut MultiplexedConnection,
+    ) -> RedisResult<()> {
+        while self.left_list.is_some() {
+            let Some(room) = self.wait_for_room(connection).await? else {
+                return Ok(());
+            };
+            let Some(list) = &mut self.left_list else {
+                return Ok(());
+            };
+            let messages = list.read(connection, room).await?;
+            let redelivered = list.redelivered;
+            if list.is_read() {
+                self.left_list = None;
+            }
+            if redelivered {
+                crash_point("in recovery");
+            }
+            self.work(connection, messages, redelivered).await?;
         }
         Ok(())
     }

@@ -19,6 +19,7 @@ use super::budget::Room;
 use super::connection::Link;
 use super::crew::{Crew, Messages};
 use super::dead_letter_log::DeadLetterLog;
+use super::recovery::LeftList;
 use super::take_over::TakeOver;
 use super::taking::{Answer, BLOCK, MAX_BATCH_BYTES, Take, Taken, ask, messages_of};
 use super::{Settings, recovery, scripts};
@@ -43,6 +44,9 @@ pub(super) struct Taker {
     next_batch: u64,
     /// The batch that was asked for and whose answer never came.
     unanswered: Option<u64>,
+    /// The list that an earlier run, or an answer that never came, has left, as
+    /// far as it is not read yet.
+    pub(super) left_list: Option<LeftList>,
     /// Whether a take has succeeded since the scripts were forgotten.
     took: bool,
     /// Whether the queue was empty at the last take.
@@ -75,6 +79,7 @@ impl Taker {
             stopped,
             next_batch: 0,
             unanswered: None,
+            left_list: None,
             took: false,
             drained: false,
             bloated: false,
@@ -153,9 +158,13 @@ impl Taker {
     async fn resume(&mut self, connection: &mut MultiplexedConnection) -> RedisResult<()> {
         if let Some(number) = self.unanswered {
             let batch = (self.settings.keys.boot(), number);
-            let messages = recovery::open_entries(connection, &self.settings.keys, batch).await?;
+            let entries = recovery::entries(connection, &self.settings.keys, batch).await?;
             self.unanswered = None;
-            self.work(connection, messages, false).await?;
+            self.left_list = LeftList::new(&self.crew, &self.settings.keys, entries, false);
+        }
+        // What taking over has begun goes on in its place.
+        if self.takeover.done {
+            self.run_left_list(connection).await?;
         }
         Ok(())
     }
@@ -291,7 +300,13 @@ impl Taker {
         // Redis can be made to compress lists: then it told too small a size.
         self.bloated |= messages.iter().map(Vec::len).sum::<usize>() > 2 * MAX_BATCH_BYTES;
         self.drained = taken.drained;
-        Ok(Some(messages_of(&self.settings.keys, batch, messages)))
+        let keys = &self.settings.keys;
+        let number = (keys.boot(), batch);
+        let count = messages.len();
+        let list = self
+            .crew
+            .batch(keys.batch(number.0, number.1), count, count);
+        Ok(Some(messages_of(list, number, messages)))
     }
 
     /// Notes whose the queue is.

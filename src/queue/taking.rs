@@ -1,14 +1,15 @@
 //! One take: what is asked of Redis, and what it says.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use redis::aio::MultiplexedConnection;
 use redis::{Pipeline, RedisResult, Value};
 
 use super::budget::Room;
-use super::crew::Messages;
+use super::crew::{Batch, Messages};
 use super::keys::{DEAD_LETTER_CAP, OWNER_TTL};
-use super::{Keys, Settings};
+use super::Settings;
 use crate::model::DeliveryId;
 
 /// Most messages in one batch: more gain nothing (measured), and would make
@@ -102,22 +103,23 @@ impl Take {
     }
 }
 
-/// The messages of a batch that was just made.
-pub(super) fn messages_of(keys: &Keys, batch: u64, messages: Vec<Vec<u8>>) -> Messages {
-    let boot = keys.boot();
-    let count = messages.len();
+/// The messages of a batch that was just made, under its number.
+pub(super) fn messages_of(
+    batch: Arc<Batch>,
+    (boot, number): ([u8; 16], u64),
+    messages: Vec<Vec<u8>>,
+) -> Messages {
     let open = messages.into_iter().zip(0..).map(|(message, position)| {
         let id = DeliveryId {
             boot,
-            batch,
+            batch: number,
             position,
         };
         (id, message)
     });
     Messages {
-        list: keys.batch(boot, batch),
-        entries: count,
         open: open.collect(),
+        batch,
     }
 }
 
