@@ -171,18 +171,18 @@ impl Connection {
         true
     }
 
-    /// How long a list is.
-    pub fn length(&mut self, list: &str) -> i64 {
-        self.command([b"LLEN", list.as_bytes()]);
+    /// How many keys there are: each reply that nobody has read is one.
+    pub fn keys(&mut self) -> i64 {
+        self.command([b"DBSIZE"]);
         self.send().unwrap();
-        let mut length = 0;
+        let mut keys = 0;
         self.wait(|answer| {
             if let Answer::Number(number) = answer {
-                length = number;
+                keys = number;
             }
         })
         .unwrap();
-        length
+        keys
     }
 
     /// Waits for the next answer.

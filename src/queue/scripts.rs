@@ -180,6 +180,9 @@ return {aside, drained}
 /// | 9… | the replies; '' for one that is there already |
 /// | then | for each dead letter: which of the entries it is of, counted from 1, and the letter |
 ///
+/// A reply list holds 16 replies at most: the oldest goes when one more comes.
+/// A client can ask for as many as it likes under one id, and read none.
+///
 /// An entry that is no longer there (settled before, or forgotten by Redis)
 /// is passed over, so that repeating the script never repeats a reply; where
 /// all entries come at once, the list as a whole is there or not. Returns, for
@@ -204,12 +207,14 @@ local function push(i, key, staged)
   if not staged then return redis.pcall('RPUSH', key, ARGV[8 + i]) end
   if redis.call('EXISTS', key) == 0 then return redis.pcall('RENAME', staged, key) end
   local moved = redis.pcall('LMOVE', staged, key, 'LEFT', 'RIGHT')
+  if type(moved) == 'string' then return redis.call('LLEN', key) end
   return moved or {err = 'a long reply is no longer where it was'}
 end
 local function reply(i, staged)
   local key = KEYS[4 + i]
   local pushed = push(i, key, staged)
   if type(pushed) ~= 'table' or not pushed.err then
+    if type(pushed) == 'number' and pushed > 16 then redis.call('LTRIM', key, -16, -1) end
     redis.call('EXPIRE', key, ARGV[1])
     return
   end

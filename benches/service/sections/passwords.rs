@@ -75,17 +75,17 @@ fn look_ups_pass_by(
     let mut client = Connection::open(redis.port).unwrap();
     for number in 0..WAITING {
         let request = login(number.into());
-        let message = format!("{{\"type\": \"request\", {request}, \"id\": \"logins\"}}");
+        let message = format!("{{\"type\": \"request\", {request}, \"id\": \"login-{number}\"}}");
         client.command([b"RPUSH", QUEUE.as_bytes(), message.as_bytes()]);
     }
     client.send().unwrap();
     for _ in 0..WAITING {
         client.wait(|_| {}).unwrap();
     }
-    let before = client.length("platypush/responses/logins");
+    let before = client.keys();
     let begin = std::time::Instant::now();
     let busy = now_and_then(options, redis);
-    let answered = client.length("platypush/responses/logins") - before;
+    let answered = client.keys() - before;
     #[expect(clippy::cast_precision_loss, reason = "some thousands")]
     let rate = answered as f64 / begin.elapsed().as_secs_f64();
     let (_, highest) = daemon.memory_kib();

@@ -3,12 +3,13 @@
 
 use std::os::unix::process::ExitStatusExt as _;
 
-use rustix::process::Signal;
+use redis::Commands as _;
+use rustix::process::{Pid, Signal};
 use serde_json::json;
 
 use super::LESS_BUSY;
 use crate::support::strace::{end_tracer, under_strace};
-use crate::support::{Daemon, Load, Setup};
+use crate::support::{Daemon, Load, QUEUE, Setup};
 
 #[test]
 fn kill_9_under_load_loses_no_request() {
@@ -64,4 +65,48 @@ fn a_writer_that_hangs_ends_the_process_and_the_next_start_answers() {
     assert_eq!(right.ok(), true);
     assert!(daemon.stop().success());
     client.assert_nothing_left();
+}
+
+/// What a crash had left was read and admitted at once, and ended the process
+/// again.
+#[test]
+fn what_a_crash_left_comes_in_under_the_budget() {
+    let mut setup = Setup::new();
+    setup.daemon.kill();
+    let workdir = setup.daemon.workdir();
+    let store = std::fs::read_to_string(workdir.join("store.id")).unwrap();
+    let store = store.trim();
+    let list = format!("{QUEUE}:processing:{store}:{}:0", "07".repeat(16));
+    let ids: Vec<_> = (0..100).map(|number| format!("left-{number}")).collect();
+    for id in &ids {
+        let token = "x".repeat(1_000_000);
+        let message = json!({"action": "user.authenticate_session", "id": id, "args": [token]});
+        let _: () = setup
+            .client
+            .redis
+            .rpush(&list, message.to_string())
+            .unwrap();
+    }
+    let lists = format!("{QUEUE}:lists:{store}");
+    let _: () = setup.client.redis.sadd(lists, list).unwrap();
+    setup.daemon.restart_with(&[("MAX_IN_FLIGHT", "2")]);
+    // Part of the list is settled, part of it is not read, at the next crash.
+    setup.client.await_reply(&ids[30]);
+    setup.daemon.kill();
+    setup.daemon.restart();
+    for id in &ids {
+        setup.client.reply(id).fails("Invalid session token");
+    }
+    let peak = peak_memory_mib(setup.daemon.pid());
+    assert!(peak < 80, "{peak} MiB");
+    assert!(setup.daemon.stop().success());
+    setup.client.assert_nothing_left();
+}
+
+fn peak_memory_mib(pid: Pid) -> usize {
+    let status = format!("/proc/{}/status", pid.as_raw_nonzero());
+    let status = std::fs::read_to_string(status).unwrap();
+    let peak = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
+    let kib = peak.unwrap().trim().strip_suffix(" kB").unwrap();
+    kib.parse::<usize>().unwrap() / 1024
 }

@@ -6,7 +6,7 @@ use redis::Commands as _;
 use serde_json::json;
 
 use super::refused_replies::make_long_list_of_users;
-use crate::support::{Client, Daemon, RedisServer};
+use crate::support::{Client, Daemon, REPLIES, RedisServer};
 
 #[test]
 fn a_long_reply_arrives_whole_whether_or_not_its_list_is_there() {
@@ -35,6 +35,44 @@ fn a_long_reply_arrives_whole_whether_or_not_its_list_is_there() {
         let ids = users.iter().map(|user| user["user_id"].as_u64().unwrap());
         assert!(ids.eq(1..=4_000));
     }
+    assert!(daemon.stop().success());
+    client.assert_nothing_left();
+}
+
+/// A client can ask as often as it likes under one id, and read nothing.
+#[test]
+fn a_reply_list_holds_the_last_16_replies() {
+    let redis = RedisServer::start();
+    let folder = Arc::new(tempfile::tempdir().unwrap());
+    make_long_list_of_users(&folder.path().join("workdir"));
+    let mut daemon = Daemon::start_in(folder, &redis, &[]);
+    let mut client = redis.client();
+    let mut request = |action: &str, number: usize| {
+        let request = json!({
+            "action": format!("user.{action}"),
+            "id": "same",
+            "origin": number.to_string(),
+            "args": if action == "get_users" { json!([]) } else { json!(["x"]) },
+        });
+        client.push(request.to_string());
+    };
+    for number in 0..40 {
+        request("authenticate_session", number);
+    }
+    request("get_users", 40);
+    let list = format!("{REPLIES}same");
+    // One list of all users at a time, until its reply is sent.
+    assert!(client.call("get_users", json!({})).errors().is_empty());
+    let replies: Vec<String> = client.redis.lrange(&list, 0, -1).unwrap();
+    let targets: Vec<_> = replies
+        .iter()
+        .map(|reply| {
+            let reply: serde_json::Value = serde_json::from_str(reply).unwrap();
+            reply["target"].as_str().unwrap().parse::<usize>().unwrap()
+        })
+        .collect();
+    assert!(targets.iter().copied().eq(25..=40), "{targets:?}");
+    let _: () = client.redis.del(&list).unwrap();
     assert!(daemon.stop().success());
     client.assert_nothing_left();
 }
