@@ -25,7 +25,9 @@ use crate::events::{Publisher, Publishing};
 use crate::keyring::Keyring;
 use crate::lifecycle::{self, Termination, retry};
 use crate::model::SessionLimits;
-use crate::queue::{self, Connector, Handler, Keys, LeftNotes, Running, Settings, Status, Worker};
+use crate::queue::{
+    self, Connector, Handler, Keys, LeftNotes, Running, Settings, Status, UnreadReplies, Worker,
+};
 use crate::rotation;
 use crate::store::Store;
 use crate::store::sled::SledStore;
@@ -100,6 +102,7 @@ async fn start(config: &Config) -> Result<Started> {
     let (running, left) = retry(async || open_running(workdir.path(), hashing_turns)).await?;
     let connector = retry(async || Ok(Connector::new(&config.redis)?)).await?;
     let (events, publishing) = Publisher::start(connector.clone(), &config.publish).unzip();
+    let unread = UnreadReplies::new(connector.clone(), &config.reply_prefix, config.reply_ttl);
     let dispatcher = Arc::new(
         Dispatcher::new(Parts {
             actions: ACTIONS,
@@ -108,6 +111,7 @@ async fn start(config: &Config) -> Result<Started> {
             turns: Turns::new(hashing_turns, Arc::clone(&running)),
             keyring: Arc::clone(&keyring),
             events: events.clone(),
+            unread: Some(unread),
         })
         .await?,
     );

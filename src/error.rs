@@ -39,6 +39,10 @@ pub enum Error {
         /// Seconds.
         max_age: u64,
     },
+    /// A long reply, while too many bytes of them lie unread in Redis; seconds
+    /// until the oldest ones have expired.
+    #[error("Too many long replies have not been read: read them, or retry in {0} s")]
+    UnreadReplies(u64),
     /// The arguments do not fit the signature.
     #[error("{0}")]
     Arguments(String),
@@ -144,6 +148,7 @@ impl Error {
             Self::NoSuchAction(_) => "no_such_action",
             Self::NoSuchPlugin(_) => "no_such_plugin",
             Self::Expired { .. } => "expired",
+            Self::UnreadReplies(_) => "unread_replies",
             Self::Arguments(_) => "arguments",
             Self::AuthenticationNeeded => "authentication_needed",
             Self::InvalidExecutor | Self::InvalidCredentials => "invalid_credentials",

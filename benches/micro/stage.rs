@@ -165,6 +165,7 @@ impl Stage {
             turns: Turns::new(1, running),
             keyring: Arc::clone(&self.keyring),
             events: None,
+            unread: None,
         };
         Arc::new(self.runtime.block_on(Dispatcher::new(parts)).unwrap())
     }

@@ -5,7 +5,7 @@ use tracing::error;
 
 use crate::actions::Output;
 use crate::error::Error;
-use crate::queue::{Disposition, Finished, Reply};
+use crate::queue::{Disposition, Finished, Reply, UnreadShare};
 use crate::store::StoreError;
 use crate::wire::RequestId;
 use crate::wire::reply::{self, Address};
@@ -14,12 +14,13 @@ use crate::wire::reply::{self, Address};
 pub(super) fn finish(
     id: &RequestId,
     encoded: serde_json::Result<Vec<u8>>,
+    share: Option<UnreadShare>,
     left_outcome: bool,
     held: Option<Box<dyn Send>>,
 ) -> Disposition {
     match encoded {
         Ok(bytes) => Disposition::Finished(Finished {
-            reply: Some(Reply::new(id.name(), bytes)),
+            reply: Some(Reply::new(id.name(), bytes).counted(share)),
             dead_letter: None,
             left_outcome,
             held,

@@ -26,7 +26,9 @@ use crate::events::Publisher;
 use crate::keyring::Keyring;
 use crate::log_quota::LogQuota;
 use crate::model::DeliveryId;
-use crate::queue::{self, Begun, Disposition, Finished, Handler, Reply};
+use crate::queue::{
+    self, Begun, Disposition, Finished, Handler, Reply, UnreadReplies, UnreadShare,
+};
 use crate::store::StoreError;
 use crate::wire::RequestId;
 use crate::wire::dead_letter::{self, DeadLetter};
@@ -44,6 +46,7 @@ pub struct Dispatcher {
     trail: Trail,
     /// Of lines that any message can cause.
     quota: LogQuota,
+    unread: Option<Arc<UnreadReplies>>,
     /// Outcomes that earlier processes left, until their requests are known.
     left_outcomes: Mutex<Vec<DeliveryId>>,
 }
@@ -62,6 +65,8 @@ pub struct Parts {
     pub keyring: Arc<Keyring>,
     /// Where what happened is told; `None`: nowhere.
     pub events: Option<Publisher>,
+    /// Bounds the long replies that nobody has read; `None`: nothing does.
+    pub unread: Option<Arc<UnreadReplies>>,
 }
 
 /// Why a request got no reply.
@@ -90,6 +95,7 @@ impl Dispatcher {
             quota: LogQuota::new(|what, count| {
                 warn!(what, count, "more of the same within a minute")
             }),
+            unread: parts.unread,
         })
     }
 
@@ -172,9 +178,35 @@ impl Dispatcher {
         } else {
             encode_reply(&address, &result)
         };
+        let (encoded, share) = if call.left_outcome() {
+            // It had an effect, so its reply goes out in any case.
+            (encoded, None)
+        } else {
+            self.count_unread(&address, encoded).await
+        };
         let held = turn.filter(|turn| turn.until_settled);
         let held = held.map(|turn| Box::new(turn) as Box<dyn Send>);
-        finish(&id, encoded, call.left_outcome(), held)
+        finish(&id, encoded, share, call.left_outcome(), held)
+    }
+
+    /// Counts a long reply among the unread ones, or puts an error in its place
+    /// when they are too many.
+    async fn count_unread(
+        &self,
+        address: &Address<'_>,
+        encoded: serde_json::Result<Vec<u8>>,
+    ) -> (serde_json::Result<Vec<u8>>, Option<UnreadShare>) {
+        let (Some(unread), Ok(bytes)) = (&self.unread, &encoded) else {
+            return (encoded, None);
+        };
+        match unread.count(address.id.name(), bytes.len()).await {
+            Ok(share) => (encoded, share),
+            Err(wait) => {
+                let error = Error::UnreadReplies(wait.as_secs() + 1);
+                debug!(id = ?address.id.name(), error = error.name(), "refused");
+                (address.failure(error.to_string()), None)
+            }
+        }
     }
 
     fn log(&self, entry: &Entry<'_>, call: &Call, result: &Result<Output, Error>) {
@@ -218,7 +250,7 @@ impl Dispatcher {
                 address.failure("The request had its effect, but its reply is lost".into())
             }
         };
-        Ok(Some(finish(address.id, encoded, true, None)))
+        Ok(Some(finish(address.id, encoded, None, true, None)))
     }
 
     async fn run(

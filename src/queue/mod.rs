@@ -42,6 +42,7 @@ mod staging;
 mod take_over;
 mod taker;
 mod taking;
+mod unread;
 mod worker;
 
 use std::collections::HashSet;
@@ -56,6 +57,7 @@ pub use self::connection::{Connector, ConnectorError};
 pub use self::crew::Begun;
 pub use self::keys::{Keys, OWNER_TTL};
 pub use self::running::{LeftNotes, Note, Running, Suspect};
+pub use self::unread::{UnreadReplies, UnreadShare};
 pub use self::worker::{Settings, Status, Worker};
 
 /// Works on messages.
@@ -129,6 +131,9 @@ pub struct Reply {
     pub bytes: Arc<Vec<u8>>,
     /// The list in Redis in which they are already, where they are long.
     staged: Option<String>,
+    /// Counts them as unread once they are sent.
+    #[expect(dead_code, reason = "held, not read")]
+    share: Option<UnreadShare>,
 }
 
 impl Reply {
@@ -139,7 +144,14 @@ impl Reply {
             id: id.to_owned(),
             bytes: Arc::new(bytes),
             staged: None,
+            share: None,
         }
+    }
+
+    /// The same, counted among what is unread.
+    #[must_use]
+    pub fn counted(self, share: Option<UnreadShare>) -> Self {
+        Self { share, ..self }
     }
 }
 

@@ -39,6 +39,42 @@ fn a_long_reply_arrives_whole_whether_or_not_its_list_is_there() {
     client.assert_nothing_left();
 }
 
+const UNREAD: &str = "Too many long replies have not been read: read them, or retry in ";
+
+/// 2,000 requests of 38 bytes made Redis grow by 323 MiB, because each reply is
+/// kept for `reply_ttl`.
+#[test]
+fn long_replies_that_nobody_reads_do_not_fill_redis() {
+    let redis = RedisServer::start();
+    let folder = Arc::new(tempfile::tempdir().unwrap());
+    make_long_list_of_users(&folder.path().join("workdir"));
+    let mut daemon = Daemon::start_in(folder, &redis, &[("REPLY_TTL", "3600")]);
+    let mut client = redis.client();
+    let ids = client.send_all((0..60).map(|_| ("get_users", json!({}))));
+    let mut bytes = 0;
+    for id in &ids {
+        client.await_reply(id);
+        let reply: String = client.redis.lindex(format!("{REPLIES}{id}"), 0).unwrap();
+        bytes += reply.len();
+    }
+    assert!(bytes < 65 << 20, "{bytes} bytes lie in Redis");
+    assert!(bytes > 60 << 20, "{bytes} bytes were too many");
+    // Short ones are not concerned.
+    let lookup = client.call("authenticate_session", json!(["x"]));
+    lookup.fails("Invalid session token");
+    let refused = client.call("get_users", json!({}));
+    assert!(refused.errors()[0].starts_with(UNREAD), "{refused:?}");
+    assert_eq!(refused.output(), &json!({"success": false}));
+
+    // Once they are read, there is room again, long before they expire.
+    for id in &ids {
+        client.raw_reply(id);
+    }
+    while !client.call("get_users", json!({})).errors().is_empty() {}
+    assert!(daemon.stop().success());
+    client.assert_nothing_left();
+}
+
 /// A client can ask as often as it likes under one id, and read nothing.
 #[test]
 fn a_reply_list_holds_the_last_16_replies() {

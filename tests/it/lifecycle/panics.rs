@@ -105,6 +105,7 @@ async fn dispatcher(folder: &Path) -> Arc<Dispatcher> {
         turns: Turns::new(1, running),
         keyring: Arc::new(Keyring::open(Keyring::default_path(folder), true).unwrap()),
         events: None,
+        unread: None,
     };
     Arc::new(Dispatcher::new(parts).await.unwrap())
 }

@@ -1,0 +1,185 @@
+//! Long replies in Redis that nobody has read yet. A request of some bytes can
+//! have a reply of megabytes, which is kept for `reply_ttl`: without a bound,
+//! clients could fill the memory of Redis.
+
+use std::collections::VecDeque;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use redis::RedisResult;
+use tracing::{debug, warn};
+
+use super::Connector;
+use super::connection::ANSWER_TIMEOUT;
+
+/// Most bytes of long replies that are unread. A single reply may be longer.
+const MAX_UNREAD_BYTES: usize = 64 << 20;
+/// Bytes from which a reply is counted.
+const COUNTED: usize = 4 << 10;
+/// How often Redis is asked at most which replies have been read.
+const LOOK_EVERY: Duration = Duration::from_millis(250);
+/// How often the log repeats that replies are refused.
+const WARN_EVERY: Duration = Duration::from_secs(60);
+/// How long connecting may take.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
+
+/// Counts the bytes of long replies that this process has made, until they are
+/// read or expire.
+pub struct UnreadReplies {
+    connector: Connector,
+    reply_prefix: String,
+    reply_ttl: Duration,
+    counts: Mutex<Counts>,
+}
+
+#[derive(Default)]
+struct Counts {
+    /// All bytes, those that are not sent yet included.
+    bytes: usize,
+    /// Replies that were sent, the oldest first.
+    sent: VecDeque<Sent>,
+    looked: Option<Instant>,
+    warned: Option<Instant>,
+}
+
+struct Sent {
+    id: String,
+    bytes: usize,
+    at: Instant,
+}
+
+/// The share of one reply. Dropping it says that the reply was sent.
+pub struct UnreadShare {
+    replies: Arc<UnreadReplies>,
+    id: String,
+    bytes: usize,
+}
+
+impl UnreadReplies {
+    /// Counts none yet: what an earlier process has sent is not known.
+    #[must_use]
+    pub fn new(connector: Connector, reply_prefix: &str, reply_ttl: Duration) -> Arc<Self> {
+        Arc::new(Self {
+            connector,
+            reply_prefix: reply_prefix.to_owned(),
+            reply_ttl,
+            counts: Mutex::default(),
+        })
+    }
+
+    /// Counts a reply of so many bytes to the list of an id; `None` for a short
+    /// one.
+    ///
+    /// # Errors
+    /// When too much is unread: how long it takes until enough has expired.
+    pub async fn count(
+        self: &Arc<Self>,
+        id: &str,
+        bytes: usize,
+    ) -> Result<Option<UnreadShare>, Duration> {
+        if bytes < COUNTED {
+            return Ok(None);
+        }
+        if !self.take(bytes) {
+            self.look().await;
+            if !self.take(bytes) {
+                return Err(self.refuse(bytes));
+            }
+        }
+        Ok(Some(UnreadShare {
+            replies: Arc::clone(self),
+            id: id.to_owned(),
+            bytes,
+        }))
+    }
+
+    /// Whether there was room.
+    fn take(&self, bytes: usize) -> bool {
+        let mut counts = self.counts();
+        let fits = counts.bytes == 0 || counts.bytes + bytes <= MAX_UNREAD_BYTES;
+        if fits {
+            counts.bytes += bytes;
+        }
+        fits
+    }
+
+    /// Forgets the replies whose lists are gone.
+    async fn look(&self) {
+        let sent = {
+            let mut counts = self.counts();
+            if counts.looked.is_some_and(|at| at.elapsed() < LOOK_EVERY) {
+                return;
+            }
+            counts.looked = Some(Instant::now());
+            // Another look meanwhile is about what is sent meanwhile.
+            std::mem::take(&mut counts.sent)
+        };
+        if sent.is_empty() {
+            return;
+        }
+        let there = self.are_there(&sent).await.unwrap_or_else(|error| {
+            debug!(%error, "whether long replies were read is not known");
+            Vec::new()
+        });
+        let mut there = there.into_iter();
+        let is_unread = |reply: &Sent| match there.next() {
+            // The time alone does not tell: each further reply to a list keeps
+            // the earlier ones for as long again.
+            Some(Ok(lists)) => lists > 0,
+            _ => reply.at.elapsed() < self.reply_ttl,
+        };
+        let (unread, gone): (VecDeque<_>, VecDeque<_>) = sent.into_iter().partition(is_unread);
+        let mut counts = self.counts();
+        let newer = std::mem::replace(&mut counts.sent, unread);
+        counts.sent.extend(newer);
+        counts.bytes -= gone.iter().map(|reply| reply.bytes).sum::<usize>();
+    }
+
+    async fn are_there(&self, sent: &VecDeque<Sent>) -> RedisResult<Vec<RedisResult<i64>>> {
+        let mut connection = self
+            .connector
+            .connect(CONNECT_TIMEOUT, ANSWER_TIMEOUT)
+            .await?;
+        let mut pipe = redis::pipe();
+        pipe.ignore_errors();
+        for reply in sent {
+            let list = format!("{}{}", self.reply_prefix, reply.id);
+            pipe.cmd("EXISTS").arg(list);
+        }
+        pipe.query_async(&mut connection).await
+    }
+
+    /// How long it takes until there is room, if nothing is read.
+    fn refuse(&self, bytes: usize) -> Duration {
+        let mut counts = self.counts();
+        if counts.warned.is_none_or(|at| at.elapsed() >= WARN_EVERY) {
+            counts.warned = Some(Instant::now());
+            warn!(
+                unread_bytes = counts.bytes,
+                "long replies lie unread in Redis: requests for more of them get an error"
+            );
+        }
+        let mut left = counts.bytes;
+        let enough = counts.sent.iter().find(|reply| {
+            left -= reply.bytes;
+            left == 0 || left + bytes <= MAX_UNREAD_BYTES
+        });
+        enough.map_or(Duration::ZERO, |reply| {
+            self.reply_ttl.saturating_sub(reply.at.elapsed())
+        })
+    }
+
+    fn counts(&self) -> MutexGuard<'_, Counts> {
+        self.counts.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Drop for UnreadShare {
+    fn drop(&mut self) {
+        self.replies.counts().sent.push_back(Sent {
+            id: std::mem::take(&mut self.id),
+            bytes: self.bytes,
+            at: Instant::now(),
+        });
+    }
+}
