@@ -68,6 +68,11 @@ impl Availability {
     /// one a minute.
     pub(super) fn failed(&self, doing: &'static str, error: &str) {
         self.failures.fetch_add(1, Ordering::Relaxed);
+        self.refused(doing, error);
+    }
+
+    /// The same on a connection that is as good as before.
+    pub(super) fn refused(&self, doing: &'static str, error: &str) {
         let mut troubles = self.troubles();
         troubles.failing.insert(doing);
         self.status

@@ -11,6 +11,7 @@ use redis::{
 use secrecy::ExposeSecret as _;
 
 use super::scripts::Loaded;
+use super::{Keys, rights};
 use crate::config::{Redis, TlsFiles};
 use crate::failure::{HasRemedy, Remedy, advice};
 
@@ -135,6 +136,7 @@ pub(super) fn sending_time(bytes: usize) -> Duration {
 /// ended there.
 pub(super) struct Link {
     connector: Connector,
+    keys: Keys,
     /// What its connections have loaded.
     pub(super) scripts: Loaded,
     blocks: Duration,
@@ -153,9 +155,10 @@ struct Identity {
 }
 
 impl Link {
-    pub(super) fn new(connector: Connector, blocks: Duration) -> Self {
+    pub(super) fn new(connector: Connector, keys: Keys, blocks: Duration) -> Self {
         Self {
             connector,
+            keys,
             scripts: Loaded::new(),
             blocks,
             last: None,
@@ -189,6 +192,7 @@ impl Link {
         }
         self.last = Some(identity);
         self.scripts.load(&mut connection).await?;
+        rights::check(&mut connection, &self.keys).await?;
         self.tries = 0;
         connection.set_response_timeout(self.blocks + ANSWER_TIMEOUT);
         Ok(connection)

@@ -109,6 +109,12 @@ impl Keys {
         )
     }
 
+    /// Key on which rights are tried out. It never outlasts that.
+    #[must_use]
+    pub(super) fn probe(&self) -> String {
+        format!("{}:probe:{}", self.queue, self.run())
+    }
+
     /// Reply list of a request.
     #[must_use]
     pub fn reply(&self, id: &str) -> String {

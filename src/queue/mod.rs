@@ -34,6 +34,8 @@ mod crew;
 mod dead_letter_log;
 mod keys;
 mod recovery;
+mod refused;
+mod rights;
 mod running;
 mod scripts;
 mod settler;

@@ -259,6 +259,39 @@ end
 return refused
 ";
 
+/// Runs every command that the scripts run behind a step that they cannot take
+/// back, on a key of its own, and returns the rights that are missing to them. A
+/// script that is refused a command halfway would lose a message, run it twice
+/// or send its reply twice.
+///
+/// | KEYS | |
+/// |---|---|
+/// | 1 | a key that nobody uses |
+/// | 2… | keys that Redis judges before the script runs |
+///
+/// The first command is a write that cannot grow: short of memory, Redis would
+/// refuse any other.
+pub(super) const PROBE: &str = r#"
+local key = KEYS[1]
+local function is_refused(...)
+  local answer = redis.pcall(...)
+  local error = type(answer) == 'table' and answer.err or ''
+  return string.find(error, 'NOPERM', 1, true) or string.find(error, "executing the script can't", 1, true)
+end
+if is_refused('DEL', key) then return {'+del'} end
+local missing = {}
+for _, command in ipairs({
+  {'RPUSH', key, ''}, {'LPUSH', key, ''}, {'LLEN', key}, {'LINDEX', key, 0}, {'LSET', key, 0, ''},
+  {'LTRIM', key, 0, -1}, {'LMOVE', key, key, 'LEFT', 'RIGHT'}, {'RENAME', key, key}, {'PERSIST', key},
+  {'EXPIRE', key, 60}, {'SORT', key, 'BY', 'nosort', 'LIMIT', 0, 1, 'STORE', key}, {'LPOP', key},
+  {'EXISTS', key}, {'GET', key}, {'SADD', key, ''}, {'SREM', key, ''}, {'SET', key, ''},
+}) do
+  if is_refused(unpack(command)) then missing[#missing + 1] = '+' .. string.lower(command[1]) end
+end
+redis.call('DEL', key)
+return missing
+"#;
+
 /// Lengths of the entries of a processing list, -1 for a settled one. Changes
 /// nothing, so that it needs no fence.
 ///

@@ -12,6 +12,7 @@ use std::time::Duration;
 use redis::aio::MultiplexedConnection;
 use redis::{Pipeline, RedisError, RedisResult};
 use tokio::sync::mpsc;
+use tokio::time::{MissedTickBehavior, interval};
 
 use crate::crash_point::crash_point;
 
@@ -20,22 +21,28 @@ use super::connection::{ANSWER_TIMEOUT, Link, sending_time};
 use super::crew::{Batch, Delivery, Done};
 use super::dead_letter_log::DeadLetterLog;
 use super::settling::{Group, Refusal, group_by_list, in_rounds, parse_refused};
-use super::{Disposition, Finished, Handler, Settings, scripts};
+use super::{Disposition, Handler, Settings, rights, scripts};
 
 /// What this part does, in the log.
-const SETTLING: &str = "sending replies";
+pub(super) const SETTLING: &str = "sending replies";
+/// How often replies that were refused are tried again.
+const RETRY: Duration = Duration::from_millis(500);
 /// Most batches, or parts of them, that are settled in one round trip.
 const MAX_ROUND: usize = 128;
 
 pub(super) struct Settler {
-    settings: Arc<Settings>,
-    availability: Arc<Availability>,
+    pub(super) settings: Arc<Settings>,
+    pub(super) availability: Arc<Availability>,
     handler: Arc<dyn Handler>,
     link: Link,
     connection: Option<MultiplexedConnection>,
     /// How many failures there had been when it was made.
     failures: u64,
     dead_letters: Arc<DeadLetterLog>,
+    /// Entries whose reply list was refused.
+    pub(super) refused: Vec<Group>,
+    /// Whether any reply was delivered since the last of them.
+    pub(super) delivered: bool,
 }
 
 impl Settler {
@@ -46,20 +53,32 @@ impl Settler {
         dead_letters: Arc<DeadLetterLog>,
     ) -> Self {
         Self {
-            link: Link::new(settings.connector.clone(), Duration::ZERO),
+            link: Link::new(
+                settings.connector.clone(),
+                settings.keys.clone(),
+                Duration::ZERO,
+            ),
             settings,
             availability,
             handler,
             connection: None,
             failures: 0,
             dead_letters,
+            refused: Vec::new(),
+            delivered: false,
         }
     }
 
     pub(super) async fn run(mut self, mut inbox: mpsc::UnboundedReceiver<Vec<Done>>) {
         let mut given_back = Vec::new();
         let mut round = Vec::with_capacity(MAX_ROUND);
-        while inbox.recv_many(&mut round, MAX_ROUND).await > 0 {
+        let mut retry = interval(RETRY);
+        retry.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        loop {
+            tokio::select! {
+                taken = inbox.recv_many(&mut round, MAX_ROUND) => if taken == 0 { break },
+                _ = retry.tick(), if !self.refused.is_empty() => self.retry_refused().await,
+            }
             let mut finished = Vec::new();
             for (delivery, disposition) in round.drain(..).flatten() {
                 match disposition {
@@ -70,10 +89,14 @@ impl Settler {
                 }
             }
             for round in in_rounds(finished) {
-                self.settle(round).await;
+                self.settle_groups(group_by_list(round)).await;
+            }
+            if self.delivered && !self.refused.is_empty() {
+                self.retry_refused().await;
             }
         }
         crash_point("in shutdown");
+        self.leave_refused().await;
         self.give_back(given_back).await;
         self.leave().await;
     }
@@ -81,8 +104,7 @@ impl Settler {
     /// Settles what takes one round trip, however long Redis is away. After a
     /// failure each entry goes on its own, so that one that Redis will never
     /// take does not keep the others.
-    async fn settle(&mut self, finished: Vec<(Delivery, Finished)>) {
-        let mut groups = group_by_list(finished);
+    pub(super) async fn settle_groups(&mut self, mut groups: Vec<Group>) {
         let mut backoff = Backoff::new();
         while !groups.is_empty() {
             let was_kept = self.connection.is_some();
@@ -97,6 +119,8 @@ impl Settler {
                 // That Redis has closed a kept connection, or has started anew,
                 // is noticed only when it is used: it may be back long since.
                 Some(error) if first && was_kept && needs_another(&error) => {}
+                // Which of the lists is refused is seen one by one.
+                Some(error) if rights::is_about_keys(&error) => {}
                 failed => {
                     if let Some(error) = failed {
                         self.failed(&error);
@@ -116,6 +140,14 @@ impl Settler {
                 failure = self.try_to_settle(&mut alone).await;
                 let Some(left) = alone.pop() else { continue };
                 single = left;
+                if failure.as_ref().is_some_and(rights::is_about_keys) {
+                    // As often as it is tried: this says nothing against it.
+                    single.tries = 1;
+                    self.delivered = false;
+                    self.refused.push(single);
+                    failure = None;
+                    continue;
+                }
                 if failure
                     .as_ref()
                     .is_some_and(|error| single.is_hopeless(error))
@@ -130,7 +162,7 @@ impl Settler {
     }
 
     /// One round trip. Leaves in `groups` what is not settled.
-    async fn try_to_settle(&mut self, groups: &mut Vec<Group>) -> Option<RedisError> {
+    pub(super) async fn try_to_settle(&mut self, groups: &mut Vec<Group>) -> Option<RedisError> {
         if let Err(error) = self.connect().await {
             return Some(error);
         }
@@ -164,7 +196,9 @@ impl Settler {
                     group.tries -= u32::from(scripts::are_forgotten(&error));
                     groups.push(group);
                     // A Redis that has become a replica refuses for good.
-                    self.connection = None;
+                    if !rights::is_about_keys(&error) {
+                        self.connection = None;
+                    }
                     failure = Some(error);
                 }
             }
@@ -184,7 +218,7 @@ impl Settler {
                     continue;
                 }
                 Some(refusal) => self.dead_letters.note(1, &refusal.error),
-                None => {}
+                None => self.delivered |= finished.reply.is_some(),
             }
             if let Some(dead_letter) = &finished.dead_letter {
                 self.dead_letters.note(1, &dead_letter.reason);
@@ -202,7 +236,7 @@ impl Settler {
     }
 
     /// Puts a dead letter in the place of a reply that Redis will never take.
-    fn give_up(&self, single: &mut Group) {
+    pub(super) fn give_up(&self, single: &mut Group) {
         for (_, finished) in &mut single.entries {
             if let Some(reply) = finished.reply.take() {
                 finished.dead_letter = self.handler.undeliverable(&reply.id);
@@ -281,7 +315,7 @@ impl Settler {
     /// A connection that has not failed, and was made after all that did:
     /// another one that failed may mean that the way to Redis is gone, and
     /// finding that out here, too, would take a time-out more.
-    async fn connect(&mut self) -> RedisResult<MultiplexedConnection> {
+    pub(super) async fn connect(&mut self) -> RedisResult<MultiplexedConnection> {
         let failures = self.availability.failures();
         match &self.connection {
             Some(connection) if self.failures == failures => Ok(connection.clone()),
@@ -311,12 +345,12 @@ impl Settler {
         result
     }
 
-    fn failed(&self, error: &redis::RedisError) {
+    pub(super) fn failed(&self, error: &redis::RedisError) {
         self.availability.failed(SETTLING, &error.to_string());
     }
 }
 
 /// Whether a new connection is all that is needed.
 fn needs_another(error: &RedisError) -> bool {
-    error.is_connection_dropped() || scripts::are_forgotten(error)
+    error.is_connection_dropped() || scripts::are_forgotten(error) || rights::are_missing(error)
 }

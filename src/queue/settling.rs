@@ -119,7 +119,8 @@ impl Group {
     }
 
     /// Whether trying again is in vain: Redis says so, or breaks the
-    /// connection over a long reply each time.
+    /// connection over a long reply each time. (A list that is refused is
+    /// judged elsewhere.)
     pub(super) fn is_hopeless(&self, error: &RedisError) -> bool {
         let [(_, finished)] = self.entries.as_slice() else {
             return false;
@@ -127,9 +128,7 @@ impl Group {
         let Some(reply) = &finished.reply else {
             return false;
         };
-        let text = error.to_string();
-        let not_ours = error.code() == Some("NOPERM") && text.contains("key");
-        let refused = not_ours || text.contains("Protocol error");
+        let refused = error.to_string().contains("Protocol error");
         let breaks_the_line = error.is_connection_dropped()
             && reply.bytes.len() >= MAX_ROUND_BYTES
             && self.tries >= MAX_TRIES;

@@ -22,7 +22,7 @@ use super::dead_letter_log::DeadLetterLog;
 use super::recovery::LeftList;
 use super::take_over::TakeOver;
 use super::taking::{Answer, BLOCK, MAX_BATCH_BYTES, Take, Taken, ask, messages_of};
-use super::{Settings, recovery, scripts};
+use super::{Settings, recovery, rights, scripts};
 use crate::crash_point::crash_point;
 
 /// What this part does, in the log.
@@ -70,7 +70,7 @@ impl Taker {
         stopped: watch::Receiver<bool>,
     ) -> Self {
         Self {
-            link: Link::new(settings.connector.clone(), BLOCK),
+            link: Link::new(settings.connector.clone(), settings.keys.clone(), BLOCK),
             settings,
             availability,
             crew,
@@ -93,7 +93,8 @@ impl Taker {
         while !self.is_stopped() {
             if let Err(error) = self.take_until_stopped(&mut backoff).await {
                 // Once, a new connection is all that is needed.
-                if !scripts::are_forgotten(&error) || !std::mem::take(&mut self.took) {
+                let helps = scripts::are_forgotten(&error) || rights::are_missing(&error);
+                if !helps || !std::mem::take(&mut self.took) {
                     self.availability.failed(TAKING, &error.to_string());
                 }
                 self.wait_or_stop(backoff.wait()).await;

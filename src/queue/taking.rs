@@ -6,10 +6,10 @@ use std::time::Duration;
 use redis::aio::MultiplexedConnection;
 use redis::{Pipeline, RedisResult, Value};
 
+use super::Settings;
 use super::budget::Room;
 use super::crew::{Batch, Messages};
 use super::keys::{DEAD_LETTER_CAP, OWNER_TTL};
-use super::Settings;
 use crate::model::DeliveryId;
 
 /// Most messages in one batch: more gain nothing (measured), and would make

@@ -7,7 +7,7 @@ use std::path::Path;
 use redis::Commands as _;
 use serde_json::json;
 
-use crate::support::{Client, Daemon, PATIENCE, RedisServer};
+use crate::support::{Client, Daemon, PATIENCE, REPLIES, RedisServer};
 
 /// A port that was free a moment ago.
 fn free_port() -> u16 {
@@ -207,4 +207,83 @@ fn the_rights_in_the_readme_are_enough_for_events() {
     assert_eq!(heard, read.1);
     assert!(daemon.stop().success());
     assert_eq!(complaints(&daemon), Vec::<String>::new());
+}
+
+/// What the README grants, without these rights, or with them.
+fn change_rights(redis: &RedisServer, user: &str, rights: &[&str]) {
+    let _: () = redis::cmd("ACL")
+        .arg(&["SETUSER", user])
+        .arg(rights)
+        .query(&mut redis.connection())
+        .unwrap();
+}
+
+/// The user was created, its reply became a dead letter, and never came, even
+/// after the right was granted.
+#[test]
+fn replies_wait_for_the_right_to_their_lists() {
+    let redis = RedisServer::start();
+    grant(&redis, "userd", 0);
+    let url = format!("{}?user=userd&pass=daemon-password", redis.url());
+    let mut daemon = Daemon::start(&redis, &[("REDIS__URL", &url)]);
+    let mut client = redis.client();
+    let looked = client.call("authenticate_session", json!(["x"]));
+    looked.fails("Invalid session token");
+
+    // On a connection that works, and again from the start of the process.
+    let queue_alone = ["resetkeys", "~platypush/user", "~platypush/user:*"];
+    change_rights(&redis, "userd", &queue_alone);
+    let alice = json!({"username": "alice", "password": "secret"});
+    let creation = client.send("create_user", alice);
+    let lookup = client.send("authenticate_session", json!(["x"]));
+    let missing = "lacks the right ~platypush/responses/*";
+    daemon.wait_for_log(missing);
+    assert!(daemon.stop().success());
+    daemon.restart();
+    daemon.wait_for_log(missing);
+    // What needs no reply list goes on meanwhile.
+    client.push("rubbish");
+    daemon.wait_for_log("dead letter");
+    assert_eq!(client.dead_letters().len(), 1);
+
+    change_rights(&redis, "userd", &["~platypush/responses/*"]);
+    assert_eq!(client.reply(&creation).ok()["user_id"], 1);
+    client.reply(&lookup).fails("Invalid session token");
+    assert!(daemon.stop().success());
+    assert_eq!(client.dead_letters().len(), 1);
+    client.assert_nothing_left();
+}
+
+/// A script that is refused a command halfway lost messages, ran them twice or
+/// sent replies twice.
+#[test]
+fn a_missing_right_to_a_command_is_named_and_costs_no_request() {
+    let redis = RedisServer::start();
+    let mut client = redis.client();
+    for command in [
+        "del", "rpush", "lpush", "llen", "lindex", "lset", "ltrim", "lmove", "rename", "persist",
+        "expire", "sort", "lpop", "exists", "get", "sadd", "srem", "set", "eval", "evalsha",
+    ] {
+        let user = format!("without-{command}");
+        let without = format!("-{command}");
+        change_rights(&redis, &user, &["on", "nopass", "~*", "+@all", &without]);
+        let url = format!("{}?user={user}&pass=x", redis.url());
+        let queue = format!("queue-{command}");
+        let mut daemon = Daemon::start(&redis, &[("REDIS__URL", &url), ("QUEUE", &queue)]);
+        let (id, message) = Client::request("authenticate_session", json!(["x"]));
+        // More than fit into one batch: they are not taken as a whole.
+        let _: () = client.redis.rpush(&queue, vec![message; 130]).unwrap();
+        if command.starts_with("eval") {
+            daemon.wait_for_log(&format!("permissions to run the '{command}' command"));
+        } else {
+            daemon.wait_for_log(&format!("lacks the right +{command} "));
+        }
+        change_rights(&redis, &user, &[&format!("+{command}")]);
+        let (last, message) = Client::request("authenticate_session", json!(["x"]));
+        let _: () = client.redis.rpush(&queue, message).unwrap();
+        client.reply(&last).fails("Invalid session token");
+        assert!(daemon.stop().success());
+        let replies: usize = client.redis.llen(format!("{REPLIES}{id}")).unwrap();
+        assert_eq!(replies, 16, "{command}");
+    }
 }

@@ -1,0 +1,68 @@
+//! Replies whose lists Redis refuses to this user. Where it refuses all lists,
+//! they wait for the right to them; where it refuses a single one, that reply is
+//! given up, because clients choose the names of their lists.
+
+use redis::RedisResult;
+use tracing::warn;
+
+use super::rights;
+use super::settler::{SETTLING, Settler};
+
+/// What does not work while all reply lists are refused, in the log.
+const REPLYING: &str = "writing to reply lists";
+
+impl Settler {
+    /// Tries again to send the replies that were refused, once reply lists can be
+    /// written: a list that is still refused then is a fault of its own.
+    pub(super) async fn retry_refused(&mut self) {
+        // A reply that was delivered meanwhile says the same as the question.
+        let writable = std::mem::take(&mut self.delivered)
+            || match self.may_reply().await {
+                Ok(writable) => {
+                    self.availability.works(SETTLING);
+                    writable
+                }
+                Err(error) => return self.failed(&error),
+            };
+        if !writable {
+            let right = format!("~{}*", self.settings.keys.reply_prefix);
+            return self
+                .availability
+                .refused(REPLYING, &rights::describe(&right));
+        }
+        for single in std::mem::take(&mut self.refused) {
+            let mut groups = vec![single];
+            if let Some(error) = self.try_to_settle(&mut groups).await
+                && rights::is_about_keys(&error)
+            {
+                for group in &mut groups {
+                    self.give_up(group);
+                }
+            }
+            self.settle_groups(groups).await;
+        }
+        if self.refused.is_empty() {
+            self.availability.works(REPLYING);
+        }
+    }
+
+    async fn may_reply(&mut self) -> RedisResult<bool> {
+        let mut connection = self.connect().await?;
+        // Behind a right of our own that is missing, all lists seem refused.
+        rights::check(&mut connection, &self.settings.keys).await?;
+        rights::cover_reply_lists(&mut connection, &self.settings.keys).await
+    }
+
+    /// At the end: their entries stay in the processing lists.
+    pub(super) async fn leave_refused(&mut self) {
+        if !self.refused.is_empty() {
+            self.retry_refused().await;
+        }
+        if !self.refused.is_empty() {
+            warn!(
+                count = self.refused.len(),
+                "replies that Redis refuses were not sent: the next start does"
+            );
+        }
+    }
+}
