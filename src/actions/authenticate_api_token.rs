@@ -27,13 +27,13 @@ impl Action for AuthenticateApiToken {
         &SIGNATURE
     }
 
-    fn cost(&self, _: &Arguments<'_>) -> Cost {
+    fn cost(&self, _: &Arguments) -> Cost {
         Cost::Depends
     }
 
     /// One of ours is found by its hash; one that was imported has to be
     /// hashed as its maker did.
-    async fn cost_now(&self, world: &World, arguments: &Arguments<'_>) -> Result<Cost, Error> {
+    async fn cost_now(&self, world: &World, arguments: &Arguments) -> Result<Cost, Error> {
         let token = arguments.peek("token").unwrap_or_default();
         let hashes = world.credentials.api_token_costs_hashes(token).await?;
         Ok(if hashes {
@@ -47,7 +47,7 @@ impl Action for AuthenticateApiToken {
         &self,
         world: &World,
         call: &Call,
-        mut arguments: Arguments<'_>,
+        mut arguments: Arguments,
     ) -> Result<Output, Error> {
         let token = arguments.secret("token")?;
         let user = world

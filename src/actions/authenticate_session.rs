@@ -23,7 +23,7 @@ impl Action for AuthenticateSession {
         &SIGNATURE
     }
 
-    fn cost(&self, _: &Arguments<'_>) -> Cost {
+    fn cost(&self, _: &Arguments) -> Cost {
         Cost::Light
     }
 
@@ -35,7 +35,7 @@ impl Action for AuthenticateSession {
         &self,
         world: &World,
         _: &Call,
-        mut arguments: Arguments<'_>,
+        mut arguments: Arguments,
     ) -> Result<Output, Error> {
         let token = arguments.secret("session_token")?;
         let (_, user) = world

@@ -18,7 +18,7 @@ static SIGNATURE: Signature = Signature {
     name: "authenticate_user",
     parameters: &[
         USERNAME,
-        Parameter::required("password", Kind::Secret, "Password of the user."),
+        Parameter::required("password", Kind::Password, "Password of the user."),
         CODE,
         Parameter::optional(
             "return_details",
@@ -39,7 +39,7 @@ impl Action for AuthenticateUser {
         &SIGNATURE
     }
 
-    fn cost(&self, _: &Arguments<'_>) -> Cost {
+    fn cost(&self, _: &Arguments) -> Cost {
         Cost::Hash
     }
 
@@ -47,10 +47,10 @@ impl Action for AuthenticateUser {
         &self,
         world: &World,
         call: &Call,
-        mut arguments: Arguments<'_>,
+        mut arguments: Arguments,
     ) -> Result<Output, Error> {
-        let username = arguments.username(&world.limits)?;
-        let password = arguments.password("password", &world.limits)?;
+        let username = arguments.text("username")?;
+        let password = arguments.secret("password")?;
         let code = arguments.optional_secret("code")?;
         let details = arguments.flag("return_details")?;
 

@@ -25,7 +25,7 @@ static SIGNATURE: Signature = Signature {
         CODE,
         Parameter::optional(
             "name",
-            Kind::Text,
+            Kind::Name,
             "What the token is called; each of a user's has another name. Without it a name is \
              drawn.",
         ),
@@ -48,7 +48,7 @@ impl Action for CreateApiToken {
         &SIGNATURE
     }
 
-    fn cost(&self, _: &Arguments<'_>) -> Cost {
+    fn cost(&self, _: &Arguments) -> Cost {
         Cost::Hash
     }
 
@@ -56,12 +56,12 @@ impl Action for CreateApiToken {
         &self,
         world: &World,
         call: &Call,
-        mut arguments: Arguments<'_>,
+        mut arguments: Arguments,
     ) -> Result<Output, Error> {
-        let username = arguments.username(&world.limits)?;
-        let password = arguments.password("password", &world.limits)?;
+        let username = arguments.text("username")?;
+        let password = arguments.secret("password")?;
         let code = arguments.optional_secret("code")?;
-        let name = arguments.optional_name("name", &world.limits)?;
+        let name = arguments.optional_text("name")?;
         let expires_at = arguments.time("expires_at")?;
 
         until_settled(|| async {

@@ -18,7 +18,7 @@ static SIGNATURE: Signature = Signature {
     name: "create_session",
     parameters: &[
         USERNAME,
-        Parameter::required("password", Kind::Secret, "Password of the user."),
+        Parameter::required("password", Kind::Password, "Password of the user."),
         CODE,
         Parameter::optional(
             "expires_at",
@@ -38,7 +38,7 @@ impl Action for CreateSession {
         &SIGNATURE
     }
 
-    fn cost(&self, _: &Arguments<'_>) -> Cost {
+    fn cost(&self, _: &Arguments) -> Cost {
         Cost::Hash
     }
 
@@ -46,10 +46,10 @@ impl Action for CreateSession {
         &self,
         world: &World,
         call: &Call,
-        mut arguments: Arguments<'_>,
+        mut arguments: Arguments,
     ) -> Result<Output, Error> {
-        let username = arguments.username(&world.limits)?;
-        let password = arguments.password("password", &world.limits)?;
+        let username = arguments.text("username")?;
+        let password = arguments.secret("password")?;
         let code = arguments.optional_secret("code")?;
         let expires_at = arguments.time("expires_at")?;
 

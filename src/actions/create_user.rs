@@ -22,7 +22,7 @@ static SIGNATURE: Signature = Signature {
     name: "create_user",
     parameters: &[
         USERNAME,
-        Parameter::required("password", Kind::Secret, "Password of the new user."),
+        Parameter::required("password", Kind::Password, "Password of the new user."),
         EXECUTING_USER,
         EXECUTING_USER_PASSWORD,
         EXECUTING_SESSION,
@@ -39,7 +39,7 @@ impl Action for CreateUser {
         &SIGNATURE
     }
 
-    fn cost(&self, _: &Arguments<'_>) -> Cost {
+    fn cost(&self, _: &Arguments) -> Cost {
         Cost::Hash
     }
 
@@ -47,12 +47,12 @@ impl Action for CreateUser {
         &self,
         world: &World,
         call: &Call,
-        mut arguments: Arguments<'_>,
+        mut arguments: Arguments,
     ) -> Result<Output, Error> {
-        let username = arguments.username(&world.limits)?;
+        let username = arguments.text("username")?;
         check_new_username(&username, &world.limits)?;
         let password = arguments.new_password("password", &world.limits)?;
-        let executor = arguments.executor(&world.limits)?;
+        let executor = arguments.executor()?;
         let user = until_settled(|| create(world, call, &username, &password, &executor)).await?;
         Ok(answer(&user))
     }

@@ -34,7 +34,7 @@ impl Action for DeleteApiToken {
         &SIGNATURE
     }
 
-    fn cost(&self, _: &Arguments<'_>) -> Cost {
+    fn cost(&self, _: &Arguments) -> Cost {
         Cost::Light
     }
 
@@ -42,7 +42,7 @@ impl Action for DeleteApiToken {
         &self,
         world: &World,
         call: &Call,
-        mut arguments: Arguments<'_>,
+        mut arguments: Arguments,
     ) -> Result<Output, Error> {
         let token = arguments.secret("session_token")?;
         let id = arguments.number("id")?;

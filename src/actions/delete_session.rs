@@ -26,7 +26,7 @@ impl Action for DeleteSession {
         &SIGNATURE
     }
 
-    fn cost(&self, _: &Arguments<'_>) -> Cost {
+    fn cost(&self, _: &Arguments) -> Cost {
         Cost::Light
     }
 
@@ -34,7 +34,7 @@ impl Action for DeleteSession {
         &self,
         world: &World,
         call: &Call,
-        mut arguments: Arguments<'_>,
+        mut arguments: Arguments,
     ) -> Result<Output, Error> {
         let token = arguments.secret("session_token")?;
         let mut event = None;

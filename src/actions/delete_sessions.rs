@@ -39,7 +39,7 @@ impl Action for DeleteSessions {
         &SIGNATURE
     }
 
-    fn cost(&self, _: &Arguments<'_>) -> Cost {
+    fn cost(&self, _: &Arguments) -> Cost {
         Cost::Hash
     }
 
@@ -47,10 +47,10 @@ impl Action for DeleteSessions {
         &self,
         world: &World,
         call: &Call,
-        mut arguments: Arguments<'_>,
+        mut arguments: Arguments,
     ) -> Result<Output, Error> {
-        let username = arguments.username(&world.limits)?;
-        let password = arguments.password("password", &world.limits)?;
+        let username = arguments.text("username")?;
+        let password = arguments.secret("password")?;
         let code = arguments.optional_secret("code")?;
         let session_id = arguments.optional_text("session_id")?;
         let ended = until_settled(|| async {

@@ -32,7 +32,7 @@ impl Action for DeleteUser {
         &SIGNATURE
     }
 
-    fn cost(&self, arguments: &Arguments<'_>) -> Cost {
+    fn cost(&self, arguments: &Arguments) -> Cost {
         if arguments.has("executing_user_password") {
             Cost::Hash
         } else {
@@ -44,10 +44,10 @@ impl Action for DeleteUser {
         &self,
         world: &World,
         call: &Call,
-        mut arguments: Arguments<'_>,
+        mut arguments: Arguments,
     ) -> Result<Output, Error> {
-        let username = arguments.username(&world.limits)?;
-        let executor = arguments.executor(&world.limits)?;
+        let username = arguments.text("username")?;
+        let executor = arguments.executor()?;
         until_settled(|| async {
             let witness = proof::authorize(world, call, &executor).await?;
             let outcome = call.outcome(|_| Output::Flag(true))?;

@@ -40,7 +40,7 @@ impl Action for EnableOtp {
         &SIGNATURE
     }
 
-    fn cost(&self, _: &Arguments<'_>) -> Cost {
+    fn cost(&self, _: &Arguments) -> Cost {
         Cost::Hash
     }
 
@@ -48,10 +48,10 @@ impl Action for EnableOtp {
         &self,
         world: &World,
         call: &Call,
-        mut arguments: Arguments<'_>,
+        mut arguments: Arguments,
     ) -> Result<Output, Error> {
-        let username = arguments.username(&world.limits)?;
-        let password = arguments.password("password", &world.limits)?;
+        let username = arguments.text("username")?;
+        let password = arguments.secret("password")?;
         let secret = arguments.optional_secret("otp_secret")?;
         let code = arguments.optional_secret("code")?;
         let dry_run = arguments.flag("dry_run")?;

@@ -24,7 +24,7 @@ impl Action for GetUserBySession {
         &SIGNATURE
     }
 
-    fn cost(&self, _: &Arguments<'_>) -> Cost {
+    fn cost(&self, _: &Arguments) -> Cost {
         Cost::Light
     }
 
@@ -36,7 +36,7 @@ impl Action for GetUserBySession {
         &self,
         world: &World,
         _: &Call,
-        mut arguments: Arguments<'_>,
+        mut arguments: Arguments,
     ) -> Result<Output, Error> {
         let token = arguments.secret("session_token")?;
         let (_, user) = world

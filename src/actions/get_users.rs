@@ -22,7 +22,7 @@ impl Action for GetUsers {
         &SIGNATURE
     }
 
-    fn cost(&self, _: &Arguments<'_>) -> Cost {
+    fn cost(&self, _: &Arguments) -> Cost {
         Cost::Listing
     }
 
@@ -30,7 +30,7 @@ impl Action for GetUsers {
         false
     }
 
-    async fn run(&self, world: &World, _: &Call, _: Arguments<'_>) -> Result<Output, Error> {
+    async fn run(&self, world: &World, _: &Call, _: Arguments) -> Result<Output, Error> {
         Ok(Output::Users(world.store.profiles().await?))
     }
 }

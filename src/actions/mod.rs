@@ -22,6 +22,7 @@ mod arguments;
 mod authenticate_api_token;
 mod authenticate_session;
 mod authenticate_user;
+mod bound;
 mod call;
 mod create_api_token;
 mod create_session;
@@ -48,7 +49,7 @@ use std::sync::Arc;
 use async_trait::async_trait;
 
 pub use self::arguments::Arguments;
-pub(crate) use self::arguments::{check_new_password, check_new_username};
+pub(crate) use self::bound::{check_new_password, check_new_username};
 pub use self::call::{Call, outcome_context};
 pub use self::output::{Output, Reason};
 pub use self::signature::{Kind, Parameter, Signature};
@@ -155,14 +156,14 @@ pub trait Action: Send + Sync {
     fn signature(&self) -> &'static Signature;
 
     /// What running it with these arguments costs.
-    fn cost(&self, arguments: &Arguments<'_>) -> Cost;
+    fn cost(&self, arguments: &Arguments) -> Cost;
 
     /// What running it with these arguments costs, where that depends on what
     /// is in the store.
     ///
     /// # Errors
     /// When the store fails.
-    async fn cost_now(&self, _: &World, _: &Arguments<'_>) -> Result<Cost, Error> {
+    async fn cost_now(&self, _: &World, _: &Arguments) -> Result<Cost, Error> {
         Ok(Cost::Hash)
     }
 
@@ -175,12 +176,7 @@ pub trait Action: Send + Sync {
     ///
     /// # Errors
     /// With the text of the contract.
-    async fn run(
-        &self,
-        world: &World,
-        call: &Call,
-        arguments: Arguments<'_>,
-    ) -> Result<Output, Error>;
+    async fn run(&self, world: &World, call: &Call, arguments: Arguments) -> Result<Output, Error>;
 }
 
 /// Decides again as long as what was read to decide has changed by the time

@@ -24,7 +24,7 @@ impl Action for RefreshBackupCodes {
         &SIGNATURE
     }
 
-    fn cost(&self, _: &Arguments<'_>) -> Cost {
+    fn cost(&self, _: &Arguments) -> Cost {
         Cost::Hash
     }
 
@@ -32,10 +32,10 @@ impl Action for RefreshBackupCodes {
         &self,
         world: &World,
         call: &Call,
-        mut arguments: Arguments<'_>,
+        mut arguments: Arguments,
     ) -> Result<Output, Error> {
-        let username = arguments.username(&world.limits)?;
-        let password = arguments.password("password", &world.limits)?;
+        let username = arguments.text("username")?;
+        let password = arguments.secret("password")?;
         let code = arguments.optional_secret("code")?;
         until_settled(|| async {
             let code = code.as_ref();

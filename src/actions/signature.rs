@@ -35,8 +35,12 @@ pub struct Parameter {
 pub enum Kind {
     /// Text; an integer counts as its decimal digits.
     Text,
-    /// The same, and secret.
+    /// The same, of at most `max_username_length` bytes.
+    Name,
+    /// Text that is secret, such as a token.
     Secret,
+    /// Secret text of at most `password.max_length` bytes.
+    Password,
     /// true/false or 0/1.
     Flag,
     /// A whole number from 1 on; text of its digits as well.
@@ -67,18 +71,18 @@ impl Parameter {
 
 /// The user a request is about.
 pub(super) const USERNAME: Parameter =
-    Parameter::required("username", Kind::Text, "Name of the user, byte for byte.");
+    Parameter::required("username", Kind::Name, "Name of the user, byte for byte.");
 pub(super) const PASSWORD: Parameter =
-    Parameter::required("password", Kind::Secret, "Password of the user.");
+    Parameter::required("password", Kind::Password, "Password of the user.");
 /// Parameters of actions that only a user may ask for.
 pub(super) const EXECUTING_USER: Parameter = Parameter::optional(
     "executing_user",
-    Kind::Text,
+    Kind::Name,
     "Name of the user who asks for it.",
 );
 pub(super) const EXECUTING_USER_PASSWORD: Parameter = Parameter::optional(
     "executing_user_password",
-    Kind::Secret,
+    Kind::Password,
     "Password of the executing user.",
 );
 pub(super) const EXECUTING_SESSION: Parameter = Parameter::optional(

@@ -17,8 +17,8 @@ static SIGNATURE: Signature = Signature {
     name: "update_password",
     parameters: &[
         USERNAME,
-        Parameter::required("old_password", Kind::Secret, "The present password."),
-        Parameter::required("new_password", Kind::Secret, "The password from now on."),
+        Parameter::required("old_password", Kind::Password, "The present password."),
+        Parameter::required("new_password", Kind::Password, "The password from now on."),
         CODE,
         Parameter::optional(
             "revoke_sessions",
@@ -38,7 +38,7 @@ impl Action for UpdatePassword {
         &SIGNATURE
     }
 
-    fn cost(&self, _: &Arguments<'_>) -> Cost {
+    fn cost(&self, _: &Arguments) -> Cost {
         Cost::Hash
     }
 
@@ -46,10 +46,10 @@ impl Action for UpdatePassword {
         &self,
         world: &World,
         call: &Call,
-        mut arguments: Arguments<'_>,
+        mut arguments: Arguments,
     ) -> Result<Output, Error> {
-        let username = arguments.username(&world.limits)?;
-        let old = arguments.password("old_password", &world.limits)?;
+        let username = arguments.text("username")?;
+        let old = arguments.secret("old_password")?;
         let new = arguments.new_password("new_password", &world.limits)?;
         let code = arguments.optional_secret("code")?;
         let revoke = arguments.flag("revoke_sessions")? || world.revoke_on_password_change;

@@ -69,6 +69,21 @@ pub struct Parts {
     pub unread: Option<Arc<UnreadReplies>>,
 }
 
+/// A request that has been read, without its message.
+struct BoundRequest {
+    envelope: Envelope,
+    /// `user.<action>`, or whatever stands there.
+    action: String,
+    timestamp: Option<f64>,
+    bound: Result<BoundAction, Error>,
+}
+
+/// An action with its arguments.
+struct BoundAction {
+    action: &'static dyn Action,
+    arguments: Arguments,
+}
+
 /// Why a request got no reply.
 enum NotRun {
     /// It had not started: another start may run it.
@@ -110,15 +125,15 @@ impl Dispatcher {
         self.turns.close();
     }
 
-    async fn handle_message(&self, mut begun: Begun, message: &[u8]) -> Disposition {
+    async fn handle_message(&self, mut begun: Begun, message: Vec<u8>) -> Disposition {
         let redelivered = begun.redelivered;
-        let handle = async {
-            match request::decode(message, &self.policy.limits) {
-                Ok(request) => {
-                    begun.was_read();
-                    poison(request.action.as_deref());
-                    self.handle_request(begun, request).await
-                }
+        let length = message.len();
+        let handle = async move {
+            let read = self.read(&mut begun, &message);
+            // What waits keeps its arguments only: a message may be long.
+            drop(message);
+            match read {
+                Ok(request) => self.handle_request(begun, request).await,
                 Err(refused) => self.refuse(*refused, redelivered),
             }
         };
@@ -126,24 +141,38 @@ impl Dispatcher {
             Ok(disposition) => disposition,
             // Actions have a net of their own: this is a defect in reading the
             // request or writing the reply, and would be one again.
-            Err(_) => {
-                let refused = request::condemn(message, &self.policy.limits, true);
-                self.refuse(refused, redelivered)
-            }
+            Err(_) => self.refuse(request::condemn_unread(length), redelivered),
         }
     }
 
-    async fn handle_request(&self, begun: Begun, mut request: Request<'_>) -> Disposition {
-        let Envelope { id, origin } = std::mem::take(&mut request.envelope);
+    /// Reads a message as far as that needs nothing but the message: from here on
+    /// it can be answered, and what is wrong with it alone is known.
+    fn read(&self, begun: &mut Begun, message: &[u8]) -> Result<BoundRequest, Box<Refused>> {
+        let mut request = request::decode(message, &self.policy.limits)?;
+        begun.was_read();
+        poison(request.action.as_deref());
+        let envelope = std::mem::take(&mut request.envelope);
+        let action = request.action.as_deref().unwrap_or_default().to_owned();
+        let timestamp = request.timestamp;
+        let bound = self.bind(request);
+        Ok(BoundRequest {
+            envelope,
+            action,
+            timestamp,
+            bound,
+        })
+    }
+
+    async fn handle_request(&self, begun: Begun, request: BoundRequest) -> Disposition {
+        let Envelope { id, origin } = request.envelope;
         let Some(id) = id.or_else(|| self.generate_id(origin.as_deref())) else {
             return Disposition::Keep;
         };
-        let action = request.action.clone().unwrap_or_default();
         let address = self.address(&id, origin.as_deref());
         let entry = Entry {
             id: id.name(),
             origin: origin.as_deref(),
-            action: &action,
+            action: &request.action,
         };
         if begun.redelivered {
             match self.recorded(&begun.id, &address).await {
@@ -163,7 +192,7 @@ impl Dispatcher {
             self.events.is_some(),
         );
         let mut turn = None;
-        let run = self.run(begun, &call, &mut turn, request);
+        let run = self.run(begun, &call, &mut turn, request.bound, request.timestamp);
         let result = match AssertUnwindSafe(run).catch_unwind().await {
             Ok(Ok(result)) => result,
             Ok(Err(NotRun::Stopping)) => return Disposition::GiveBack,
@@ -258,17 +287,11 @@ impl Dispatcher {
         mut begun: Begun,
         call: &Call,
         turn: &mut Option<Turn>,
-        request: Request<'_>,
+        bound: Result<BoundAction, Error>,
+        timestamp: Option<f64>,
     ) -> Result<Result<Output, Error>, NotRun> {
-        let (action, arguments) = match self
-            .policy
-            .admit(&request)
-            .and_then(|()| self.resolve(&request))
-        {
-            Ok(action) => match Arguments::bind(action.signature(), request.args) {
-                Ok(arguments) => (action, arguments),
-                Err(error) => return Ok(Err(error)),
-            },
+        let BoundAction { action, arguments } = match bound {
+            Ok(bound) => bound,
             Err(error) => return Ok(Err(error)),
         };
         let cost = match action.cost(&arguments) {
@@ -287,7 +310,7 @@ impl Dispatcher {
         // Judged when the work would start: a request that waited too long is
         // one whose sender has given up.
         let now = self.world.clock.now();
-        if let Err(error) = self.policy.check_age(request.timestamp, now) {
+        if let Err(error) = self.policy.check_age(timestamp, now) {
             return Ok(Err(error));
         }
         // Not before its turn: a rotation of keys waits for it.
@@ -296,6 +319,14 @@ impl Dispatcher {
             Err(Error::Store(StoreError::Stopped)) => Err(NotRun::Unknown),
             result => Ok(result),
         }
+    }
+
+    /// Judges a request by itself, and binds its arguments to the action it names.
+    fn bind(&self, request: Request<'_>) -> Result<BoundAction, Error> {
+        self.policy.admit(&request)?;
+        let action = self.resolve(&request)?;
+        let arguments = Arguments::bind(action.signature(), request.args, &self.world.limits)?;
+        Ok(BoundAction { action, arguments })
     }
 
     fn resolve(&self, request: &Request<'_>) -> Result<&'static dyn Action, Error> {
@@ -390,18 +421,22 @@ impl Dispatcher {
 #[async_trait]
 impl Handler for Dispatcher {
     async fn handle(self: Arc<Self>, begun: Begun, message: Vec<u8>) -> Disposition {
-        self.handle_message(begun, &message).await
+        self.handle_message(begun, message).await
     }
 
     async fn condemn(&self, id: &DeliveryId, message: &[u8], unread: bool) -> Disposition {
         // What had its effect is answered from that, which runs nothing.
         if matches!(self.world.store.outcome(id).await, Ok(Some(_))) {
-            return self.handle_message(Begun::new(*id, true), message).await;
+            return self
+                .handle_message(Begun::new(*id, true), message.to_vec())
+                .await;
         }
-        self.refuse(
-            request::condemn(message, &self.policy.limits, unread),
-            false,
-        )
+        let refused = if unread {
+            request::condemn_unread(message.len())
+        } else {
+            request::condemn(message, &self.policy.limits)
+        };
+        self.refuse(refused, false)
     }
 
     fn taken_over(&self, open: &HashSet<DeliveryId>) {

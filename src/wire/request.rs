@@ -99,18 +99,24 @@ pub fn decode<'m>(message: &'m [u8], limits: &MessageLimits) -> Result<Request<'
 }
 
 /// The dead letter of a message that must not be run any more, and where an
-/// error reply is due. With `unread` it is not even read.
+/// error reply is due.
 #[must_use]
-pub fn condemn(message: &[u8], limits: &MessageLimits, unread: bool) -> Refused {
-    let decoded = if unread {
-        None
-    } else {
-        literal::decode(message).ok()
-    };
+pub fn condemn(message: &[u8], limits: &MessageLimits) -> Refused {
+    let decoded = literal::decode(message).ok();
     let value = decoded.map(|decoded| decoded.value);
     Refused {
         reply_to: value.as_ref().map(|value| envelope(value, limits)),
         dead_letter: DeadLetter::deadly(message.len(), value.as_ref()),
+    }
+}
+
+/// The same of a message of that length, without reading it: that may be what is
+/// wrong with it.
+#[must_use]
+pub fn condemn_unread(length: usize) -> Refused {
+    Refused {
+        reply_to: None,
+        dead_letter: DeadLetter::deadly(length, None),
     }
 }
 

@@ -19,15 +19,26 @@ mod tests;
 use crate::value::Value;
 use parser::Parser;
 
-/// How many containers may stand inside each other.
-pub const MAX_DEPTH: usize = 128;
+/// Maximum number of containers inside each other: the request, its arguments,
+/// and some levels of a list or object that stands in an argument by mistake.
+/// Arguments themselves need none.
+pub const MAX_DEPTH: usize = 8;
+
+/// Maximum number of values in a message, each container and each item of one.
+/// A request has some twenty. A value takes 32 bytes of memory and may take two
+/// in the message, so without this limit a message of 1 MiB would take 40 MiB.
+pub const MAX_VALUES: usize = 1_000;
+
+/// Keys of the outermost object that are kept behind the limit of values too:
+/// the reply and the dead letter need them.
+const KEPT_KEYS: [&str; 5] = ["type", "action", "name", "id", "origin"];
 
 /// A message that could be read.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Decoded<'m> {
     /// What it says, as far as it could be kept.
     pub value: Value<'m>,
-    /// Why it must be refused nevertheless: the first reason met.
+    /// Why it must be refused nevertheless: one reason, where there are more.
     pub flaw: Option<Flaw>,
 }
 
@@ -38,8 +49,17 @@ pub enum Flaw {
     #[error("The message has text that is not valid Unicode (a lone surrogate)")]
     LoneSurrogate,
     /// A container deeper than [`MAX_DEPTH`]; null stands in its place.
-    #[error("The message is nested deeper than {MAX_DEPTH} levels")]
-    TooDeep,
+    #[error("The message is nested {depth} levels deep, at most {MAX_DEPTH} are allowed")]
+    TooDeep {
+        /// Levels of the deepest container.
+        depth: usize,
+    },
+    /// More values than [`MAX_VALUES`]; those behind the limit are left out.
+    #[error("The message has {count} values, at most {MAX_VALUES} are allowed")]
+    TooManyValues {
+        /// Values in the message, without those that are nested too deep.
+        count: usize,
+    },
 }
 
 /// Why a message could not be read.

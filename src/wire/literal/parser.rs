@@ -1,6 +1,6 @@
 //! The cursor, and everything that holds other values.
 
-use super::{Decoded, Dialect, Flaw, MAX_DEPTH, Unreadable};
+use super::{Decoded, Dialect, Flaw, KEPT_KEYS, MAX_DEPTH, MAX_VALUES, Unreadable};
 use crate::value::Value;
 
 pub(super) type Read<T> = Result<T, Unreadable>;
@@ -14,7 +14,11 @@ pub(super) struct Parser<'a> {
     pub(super) at: usize,
     pub(super) dialect: Dialect,
     depth: usize,
-    flaw: Option<Flaw>,
+    /// The deepest level that was met.
+    deepest: usize,
+    /// How many values were met.
+    count: usize,
+    pub(super) lone_surrogate: bool,
 }
 
 impl<'a> Parser<'a> {
@@ -24,7 +28,9 @@ impl<'a> Parser<'a> {
             at: 0,
             dialect,
             depth: 0,
-            flaw: None,
+            deepest: 0,
+            count: 0,
+            lone_surrogate: false,
         }
     }
 
@@ -36,13 +42,38 @@ impl<'a> Parser<'a> {
         match self.peek() {
             None => Ok(Decoded {
                 value,
-                flaw: self.flaw,
+                flaw: self.flaw(),
             }),
             Some(_) => Err(self.fail("the message goes on after its value")),
         }
     }
 
+    const fn flaw(&self) -> Option<Flaw> {
+        if self.lone_surrogate {
+            Some(Flaw::LoneSurrogate)
+        } else if self.deepest > MAX_DEPTH {
+            Some(Flaw::TooDeep {
+                depth: self.deepest,
+            })
+        } else if self.count > MAX_VALUES {
+            Some(Flaw::TooManyValues { count: self.count })
+        } else {
+            None
+        }
+    }
+
+    /// Whether the next value is kept. Behind the limit values are read and
+    /// counted only, which bounds the memory of a message while it is read.
+    const fn keeps_next(&self) -> bool {
+        self.count < MAX_VALUES
+    }
+
     fn value(&mut self) -> Read<Value<'a>> {
+        self.count += 1;
+        self.value_or_key()
+    }
+
+    fn value_or_key(&mut self) -> Read<Value<'a>> {
         let python = self.dialect == Dialect::Python;
         match self.peek() {
             Some(b'{') => self.container(Self::dict),
@@ -80,11 +111,11 @@ impl<'a> Parser<'a> {
     /// Reads the container that begins here, unless it is too deep.
     fn container(&mut self, read: fn(&mut Self) -> Read<Value<'a>>) -> Read<Value<'a>> {
         if self.depth == MAX_DEPTH {
-            self.note(Flaw::TooDeep);
             self.skip_container()?;
             return Ok(Value::Null);
         }
         self.depth += 1;
+        self.deepest = self.deepest.max(self.depth);
         let value = read(self)?;
         self.depth -= 1;
         Ok(value)
@@ -92,38 +123,54 @@ impl<'a> Parser<'a> {
 
     fn list(&mut self) -> Read<Value<'a>> {
         let mut values = Vec::new();
-        self.items(b']', |parser| {
-            values.push(parser.value()?);
-            Ok(())
-        })?;
+        self.items(b']', |parser| parser.item(&mut values))?;
         Ok(Value::List(values))
     }
 
     fn tuple(&mut self) -> Read<Value<'a>> {
         let mut values = Vec::new();
+        let mut length = 0;
         let comma = self.items(b')', |parser| {
-            values.push(parser.value()?);
-            Ok(())
+            length += 1;
+            parser.item(&mut values)
         })?;
         // The comma makes the tuple: `(1)` is 1 in parentheses.
-        if values.len() == 1 && !comma {
-            return Ok(values.swap_remove(0));
+        if length == 1 && !comma {
+            self.count -= 1;
+            return Ok(values.pop().unwrap_or(Value::Null));
         }
         Ok(Value::List(values))
     }
 
+    /// Reads an item of a list or tuple.
+    fn item(&mut self, values: &mut Vec<Value<'a>>) -> Read<()> {
+        let is_kept = self.keeps_next();
+        let value = self.value()?;
+        if is_kept {
+            values.push(value);
+        }
+        Ok(())
+    }
+
     fn dict(&mut self) -> Read<Value<'a>> {
         // The outermost one is the envelope of a request.
-        let mut entries = Vec::with_capacity(if self.depth == 1 { ENVELOPE_KEYS } else { 0 });
+        let is_envelope = self.depth == 1;
+        let mut entries = Vec::with_capacity(if is_envelope { ENVELOPE_KEYS } else { 0 });
         self.items(b'}', |parser| {
             let key = match (parser.dialect, parser.peek()) {
-                (Dialect::Python, _) | (_, Some(b'"')) => parser.value()?,
+                (Dialect::Python, _) | (_, Some(b'"')) => parser.value_or_key()?,
                 _ => return Err(parser.fail("a key in double quotes is missing")),
             };
             parser.skip_whitespace();
             parser.expect(b':', "a colon is missing")?;
             parser.skip_whitespace();
-            entries.push((key, parser.value()?));
+            let is_kept = parser.keeps_next();
+            let value = parser.value()?;
+            if is_kept {
+                entries.push((key, value));
+            } else if is_envelope {
+                keep_if_needed(&mut entries, key, value);
+            }
             Ok(())
         })?;
         Ok(Value::Dict(entries))
@@ -155,8 +202,8 @@ impl<'a> Parser<'a> {
         }
     }
 
-    /// Walks over the container that begins here. It does not recurse, so no
-    /// depth can exhaust the stack.
+    /// Walks over the container that begins here, which is nested too deep. It
+    /// does not recurse, so no depth can exhaust the stack.
     fn skip_container(&mut self) -> Read<()> {
         let mut closing = Vec::new();
         while let Some(byte) = self.peek() {
@@ -179,6 +226,7 @@ impl<'a> Parser<'a> {
                 }
                 _ => {}
             }
+            self.deepest = self.deepest.max(self.depth + closing.len());
             self.at += 1;
         }
         Err(self.fail("a closing bracket is missing"))
@@ -233,13 +281,21 @@ impl<'a> Parser<'a> {
         }
     }
 
-    /// Keeps the first flaw: one is enough to refuse the message.
-    pub(super) fn note(&mut self, flaw: Flaw) {
-        self.flaw.get_or_insert(flaw);
-    }
-
     pub(super) const fn fail(&self, problem: &'static str) -> Unreadable {
         fail_at(self.at, problem)
+    }
+}
+
+/// Keeps an entry behind the limit of values where the reply or the dead letter
+/// needs it. There is at most one entry of each such key, so those are the last.
+fn keep_if_needed<'a>(entries: &mut Vec<(Value<'a>, Value<'a>)>, key: Value<'a>, value: Value<'a>) {
+    if !key.as_text().is_some_and(|key| KEPT_KEYS.contains(&key)) {
+        return;
+    }
+    let last = entries.len().saturating_sub(KEPT_KEYS.len());
+    match entries[last..].iter_mut().rfind(|(other, _)| *other == key) {
+        Some((_, earlier)) => *earlier = value,
+        None => entries.push((key, value)),
     }
 }
 

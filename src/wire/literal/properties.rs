@@ -70,6 +70,19 @@ fn from_json(json: serde_json::Value) -> Value<'static> {
 
 proptest! {
     #[test]
+    fn values_are_counted_in_every_container(
+        (unit, values) in prop::sample::select(vec![
+            ("0", 1), ("\"\"", 1), ("[]", 1), ("[0]", 2), ("{\"\":[1,null]}", 4), ("[[[]],{}]", 4),
+        ]),
+        times in 1..1_500_usize,
+    ) {
+        let message = format!("[{}]", vec![unit; times].join(","));
+        let count = 1 + times * values;
+        let expected = (count > MAX_VALUES).then_some(Flaw::TooManyValues { count });
+        prop_assert_eq!(decode(message.as_bytes()).unwrap().flaw, expected);
+    }
+
+    #[test]
     fn json_of_serde_reads_as_what_it_was(json in any_json()) {
         let compact = json.to_string();
         let pretty = format!("{json:#}");

@@ -2,8 +2,8 @@
 
 use std::borrow::Cow;
 
+use super::Dialect;
 use super::parser::{Parser, Read};
-use super::{Dialect, Flaw};
 
 impl<'a> Parser<'a> {
     /// The text between the `quote` here and the next.
@@ -170,7 +170,7 @@ impl<'a> Parser<'a> {
                 return Err(self.fail("text has a character beyond Unicode"));
             }
             None => {
-                self.note(Flaw::LoneSurrogate);
+                self.lone_surrogate = true;
                 text.push(char::REPLACEMENT_CHARACTER);
             }
         }

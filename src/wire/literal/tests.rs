@@ -1,5 +1,6 @@
 //! What the oracle test cannot ask Python: flaws, limits, errors, extras.
 
+use std::borrow::Cow;
 use std::time::{Duration, Instant};
 
 use chrono::{FixedOffset, NaiveDate};
@@ -212,13 +213,149 @@ fn what_stands_beside_a_flaw_is_kept() {
 fn the_deepest_that_is_read() {
     for (open, close) in [("[", "]"), ("(", ",)"), (r#"{"":"#, "}"), ("{'':", "}")] {
         let flaw = |depth: usize| {
+            let depth = depth - 1;
             let message = [&open.repeat(depth), "[]", &close.repeat(depth)].concat();
             decode(message.as_bytes()).unwrap().flaw
         };
-        assert_eq!(flaw(MAX_DEPTH - 1), None, "{open}");
-        assert_eq!(flaw(MAX_DEPTH), Some(Flaw::TooDeep), "{open}");
-        assert_eq!(flaw(500_000), Some(Flaw::TooDeep), "{open}");
+        assert_eq!(flaw(MAX_DEPTH), None, "{open}");
+        for depth in [MAX_DEPTH + 1, 500_000] {
+            assert_eq!(flaw(depth), Some(Flaw::TooDeep { depth }), "{open}");
+        }
     }
+}
+
+#[test]
+fn the_most_values_that_are_read() {
+    for (open, item, close) in [
+        ("[", "0,", "0]"),
+        ("(", "None,", "(0),)"),
+        ("{", "\"\":\"\",", "\"\":0}"),
+        ("{", "'':'',", "(0,):0}"),
+        ("[[],{},", "0,", "datetime.date(2031, 1, 1)]"),
+    ] {
+        let decoded = |items: usize| {
+            let message = [open, &item.repeat(items), close].concat();
+            let decoded = decode(message.as_bytes()).unwrap();
+            (memory(&decoded.value), decoded.flaw)
+        };
+        let others = values(&value(&[open, close].concat()));
+        assert_eq!(decoded(MAX_VALUES - others).1, None, "{open}{item}");
+        for count in [MAX_VALUES + 1, 150_000] {
+            let (memory, flaw) = decoded(count - others);
+            assert_eq!(flaw, Some(Flaw::TooManyValues { count }), "{open}{item}");
+            assert!(memory < 150_000, "{open}{item}: {memory} bytes");
+        }
+    }
+}
+
+/// What the error reply and the dead letter need, wherever it stands.
+#[test]
+fn an_id_behind_too_many_values_is_kept() {
+    let list = ["[", &"0,".repeat(5_000), "0]"].concat();
+    let keys: String = (0..5_000).map(|n| format!("\"{n}\":0,")).collect();
+    let ids = "\"id\":\"early\",".repeat(50_000);
+    for message in [
+        format!(r#"{{"args":{{"a":{list}}},"id":"x","type":"request"}}"#),
+        format!(r#"{{{keys}"id":"x","type":"request"}}"#),
+        format!(r#"{{{keys}{ids}"id":"x","type":"request"}}"#),
+        format!(r#"{{"type":"request",{ids}"id":"x"}}"#),
+    ] {
+        let Decoded { value, flaw } = decode(message.as_bytes()).unwrap();
+        assert!(matches!(flaw, Some(Flaw::TooManyValues { .. })), "{flaw:?}");
+        assert_eq!(value.get("id").and_then(Value::as_text), Some("x"));
+        assert_eq!(value.get("type").and_then(Value::as_text), Some("request"));
+        assert!(memory(&value) < 150_000);
+    }
+}
+
+/// Values in a value, keys of dicts excepted.
+fn values(value: &Value<'_>) -> usize {
+    1 + match value {
+        Value::List(items) => items.iter().map(values).sum(),
+        Value::Dict(entries) => entries
+            .iter()
+            .map(|(key, value)| values(key) - 1 + values(value))
+            .sum(),
+        _ => 0,
+    }
+}
+
+/// Bytes that a value takes beside the message it borrows from.
+fn memory(value: &Value<'_>) -> usize {
+    let of_text = |text: &Cow<'_, str>| match text {
+        Cow::Owned(text) => text.capacity(),
+        Cow::Borrowed(_) => 0,
+    };
+    match value {
+        Value::Int(text) | Value::Text(text) => of_text(text),
+        Value::List(items) => {
+            items.capacity() * size_of::<Value<'_>>() + items.iter().map(memory).sum::<usize>()
+        }
+        Value::Dict(entries) => {
+            entries.capacity() * 2 * size_of::<Value<'_>>()
+                + entries
+                    .iter()
+                    .map(|(key, value)| memory(key) + memory(value))
+                    .sum::<usize>()
+        }
+        _ => 0,
+    }
+}
+
+/// Whatever the message is: text with escapes is the only thing that is copied.
+#[test]
+fn no_message_takes_more_than_a_small_multiple_of_its_size() {
+    for unit in [
+        "[",
+        "[],",
+        "{'':",
+        "{},",
+        "0,",
+        "-1,",
+        "'\\n',",
+        "'':'',",
+        "'\\x41",
+        "\\u0041",
+        "[[0],",
+        "'',",
+        "{0:0},",
+        "(0,),",
+        "{'a':[0,0],'b':(0,)},",
+    ] {
+        for (head, tail) in [
+            ("[", "]"),
+            ("{'a':[", "]}"),
+            ("'", "'"),
+            ("[[[[", "]]]]"),
+            ("{", "}"),
+        ] {
+            for tail in [tail.to_owned(), format!("{}{tail}", closing(unit))] {
+                let message = [head, &unit.repeat((1 << 17) / unit.len()), &tail].concat();
+                if let Ok(decoded) = decode(message.as_bytes()) {
+                    let memory = memory(&decoded.value);
+                    assert!(
+                        memory <= 2 * message.len() + 150_000,
+                        "{head}{unit}: {memory} bytes"
+                    );
+                }
+            }
+        }
+    }
+}
+
+/// What closes as many of the unit as make a message.
+fn closing(unit: &str) -> String {
+    let closing: String = unit
+        .chars()
+        .rev()
+        .filter_map(|open| match open {
+            '[' => Some(']'),
+            '{' => Some('}'),
+            '(' => Some(')'),
+            _ => None,
+        })
+        .collect();
+    closing.repeat((1 << 17) / unit.len())
 }
 
 #[test]
@@ -263,8 +400,12 @@ fn no_message_takes_more_than_linear_time() {
         "0",
         "é",
         "'\\\n",
+        "\"id\":0,",
+        "\"id\":\"\\u0041\",",
+        "'args':{},",
+        "{0:",
     ] {
-        for head in ["", "[", "'", "\"", "[[", "datetime.datetime("] {
+        for head in ["", "[", "{", "'", "\"", "[[", "datetime.datetime("] {
             let message = head.to_owned() + &unit.repeat(1_000_000 / unit.len());
             let start = Instant::now();
             let _ = decode(message.as_bytes());

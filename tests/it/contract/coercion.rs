@@ -6,6 +6,9 @@ use serde_json::{Value, json};
 use super::{ask, is_password, log_in};
 use crate::support::Setup;
 
+/// Kinds of text.
+const TEXTS: &[Kind] = &[Kind::Text, Kind::Name, Kind::Secret, Kind::Password];
+
 /// Every parameter of these kinds: its action, itself, and arguments that
 /// bind, all of text.
 fn parameters(kinds: &[Kind]) -> Vec<(&'static str, &'static Parameter, Value)> {
@@ -39,7 +42,7 @@ fn call_with(setup: &mut Setup, action: &str, args: &Value, name: &str, json: &s
 #[test]
 fn where_text_is_due() {
     let mut setup = Setup::new();
-    for (action, parameter, args) in parameters(&[Kind::Text, Kind::Secret]) {
+    for (action, parameter, args) in parameters(TEXTS) {
         for (value, kind) in [
             ("9081726354.5", "float"),
             ("9081726354e30", "float"),
@@ -75,7 +78,7 @@ fn where_text_is_due() {
 #[test]
 fn integers_are_text() {
     let mut setup = Setup::new();
-    for (action, parameter, args) in parameters(&[Kind::Text, Kind::Secret]) {
+    for (action, parameter, args) in parameters(TEXTS) {
         // The user that this makes would be in the way.
         if action == "create_user" {
             continue;
@@ -109,7 +112,7 @@ fn names_may_be_integers() {
 #[test]
 fn optional_text_may_be_null_or_empty() {
     let mut setup = Setup::new();
-    for (action, parameter, args) in parameters(&[Kind::Text, Kind::Secret]) {
+    for (action, parameter, args) in parameters(TEXTS) {
         if parameter.required || action == "create_user" {
             continue;
         }

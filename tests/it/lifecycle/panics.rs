@@ -62,7 +62,7 @@ impl Action for Stub {
         self.cost
     }
 
-    async fn run(&self, world: &World, _: &Call, _: Arguments<'_>) -> Result<Output, Error> {
+    async fn run(&self, world: &World, _: &Call, _: Arguments) -> Result<Output, Error> {
         world.store.has_users().await?;
         assert!(!self.panics, "it was to panic");
         Ok(Output::Flag(true))
