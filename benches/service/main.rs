@@ -66,6 +66,7 @@ fn measure(options: &Options) -> Table {
             "mutations" => sections::mutations::run(options, folder, table),
             "listing" => sections::listing::run(options, folder, table),
             "large" => sections::large::run(options, folder, &small, table),
+            "hostile" => sections::hostile::run(options, &small, table),
             "idle" => sections::idle::run(options, &small, table),
             _ => sections::build::run(folder, table),
         }

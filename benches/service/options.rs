@@ -5,16 +5,17 @@ use std::time::Duration;
 
 pub const USAGE: &str =
     "usage: [--only SECTION,…] [--rounds N] [--seconds N] [--platypush PYTHON] [--write FILE]
-  sections: sessions, platypush, passwords, mutations, listing, large, idle, build";
+  sections: sessions, platypush, passwords, mutations, listing, large, hostile, idle, build";
 
 /// In the order of the table.
-const SECTIONS: [&str; 8] = [
+const SECTIONS: [&str; 9] = [
     "sessions",
     "platypush",
     "passwords",
     "mutations",
     "listing",
     "large",
+    "hostile",
     "idle",
     "build",
 ];

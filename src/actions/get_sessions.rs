@@ -2,6 +2,7 @@
 
 use async_trait::async_trait;
 
+use super::output::OwnSessions;
 use super::signature::SESSION_TOKEN;
 use super::{Action, Arguments, Call, Cost, Output, Signature, World};
 use crate::error::Error;
@@ -24,7 +25,8 @@ impl Action for GetSessions {
     }
 
     fn cost(&self, _: &Arguments) -> Cost {
-        Cost::Light
+        // A user may have any number of them.
+        Cost::Listing
     }
 
     fn is_audited(&self) -> bool {
@@ -46,7 +48,9 @@ impl Action for GetSessions {
         let rules = world.credentials.session_rules();
         let mut sessions = world.store.sessions_of(user.id, user.generation).await?;
         sessions.retain(|session| !session.is_expired(&rules));
-        sessions.sort_by_key(|session| (session.created_at, session.token));
-        Ok(Output::sessions(&sessions, &current))
+        Ok(Output::Sessions(OwnSessions {
+            sessions,
+            current: current.token,
+        }))
     }
 }

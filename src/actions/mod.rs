@@ -143,7 +143,7 @@ pub enum Cost {
     /// Hashes of imported API tokens, as many as their users have: one such
     /// request at a time, as nobody counts how often somebody asks.
     TokenHashes,
-    /// All users in memory, until the reply is sent.
+    /// Any number of users or sessions in memory, until the reply is sent.
     Listing,
     /// What [`Action::cost_now`] says.
     Depends,

@@ -7,7 +7,7 @@ use zeroize::Zeroizing;
 use crate::clock::{Timestamp, iso, optional_iso};
 use crate::credentials::{ApiTokenText, BackupCode, SessionToken, TotpSecret};
 use crate::error::Error;
-use crate::model::{ApiToken, ApiTokenId, Profile, Session, User, UserId};
+use crate::model::{ApiToken, ApiTokenId, Profile, Session, TokenHash, User, UserId};
 
 /// The result of an action.
 #[derive(Debug, Serialize)]
@@ -34,7 +34,7 @@ pub enum Output {
     #[serde(serialize_with = "exposed_codes")]
     BackupCodes(Vec<BackupCode>),
     /// Sessions of a user.
-    Sessions(Vec<PublicSession>),
+    Sessions(OwnSessions),
     /// A new API token.
     NewApiToken(NewApiToken),
     /// API tokens of a user.
@@ -137,9 +137,28 @@ impl std::fmt::Debug for Enrolment {
     }
 }
 
+/// Sessions of a user, seen from one of them. What is public of each is made
+/// while the reply is written: there may be many.
+#[derive(Debug)]
+pub struct OwnSessions {
+    pub(super) sessions: Vec<Session>,
+    pub(super) current: TokenHash,
+}
+
+impl Serialize for OwnSessions {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_seq(self.sessions.iter().map(|session| PublicSession {
+            session_id: session.id(),
+            created_at: session.created_at,
+            expires_at: session.expires_at,
+            current: session.token == self.current,
+        }))
+    }
+}
+
 /// A session as its user may see it.
-#[derive(Debug, Serialize)]
-pub struct PublicSession {
+#[derive(Serialize)]
+struct PublicSession {
     session_id: String,
     #[serde(serialize_with = "iso")]
     created_at: Timestamp,
@@ -220,17 +239,6 @@ impl Output {
             Self::Refused(refused) => Some(&refused.error),
             _ => None,
         }
-    }
-
-    /// Sessions of a user, seen from one of them.
-    pub(super) fn sessions(sessions: &[Session], current: &Session) -> Self {
-        let public = |session: &Session| PublicSession {
-            session_id: session.id(),
-            created_at: session.created_at,
-            expires_at: session.expires_at,
-            current: session.token == current.token,
-        };
-        Self::Sessions(sessions.iter().map(public).collect())
     }
 
     /// A session that was just made.

@@ -8,7 +8,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use crate::actions::Cost;
 use crate::queue::{Begun, Note, Running};
 
-/// Requests that list all users, at a time.
+/// Requests that list users or sessions, at a time.
 const LISTING_TURNS: usize = 1;
 
 /// Requests that hash imported API tokens, at a time.
@@ -20,7 +20,7 @@ pub struct Turns {
     hashing: Arc<Semaphore>,
     /// For requests that hash imported API tokens.
     tokens: Arc<Semaphore>,
-    /// For requests that hold all users in memory.
+    /// For requests that hold any number of users or sessions in memory.
     listing: Arc<Semaphore>,
     running: Arc<Running>,
 }

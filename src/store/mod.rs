@@ -202,7 +202,7 @@ pub trait Store: Send + Sync + 'static {
     ) -> Result<UserId>;
 
     /// The sessions of a user under its generation, which are those that are
-    /// not revoked, in no order.
+    /// not revoked, oldest first.
     async fn sessions_of(&self, user: UserId, generation: u64) -> Result<Vec<Session>>;
 
     /// Ends sessions of the witness's user: one, or all. `false`: there is no

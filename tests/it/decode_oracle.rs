@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use std::process::{Command, Stdio};
 
 use platypush_userd::value::Value;
-use platypush_userd::wire::literal::{Flaw, decode};
+use platypush_userd::wire::literal::{Flaw, MAX_VALUES, decode};
 use serde::Deserialize;
 use serde_json::{Value as Json, json};
 
@@ -23,6 +23,7 @@ struct Case {
     message: String,
     meaning: Option<Json>,
     surrogate: bool,
+    values: usize,
 }
 
 #[test]
@@ -67,14 +68,19 @@ fn disagreement(case: &Case) -> Option<String> {
         .map(|decoded| canonical(&decoded.value));
     let flaw = decoded.as_ref().ok().and_then(|decoded| decoded.flaw);
     let theirs = case.meaning.as_ref().map(last_wins);
-    // A message with a lone surrogate is refused whatever it means; and two
-    // keys of a dict that Python tells apart may be one here.
-    let surrogate = case.surrogate.then_some(Flaw::LoneSurrogate);
-    if flaw == surrogate && (surrogate.is_some() || ours == theirs) {
+    // A message with a lone surrogate, or too many values, is refused whatever it
+    // means; and two keys of a dict that Python tells apart may be one here.
+    let count = case.values;
+    let due = if case.surrogate {
+        Some(Flaw::LoneSurrogate)
+    } else {
+        (count > MAX_VALUES).then_some(Flaw::TooManyValues { count })
+    };
+    if flaw == due && (due.is_some() || ours == theirs) {
         return None;
     }
     Some(format!(
-        "{}: {:?}\n  Python: {}, surrogate: {}\n  we: {}, {flaw:?}",
+        "{}: {:?}\n  Python: {}, surrogate: {}, values: {count}\n  we: {}, {flaw:?}",
         case.kind,
         String::from_utf8_lossy(&message),
         shown(theirs),

@@ -14,6 +14,7 @@ mod decode_oracle;
 mod durability;
 mod events;
 mod lifecycle;
+mod memory;
 mod migration;
 mod need_rust;
 mod password_cost;

@@ -2,9 +2,10 @@
 
 Prints JSON lines: first {"seed": …}, then one line for each case:
 
-    {"kind": …, "message": <hex>, "meaning": <see `canonical`>, "surrogate": …}
+    {"kind": …, "message": <hex>, "meaning": <see `canonical`>, "surrogate": …, "values": …}
 
-`meaning` is null where Python can make nothing of the message. ORACLE_SEED in
+`meaning` is null where Python can make nothing of the message. `values` is the
+number of its values, each container and each item of one. ORACLE_SEED in
 the environment repeats a run.
 """
 
@@ -19,6 +20,8 @@ import sys
 import warnings
 
 CASES = 10_000
+# More values than this are too many for a message.
+MANY = 1_000
 # What Python calls by these names, and what repr() writes that is no literal.
 NAMES = {
     "datetime": datetime,
@@ -257,11 +260,8 @@ def meaning_of(message):
 
 def is_senseless(message):
     """Whether neither language has such a sentence, whatever it would mean."""
-    try:
-        json.loads(message)
+    if is_json(message):
         return False
-    except json.JSONDecodeError:
-        pass
     try:
         ast.parse("(" + message + "\n)", mode="eval")
         return False
@@ -303,6 +303,36 @@ def has_surrogate(meaning):
     return isinstance(meaning, (list, tuple)) and any(map(has_surrogate, meaning))
 
 
+def count_of(message):
+    """How many values stand in a message, keys that are scalars excepted."""
+    if is_json(message):
+        # Pairs, so that a key that stands there twice counts twice.
+        whole = json.loads(message, object_pairs_hook=lambda pairs: [value for _, value in pairs])
+
+        def count(meaning):
+            return 1 + sum(map(count, meaning)) if isinstance(meaning, list) else 1
+
+        return count(whole)
+
+    def count_node(node):
+        if isinstance(node, (ast.List, ast.Tuple)):
+            return 1 + sum(map(count_node, node.elts))
+        if isinstance(node, ast.Dict):
+            keys = sum(count_node(name) - 1 for name in node.keys)
+            return 1 + keys + sum(map(count_node, node.values))
+        return 1
+
+    return count_node(ast.parse("(" + message + "\n)", mode="eval").body)
+
+
+def is_json(message):
+    try:
+        json.loads(message)
+        return True
+    except json.JSONDecodeError:
+        return False
+
+
 def case(kind, message, readable=True):
     meaning = meaning_of(message) if readable else None
     return {
@@ -310,11 +340,16 @@ def case(kind, message, readable=True):
         "message": message.encode().hex(),
         "meaning": canonical(meaning) if readable else None,
         "surrogate": has_surrogate(meaning),
+        "values": count_of(message) if readable else 0,
     }
 
 
 def cases_of(rng):
     """All the messages made of one value."""
+    if rng.random() < 0.01:
+        many = [value(rng, 1, jsonable=True)] * rng.randrange(MANY // 2, 2 * MANY)
+        yield case("many", repr({"a": many}))
+        yield case("many", json.dumps({"a": many}))
     whole = value(rng, rng.randrange(6), jsonable=False)
     yield case("repr", repr(whole))
     source = spelled(rng, whole, "python")

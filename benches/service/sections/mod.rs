@@ -1,6 +1,7 @@
 //! What is measured, one file for each.
 
 pub mod build;
+pub mod hostile;
 pub mod idle;
 pub mod large;
 pub mod listing;

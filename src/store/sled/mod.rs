@@ -112,15 +112,18 @@ impl SledStore {
         Ok(result)
     }
 
-    /// All users, as much as is wanted of each, off the thread that everything
-    /// else runs on: there may be many.
-    async fn all_users<T: From<User> + Send + 'static>(&self) -> Result<Vec<T>> {
+    /// The same for what goes over many records: on a thread of its own, because
+    /// look-ups wait for the thread that everything else runs on.
+    async fn read_aside<T: Send + 'static>(
+        &self,
+        read: impl FnOnce(&::sled::Tree) -> Result<T> + Send + 'static,
+    ) -> Result<T> {
         let tree = self.tree.clone();
-        let users = tokio::task::spawn_blocking(move || scan::all_users(&tree))
+        let result = tokio::task::spawn_blocking(move || read(&tree))
             .await
-            .map_err(|_| StoreError::Engine("listing the users panicked".into()))??;
+            .map_err(|_| StoreError::Engine("a read of many records panicked".into()))??;
         self.writer.progress().wait_durable().await?;
-        Ok(users)
+        Ok(result)
     }
 
     async fn run<T: Send + 'static>(
@@ -159,11 +162,11 @@ impl Store for SledStore {
     }
 
     async fn users(&self) -> Result<Vec<User>> {
-        self.all_users().await
+        self.read_aside(scan::all_users).await
     }
 
     async fn profiles(&self) -> Result<Vec<Profile>> {
-        self.all_users().await
+        self.read_aside(scan::all_users).await
     }
 
     async fn session(&self, token: &TokenHash) -> Result<Option<(Session, Profile)>> {
@@ -280,7 +283,7 @@ impl Store for SledStore {
     }
 
     async fn sessions_of(&self, user: UserId, generation: u64) -> Result<Vec<Session>> {
-        self.read(|tree| scan::sessions_of(tree, user, generation))
+        self.read_aside(move |tree| scan::sessions_of(tree, user, generation))
             .await
     }
 
@@ -341,7 +344,8 @@ impl Store for SledStore {
     }
 
     async fn users_by_token_name(&self, name: &str) -> Result<Vec<User>> {
-        self.read(|tree| scan::users_by_token_name(tree, name))
+        let name = name.to_owned();
+        self.read_aside(move |tree| scan::users_by_token_name(tree, &name))
             .await
     }
 
@@ -374,7 +378,7 @@ impl Store for SledStore {
         rules: SessionRules,
     ) -> Result<SweepStep> {
         let (dead, next) = self
-            .read(|tree| scan::dead_sessions(tree, after, limit, &rules))
+            .read_aside(move |tree| scan::dead_sessions(tree, after, limit, &rules))
             .await?;
         let removed = if dead.is_empty() {
             0
@@ -408,7 +412,7 @@ impl Store for SledStore {
     }
 
     async fn outcomes(&self) -> Result<Vec<DeliveryId>> {
-        self.read(|tree| {
+        self.read_aside(|tree| {
             tree.scan_prefix(records::OUTCOMES)
                 .map(|entry| records::delivery_of_key(&entry.map_err(engine_error)?.0))
                 .collect()
@@ -437,7 +441,8 @@ impl Store for SledStore {
     }
 
     async fn users_from(&self, from: UserId, limit: usize) -> Result<Page<User, UserId>> {
-        self.read(|tree| scan::users_from(tree, from, limit)).await
+        self.read_aside(move |tree| scan::users_from(tree, from, limit))
+            .await
     }
 
     async fn sessions_from(
@@ -445,7 +450,7 @@ impl Store for SledStore {
         from: TokenHash,
         limit: usize,
     ) -> Result<Page<Session, TokenHash>> {
-        self.read(|tree| scan::sessions_from(tree, from, limit))
+        self.read_aside(move |tree| scan::sessions_from(tree, from, limit))
             .await
     }
 

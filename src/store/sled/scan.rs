@@ -77,6 +77,8 @@ pub(super) fn sessions_of(
                 .filter(|session| session.is_of(user, generation)),
         );
     }
+    // Here, because there may be many: others run on a thread that look-ups need.
+    sessions.sort_unstable_by_key(|session| (session.created_at, session.token));
     Ok(sessions)
 }
 

@@ -142,7 +142,7 @@ fn a_dead_letter_is_small() {
 }
 
 /// The error reply of a request that could be read, but not whole.
-fn flawed_messages() -> [(String, &'static str); 3] {
+fn flawed_messages() -> [(String, &'static str); 4] {
     let deep = format!("{}{}", "[".repeat(10_000), "]".repeat(10_000));
     let request = |value: &str| {
         format!(
@@ -150,7 +150,11 @@ fn flawed_messages() -> [(String, &'static str); 3] {
         )
     };
     [
-        (request(&deep), "nested"),
+        (request(&deep), "nested 10002 levels deep"),
+        (
+            request(&format!("[{}0]", "0,".repeat(1_000))),
+            "1010 values",
+        ),
         (request(r#""\ud800""#), "surrogate"),
         (request(r#""\udc00\ud800""#), "surrogate"),
     ]

@@ -1,0 +1,12 @@
+//! What anybody who may push to the queue can do to the others.
+
+pub mod memory;
+
+use std::path::Path;
+
+use crate::Options;
+use crate::table::Table;
+
+pub fn run(options: &Options, workdir: &Path, table: &mut Table) {
+    memory::run(options, workdir, table);
+}
