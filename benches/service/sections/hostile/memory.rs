@@ -16,8 +16,9 @@ use crate::{Options, QUEUE};
 /// Bytes of a message: the default of `max_message_size`.
 const LENGTH: usize = 1 << 20;
 const MESSAGES: usize = 1 << 10;
-/// Messages in the queue at a time, so that Redis does not hold them all.
-const QUEUED: i64 = 16;
+/// Messages in the queue at a time, so that Redis does not hold them all and
+/// look-ups wait for their reading, not for a backlog.
+const QUEUED: i64 = 4;
 
 /// The arguments of a login, and what fills the message where `%` stands: as many
 /// of the one, then as many of the other.
