@@ -108,7 +108,7 @@ async fn start(config: &Config) -> Result<Started> {
             actions: ACTIONS,
             world: Arc::clone(&world),
             policy: policy(config)?,
-            turns: Turns::new(hashing_turns, Arc::clone(&running)),
+            turns: Turns::new(hashing_turns, config.max_login_wait, Arc::clone(&running)),
             keyring: Arc::clone(&keyring),
             events: events.clone(),
             unread: Some(unread),

@@ -29,11 +29,12 @@ pub enum Error {
     NoSuchPlugin(String),
     /// Too old to be run: whoever sent it has given up.
     #[error(
-        "The request has expired: it was sent at {sent} and would have started at {now}, more than {max_age} s later (max_request_age); check the clocks if that is wrong"
+        "The request has expired: it was {from} and would have started at {now}, more than {max_age} s later (max_request_age); check the clocks if that is wrong"
     )]
     Expired {
-        /// When it says it was sent, ISO 8601 in UTC.
-        sent: String,
+        /// When it says it was sent or, if it does not say, when it was taken,
+        /// ISO 8601 in UTC.
+        from: String,
         /// When it would have started, ISO 8601 in UTC.
         now: String,
         /// Seconds.
@@ -43,6 +44,24 @@ pub enum Error {
     /// until the oldest ones have expired.
     #[error("Too many long replies have not been read: read them, or retry in {0} s")]
     UnreadReplies(u64),
+    /// A time of sending that is none.
+    #[error(
+        "_timestamp must be a number, the seconds since the epoch at which the request was sent, not {0}; without it the age of a request counts from when it is taken"
+    )]
+    TimestampNoNumber(&'static str),
+    /// A time of sending that cannot be true.
+    #[error(
+        "_timestamp must be in seconds since the epoch: it stands for {sent}, more than a year after {now}. Milliseconds must be divided by 1,000"
+    )]
+    TimestampAhead {
+        /// What it stands for, ISO 8601 in UTC.
+        sent: String,
+        /// Our time, ISO 8601 in UTC.
+        now: String,
+    },
+    /// Refused because its turn would come too late.
+    #[error("Too busy, retry in {0} s")]
+    Busy(u64),
     /// The arguments do not fit the signature.
     #[error("{0}")]
     Arguments(String),
@@ -149,6 +168,8 @@ impl Error {
             Self::NoSuchPlugin(_) => "no_such_plugin",
             Self::Expired { .. } => "expired",
             Self::UnreadReplies(_) => "unread_replies",
+            Self::TimestampNoNumber(_) | Self::TimestampAhead { .. } => "timestamp",
+            Self::Busy(_) => "busy",
             Self::Arguments(_) => "arguments",
             Self::AuthenticationNeeded => "authentication_needed",
             Self::InvalidExecutor | Self::InvalidCredentials => "invalid_credentials",

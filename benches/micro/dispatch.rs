@@ -52,6 +52,6 @@ fn answers(bencher: Bencher<'_, '_>, stage: &Stage, token: &SessionToken, expect
 }
 
 fn handle(dispatcher: &Arc<Dispatcher>, message: Vec<u8>) -> Disposition {
-    let begun = Begun::new(DELIVERY, false);
-    without_waiting(Arc::clone(dispatcher).handle(begun, message))
+    let mut begun = Begun::new(DELIVERY, false);
+    without_waiting(Arc::clone(dispatcher).handle(&mut begun, message))
 }

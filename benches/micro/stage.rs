@@ -162,7 +162,7 @@ impl Stage {
             actions: ACTIONS,
             world: Arc::clone(&self.world),
             policy,
-            turns: Turns::new(1, running),
+            turns: Turns::new(1, config.max_login_wait, running),
             keyring: Arc::clone(&self.keyring),
             events: None,
             unread: None,

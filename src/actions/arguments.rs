@@ -66,6 +66,29 @@ impl Arguments {
         }
     }
 
+    /// The name whose password the action checks: the executing user's, where
+    /// the action has one. Where it is a session that proves who asks, its token
+    /// stands for the name; nothing, where nobody proves anything.
+    pub(super) fn checked_name(&self) -> &str {
+        let names: &[_] = match self.position("executing_user") {
+            Some(_) => &["executing_user", "session_token"],
+            None => &["username"],
+        };
+        let mut given = names.iter().filter_map(|name| self.peek(name));
+        given.find(|name| !name.is_empty()).unwrap_or_default()
+    }
+
+    /// Bytes of all texts among them.
+    #[must_use]
+    pub fn bytes(&self) -> usize {
+        let of = |value: &Bound| match value {
+            Bound::Text(text) => text.len(),
+            Bound::Secret(secret) => secret.expose_secret().len(),
+            _ => 0,
+        };
+        self.values.iter().flatten().map(of).sum()
+    }
+
     fn take(&mut self, name: &str) -> Option<Bound> {
         self.position(name)
             .and_then(|position| self.values[position].take())

@@ -43,6 +43,12 @@ impl Action for AuthenticateApiToken {
         })
     }
 
+    /// The name that stands in the token.
+    fn turn_name<'a>(&self, arguments: &'a Arguments) -> &'a str {
+        let token = arguments.peek("token").unwrap_or_default();
+        token.rsplit_once(':').map_or("", |(name, _)| name)
+    }
+
     async fn run(
         &self,
         world: &World,

@@ -43,6 +43,10 @@ impl Action for AuthenticateUser {
         Cost::Hash
     }
 
+    fn refused(&self, mut arguments: Arguments, error: Error) -> Result<Output, Error> {
+        Ok(refused(arguments.flag("return_details")?, error))
+    }
+
     async fn run(
         &self,
         world: &World,
@@ -96,9 +100,10 @@ async fn authenticate(
             answer()
         }
         Verdict::MissingCode => Ok(answer(Reason::MissingCode, details)),
-        Verdict::Throttled { seconds, .. } => Ok(Output::throttled(
-            answer(Reason::InvalidCredentials, details),
-            seconds,
-        )),
+        Verdict::Throttled { seconds, .. } => Ok(refused(details, Error::Throttled(seconds))),
     }
+}
+
+fn refused(details: bool, error: Error) -> Output {
+    Output::refused(answer(Reason::InvalidCredentials, details), error)
 }

@@ -17,6 +17,7 @@ pub struct Call {
     /// Encodes a result as the reply will have it.
     encode: fn(&Result<Output, Error>) -> Vec<u8>,
     left_outcome: AtomicBool,
+    has_hashed: AtomicBool,
     /// For the audit trail, and what happened.
     pub notes: Notes,
 }
@@ -36,6 +37,7 @@ impl Call {
             keyring,
             encode,
             left_outcome: AtomicBool::new(false),
+            has_hashed: AtomicBool::new(false),
             notes: Notes::new(wants_event),
         }
     }
@@ -71,6 +73,18 @@ impl Call {
             delivery: self.delivery,
             record: Box::new(move |result| sealer.seal(&context, &encode(&answer(result)))),
         }))
+    }
+
+    /// Says that a password was hashed.
+    pub(super) fn hashed(&self) {
+        self.has_hashed.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether a password was hashed: not where a name was throttled, for
+    /// example.
+    #[must_use]
+    pub fn has_hashed(&self) -> bool {
+        self.has_hashed.load(Ordering::Relaxed)
     }
 
     /// Whether the store may have an outcome of this call.

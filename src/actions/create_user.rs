@@ -83,6 +83,7 @@ async fn create(
         call.notes.user(Who::User(username.to_owned()));
         return Err(Error::UserExists(username.to_owned()));
     }
+    call.hashed();
     let new = NewUser {
         username: username.to_owned(),
         password: world.credentials.hash(password).await?,

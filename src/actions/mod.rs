@@ -167,6 +167,21 @@ pub trait Action: Send + Sync {
         Ok(Cost::Hash)
     }
 
+    /// The name under which a request waits for its turn: the one whose password
+    /// or token is checked, whether or not anybody has it.
+    fn turn_name<'a>(&self, arguments: &'a Arguments) -> &'a str {
+        arguments.checked_name()
+    }
+
+    /// The answer to a request that is refused without being run: it looks like
+    /// that to wrong credentials, with the error beside it.
+    ///
+    /// # Errors
+    /// With `error`, where the action fails with an error.
+    fn refused(&self, _: Arguments, error: Error) -> Result<Output, Error> {
+        Err(error)
+    }
+
     /// Whether its successes belong into the audit trail.
     fn is_audited(&self) -> bool {
         true

@@ -224,12 +224,9 @@ impl Output {
         })
     }
 
-    /// What a name that is not even tried gets: it looks like a wrong password.
-    pub(super) fn throttled(output: Self, seconds: u64) -> Self {
-        Self::Refused(Box::new(Refused {
-            output,
-            error: Error::Throttled(seconds),
-        }))
+    /// What a login that is not even tried gets: it looks like a wrong password.
+    pub(super) fn refused(output: Self, error: Error) -> Self {
+        Self::Refused(Box::new(Refused { output, error }))
     }
 
     /// The error beside the output, if there is one.

@@ -19,6 +19,9 @@ pub(super) async fn verify(
     code: Option<&SecretString>,
 ) -> Result<Verdict, Error> {
     let verdict = world.credentials.verify(username, password, code).await?;
+    if !matches!(verdict, Verdict::Throttled { .. }) {
+        call.hashed();
+    }
     call.notes.user(match verdict.unknown_name() {
         Some(hash) => Who::Nobody(hash),
         None => Who::User(username.to_owned()),

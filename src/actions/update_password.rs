@@ -42,6 +42,10 @@ impl Action for UpdatePassword {
         Cost::Hash
     }
 
+    fn refused(&self, _: Arguments, error: Error) -> Result<Output, Error> {
+        Ok(Output::refused(Output::Flag(false), error))
+    }
+
     async fn run(
         &self,
         world: &World,
@@ -65,7 +69,8 @@ impl Action for UpdatePassword {
                 }
                 Verdict::MissingCode => return Ok(Output::Flag(false)),
                 Verdict::Throttled { seconds, .. } => {
-                    return Ok(Output::throttled(Output::Flag(false), seconds));
+                    let error = Error::Throttled(seconds);
+                    return Ok(Output::refused(Output::Flag(false), error));
                 }
             };
             let record = world.credentials.hash(&new).await?;

@@ -43,6 +43,7 @@ pub(super) fn check(
         accept_any_target: check.boolean(&keys::ACCEPT_ANY_TARGET),
         token_hash: check.token_hash(),
         max_request_age: check.optional_seconds(&keys::MAX_REQUEST_AGE),
+        max_login_wait: check.seconds(&keys::MAX_LOGIN_WAIT),
         max_in_flight: check.size(&keys::MAX_IN_FLIGHT),
         max_message_size: check.size(&keys::MAX_MESSAGE_SIZE),
         max_username_length: check.size(&keys::MAX_USERNAME_LENGTH),

@@ -141,7 +141,8 @@ keys! {
     ACCEPT_ANY_TARGET = "accept_any_target", Kind::Boolean, "whether requests addressed to other nodes are run too";
     TOKEN_HASH = "token_hash", Kind::Secret, "SHA-256, in hexadecimal, of the token every request must carry";
     MAX_REQUEST_AGE = "max_request_age", integer(0, YEAR), "seconds after which a request is refused as too old; 0: never";
-    MAX_IN_FLIGHT = "max_in_flight", integer(1, 1_000_000), "requests worked on at once";
+    MAX_LOGIN_WAIT = "max_login_wait", integer(1, 3600), "seconds of expected wait from which a login is refused as too busy";
+    MAX_IN_FLIGHT = "max_in_flight", integer(1, 1_000_000), "requests worked on at once, besides those that wait for their turn";
     MAX_MESSAGE_SIZE = "max_message_size", integer(1 << 10, 64 << 20), "longest request in bytes";
     MAX_USERNAME_LENGTH = "max_username_length", integer(1, 4096), "longest user name in bytes";
     MAX_ID_LENGTH = "max_id_length", integer(1, 4096), "longest request id in bytes";

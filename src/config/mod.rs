@@ -55,6 +55,8 @@ pub struct Config {
     pub token_hash: Option<SecretString>,
     /// The age above which a request is refused; none: any age will do.
     pub max_request_age: Option<Duration>,
+    /// The expected wait for a turn from which a request is refused.
+    pub max_login_wait: Duration,
     /// How many requests are worked on at once; at least 1.
     pub max_in_flight: usize,
     /// The longest request in bytes.

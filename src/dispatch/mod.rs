@@ -2,6 +2,7 @@
 //! for its turn, run it, encode the reply.
 
 mod encoding;
+mod fair_queue;
 mod policy;
 mod turns;
 
@@ -16,10 +17,11 @@ use tracing::{debug, error, info, warn};
 
 use self::encoding::{encode_aside, encode_body, encode_reply, finish};
 pub use self::policy::Policy;
-use self::turns::Turn;
 pub use self::turns::Turns;
+use self::turns::{NoTurn, Turn};
 use crate::actions::{Action, Arguments, Call, Cost, Output, PLUGIN, World, outcome_context};
 use crate::audit::{self, Entry, Trail};
+use crate::clock::Timestamp;
 use crate::crash_point::poison;
 use crate::error::{Error, echo};
 use crate::events::Publisher;
@@ -33,7 +35,7 @@ use crate::store::StoreError;
 use crate::wire::RequestId;
 use crate::wire::dead_letter::{self, DeadLetter};
 use crate::wire::reply::Address;
-use crate::wire::request::{self, Envelope, Refused, Request};
+use crate::wire::request::{self, Envelope, Refused, Request, Sent};
 
 /// Runs messages.
 pub struct Dispatcher {
@@ -74,7 +76,7 @@ struct BoundRequest {
     envelope: Envelope,
     /// `user.<action>`, or whatever stands there.
     action: String,
-    timestamp: Option<f64>,
+    sent: Sent,
     bound: Result<BoundAction, Error>,
 }
 
@@ -125,15 +127,16 @@ impl Dispatcher {
         self.turns.close();
     }
 
-    async fn handle_message(&self, mut begun: Begun, message: Vec<u8>) -> Disposition {
+    async fn handle_message(&self, begun: &mut Begun, message: Vec<u8>) -> Disposition {
         let redelivered = begun.redelivered;
         let length = message.len();
         let handle = async move {
-            let read = self.read(&mut begun, &message);
+            let now = self.world.clock.now();
+            let read = self.read(begun, &message, now);
             // What waits keeps its arguments only: a message may be long.
             drop(message);
             match read {
-                Ok(request) => self.handle_request(begun, request).await,
+                Ok(request) => self.handle_request(begun, request, now).await,
                 Err(refused) => self.refuse(*refused, redelivered),
             }
         };
@@ -147,23 +150,34 @@ impl Dispatcher {
 
     /// Reads a message as far as that needs nothing but the message: from here on
     /// it can be answered, and what is wrong with it alone is known.
-    fn read(&self, begun: &mut Begun, message: &[u8]) -> Result<BoundRequest, Box<Refused>> {
+    fn read(
+        &self,
+        begun: &mut Begun,
+        message: &[u8],
+        taken: Timestamp,
+    ) -> Result<BoundRequest, Box<Refused>> {
         let mut request = request::decode(message, &self.policy.limits)?;
         begun.was_read();
         poison(request.action.as_deref());
         let envelope = std::mem::take(&mut request.envelope);
         let action = request.action.as_deref().unwrap_or_default().to_owned();
-        let timestamp = request.timestamp;
-        let bound = self.bind(request);
+        let sent = request.sent;
+        let bound = self.bind(request, taken);
+        begun.holds(bound.as_ref().map_or(0, |bound| bound.arguments.bytes()));
         Ok(BoundRequest {
             envelope,
             action,
-            timestamp,
+            sent,
             bound,
         })
     }
 
-    async fn handle_request(&self, begun: Begun, request: BoundRequest) -> Disposition {
+    async fn handle_request(
+        &self,
+        begun: &mut Begun,
+        request: BoundRequest,
+        taken: Timestamp,
+    ) -> Disposition {
         let Envelope { id, origin } = request.envelope;
         let Some(id) = id.or_else(|| self.generate_id(origin.as_deref())) else {
             return Disposition::Keep;
@@ -192,7 +206,13 @@ impl Dispatcher {
             self.events.is_some(),
         );
         let mut turn = None;
-        let run = self.run(begun, &call, &mut turn, request.bound, request.timestamp);
+        let run = self.run(
+            begun,
+            &call,
+            &mut turn,
+            request.bound,
+            (request.sent, taken),
+        );
         let result = match AssertUnwindSafe(run).catch_unwind().await {
             Ok(Ok(result)) => result,
             Ok(Err(NotRun::Stopping)) => return Disposition::GiveBack,
@@ -282,13 +302,14 @@ impl Dispatcher {
         Ok(Some(finish(address.id, encoded, None, true, None)))
     }
 
+    /// Runs a request that was taken at that time.
     async fn run(
         &self,
-        mut begun: Begun,
+        begun: &mut Begun,
         call: &Call,
         turn: &mut Option<Turn>,
         bound: Result<BoundAction, Error>,
-        timestamp: Option<f64>,
+        (sent, taken): (Sent, Timestamp),
     ) -> Result<Result<Output, Error>, NotRun> {
         let BoundAction { action, arguments } = match bound {
             Ok(bound) => bound,
@@ -302,28 +323,41 @@ impl Dispatcher {
             },
             cost => cost,
         };
-        *turn = self
-            .turns
-            .wait(cost, &mut begun)
-            .await
-            .map_err(|_| NotRun::Stopping)?;
+        let name = || {
+            let credentials = &self.world.credentials;
+            credentials.name_hash(action.turn_name(&arguments))
+        };
+        *turn = match self.turns.wait(cost, name, begun).await {
+            Ok(turn) => turn,
+            Err(NoTurn::Closed) => return Err(NotRun::Stopping),
+            Err(NoTurn::Busy(seconds)) => {
+                call.notes.refusal(Some("busy"));
+                return Ok(action.refused(arguments, Error::Busy(seconds)));
+            }
+        };
         // Judged when the work would start: a request that waited too long is
         // one whose sender has given up.
         let now = self.world.clock.now();
-        if let Err(error) = self.policy.check_age(timestamp, now) {
+        if let Err(error) = self.policy.check_age(sent, taken, now) {
             return Ok(Err(error));
         }
         // Not before its turn: a rotation of keys waits for it.
         let _lease = self.keyring.lease();
-        match action.run(&self.world, call, arguments).await {
+        let result = action.run(&self.world, call, arguments).await;
+        if let Some(turn) = turn
+            && (cost != Cost::Hash || call.has_hashed())
+        {
+            turn.did_its_work();
+        }
+        match result {
             Err(Error::Store(StoreError::Stopped)) => Err(NotRun::Unknown),
             result => Ok(result),
         }
     }
 
     /// Judges a request by itself, and binds its arguments to the action it names.
-    fn bind(&self, request: Request<'_>) -> Result<BoundAction, Error> {
-        self.policy.admit(&request)?;
+    fn bind(&self, request: Request<'_>, now: Timestamp) -> Result<BoundAction, Error> {
+        self.policy.admit(&request, now)?;
         let action = self.resolve(&request)?;
         let arguments = Arguments::bind(action.signature(), request.args, &self.world.limits)?;
         Ok(BoundAction { action, arguments })
@@ -420,16 +454,15 @@ impl Dispatcher {
 
 #[async_trait]
 impl Handler for Dispatcher {
-    async fn handle(self: Arc<Self>, begun: Begun, message: Vec<u8>) -> Disposition {
+    async fn handle(self: Arc<Self>, begun: &mut Begun, message: Vec<u8>) -> Disposition {
         self.handle_message(begun, message).await
     }
 
     async fn condemn(&self, id: &DeliveryId, message: &[u8], unread: bool) -> Disposition {
         // What had its effect is answered from that, which runs nothing.
         if matches!(self.world.store.outcome(id).await, Ok(Some(_))) {
-            return self
-                .handle_message(Begun::new(*id, true), message.to_vec())
-                .await;
+            let begun = &mut Begun::new(*id, true);
+            return self.handle_message(begun, message.to_vec()).await;
         }
         let refused = if unread {
             request::condemn_unread(message.len())

@@ -1,11 +1,20 @@
-//! Turns for requests with a cost, given in the order of asking: slow requests
-//! wait here, and fast ones pass by.
+//! Turns for requests with a cost: slow requests wait here, and fast ones pass
+//! by.
+//!
+//! Each class of slow requests has a queue of its own, in which names take
+//! turns (`fair_queue.rs`). A request that cannot be served in useful time is
+//! refused at once: nobody waits for its answer any more when its turn comes,
+//! and it would only keep others waiting.
 
-use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
 
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::sync::oneshot;
 
+use super::fair_queue::{FairQueue, Ticket};
 use crate::actions::Cost;
+use crate::model::NameHash;
 use crate::queue::{Begun, Note, Running};
 
 /// Requests that list users or sessions, at a time.
@@ -14,29 +23,79 @@ const LISTING_TURNS: usize = 1;
 /// Requests that hash imported API tokens, at a time.
 const TOKEN_TURNS: usize = 1;
 
+/// Requests of a class that may wait however long that takes.
+const ALWAYS_WAITING: usize = 64;
+
+/// Most bytes of requests that wait, over all classes.
+const MAX_WAITING_BYTES: usize = 32 << 20;
+
+/// What a request that waits takes besides its message and what was decoded of
+/// it: mostly the future that runs it.
+const WAITING_OVERHEAD: usize = 2 << 10;
+
+/// How long a turn is expected to take while none has been measured.
+const FIRST_ESTIMATE: Duration = Duration::from_millis(100);
+
+/// The weight of the newest measurement in the estimate is one in this many.
+const ESTIMATE_OVER: u32 = 8;
+
+/// The longest time after which a refused client is told to try again.
+const MAX_RETRY_SECONDS: u64 = 60;
+
 /// The turns there are.
 pub struct Turns {
     /// For requests that cost password hashes.
-    hashing: Arc<Semaphore>,
+    hashing: Arc<Class>,
     /// For requests that hash imported API tokens.
-    tokens: Arc<Semaphore>,
+    tokens: Arc<Class>,
     /// For requests that hold any number of users or sessions in memory.
-    listing: Arc<Semaphore>,
+    listing: Arc<Class>,
+    /// Bytes of all requests that wait.
+    waiting_bytes: Arc<AtomicUsize>,
+    /// The expected wait from which a request is refused.
+    max_wait: Duration,
     running: Arc<Running>,
+}
+
+/// The turns for requests of one cost.
+struct Class {
+    turns: usize,
+    state: Mutex<State>,
+}
+
+struct State {
+    queue: FairQueue<oneshot::Sender<Instant>>,
+    /// How long a turn takes, as an exponential moving average.
+    estimate: Duration,
+    closed: bool,
 }
 
 /// The turn of a request, noted for the case that it ends the process.
 pub(super) struct Turn {
     // Struck out before the turn is another's.
     _note: Option<Note>,
-    _permit: OwnedSemaphorePermit,
+    permit: Permit,
     /// Whether it is over only when the reply is sent.
     pub(super) until_settled: bool,
 }
 
-/// No more turns are given.
-#[derive(Debug)]
-pub(super) struct Closed;
+impl Turn {
+    /// Says that the work was done that the class is for, so that the length of
+    /// this turn counts in the estimate. The turn of a throttled login, for
+    /// example, is far shorter than that of one that is hashed.
+    pub(super) const fn did_its_work(&mut self) {
+        self.permit.counts = true;
+    }
+}
+
+/// Why a request gets no turn.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum NoTurn {
+    /// No more turns are given.
+    Closed,
+    /// Its turn would come too late. Worth another try in so many seconds.
+    Busy(u64),
+}
 
 impl Turns {
     /// How many turns there are in all, with so many for hashing.
@@ -47,38 +106,205 @@ impl Turns {
 
     /// So many turns for hashing at a time: somewhat more than there are
     /// hashing threads, so that none is idle while an answer is on its way.
+    /// Requests that would wait for more than `max_wait` are refused.
     #[must_use]
-    pub fn new(hashing: usize, running: Arc<Running>) -> Self {
+    pub fn new(hashing: usize, max_wait: Duration, running: Arc<Running>) -> Self {
         Self {
-            hashing: Arc::new(Semaphore::new(hashing.min(Semaphore::MAX_PERMITS))),
-            tokens: Arc::new(Semaphore::new(TOKEN_TURNS)),
-            listing: Arc::new(Semaphore::new(LISTING_TURNS)),
+            hashing: Class::new(hashing),
+            tokens: Class::new(TOKEN_TURNS),
+            listing: Class::new(LISTING_TURNS),
+            waiting_bytes: Arc::default(),
+            max_wait,
             running,
         }
     }
 
     /// Waits for the turn of a request; `None` for one that needs none.
-    pub(super) async fn wait(&self, cost: Cost, begun: &mut Begun) -> Result<Option<Turn>, Closed> {
-        let (turns, until_settled) = match cost {
+    /// `name` is the name that it takes turns under.
+    pub(super) async fn wait(
+        &self,
+        cost: Cost,
+        name: impl FnOnce() -> NameHash,
+        begun: &mut Begun,
+    ) -> Result<Option<Turn>, NoTurn> {
+        let (class, until_settled) = match cost {
             Cost::Light => return Ok(None),
             // One that cannot say is expected to cost hashes.
             Cost::Hash | Cost::Depends => (&self.hashing, false),
             Cost::TokenHashes => (&self.tokens, false),
             Cost::Listing => (&self.listing, true),
         };
+        let waiter = self.queue_up(class, name(), begun.bytes())?;
         begun.leave_fast();
-        let permit = Arc::clone(turns).acquire_owned().await;
+        let permit = waiter.permit().await.ok_or(NoTurn::Closed)?;
         Ok(Some(Turn {
-            _permit: permit.map_err(|_| Closed)?,
+            permit,
             _note: self.running.begin_turn(begun.id),
             until_settled,
         }))
     }
 
-    /// Gives no more turns: whoever waits gets none.
+    fn queue_up(&self, class: &Arc<Class>, name: NameHash, bytes: usize) -> Result<Waiter, NoTurn> {
+        let mut state = class.lock();
+        if state.closed {
+            return Err(NoTurn::Closed);
+        }
+        let wait = class.expected_wait(&state, &name);
+        let too_late = state.queue.waiting() > ALWAYS_WAITING && wait > self.max_wait;
+        let reserved = (!too_late).then(|| self.reserve(bytes)).flatten();
+        let Some(reserved) = reserved else {
+            let seconds = wait.saturating_sub(self.max_wait).as_secs() + 1;
+            return Err(NoTurn::Busy(seconds.min(MAX_RETRY_SECONDS)));
+        };
+        let (sender, granted) = oneshot::channel();
+        let ticket = state.queue.push(name, sender);
+        state.grant();
+        drop(state);
+        Ok(Waiter {
+            class: Arc::clone(class),
+            ticket,
+            granted,
+            _reserved: reserved,
+        })
+    }
+
+    /// Takes room for the bytes of a request that waits, if there is any.
+    fn reserve(&self, bytes: usize) -> Option<Reserved> {
+        let bytes = bytes.saturating_add(WAITING_OVERHEAD);
+        let add = |waiting: usize| {
+            let sum = waiting.checked_add(bytes)?;
+            (sum <= MAX_WAITING_BYTES).then_some(sum)
+        };
+        self.waiting_bytes
+            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, add)
+            .ok()?;
+        Some(Reserved {
+            all: Arc::clone(&self.waiting_bytes),
+            bytes,
+        })
+    }
+
+    /// Gives no more turns: what waits gets none.
     pub(super) fn close(&self) {
-        self.hashing.close();
-        self.tokens.close();
-        self.listing.close();
+        for class in [&self.hashing, &self.tokens, &self.listing] {
+            let mut state = class.lock();
+            state.closed = true;
+            // Dropping a sender wakes its waiter, which finds it closed.
+            let waiting = state.queue.drain();
+            drop(state);
+            drop(waiting);
+        }
     }
 }
+
+impl Class {
+    fn new(turns: usize) -> Arc<Self> {
+        Arc::new(Self {
+            turns: turns.max(1),
+            state: Mutex::new(State {
+                queue: FairQueue::new(turns),
+                estimate: FIRST_ESTIMATE,
+                closed: false,
+            }),
+        })
+    }
+
+    /// How long a new request of a name is expected to wait. It depends on what
+    /// waits, and on nothing that the store knows of the name.
+    fn expected_wait(&self, state: &State, name: &NameHash) -> Duration {
+        let ahead = state.queue.ahead(name);
+        let rounds = |requests: usize, turns: usize| {
+            let requests = u32::try_from(requests).unwrap_or(u32::MAX);
+            let turns = u32::try_from(turns.max(1)).unwrap_or(u32::MAX);
+            state.estimate.saturating_mul(requests) / turns
+        };
+        // One name does not get all turns, even where no other waits.
+        let of_name = rounds(ahead.of_name, state.queue.max_turns_of_name());
+        rounds(ahead.total, self.turns).max(of_name)
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl State {
+    /// Gives the free turns to those who wait.
+    fn grant(&mut self) {
+        while let Some(sender) = self.queue.start() {
+            // A waiter that is gone has left the queue, under this lock.
+            let _ = sender.send(Instant::now());
+        }
+    }
+
+    fn measured(&mut self, taken: Duration) {
+        let rest = self.estimate - self.estimate / ESTIMATE_OVER;
+        self.estimate = rest.saturating_add(taken / ESTIMATE_OVER);
+    }
+}
+
+/// Waits for a turn. Dropping it leaves the queue, or gives the turn back that
+/// has come meanwhile.
+struct Waiter {
+    class: Arc<Class>,
+    ticket: Ticket,
+    granted: oneshot::Receiver<Instant>,
+    _reserved: Reserved,
+}
+
+impl Waiter {
+    /// The turn; `None` where no more are given.
+    async fn permit(mut self) -> Option<Permit> {
+        let since = (&mut self.granted).await.ok()?;
+        Some(Permit {
+            class: Arc::clone(&self.class),
+            name: self.ticket.name(),
+            since,
+            counts: false,
+        })
+    }
+}
+
+impl Drop for Waiter {
+    fn drop(&mut self) {
+        let mut state = self.class.lock();
+        if state.queue.cancel(&self.ticket).is_none() && self.granted.try_recv().is_ok() {
+            state.queue.finish(self.ticket.name());
+            state.grant();
+        }
+    }
+}
+
+/// The right to a turn; dropping it gives the turn to the next one.
+struct Permit {
+    class: Arc<Class>,
+    name: NameHash,
+    since: Instant,
+    counts: bool,
+}
+
+impl Drop for Permit {
+    fn drop(&mut self) {
+        let mut state = self.class.lock();
+        if self.counts {
+            state.measured(self.since.elapsed());
+        }
+        state.queue.finish(self.name);
+        state.grant();
+    }
+}
+
+/// The bytes of a request that waits.
+struct Reserved {
+    all: Arc<AtomicUsize>,
+    bytes: usize,
+}
+
+impl Drop for Reserved {
+    fn drop(&mut self) {
+        self.all.fetch_sub(self.bytes, Ordering::Relaxed);
+    }
+}
+
+#[cfg(test)]
+mod tests;

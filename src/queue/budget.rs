@@ -1,6 +1,10 @@
 //! How much may be in flight: messages and their bytes.
+//!
+//! A message is in flight until it is settled. It holds room only until it
+//! begins to wait for a turn, where it is bounded by other means: what waits
+//! must not keep what could be answered at once from being taken.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::Notify;
 
@@ -21,9 +25,15 @@ impl Room {
 /// Counts what is in flight.
 #[derive(Debug)]
 pub(super) struct Budget {
-    all: Room,
-    left: Mutex<Room>,
+    state: Mutex<State>,
     freed: Notify,
+}
+
+#[derive(Debug)]
+struct State {
+    left: Room,
+    /// Messages in flight, with room or without.
+    in_flight: usize,
 }
 
 /// A message in flight; dropping it makes room.
@@ -35,31 +45,34 @@ pub(super) struct Claim {
 
 impl Budget {
     pub(super) fn new(messages: usize, bytes: usize) -> Arc<Self> {
-        let all = Room { messages, bytes };
         Arc::new(Self {
-            all,
-            left: Mutex::new(all),
+            state: Mutex::new(State {
+                left: Room { messages, bytes },
+                in_flight: 0,
+            }),
             freed: Notify::new(),
         })
     }
 
     /// Waits until there is room for a message, and tells how much.
     pub(super) async fn room(&self) -> Room {
-        self.wait(|left| !left.is_none()).await
+        self.wait(|state| !state.left.is_none()).await
     }
 
-    /// Waits until nothing is in flight.
+    /// Waits until nothing is in flight, not even what waits for a turn.
     pub(super) async fn idle(&self) {
-        self.wait(|left| *left == self.all).await;
+        self.wait(|state| state.in_flight == 0).await;
     }
 
     /// One waits at a time: the taker.
-    async fn wait(&self, enough: impl Fn(&Room) -> bool) -> Room {
+    async fn wait(&self, enough: impl Fn(&State) -> bool) -> Room {
         loop {
             let freed = self.freed.notified();
-            let left = self.left();
-            if enough(&left) {
-                return left;
+            {
+                let state = self.lock();
+                if enough(&state) {
+                    return state.left;
+                }
             }
             freed.await;
         }
@@ -67,36 +80,57 @@ impl Budget {
 
     /// What there is room for now.
     pub(super) fn left(&self) -> Room {
-        *self.left.lock().unwrap_or_else(PoisonError::into_inner)
+        self.lock().left
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Takes room for a message that is here already: a single one may exceed
     /// what is left, because it could not be left behind.
     pub(super) fn claim(self: &Arc<Self>, bytes: usize) -> Claim {
-        let mut left = self.left.lock().unwrap_or_else(PoisonError::into_inner);
-        let taken = Room {
-            messages: left.messages.min(1),
-            bytes: left.bytes.min(bytes),
-        };
-        left.messages -= taken.messages;
-        left.bytes -= taken.bytes;
+        let mut state = self.lock();
+        state.in_flight += 1;
         Claim {
             budget: Arc::clone(self),
-            taken,
+            taken: state.take(1, bytes),
         }
+    }
+}
+
+impl State {
+    /// Takes as much room as there is, up to this.
+    fn take(&mut self, messages: usize, bytes: usize) -> Room {
+        let taken = Room {
+            messages: self.left.messages.min(messages),
+            bytes: self.left.bytes.min(bytes),
+        };
+        self.left.messages -= taken.messages;
+        self.left.bytes -= taken.bytes;
+        taken
+    }
+
+    fn give_back(&mut self, taken: &mut Room) {
+        self.left.messages += std::mem::take(&mut taken.messages);
+        self.left.bytes += std::mem::take(&mut taken.bytes);
+    }
+}
+
+impl Claim {
+    /// Gives the room back. The message stays in flight.
+    pub(super) fn give_back_room(&mut self) {
+        self.budget.lock().give_back(&mut self.taken);
+        self.budget.freed.notify_one();
     }
 }
 
 impl Drop for Claim {
     fn drop(&mut self) {
-        let mut left = self
-            .budget
-            .left
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner);
-        left.messages += self.taken.messages;
-        left.bytes += self.taken.bytes;
-        drop(left);
+        let mut state = self.budget.lock();
+        state.give_back(&mut self.taken);
+        state.in_flight -= 1;
+        drop(state);
         self.budget.freed.notify_one();
     }
 }
@@ -116,6 +150,25 @@ mod tests {
                 bytes: 10
             }
         );
+    }
+
+    #[tokio::test]
+    async fn what_waits_for_a_turn_takes_no_room_and_is_in_flight() {
+        let budget = Budget::new(2, 10);
+        let mut waiting = budget.claim(4);
+        let room = |messages, bytes| Room { messages, bytes };
+        assert_eq!(budget.left(), room(1, 6));
+        waiting.give_back_room();
+        assert_eq!(budget.left(), room(2, 10));
+        let idle = |budget: &Arc<Budget>| budget.lock().in_flight == 0;
+        assert!(!idle(&budget));
+        let other = budget.claim(1);
+        drop(waiting);
+        assert_eq!(budget.left(), room(1, 9));
+        assert!(!idle(&budget));
+        drop(other);
+        assert_eq!(budget.left(), room(2, 10));
+        budget.idle().await;
     }
 
     #[tokio::test]

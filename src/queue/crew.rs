@@ -18,6 +18,10 @@ use super::staging::stage_if_long;
 use super::{Disposition, Handler, Note, Running, Settings};
 use crate::model::DeliveryId;
 
+/// Bytes that a message in flight takes besides its own: what is decoded of it, and
+/// the future that works on it.
+const MESSAGE_OVERHEAD: usize = 1 << 10;
+
 /// A processing list while it is worked on.
 #[derive(Debug)]
 pub(super) struct Batch {
@@ -36,8 +40,9 @@ pub(super) struct Batch {
 pub(super) struct Delivery {
     pub(super) batch: Arc<Batch>,
     pub(super) id: DeliveryId,
-    /// Its share of what may be in flight.
-    _claim: Claim,
+    /// Its share of what may be in flight; it is with the handler while that
+    /// works on the message.
+    claim: Option<Claim>,
 }
 
 /// What has become of a message.
@@ -73,6 +78,9 @@ pub struct Begun {
     /// Whether an earlier process may have worked on it: it may have had its
     /// effect.
     pub redelivered: bool,
+    /// Bytes of the message, or of what is still held of it.
+    bytes: usize,
+    claim: Option<Claim>,
     fast: Option<mpsc::Sender<()>>,
     lone: Option<LoneRun>,
 }
@@ -84,9 +92,31 @@ impl Begun {
         Self {
             id,
             redelivered,
+            bytes: 0,
+            claim: None,
             fast: None,
             lone: None,
         }
+    }
+
+    /// The message of a delivery.
+    fn of(delivery: &mut Delivery, redelivered: bool, message: &[u8]) -> Self {
+        Self {
+            bytes: message.len(),
+            claim: delivery.claim.take(),
+            ..Self::new(delivery.id, redelivered)
+        }
+    }
+
+    /// Bytes of the message, or of what is still held of it.
+    #[must_use]
+    pub const fn bytes(&self) -> usize {
+        self.bytes
+    }
+
+    /// Says that of the message only this many bytes are still held: it was read.
+    pub const fn holds(&mut self, bytes: usize) {
+        self.bytes = bytes;
     }
 
     /// Says that the message could be read: whatever it does from now on, it
@@ -97,10 +127,13 @@ impl Begun {
         }
     }
 
-    /// Says that the fast work on the message is over, or has to wait for its
-    /// turn: the next batch need not wait for it.
+    /// Says that the message waits for a turn: the next batch need not wait for
+    /// it, and it takes no room from those that could be answered at once.
     pub fn leave_fast(&mut self) {
         self.fast = None;
+        if let Some(claim) = &mut self.claim {
+            claim.give_back_room();
+        }
     }
 }
 
@@ -154,7 +187,7 @@ impl Crew {
             let delivery = Delivery {
                 batch: Arc::clone(&messages.batch),
                 id,
-                _claim: self.budget.claim(message.len()),
+                claim: Some(self.budget.claim(message.len() + MESSAGE_OVERHEAD)),
             };
             (delivery, message)
         };
@@ -183,13 +216,9 @@ impl Crew {
         let (fast, all_left) = mpsc::channel(1);
         let mut done = Vec::with_capacity(claimed.entries.len());
         let waiting = FuturesUnordered::new();
-        for (delivery, message) in claimed.entries {
-            let begun = Begun {
-                id: delivery.id,
-                redelivered: claimed.redelivered,
-                fast: Some(fast.clone()),
-                lone: None,
-            };
+        for (mut delivery, message) in claimed.entries {
+            let mut begun = Begun::of(&mut delivery, claimed.redelivered, &message);
+            begun.fast = Some(fast.clone());
             let mut work = self.start(delivery, begun, message);
             match poll_fn(|context| Poll::Ready(work.as_mut().poll(context))).await {
                 Poll::Ready(finished) => done.push(finished),
@@ -234,14 +263,16 @@ impl Crew {
         }
     }
 
-    fn start(&self, delivery: Delivery, begun: Begun, message: Vec<u8>) -> Work {
-        let work = Arc::clone(&self.handler).handle(begun, message);
+    fn start(&self, mut delivery: Delivery, mut begun: Begun, message: Vec<u8>) -> Work {
+        let handler = Arc::clone(&self.handler);
         let settings = Arc::clone(&self.settings);
         Box::pin(async move {
             // The handler has nets of its own. Behind them there is this, because
             // the work of others goes on in the same task.
-            let disposition = AssertUnwindSafe(work).catch_unwind().await;
-            let disposition = disposition.unwrap_or(Disposition::Keep);
+            let work = AssertUnwindSafe(handler.handle(&mut begun, message));
+            let disposition = work.catch_unwind().await.unwrap_or(Disposition::Keep);
+            delivery.claim = begun.claim.take();
+            drop(begun);
             let disposition = stage_if_long(&settings, &delivery.id, disposition).await;
             (delivery, disposition)
         })
@@ -262,17 +293,13 @@ impl Crew {
     /// Works on one message of a list with nothing else under way. Its own
     /// note is all there is: its neighbours have not started.
     pub(super) fn work_alone(&self, list: String, lone: LoneRun, message: Vec<u8>) {
-        let begun = Begun {
-            id: lone.id(),
-            redelivered: true,
-            fast: None,
-            lone: Some(lone),
-        };
-        let delivery = Delivery {
+        let mut delivery = Delivery {
             batch: self.part_of(list),
-            id: begun.id,
-            _claim: self.budget.claim(message.len()),
+            id: lone.id(),
+            claim: Some(self.budget.claim(message.len() + MESSAGE_OVERHEAD)),
         };
+        let mut begun = Begun::of(&mut delivery, true, &message);
+        begun.lone = Some(lone);
         self.spawn(self.start(delivery, begun, message));
     }
 
@@ -303,7 +330,7 @@ impl Crew {
         let delivery = Delivery {
             batch: self.part_of(list),
             id,
-            _claim: self.budget.claim(size),
+            claim: Some(self.budget.claim(size)),
         };
         self.settle(vec![(delivery, disposition)]);
     }

@@ -66,7 +66,7 @@ pub use self::worker::{Settings, Status, Worker};
 #[async_trait]
 pub trait Handler: Send + Sync + 'static {
     /// Works on one message and says what is to become of it.
-    async fn handle(self: Arc<Self>, begun: Begun, message: Vec<u8>) -> Disposition;
+    async fn handle(self: Arc<Self>, begun: &mut Begun, message: Vec<u8>) -> Disposition;
 
     /// Says what is to become of a message that ended the process each time it
     /// ran. With `unread` even reading it may be what does it.

@@ -28,8 +28,19 @@ pub struct Request<'m> {
     pub target: Option<Value<'m>>,
     /// The sender's token; never printed.
     pub token: Option<Value<'m>>,
-    /// When it was sent, in seconds since the epoch, if it says so.
-    pub timestamp: Option<f64>,
+    /// When it was sent.
+    pub sent: Sent,
+}
+
+/// When a request says it was sent.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum Sent {
+    /// It does not say.
+    Unsaid,
+    /// Seconds since the epoch; may be infinite.
+    At(f64),
+    /// No number; what there is instead.
+    Unreadable(&'static str),
 }
 
 /// What a reply needs of its request.
@@ -138,7 +149,7 @@ fn read_parts(value: Value<'_>, envelope: Envelope) -> Request<'_> {
         args: Value::Null,
         target: None,
         token: None,
-        timestamp: None,
+        sent: Sent::Unsaid,
     };
     let mut name = None;
     let Value::Dict(entries) = value else {
@@ -151,7 +162,7 @@ fn read_parts(value: Value<'_>, envelope: Envelope) -> Request<'_> {
             Some("args") => request.args = value,
             Some("target") => request.target = Some(value).filter(is_given),
             Some("token") => request.token = Some(value).filter(is_given),
-            Some("_timestamp") => request.timestamp = seconds(&value),
+            Some("_timestamp") => request.sent = sent(&value),
             _ => {}
         }
     }
@@ -170,10 +181,12 @@ fn is_given(value: &Value<'_>) -> bool {
     !matches!(value, Value::Null)
 }
 
-fn seconds(value: &Value<'_>) -> Option<f64> {
+fn sent(value: &Value<'_>) -> Sent {
     match value {
-        Value::Float(seconds) => Some(*seconds).filter(|seconds| seconds.is_finite()),
-        Value::Int(digits) => digits.parse().ok(),
-        _ => None,
+        Value::Null => Sent::Unsaid,
+        Value::Float(seconds) if !seconds.is_nan() => Sent::At(*seconds),
+        Value::Int(digits) => digits.parse().map_or(Sent::Unreadable("integer"), Sent::At),
+        Value::Float(_) => Sent::Unreadable("NaN"),
+        other => Sent::Unreadable(other.type_name()),
     }
 }

@@ -13,6 +13,7 @@ mod contract;
 mod decode_oracle;
 mod durability;
 mod events;
+mod flood;
 mod lifecycle;
 mod memory;
 mod migration;

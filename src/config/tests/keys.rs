@@ -36,6 +36,7 @@ pub(super) fn field(config: &Config, path: &str) -> String {
             .map_or("off", |hash| hash.expose_secret())
             .to_owned(),
         "max_request_age" => format!("{:?}", config.max_request_age),
+        "max_login_wait" => format!("{:?}", config.max_login_wait),
         "max_in_flight" => config.max_in_flight.to_string(),
         "max_message_size" => config.max_message_size.to_string(),
         "max_username_length" => config.max_username_length.to_string(),
@@ -116,6 +117,7 @@ const CASES: &[Case] = &[
     ("accept_any_target", "false", "false", &[]),
     ("token_hash", HASH, HASH, &[]),
     ("max_request_age", "0", "None", &[]),
+    ("max_login_wait", "30", "30s", &[]),
     ("max_in_flight", "1", "1", &[]),
     ("max_message_size", "1024", "1024", &[]),
     ("max_username_length", "64", "64", &[]),

@@ -2,6 +2,7 @@
 
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
 
 use async_trait::async_trait;
 use platypush_userd::actions::{Action, Arguments, Call, Cost, Limits, Output, Signature, World};
@@ -102,7 +103,7 @@ async fn dispatcher(folder: &Path) -> Arc<Dispatcher> {
         actions: &TABLE,
         world: Arc::new(world),
         policy,
-        turns: Turns::new(1, running),
+        turns: Turns::new(1, Duration::from_secs(4), running),
         keyring: Arc::new(Keyring::open(Keyring::default_path(folder), true).unwrap()),
         events: None,
         unread: None,
@@ -118,9 +119,9 @@ async fn response(dispatcher: &Arc<Dispatcher>, action: &str) -> Value {
         batch: 0,
         position: 0,
     };
-    let begun = Begun::new(delivery, false);
+    let mut begun = Begun::new(delivery, false);
     let disposition = Arc::clone(dispatcher)
-        .handle(begun, request.to_string().into_bytes())
+        .handle(&mut begun, request.to_string().into_bytes())
         .await;
     let Disposition::Finished(finished) = disposition else {
         panic!("{disposition:?}");

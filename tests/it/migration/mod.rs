@@ -3,6 +3,7 @@
 mod conflicts;
 mod crash;
 mod export;
+mod flood;
 mod nodes;
 mod root;
 mod unusable;

@@ -29,8 +29,8 @@ impl Daemon {
         env!("CARGO_BIN_EXE_platypush-userd")
     }
 
-    /// A daemon on `redis` with cheap password hashes, without a throttle,
-    /// patient, and with these configuration keys, as environment variables
+    /// A daemon on `redis` with cheap password hashes, without a throttle or a
+    /// bound on waits, patient, and with these configuration keys, as environment variables
     /// without their prefix.
     pub fn start(redis: &RedisServer, settings: &[(&str, &str)]) -> Self {
         Self::start_in(Arc::new(tempfile::tempdir().unwrap()), redis, settings)
@@ -61,6 +61,9 @@ impl Daemon {
             // A test may guess as often as it likes: `("THROTTLE__FAILURES",
             // "5")` among its settings switches it on.
             ("THROTTLE__FAILURES".to_owned(), "0".to_owned()),
+            // However slow the machine is, no test is too busy: those about
+            // that lower it.
+            ("MAX_LOGIN_WAIT".to_owned(), "3600".to_owned()),
             ("LOG__LEVEL".to_owned(), "debug".to_owned()),
             // On a busy machine a stop may take longer than 10 s, a write
             // longer than 30 s, and a test longer than a minute to fetch its

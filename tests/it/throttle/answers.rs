@@ -7,7 +7,7 @@ use crate::support::{Codes, Setup};
 
 /// A call of each action that takes a password, in each form of answer: with
 /// its output where the credentials of `name` are wrong.
-fn calls(name: &str, password: &str, code: &Value) -> Vec<(&'static str, Value, Value)> {
+pub fn calls(name: &str, password: &str, code: &Value) -> Vec<(&'static str, Value, Value)> {
     let failed = || json!({"success": false});
     let secret = Codes::of("new").0.to_base32();
     let mut as_executor = json!({

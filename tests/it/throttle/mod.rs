@@ -20,6 +20,7 @@ use platypush_userd::model::{Attempted, Failures};
 use platypush_userd::store::Store;
 use serde_json::{Value, json};
 
+pub use self::answers::calls;
 use crate::store_conformance::bench::wait;
 use crate::support::{Client, Reply, Setup, credentials, open_store, wait_until_closed};
 
@@ -94,10 +95,15 @@ fn fail(setup: &mut Setup, names: &[&str], count: usize, at: Timestamp) {
 /// Kills the daemon, and reads how many failures in a row a name has.
 fn count_after_kill(setup: &mut Setup, name: &str) -> u32 {
     setup.daemon.kill();
-    let count = Stopped::open(&setup.daemon.workdir())
-        .failures_of(name)
-        .count;
-    wait_until_closed(&setup.daemon.workdir());
+    failures_after_kill(setup, name)
+}
+
+/// The failures in a row of a name, after the daemon was killed.
+pub fn failures_after_kill(setup: &Setup, name: &str) -> u32 {
+    let workdir = setup.daemon.workdir();
+    wait_until_closed(&workdir);
+    let count = Stopped::open(&workdir).failures_of(name).count;
+    wait_until_closed(&workdir);
     count
 }
 
