@@ -61,7 +61,7 @@ torture: ## every fault of daemon and Redis at full strength (half an hour; ARGS
 	@$(NEED) rust cc=build-essential redis-server
 	$(CARGO) test --locked --test torture -- --full $(ARGS)
 
-enumeration: ## whether the time of an answer tells who exists (ten minutes on an idle machine; ARGS="--samples N")
+enumeration: ## whether the time of an answer tells who exists (ten minutes on an idle machine; ARGS="--samples N --flood one|distinct")
 	@$(NEED) rust cc=build-essential redis-server
 	$(CARGO) test --release --locked --test enumeration -- $(ARGS)
 

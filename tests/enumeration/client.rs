@@ -21,6 +21,8 @@ pub struct Answer {
     pub micros: f64,
     /// The response, without what is told to everybody: how long to wait.
     pub text: String,
+    /// Whether it was refused because too many wait.
+    pub busy: bool,
 }
 
 /// What shows the codes of a user.
@@ -71,8 +73,9 @@ impl Client {
         });
         let (micros, response) = self.call("authenticate_user", args);
         let text = response.to_string();
-        let text = text.split("retry in").next().unwrap_or_default().into();
-        Answer { micros, text }
+        let text: String = text.split("retry in").next().unwrap_or_default().into();
+        let busy = text.contains("Too busy");
+        Answer { micros, text, busy }
     }
 
     fn succeed(&mut self, action: &str, args: Value) -> Value {

@@ -4,7 +4,9 @@
 //!
 //! All kinds are asked for in turn, in an order that changes at random, one
 //! request at a time over one connection, so that whatever else the machine
-//! does meets all of them alike.
+//! does meets all of them alike. With `--flood` logins of others pour in
+//! meanwhile; then it counts as well how often each kind is refused as too busy,
+//! and how soon.
 
 #![allow(
     clippy::unwrap_used,
@@ -13,6 +15,7 @@
 )]
 
 mod client;
+mod flood;
 mod options;
 #[path = "../torture/random.rs"]
 #[allow(
@@ -28,7 +31,7 @@ mod statistics;
 use std::process::ExitCode;
 
 use self::client::{Answer, Authenticator, Client};
-use self::options::Options;
+use self::options::{Flood, Options};
 use self::random::Random;
 use self::stage::Stage;
 use self::statistics::{Auc, median};
@@ -41,6 +44,10 @@ const LIMIT_OF_OTHER_COSTS: f64 = 0.7;
 /// Samples of each kind that are thrown away: caches fill, memory is touched.
 const WARM_UP: usize = 20;
 
+/// Inside a flood for distinct names whoever is not refused waits as long as this:
+/// shorter than by default, so that there are samples.
+const PROMPT: (&str, &str) = ("MAX_LOGIN_WAIT", "1");
+
 /// Attempts under one name before the throttle, at its highest, locks it.
 const ATTEMPTS: usize = 100;
 
@@ -51,6 +58,8 @@ struct Kind {
     /// to read.
     prefix: &'static str,
     micros: Vec<f64>,
+    /// Of the answers that were refusals because too many wait.
+    refused: Vec<f64>,
 }
 
 impl Kind {
@@ -59,6 +68,7 @@ impl Kind {
             what,
             prefix,
             micros: Vec::new(),
+            refused: Vec::new(),
         }
     }
 }
@@ -95,7 +105,13 @@ fn main() -> ExitCode {
             return ExitCode::from(2);
         }
     };
-    println!("seed {}, {} samples each", options.seed, options.samples);
+    let meanwhile = match options.flood {
+        None => "",
+        Some(Flood::One) => ", in a flood for one name",
+        Some(Flood::Distinct) => ", in a flood for distinct names",
+    };
+    let Options { seed, samples, .. } = options;
+    println!("seed {seed}, {samples} samples each{meanwhile}");
     let mut random = Random::new(options.seed);
     let passed = [
         wrong_passwords(&options, &mut random),
@@ -121,12 +137,13 @@ fn wrong_passwords(options: &Options, random: &mut Random) -> bool {
         ("older000", (12_288, 3)),
     ]);
     stage.import_user("pbkdf000");
-    let (_daemon, mut client) = stage.start(&[("THROTTLE__FAILURES", "0")]);
+    let (_daemon, mut client) = stage.start(&[("THROTTLE__FAILURES", "0"), PROMPT]);
     let authenticators = make_users(&mut client, 1);
     let mut kinds = Vec::from(unknown_known_and_2fa());
     kinds.push(Kind::new("record of 12 MiB, t=3", "older"));
     kinds.push(Kind::new("record of 8 KiB, t=1", "least"));
     kinds.push(Kind::new("record of a node, PBKDF2", "pbkdf"));
+    let _flood = stage.flood(options.flood);
     sample(&mut kinds, options, random, |prefix, _, random| {
         guess(&mut client, prefix, 0, &authenticators, random)
     });
@@ -137,10 +154,11 @@ fn wrong_passwords(options: &Options, random: &mut Random) -> bool {
 fn counted(options: &Options, random: &mut Random) -> bool {
     let stage = Stage::new();
     stage.make_users(&[("admin", (8, 1))]);
-    let (_daemon, mut client) = stage.start(&[("THROTTLE__FAILURES", "100")]);
+    let (_daemon, mut client) = stage.start(&[("THROTTLE__FAILURES", "100"), PROMPT]);
     let names = (WARM_UP + options.samples).div_ceil(ATTEMPTS);
     let authenticators = make_users(&mut client, names);
     let mut kinds = unknown_known_and_2fa();
+    let _flood = stage.flood(options.flood);
     sample(&mut kinds, options, random, |prefix, round, random| {
         guess(
             &mut client,
@@ -178,6 +196,7 @@ fn throttled(options: &Options, random: &mut Random) -> bool {
         ("PASSWORD__MEMORY_KIB", "8"),
         ("PASSWORD__ITERATIONS", "1"),
         ("THROTTLE__FAILURES", "100"),
+        PROMPT,
     ]);
     client.create_user("admin");
     let authenticators = make_users(&mut client, 1);
@@ -188,9 +207,10 @@ fn throttled(options: &Options, random: &mut Random) -> bool {
             client.log_in(&name(kind.prefix, 0), "wrong", "000000");
         }
     }
+    let _flood = stage.flood(options.flood);
     sample(&mut kinds, options, random, |prefix, _, random| {
         let answer = guess(&mut client, prefix, 0, &authenticators, random);
-        assert!(answer.text.contains("Too many failed attempts"));
+        assert!(answer.busy || answer.text.contains("Too many failed attempts"));
         answer
     });
     report("Throttled names", &kinds)
@@ -209,6 +229,10 @@ fn sample(
         for &index in &order {
             let kind = &mut kinds[index];
             let answer = ask(kind.prefix, round, random);
+            if answer.busy {
+                kind.refused.push(answer.micros);
+                continue;
+            }
             let text = text.get_or_insert_with(|| answer.text.clone());
             assert_eq!(*text, answer.text, "the text tells: {}", kind.what);
             if round >= WARM_UP {
@@ -233,23 +257,45 @@ fn limit(one: &Kind, other: &Kind) -> f64 {
     }
 }
 
-/// Prints the table; whether all of it is within the limit.
+/// Prints the tables; whether all of them is within the limit.
 fn report(title: &str, kinds: &[Kind]) -> bool {
-    println!("\n{title}\n\n| | median | AUC (95 % interval) |\n|---|---|---|");
+    let answered = times(title, kinds, |kind| &kind.micros);
+    if kinds.iter().all(|kind| kind.refused.is_empty()) {
+        return answered;
+    }
+    println!();
     for kind in kinds {
-        println!("| {} | {:.0} µs | |", kind.what, median(&kind.micros));
+        let (refused, tried) = (kind.refused.len(), kind.micros.len());
+        println!("{}: {refused} refused as too busy, {tried} not", kind.what);
+    }
+    let title = format!("{title}: refused as too busy");
+    times(&title, kinds, |kind| &kind.refused) && answered
+}
+
+/// Prints a table of times; whether they are within the limit. Too few of them
+/// tell nothing.
+fn times(title: &str, kinds: &[Kind], of: impl Fn(&Kind) -> &[f64]) -> bool {
+    println!("\n{title}\n\n| | median | AUC (95 % interval) |\n|---|---|---|");
+    let kinds: Vec<_> = kinds
+        .iter()
+        .filter(|kind| of(kind).len() >= WARM_UP)
+        .collect();
+    for kind in &kinds {
+        println!("| {} | {:.0} µs | |", kind.what, median(of(kind)));
     }
     let mut passed = true;
     for (index, one) in kinds.iter().enumerate() {
         for other in &kinds[index + 1..] {
-            let auc = Auc::of(&one.micros, &other.micros);
+            let auc = Auc::of(of(one), of(other));
             passed &= auc.value <= limit(one, other);
             println!("| {} : {} | | {auc} |", one.what, other.what);
         }
     }
     // What the measurement would not miss.
-    let slower: Vec<_> = kinds[0].micros.iter().map(|micros| micros * 1.02).collect();
-    let noticed = Auc::of(&kinds[0].micros, &slower);
-    println!("| {} : the same, 2 % slower | | {noticed} |", kinds[0].what);
+    if let Some(first) = kinds.first() {
+        let slower: Vec<_> = of(first).iter().map(|micros| micros * 1.02).collect();
+        let noticed = Auc::of(of(first), &slower);
+        println!("| {} : the same, 2 % slower | | {noticed} |", first.what);
+    }
     passed
 }

@@ -1,11 +1,22 @@
 //! The command line.
 
-pub const USAGE: &str = "usage: enumeration [--samples NUMBER] [--seed NUMBER]";
+pub const USAGE: &str =
+    "usage: enumeration [--samples NUMBER] [--seed NUMBER] [--flood one|distinct]";
+
+/// Logins that are pushed while the attacker measures.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum Flood {
+    /// For one name.
+    One,
+    /// For names that differ.
+    Distinct,
+}
 
 pub struct Options {
     /// Of each kind of name.
     pub samples: usize,
     pub seed: u64,
+    pub flood: Option<Flood>,
 }
 
 /// Reads the command line.
@@ -16,8 +27,17 @@ pub fn read(mut arguments: impl Iterator<Item = String>) -> Result<Options, Stri
     let mut options = Options {
         samples: 2_000,
         seed: std::hash::BuildHasher::hash_one(&std::hash::RandomState::new(), 0),
+        flood: None,
     };
     while let Some(argument) = arguments.next() {
+        if argument == "--flood" {
+            options.flood = Some(match arguments.next().as_deref() {
+                Some("one") => Flood::One,
+                Some("distinct") => Flood::Distinct,
+                _ => return Err("--flood needs `one` or `distinct`".into()),
+            });
+            continue;
+        }
         let mut number = || {
             arguments
                 .next()

@@ -8,6 +8,8 @@ use rustix::process::{Pid, Signal, kill_process};
 use tempfile::TempDir;
 
 use crate::client::Client;
+use crate::flood::Running;
+use crate::options::Flood;
 use crate::redis_process;
 
 /// Where all of it lives.
@@ -36,6 +38,14 @@ impl Stage {
             ]);
             client.create_user(username);
         }
+    }
+
+    /// Logins of others, where there are to be any.
+    pub fn flood(&self, flood: Option<Flood>) -> Option<Running> {
+        let socket = self.folder.path().join("redis.sock");
+        let address = format!("unix://{}", socket.display());
+        let client = redis::Client::open(address).unwrap();
+        flood.map(|flood| flood.start(client.get_connection().unwrap()))
     }
 
     /// Brings a user along whose password a Platypush node has hashed (nobody

@@ -13,7 +13,7 @@ use serde_json::{Value, json};
 
 use crate::ledger::Ledger;
 use crate::message;
-use crate::model::{Deed, Person};
+use crate::model::{Deed, Person, is_busy};
 use crate::random::Random;
 use crate::server::connect;
 
@@ -327,16 +327,22 @@ impl Pending {
     }
 }
 
-/// A request and the response to it.
+/// A request and the response to it, asked again while it is refused as too
+/// busy.
 pub fn exchange(
     connection: &mut Connection,
     queue: &str,
     id: &str,
     message: &[u8],
 ) -> RedisResult<Value> {
-    let () = connection.rpush(queue, message)?;
-    let list = format!("{REPLIES}{id}");
-    let answer: Option<(String, Vec<u8>)> = connection.blpop(list, PATIENCE_SECONDS as f64)?;
-    let reply = answer.and_then(|(_, reply)| serde_json::from_slice::<Value>(&reply).ok());
-    Ok(reply.map_or(Value::Null, |reply| reply["response"].clone()))
+    loop {
+        let () = connection.rpush(queue, message)?;
+        let list = format!("{REPLIES}{id}");
+        let answer: Option<(String, Vec<u8>)> = connection.blpop(list, PATIENCE_SECONDS as f64)?;
+        let reply = answer.and_then(|(_, reply)| serde_json::from_slice::<Value>(&reply).ok());
+        let response = reply.map_or(Value::Null, |reply| reply["response"].clone());
+        if !is_busy(&response) {
+            return Ok(response);
+        }
+    }
 }

@@ -44,6 +44,43 @@ pub enum Deed {
     Delete,
 }
 
+/// Whether a request was refused because too many wait: then nothing was done.
+pub fn is_busy(response: &Value) -> bool {
+    let error = response["errors"][0].as_str().unwrap_or_default();
+    error.starts_with("Too busy, retry in ")
+}
+
+impl Deed {
+    /// Whether it costs a hash, and so may be refused as too busy.
+    const fn waits_for_a_turn(&self) -> bool {
+        match self {
+            Self::Create { .. }
+            | Self::CreateAgain
+            | Self::CreateAsNobody
+            | Self::Login { .. }
+            | Self::Open
+            | Self::OpenWrongly
+            | Self::Change { .. }
+            | Self::ChangeWrongly => true,
+            Self::Check { .. } | Self::Look { .. } | Self::Close { .. } | Self::Delete => false,
+        }
+    }
+
+    /// Beside the error of a refusal stands what wrong credentials get.
+    fn judge_refusal(&self, response: &Value) -> Result<(), String> {
+        let output = match self {
+            Self::Login { .. } | Self::Change { .. } | Self::ChangeWrongly => json!(false),
+            _ => json!({"success": false}),
+        };
+        let right = json!({"output": output, "errors": [response["errors"][0]]});
+        if *response == right {
+            Ok(())
+        } else {
+            Err(format!("must be {right}"))
+        }
+    }
+}
+
 impl Person {
     pub fn new(name: String, random: &mut Random) -> Self {
         Self {
@@ -145,6 +182,9 @@ impl Person {
     /// # Errors
     /// With what it should have been.
     pub fn judge(&mut self, deed: &Deed, response: &Value) -> Result<(), String> {
+        if deed.waits_for_a_turn() && is_busy(response) {
+            return deed.judge_refusal(response);
+        }
         let right = self.right_answer(deed, response);
         if *response != right {
             return Err(format!("must be {right}"));

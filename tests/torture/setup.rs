@@ -100,7 +100,7 @@ impl Setup {
         exchange(connection, &self.queue, &id, &message).unwrap()
     }
 
-    /// A request that waits for its turn behind all others, and its answer.
+    /// A request that waits for its turn, and its answer.
     pub fn fence(&self, connection: &mut Connection) {
         let response = self.ask(connection, "authenticate_user", json!(["admin", "wrong"]));
         if response != json!({"output": false, "errors": []}) {
@@ -110,10 +110,9 @@ impl Setup {
 
     /// Waits until nothing is queued, taken or run any more.
     ///
-    /// Turns are given in the order of asking and the fast part of a batch is
-    /// over before the next one is taken; so when the fence has its answer,
-    /// all that was there before it has begun, and what has begun stands in
-    /// the file `running`.
+    /// When the fence has its answer, all that was pushed before it has been
+    /// taken; and what was taken stands in the lists of Redis until it is
+    /// settled.
     pub fn calm_down(&self, connection: &mut Connection) {
         self.fence(connection);
         let start = Instant::now();

@@ -70,7 +70,8 @@ fn look_ups_pass_by(
     redis: &Redis,
     table: &mut Table,
 ) {
-    let daemon = Process::daemon(redis, workdir, &[]);
+    // All of them wait: none is refused because its turn would come late.
+    let daemon = Process::daemon(redis, workdir, &[("MAX_LOGIN_WAIT", "3600")]);
     let idle = now_and_then(options, redis);
     let mut client = Connection::open(redis.port).unwrap();
     for number in 0..WAITING {

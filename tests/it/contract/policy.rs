@@ -181,10 +181,7 @@ fn a_timestamp_that_is_no_number_is_refused() {
         (json!([1_000_000_000]), "list"),
         (json!({}), "object"),
     ] {
-        refused(
-            reply_to(&mut setup, json!({"_timestamp": timestamp})),
-            what,
-        );
+        refused(reply_to(&mut setup, json!({"_timestamp": timestamp})), what);
     }
     let message = r#"{"action": "user.get_users", "id": "odd", "_timestamp": NaN}"#;
     refused(ask(&mut setup.client, "odd", message), "NaN");
@@ -216,7 +213,10 @@ fn a_timestamp_that_lies_far_ahead_is_refused() {
         let message =
             format!(r#"{{"action": "user.get_users", "id": "far", "_timestamp": {infinite}}}"#);
         let reply = ask(&mut setup.client, "far", &message);
-        assert!(reply.errors()[0].contains("an impossible time"), "{reply:?}");
+        assert!(
+            reply.errors()[0].contains("an impossible time"),
+            "{reply:?}"
+        );
     }
     let message = r#"{"action": "user.get_users", "id": "old", "_timestamp": -Infinity}"#;
     let reply = ask(&mut setup.client, "old", message);
@@ -231,7 +231,7 @@ fn a_request_without_a_timestamp_ages_from_when_it_was_taken() {
         ("MAX_REQUEST_AGE", "1"),
         ("PASSWORD__THREADS", "1"),
         ("PASSWORD__MEMORY_KIB", "65536"),
-        ("PASSWORD__ITERATIONS", "10"),
+        ("PASSWORD__ITERATIONS", "5"),
     ];
     let mut setup = Setup::with(&slow);
     let logins = (0..40).map(|n| {

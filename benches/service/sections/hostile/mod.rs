@@ -1,5 +1,6 @@
 //! What anybody who may push to the queue can do to the others.
 
+pub mod flood;
 pub mod memory;
 
 use std::path::Path;
@@ -9,4 +10,5 @@ use crate::table::Table;
 
 pub fn run(options: &Options, workdir: &Path, table: &mut Table) {
     memory::run(options, workdir, table);
+    flood::run(options, workdir, table);
 }
