@@ -54,6 +54,7 @@ pub fn odd_messages(story: &mut Story) {
     story.call_oddly(|message| message["target"] = json!("somebody else"));
     story.call_oddly(|message| message["target"] = json!([message["args"]]));
     story.call_oddly(|message| message["_timestamp"] = json!(1));
+    story.call_oddly(|message| message["_timestamp"] = message["args"]["password"].clone());
     story.call_oddly(|message| message["args"] = message["args"]["password"].clone());
     // Another key for the password, and a reply list that is none.
     story.call_oddly(|message| message["args"]["secret"] = message["args"]["password"].clone());
