@@ -2,6 +2,7 @@
 //! transport in it; the edge turns it into a reply as the last step.
 
 use crate::store::StoreError;
+use crate::text::Unusable;
 
 /// Why an action failed. `Display` is the text that the caller gets, except
 /// for [`Error::Internal`], whose text is for the log alone.
@@ -77,6 +78,14 @@ pub enum Error {
     /// A name that cannot be one.
     #[error("Invalid or empty username")]
     InvalidUsername,
+    /// A name that no user or API token may get.
+    #[error("The {what} contains {unusable}: choose another one")]
+    UnusableName {
+        /// Whose name.
+        what: &'static str,
+        /// What is wrong with it.
+        unusable: Unusable,
+    },
     /// No password, or an empty one.
     #[error("Please provide a password for the user")]
     EmptyPassword,
@@ -175,6 +184,7 @@ impl Error {
             Self::InvalidExecutor | Self::InvalidCredentials => "invalid_credentials",
             Self::UserExists(_) => "user_exists",
             Self::InvalidUsername => "invalid_username",
+            Self::UnusableName { .. } => "unusable_name",
             Self::EmptyPassword => "empty_password",
             Self::PasswordTooShort { .. } => "password_too_short",
             Self::CommonPassword => "common_password",

@@ -28,6 +28,7 @@ pub mod queue;
 pub mod rotation;
 pub mod store;
 mod sweeper;
+pub mod text;
 pub mod value;
 pub mod wire;
 pub mod workdir;

@@ -40,7 +40,7 @@ pub struct User {
     /// Where the user was imported from.
     pub origin: Option<Origin>,
     /// Names beside the user's that stand in its API tokens: those that it had
-    /// where it was imported from.
+    /// where it was imported from, and what Platypush may see of its own.
     pub token_names: Vec<String>,
 }
 

@@ -6,6 +6,7 @@ use super::Limits;
 use super::signature::{Kind, Parameter};
 use crate::clock::Timestamp;
 use crate::error::{Error, echo};
+use crate::text;
 use crate::value::Value;
 
 /// Longest text of an argument that is no name or password, in bytes. No code,
@@ -132,7 +133,13 @@ pub(crate) fn check_new_username(username: &str, limits: &Limits) -> Result<(), 
     if username.trim().is_empty() {
         return Err(Error::InvalidUsername);
     }
-    Ok(())
+    check_name("username", username)
+}
+
+/// Checks that a new name has nothing in it that Platypush would evaluate, or
+/// that cannot be seen.
+pub(super) fn check_name(what: &'static str, name: &str) -> Result<(), Error> {
+    text::check_name(name).map_err(|unusable| Error::UnusableName { what, unusable })
 }
 
 /// Checks a password that is to become somebody's.

@@ -2,6 +2,7 @@
 
 use async_trait::async_trait;
 
+use super::bound::check_name;
 use super::signature::{CODE, PASSWORD, USERNAME};
 use super::{
     Action, Arguments, Call, Cost, Kind, Output, Parameter, Signature, World, proof, until_settled,
@@ -10,6 +11,7 @@ use crate::credentials::{ApiTokenText, draw_api_token_name};
 use crate::error::Error;
 use crate::events::{Act, Event};
 use crate::store::{NewApiToken, StoreError};
+use crate::text;
 
 /// Most valid API tokens of one user.
 const MAX_TOKENS: usize = 100;
@@ -62,17 +64,23 @@ impl Action for CreateApiToken {
         let password = arguments.secret("password")?;
         let code = arguments.optional_secret("code")?;
         let name = arguments.optional_text("name")?;
+        if let Some(name) = &name {
+            check_name("name of the API token", name)?;
+        }
         let expires_at = arguments.time("expires_at")?;
 
         until_settled(|| async {
             let verified = proof::prove(world, call, &username, &password, code.as_ref()).await?;
-            let token = ApiTokenText::generate(&username)?;
+            // The token is sent to a node, with the name in it.
+            let name_in_token = text::neutralize(&username);
+            let token = ApiTokenText::generate(&name_in_token)?;
             let name = name
                 .clone()
-                .map_or_else(|| draw_api_token_name(&username), Ok)?;
+                .map_or_else(|| draw_api_token_name(&text::usable_name(&username)), Ok)?;
             let new = NewApiToken {
                 name: name.clone(),
                 token: token.hash(),
+                name_in_token: Some(name_in_token.into_owned()).filter(|name| *name != username),
                 created_at: world.clock.now(),
                 expires_at,
             };

@@ -7,7 +7,8 @@
 //! the queue in front of Redis, `publishing.rs` the way there.
 //!
 //! An event holds no secret, and of a name that nobody has only the keyed hash
-//! that the audit trail has too: people type passwords where names belong.
+//! that the audit trail has too: people type passwords where names belong. No text in it is one
+//! that Platypush would evaluate (`text.rs`).
 //!
 //! # Adding a kind
 //!
@@ -27,6 +28,7 @@ pub use self::publisher::{Publisher, Publishing};
 use crate::actions::Reason;
 use crate::clock::{Timestamp, iso, optional_iso};
 use crate::model::{ApiToken, ApiTokenId, Attempted, User, UserId};
+use crate::text;
 use crate::wire::json;
 
 /// The event of Platypush that hooks tell apart by its arguments.
@@ -229,7 +231,7 @@ impl Event {
 
     /// The message for a Platypush node. `by` asked for it, which is told
     /// where that is somebody else; the request says that it comes from
-    /// `requested_by`.
+    /// `requested_by`, which the event repeats where it is a plain name.
     ///
     /// # Errors
     /// Never in practice; kept in the type because encoding is fallible.
@@ -251,7 +253,7 @@ impl Event {
                 user_id: user.map(|(id, _)| *id),
                 act: &self.act,
                 by: by.filter(|by| Some(*by) != username),
-                requested_by,
+                requested_by: requested_by.filter(|origin| text::is_plain_origin(origin)),
                 happened_at,
             },
         })

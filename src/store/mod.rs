@@ -252,8 +252,8 @@ pub trait Store: Send + Sync + 'static {
         to: TokenHash,
     ) -> Result<()>;
 
-    /// The users in whose imported API tokens that name stands, though it is
-    /// not theirs here.
+    /// The users in whose API tokens that name stands, though it is not theirs
+    /// here.
     async fn users_by_token_name(&self, name: &str) -> Result<Vec<User>>;
 
     /// Whether any API token stands there as it was imported.

@@ -61,6 +61,8 @@ pub struct NewApiToken {
     pub name: String,
     /// Hash of the token.
     pub token: TokenHash,
+    /// The name that stands in the token, where it is not the user's.
+    pub name_in_token: Option<String>,
     /// When.
     pub created_at: Timestamp,
     /// When it ends; `None` is never.

@@ -1,11 +1,18 @@
 //! JSON in the form of Python's `json.dumps`: a space after each comma and
 //! colon. It is what Platypush itself sends, and what a person reads best.
+//!
+//! This is the edge where text leaves for nodes: every text, keys included, is written as
+//! [`text::neutralize`] has it, so that no reply or event can forget to.
 
 use std::io::{self, Write};
 
 use serde::Serialize;
+use serde::ser::Error as _;
 use serde_json::Serializer;
-use serde_json::ser::Formatter;
+use serde_json::ser::{CharEscape, CompactFormatter, Formatter};
+use serde_json::value::RawValue;
+
+use crate::text;
 
 /// The bytes of a value.
 ///
@@ -13,13 +20,53 @@ use serde_json::ser::Formatter;
 /// When the value cannot stand in JSON.
 pub(crate) fn encode(value: &impl Serialize) -> serde_json::Result<Vec<u8>> {
     let mut bytes = Vec::with_capacity(512);
-    value.serialize(&mut Serializer::with_formatter(&mut bytes, PythonStyle))?;
+    value.serialize(&mut Serializer::with_formatter(
+        &mut bytes,
+        PythonStyle::default(),
+    ))?;
     Ok(bytes)
 }
 
-struct PythonStyle;
+/// Writes a text as it is, for what has to come back to its sender unchanged and never enters the
+/// context of a hook or procedure: the id and the target of a reply.
+pub(super) fn verbatim<S: serde::Serializer>(text: &str, serializer: S) -> Result<S::Ok, S::Error> {
+    let json = serde_json::to_string(text).and_then(RawValue::from_string);
+    json.map_err(S::Error::custom)?.serialize(serializer)
+}
+
+/// The serializer hands texts over in fragments without backslashes: `${` stands within one, an
+/// escape such as `\u0024` begins with one behind a backslash.
+#[derive(Default)]
+struct PythonStyle {
+    is_behind_backslash: bool,
+}
 
 impl Formatter for PythonStyle {
+    fn begin_string<W: ?Sized + Write>(&mut self, out: &mut W) -> io::Result<()> {
+        self.is_behind_backslash = false;
+        out.write_all(b"\"")
+    }
+
+    fn write_string_fragment<W: ?Sized + Write>(
+        &mut self,
+        out: &mut W,
+        fragment: &str,
+    ) -> io::Result<()> {
+        if std::mem::take(&mut self.is_behind_backslash) && text::begins_as_escape(fragment) {
+            out.write_all(b" ")?;
+        }
+        out.write_all(text::neutralize(fragment).as_bytes())
+    }
+
+    fn write_char_escape<W: ?Sized + Write>(
+        &mut self,
+        out: &mut W,
+        escape: CharEscape,
+    ) -> io::Result<()> {
+        self.is_behind_backslash = matches!(escape, CharEscape::ReverseSolidus);
+        CompactFormatter.write_char_escape(out, escape)
+    }
+
     fn begin_array_value<W: ?Sized + Write>(&mut self, out: &mut W, first: bool) -> io::Result<()> {
         separate(out, first)
     }

@@ -1,7 +1,7 @@
 //! Writing replies.
 
-use serde::Serialize;
-use serde_json::value::RawValue;
+use serde::{Serialize, Serializer};
+use serde_json::Value;
 
 use super::{RequestId, json};
 use crate::clock::Timestamp;
@@ -13,11 +13,19 @@ const LOGGING_LEVEL: u8 = 20;
 struct Reply<'a, B> {
     id: &'a RequestId,
     r#type: &'static str,
+    #[serde(serialize_with = "verbatim")]
     target: Option<&'a str>,
     origin: &'a str,
     _timestamp: f64,
     response: B,
     _logging_level: u8,
+}
+
+fn verbatim<S: Serializer>(text: &Option<&str>, serializer: S) -> Result<S::Ok, S::Error> {
+    match text {
+        Some(text) => json::verbatim(text, serializer),
+        None => serializer.serialize_none(),
+    }
 }
 
 #[derive(Serialize)]
@@ -57,12 +65,13 @@ impl Address<'_> {
         self.encode(&Body { output, errors })
     }
 
-    /// The reply whose body was recorded by [`body`].
+    /// The reply whose body was recorded by [`body`]. It is written anew: one that an earlier version
+    /// recorded may hold text that must not go to a node.
     ///
     /// # Errors
     /// When it is none.
     pub fn recorded(&self, body: &[u8]) -> serde_json::Result<Vec<u8>> {
-        let body: &RawValue = serde_json::from_slice(body)?;
+        let body: Value = serde_json::from_slice(body)?;
         self.encode(&body)
     }
 
@@ -115,6 +124,23 @@ mod tests {
 
     use super::*;
     use crate::value::Value;
+
+    #[test]
+    fn a_body_that_an_earlier_version_recorded_is_neutralized() {
+        let id = RequestId::from_value(Some(&Value::Text("${i}".into())), 9).unwrap();
+        let address = Address {
+            id: &id,
+            target: Some("${t}"),
+            origin: "node",
+            now: DateTime::from_timestamp(1, 0).unwrap(),
+        };
+        let body =
+            br#"{"output": {"user_id": 1, "name": "\\u0024{n}", "a": 1}, "errors": ["${e}"]}"#;
+        assert_eq!(
+            String::from_utf8(address.recorded(body).unwrap()).unwrap(),
+            r#"{"id": "${i}", "type": "response", "target": "${t}", "origin": "node", "_timestamp": 1.0, "response": {"output": {"user_id": 1, "name": "\\ u0024{n}", "a": 1}, "errors": ["$ {e}"]}, "_logging_level": 20}"#
+        );
+    }
 
     #[test]
     fn the_exact_bytes_of_a_reply() {

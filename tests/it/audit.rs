@@ -3,7 +3,7 @@
 use platypush_userd::credentials::TotpSecret;
 use serde_json::{Value, json};
 
-use crate::support::{Client, Codes, Daemon, RedisServer};
+use crate::support::{Client, Codes, Daemon, RedisServer, Setup};
 
 /// The events of the audit trail so far, without their time and level.
 fn trail(daemon: &Daemon) -> Vec<Value> {
@@ -109,28 +109,49 @@ fn a_name_that_nobody_has_is_logged_as_a_hash_because_it_may_be_a_password() {
     assert!(!daemon.log().contains("correct horse"));
 }
 
+/// In either format, with all that a terminal or a reader of lines might act on; and nothing of it
+/// is left out.
 #[test]
 fn text_of_clients_forges_no_line() {
-    let redis = RedisServer::start();
-    let daemon = Daemon::start(&redis, &[("LOG__LEVEL", "trace")]);
-    let client = &mut redis.client();
-    let forged = "x\n2026-11-24T10:32:02Z  INFO audit: FORGED \u{1b}[31m\u{2028}";
-    let id = Client::new_id();
-    let message = json!({
-        "type": "request", "id": format!("{id}{forged}"), "origin": forged,
-        "action": "user.create_user", "args": {"username": forged, "password": "pw"},
-    });
-    client.push(message.to_string());
-    client.reply(&format!("{id}{forged}"));
-    daemon.wait_for_log("success");
-    for line in daemon.log().lines() {
-        let begins = line
-            .find("FORGED")
-            .is_none_or(|at| line[..at].contains(r"\n"));
-        assert!(
-            begins && !line.contains('\u{1b}') && !line.contains('\u{2028}'),
-            "{line}"
-        );
+    let hidden = [
+        '\u{1b}', '\u{7f}', '\u{85}', '\u{9b}', '\u{200b}', '\u{202e}', '\u{2028}', '\u{feff}',
+    ];
+    let forged = format!(
+        "x\n2026-11-24T10:32:02Z  INFO audit: FORGED {}",
+        String::from_iter(hidden)
+    );
+    for format in ["text", "json"] {
+        let setup = Setup::with_hostile_names(&[("LOG__LEVEL", "trace"), ("LOG__FORMAT", format)]);
+        let (daemon, mut client) = (setup.daemon, setup.client);
+        let old = "al\u{200b}ice\n";
+        for (name, password) in [(&*forged, "pw"), (old, "wrong"), (old, "pw")] {
+            let id = format!("{}{forged}", Client::new_id());
+            let message = json!({
+                "type": "request", "id": id, "origin": forged,
+                "action": "user.create_session", "args": {"username": name, "password": password},
+            });
+            client.push(message.to_string());
+            client.reply(&id);
+        }
+        client.push(json!({"action": forged, "id": "y", "args": {&forged: 1}}).to_string());
+        client.reply("y");
+        daemon.wait_for_log("success");
+        daemon.wait_for_log("no_such_plugin");
+        let log = daemon.log();
+        for line in log.lines() {
+            let begins = line
+                .find("FORGED")
+                .is_none_or(|at| line[..at].contains(r"\n"));
+            assert!(begins && !line.contains(hidden), "{line}");
+        }
+        let backslash = if format == "json" { r"\\" } else { r"\" };
+        let escaped = hidden
+            .map(|character| character.escape_debug().to_string())
+            .concat();
+        for text in [escaped, r"al\u{200b}ice\n".into()] {
+            let text = text.replace('\\', backslash);
+            assert!(log.contains(&text), "{text} is not in {log}");
+        }
     }
 }
 

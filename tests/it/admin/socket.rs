@@ -12,6 +12,7 @@ use std::sync::Arc;
 use serde_json::json;
 
 use super::{Site, Way, admin, run_with};
+use crate::sled_files::add_users;
 use crate::support::{Daemon, RedisServer};
 
 /// Sends bytes to the socket of a daemon, all that there will be; gives what
@@ -207,11 +208,11 @@ fn who_called_sudo_is_in_the_audit_trail() {
 fn a_name_forges_neither_a_line_of_the_log_nor_of_the_list() {
     let mut site = Site::new(Way::Daemon);
     let name = "eve\n2026-01-01T00:00:00Z  INFO audit: forged\x1b[2J";
-    let create = json!({
-        "username": name, "password": "secret",
-        "executing_user": "alice", "executing_user_password": "secret",
-    });
-    site.setup.client.call("create_user", create).ok();
+    // As an older version let one in.
+    let workdir = site.setup.daemon.workdir();
+    assert!(site.setup.daemon.stop().success());
+    add_users(&workdir, &[name]);
+    site.setup.daemon.restart();
     site.admin(&["delete-sessions", name]).ok();
     let table = site.admin(&["users"]).ok();
     assert_eq!(table.lines().count(), 3, "{table}");

@@ -37,7 +37,7 @@ fn text_is_read_as_python_reads_it() {
     for (literal, name) in [
         (r#"'it\'s "q" é'"#, "it's \"q\" é"),
         (r#""it's""#, "it's"),
-        (r"'a\\b\tc\x41\u00e9\U0001f600'", "a\\b\tcAé😀"),
+        (r"'a\\b\x20c\x41\u00e9\U0001f600'", "a\\b cAé😀"),
         ("'007'", "007"),
         ("'1e5'", "1e5"),
         ("'true'", "true"),

@@ -12,6 +12,7 @@ mod coercion;
 mod coverage;
 mod dead_letters;
 mod envelope;
+mod evaluated;
 mod expires_at;
 mod limits;
 mod literals;

@@ -108,9 +108,7 @@ fn names_are_compared_byte_for_byte() {
         "alice ",
         " alice",
         "al ice",
-        "alice\n",
-        "alice\0",
-        "al\u{200b}ice",
+        "al\u{200d}ice",
         "аlice",         // Cyrillic
         "amélie",        // composed
         "ame\u{301}lie", // decomposed

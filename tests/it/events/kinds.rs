@@ -42,8 +42,8 @@ const CASES: &[Case] = &[
     case("user_created", "create_user", "by a session", |scene| {
         let by = scene.user();
         let next = by.id + 1;
-        (json!({"username": "zoé \"\n", "password": "secret", "session_token": by.session}),
-         json!({"username": "zoé \"\n", "user_id": next, "by": by.name}))
+        (json!({"username": "zoé \"\\", "password": "secret", "session_token": by.session}),
+         json!({"username": "zoé \"\\", "user_id": next, "by": by.name}))
     }),
     case("user_created", "create_user", "by a password", |scene| {
         let by = scene.user();

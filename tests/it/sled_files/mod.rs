@@ -26,7 +26,7 @@ fn database_of(names: &[&str]) -> tempfile::TempDir {
 }
 
 /// Adds users in one commit each.
-fn add_users(workdir: &Path, names: &[&str]) {
+pub fn add_users(workdir: &Path, names: &[&str]) {
     let store = open(workdir).unwrap();
     for name in names {
         let first = wait(store.users()).unwrap().into_iter().next();
@@ -42,7 +42,8 @@ fn names_in(store: &SledStore) -> Vec<String> {
     users.into_iter().map(|user| user.username).collect()
 }
 
-fn copy_folder(from: &Path, to: &Path) {
+/// Copies a folder with all that is in it.
+pub fn copy_folder(from: &Path, to: &Path) {
     fs::create_dir_all(to).unwrap();
     for entry in fs::read_dir(from).unwrap().map(Result::unwrap) {
         let target = to.join(entry.file_name());

@@ -13,6 +13,7 @@ fn new(name: &str, number: u64) -> NewApiToken {
     NewApiToken {
         name: name.into(),
         token: token(number),
+        name_in_token: None,
         created_at: noon(),
         expires_at: None,
     }
@@ -76,6 +77,41 @@ pub fn have_names_of_their_own_and_a_limit<E: Engine>() {
     wrong.record = record("other");
     let refused = bench.store().create_api_token(new("c", 4), 9, wrong, None);
     assert_fails(&wait(refused), &StoreError::Changed);
+}
+
+/// Until the user has no API token any more.
+pub fn are_found_by_the_name_that_stands_in_them<E: Engine>() {
+    let (mut bench, alice, bob) = bench_of_two::<E>();
+    bench.session(1, &alice, None);
+    let found = |bench: &Bench<E>| -> Vec<_> {
+        let users = wait(bench.store().users_by_token_name("other")).unwrap();
+        users.into_iter().map(|user| user.id).collect()
+    };
+    let make = |bench: &Bench<E>, user: &User, name: &str, number| {
+        let new = NewApiToken {
+            name_in_token: Some("other".into()),
+            ..new(name, number)
+        };
+        wait(
+            bench
+                .store()
+                .create_api_token(new, LIMIT, proof(user), None),
+        )
+        .unwrap()
+    };
+    assert_eq!(found(&bench), [0; 0]);
+    let ids = ["a", "b"].map(|name| make(&bench, &alice, name, 1).id);
+    make(&bench, &bob, "a", 2);
+    bench.reopen();
+    assert_eq!(found(&bench), [alice.id, bob.id]);
+    for (id, left) in [(ids[0], &[alice.id, bob.id][..]), (ids[1], &[bob.id])] {
+        wait(bench.store().delete_api_token(token(1), id, None)).unwrap();
+        assert_eq!(found(&bench), left);
+    }
+    let witness = Witness::Password(proof(&alice));
+    wait(bench.store().delete_user("bob", witness, None)).unwrap();
+    bench.reopen();
+    assert_eq!(found(&bench), [0; 0]);
 }
 
 pub fn are_ended_by_a_session_of_their_user_alone<E: Engine>() {

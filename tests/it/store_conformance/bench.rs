@@ -149,6 +149,7 @@ impl<E: Engine> Bench<E> {
         let new = NewApiToken {
             name: name.into(),
             token: token(1_000),
+            name_in_token: None,
             created_at: noon(),
             expires_at: None,
         };

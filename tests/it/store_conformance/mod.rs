@@ -134,6 +134,7 @@ macro_rules! conformance {
             failures::all_are_counted_that_come_at_once,
             api_tokens::are_made_with_numbers_that_are_never_used_again,
             api_tokens::have_names_of_their_own_and_a_limit,
+            api_tokens::are_found_by_the_name_that_stands_in_them,
             api_tokens::are_ended_by_a_session_of_their_user_alone,
             api_tokens::outlive_a_new_password_and_end_with_their_user,
             outcomes::whoever_was_tried_leaves_one,

@@ -58,6 +58,7 @@ impl Operation {
                 let new = NewApiToken {
                     name: format!("made-{number}"),
                     token: token(number),
+                    name_in_token: None,
                     created_at: noon(),
                     expires_at: None,
                 };

@@ -13,6 +13,11 @@ mod second_factor;
 mod store;
 pub mod strace;
 
+use std::fs;
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::Path;
+use std::sync::Arc;
+
 pub use client::{Client, QUEUE, REPLIES, Reply};
 pub use daemon::{Daemon, run_by};
 pub use load::Load;
@@ -21,9 +26,17 @@ pub use redis_server::RedisServer;
 pub use second_factor::{Codes, credentials, credentials_with, enrol};
 pub use store::{open_store, wait_until_closed};
 
+use crate::sled_files::copy_folder;
+
 /// Longer than anything takes that works, also on a machine that is busy with
 /// something else.
 pub const PATIENCE: std::time::Duration = std::time::Duration::from_secs(300);
+
+/// Names of users in `tests/data/store-hostile`: what Platypush evaluates, and JSON that becomes it.
+/// The password of each is `pw`.
+pub const EVALUATED: &str = r#"${__import__("os").system("touch $INJECTED")}"#;
+pub const EVALUATED_ONCE_DECODED: &str =
+    r#""\u0024{__import__(\"os\").system(\"touch $INJECTED\")}""#;
 
 /// A Redis, a daemon on it and a client of both, with cheap password hashes.
 pub struct Setup {
@@ -50,6 +63,27 @@ impl Setup {
         Self {
             client: redis.client(),
             daemon,
+            redis,
+        }
+    }
+
+    /// On a copy of `tests/data/store-hostile`, whose users have names that no user gets today.
+    pub fn with_hostile_names(settings: &[(&str, &str)]) -> Self {
+        let folder = Arc::new(tempfile::tempdir().unwrap());
+        let stored = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data/store-hostile");
+        let workdir = folder.path().join("workdir");
+        copy_folder(&stored, &workdir);
+        // git keeps no modes.
+        for (path, mode) in [
+            (workdir.clone(), 0o700),
+            (workdir.join("secret.keys"), 0o600),
+        ] {
+            fs::set_permissions(path, fs::Permissions::from_mode(mode)).unwrap();
+        }
+        let redis = RedisServer::start();
+        Self {
+            daemon: Daemon::start_in(folder, &redis, settings),
+            client: redis.client(),
             redis,
         }
     }

@@ -1,6 +1,6 @@
 //! API tokens: they stand in the record of their user, and are found by the
-//! name that stands in them. In those that were imported it need not be the
-//! user's here.
+//! name that stands in them, which need not be the user's here: in those that
+//! were imported, and where the user's own name must not leave as it is.
 
 use super::Group;
 use crate::clock::Timestamp;
@@ -33,6 +33,12 @@ impl Group<'_> {
             record: ApiTokenRecord::Hash(new.token),
         };
         user.api_tokens.push(token.clone());
+        if let Some(name) = new.name_in_token
+            && !user.token_names.contains(&name)
+        {
+            self.put(records::token_name_key(&name, user.id), Vec::new());
+            user.token_names.push(name);
+        }
         self.put_tokens_of(user)?;
         self.put_number(records::NEXT_TOKEN_ID.into(), id + 1);
         Ok(token)
