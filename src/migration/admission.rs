@@ -9,9 +9,10 @@ use super::{Person, PersonRecord};
 use crate::actions::{World, check_new_username};
 use crate::clock::is_in_iso_years;
 use crate::error::Error;
-use crate::model::{User, UserId};
+use crate::model::{ApiToken, User, UserId};
 use crate::store::record::Malformed;
 use crate::store::{Arrivals, NextIds, StoreError};
+use crate::text;
 
 /// People who are dealt with before others have a chance to run: requests are
 /// served meanwhile.
@@ -75,6 +76,9 @@ pub enum Fate {
         /// Whether its backup codes do not come: they are hashed with its
         /// number.
         loses_codes: bool,
+        /// API tokens that get another name here, because theirs cannot be one: what they were
+        /// called and what they are called now.
+        renamed_tokens: Vec<(String, String)>,
     },
     /// It came before.
     IsHere {
@@ -169,6 +173,26 @@ pub(crate) async fn pause(number: usize) {
     }
 }
 
+/// Gives API tokens whose names cannot be one the first free name of NAME, NAME-2, …, and returns
+/// the names before and after.
+fn rename_tokens(tokens: &mut [ApiToken]) -> Vec<(String, String)> {
+    let mut taken: HashSet<_> = tokens.iter().map(|token| token.name.clone()).collect();
+    let mut renamed = Vec::new();
+    for token in tokens {
+        let usable = text::usable_name(&token.name).into_owned();
+        if usable == token.name {
+            continue;
+        }
+        let numbered = (2_u64..).map(|number| format!("{usable}-{number}"));
+        let mut free = std::iter::once(usable.clone()).chain(numbered);
+        if let Some(name) = free.find(|name| !taken.contains(name)) {
+            taken.insert(name.clone());
+            renamed.push((std::mem::replace(&mut token.name, name.clone()), name));
+        }
+    }
+    renamed
+}
+
 struct Admission<'a> {
     world: &'a World,
     order: &'a Order,
@@ -239,12 +263,12 @@ impl<'a> Admission<'a> {
     }
 
     async fn judge(&mut self, person: &Person) -> Result<Fate, AdmissionError> {
-        let username = &person.user.username;
+        let username = &*text::usable_name(&person.user.username);
         if let Some(fate) = self.came_before(&person.user).await? {
             return Ok(fate);
         }
         let name = if self.is_free(username).await? {
-            username.clone()
+            username.to_owned()
         } else if self.order.on_conflict == OnConflict::Rename {
             self.other_name(username).await?
         } else {
@@ -281,8 +305,10 @@ impl<'a> Admission<'a> {
             return Ok(None);
         }
         let found = store.user(user.id).await?;
+        let has_its_name =
+            |name: &str| name == user.username || name == text::usable_name(&user.username);
         let is_same =
-            |found: &User| found.username == user.username && found.created_at == user.created_at;
+            |found: &User| has_its_name(&found.username) && found.created_at == user.created_at;
         Ok(found.filter(is_same).map(is_here))
     }
 
@@ -322,6 +348,7 @@ impl<'a> Admission<'a> {
         }
         user.username.clone_from(&name);
         let credentials = &self.world.credentials;
+        let renamed_tokens = rename_tokens(&mut user.api_tokens);
         if let (Some(factor), Some(secret)) = (&mut user.second_factor, &person.totp_secret) {
             factor.secret = credentials.seal_second_factor(user.id, secret)?;
             if !self.keep_keyed {
@@ -345,6 +372,7 @@ impl<'a> Admission<'a> {
             id,
             name,
             loses_codes,
+            renamed_tokens,
         })
     }
 

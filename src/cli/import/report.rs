@@ -6,6 +6,7 @@ use crate::cli::table;
 use crate::migration::admission::Fate;
 use crate::migration::{LeftBehind, Person};
 use crate::model::PasswordRecord;
+use crate::text::{check_name, printable, usable_name};
 
 /// What an import did.
 pub(super) struct Report {
@@ -52,6 +53,16 @@ impl fmt::Display for Report {
                 writeln!(f, "  {left}")?;
             }
         }
+        let renamed = renamed_tokens(&self.people);
+        if !renamed.is_empty() {
+            writeln!(
+                f,
+                "\nAPI tokens with another name here (the tokens are the same):"
+            )?;
+            for token in renamed {
+                writeln!(f, "  {token}")?;
+            }
+        }
         writeln!(f)?;
         let (brought, of) = (self.brought(), self.people.len());
         if self.dry_run {
@@ -86,7 +97,7 @@ fn row((person, fate): &(Person, Fate)) -> [String; 8] {
     let (here, becomes) = outcome(&user.username, fate);
     [
         // Names are others' text: they must not reach a terminal as they are.
-        user.username.escape_debug().to_string(),
+        printable(&user.username),
         here,
         scheme(&user.password).into(),
         if factor.is_some() { "on" } else { "-" }.into(),
@@ -105,10 +116,11 @@ fn outcome(username: &str, fate: &Fate) -> (String, String) {
             id,
             name,
             loses_codes,
+            ..
         } => {
             let mut text = String::from("comes");
             if renamed(name) {
-                text += &format!(" as {}: the name is taken", name.escape_debug());
+                text += &format!(" as {}: {}", printable(name), why_renamed(username, name));
             }
             if *loses_codes {
                 text += ", without backup codes (refresh_backup_codes makes new ones)";
@@ -117,19 +129,55 @@ fn outcome(username: &str, fate: &Fate) -> (String, String) {
         }
         Fate::IsHere { id, name } if renamed(name) => (
             id.to_string(),
-            format!("is here already, as {}", name.escape_debug()),
+            format!("is here already, as {}", printable(name)),
         ),
         Fate::IsHere { id, .. } => (id.to_string(), "is here already".into()),
         Fate::WasDeleted => (
             "-".into(),
             "skipped: was deleted here since (--bring-deleted)".into(),
         ),
-        Fate::NameTaken => (
-            "-".into(),
-            "skipped: somebody else has the name (--on-conflict rename)".into(),
-        ),
-        Fate::UnusableName { reason } => ("-".into(), format!("skipped: {reason}")),
+        Fate::NameTaken => {
+            let name = usable_name(username);
+            let text = if *name == *username {
+                "somebody else has the name".into()
+            } else {
+                format!("it would come as {}, which is taken", printable(&name))
+            };
+            (
+                "-".into(),
+                format!("skipped: {text} (--on-conflict rename)"),
+            )
+        }
+        Fate::UnusableName { reason } => ("-".into(), format!("skipped: {}", printable(reason))),
     }
+}
+
+/// Why a user has another name here.
+fn why_renamed(username: &str, name: &str) -> String {
+    let Err(unusable) = check_name(username) else {
+        return "the name is taken".into();
+    };
+    let taken = if name == usable_name(username) {
+        ""
+    } else {
+        ", and without it the name is taken"
+    };
+    format!("its own name contains {unusable}{taken}")
+}
+
+/// API tokens that have other names here.
+fn renamed_tokens(people: &[(Person, Fate)]) -> Vec<String> {
+    let renamed = people.iter().flat_map(|(person, fate)| {
+        let renamed: &[_] = match fate {
+            Fate::Comes { renamed_tokens, .. } => renamed_tokens,
+            _ => &[],
+        };
+        let user = &person.user.username;
+        renamed
+            .iter()
+            .map(move |(from, to)| format!("{from:?} of user {user:?}: {to:?}"))
+    });
+    renamed.collect()
 }
 
 fn scheme(record: &PasswordRecord) -> &'static str {

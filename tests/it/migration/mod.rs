@@ -4,6 +4,7 @@ mod conflicts;
 mod crash;
 mod export;
 mod flood;
+mod names;
 mod nodes;
 mod root;
 mod unusable;
