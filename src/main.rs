@@ -7,12 +7,16 @@ use std::process::ExitCode;
 use clap::Parser as _;
 use platypush_userd::cli::{Cli, complain};
 use platypush_userd::failure::Remedy;
+use platypush_userd::text::printable;
 
 fn main() -> ExitCode {
     match Cli::parse().run() {
         Ok(code) => code,
         Err(error) => {
-            complain(format_args!("platypush-userd: {error:#}"));
+            // It may quote what a foreign database or file holds.
+            let text = format!("{error:#}");
+            let lines: Vec<_> = text.split('\n').map(printable).collect();
+            complain(format_args!("platypush-userd: {}", lines.join("\n")));
             ExitCode::from(Remedy::of(&error).exit_status())
         }
     }

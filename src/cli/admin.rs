@@ -8,6 +8,7 @@ use clap::Subcommand;
 use super::office::{self, Office};
 use super::{ConfigFile, print, prompt};
 use crate::admin::{AdminCommand, AdminReply, UserState};
+use crate::text::printable;
 
 /// Look after users and keys, on the machine of the daemon
 ///
@@ -78,7 +79,7 @@ impl Admin {
         let mut office = Office::enter(&loaded.config);
         let done = self.task.done();
         let reply = office.run(self.task.into_command()?)?;
-        print(render(reply, &done)?.as_bytes())
+        print(render(reply, &printable(&done))?.as_bytes())
     }
 }
 
@@ -152,7 +153,7 @@ fn row(user: &UserState) -> [String; 6] {
     [
         user.id.to_string(),
         // Names are clients' text: they must not reach a terminal as they are.
-        user.name.escape_debug().to_string(),
+        printable(&user.name),
         user.created.clone(),
         if user.second_factor { "on" } else { "-" }.into(),
         user.failures.to_string(),

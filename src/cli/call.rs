@@ -15,6 +15,7 @@ use crate::actions::{ACTIONS, Kind, PLUGIN, Signature};
 use crate::clock::{Clock as _, SystemClock};
 use crate::config::Config;
 use crate::queue::Connector;
+use crate::text::{printable, printable_json};
 use crate::workdir::random_id;
 
 /// Exit status when the reply carries errors.
@@ -51,7 +52,7 @@ pub(super) struct Call {
     /// without echo
     #[arg(long, env = "PLATYPUSH_USERD_TOKEN", hide_env_values = true)]
     token: Option<String>,
-    /// Print the whole reply as it came
+    /// Print the whole reply as it came, invisible characters escaped
     #[arg(long)]
     json: bool,
     /// How many seconds to wait for the reply
@@ -142,15 +143,15 @@ impl Call {
             })
             .unwrap_or_default();
         if self.json {
-            print(format!("{reply}\n").as_bytes())?;
+            print(format!("{}\n", printable_json(reply)).as_bytes())?;
         } else if errors.is_empty() {
             let mut output = parsed["response"]["output"].take();
             show_qr_code(&mut output)?;
             let output = serde_json::to_string_pretty(&output)?;
-            print(format!("{output}\n").as_bytes())?;
+            print(format!("{}\n", printable_json(&output)).as_bytes())?;
         } else {
             for error in &errors {
-                complain(format_args!("error: {error}"));
+                complain(format_args!("error: {}", printable(error)));
             }
         }
         Ok(if errors.is_empty() {

@@ -9,6 +9,7 @@ use super::ConfigFile;
 use super::office::{self, Office};
 use crate::admin::{AdminCommand, AdminReply};
 use crate::migration::export::Part;
+use crate::text::printable_json;
 
 /// Write all users and sessions to standard output, as JSON lines
 ///
@@ -47,6 +48,8 @@ impl Export {
                 );
             }
             for line in exported.lines {
+                // Names stand in it in clear, and it may be looked at.
+                let line = printable_json(&line);
                 writeln!(out, "{line}").context("cannot write the export")?;
             }
             users += exported.users;

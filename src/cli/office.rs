@@ -16,6 +16,7 @@ use crate::config::{Config, Loaded};
 use crate::control;
 use crate::daemon::Administration;
 use crate::lifecycle;
+use crate::text::printable;
 use crate::workdir::WorkdirError;
 
 /// How long to wait while somebody holds the working directory and nobody
@@ -53,7 +54,7 @@ impl<'a> Office<'a> {
             let answer = control::ask(workdir, &command, sudo_uid())
                 .with_context(|| format!("cannot talk to the daemon on {}", workdir.display()))?;
             if let Some(answer) = answer {
-                return answer.map_err(anyhow::Error::msg);
+                return answer.map_err(in_words);
             }
             match open(self.config) {
                 Ok(opened) => self.here = Some(opened),
@@ -69,7 +70,7 @@ impl<'a> Office<'a> {
         };
         runtime
             .block_on(administration.run(command, &by))
-            .map_err(anyhow::Error::msg)
+            .map_err(in_words)
     }
 }
 
@@ -77,6 +78,11 @@ impl<'a> Office<'a> {
 /// working directory, of whom the daemon sees nothing else.
 fn sudo_uid() -> Option<u32> {
     std::env::var("SUDO_UID").ok()?.parse().ok()
+}
+
+/// An answer for a terminal: it may quote names.
+fn in_words(error: impl ToString) -> anyhow::Error {
+    anyhow::Error::msg(printable(&error.to_string()))
 }
 
 fn open(config: &Config) -> Result<(Runtime, Administration)> {

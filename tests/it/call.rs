@@ -236,3 +236,27 @@ fn help_completions_and_the_man_page_know_every_command_and_action() {
         assert!(bash.contains(last), "{command}");
     }
 }
+
+#[test]
+fn a_terminal_is_shown_no_control_or_invisible_character() {
+    let setup = Setup::with_hostile_names(&[]);
+    let shell = Shell::new(&setup.redis);
+    for json in [&[][..], &["--json"]] {
+        let (_, out, _) = shell.call(&[json, &["get_users"]].concat());
+        assert!(out.contains("al\\u200bice\\n"), "{out}");
+        let read: Value = serde_json::from_str(&out).unwrap();
+        let users = read.pointer("/response/output").unwrap_or(&read);
+        assert_eq!(users[3]["username"], "al\u{200b}ice\n");
+    }
+    let name = "a\u{1b}[31m\u{9b}2J\u{202e}b\nerror: forged";
+    let (_, _, err) = shell.call(&[
+        "delete_user",
+        &format!("username={name}"),
+        "executing_user=admin",
+        "executing_user_password=pw",
+    ]);
+    assert_eq!(
+        err,
+        "error: No such user: a\\u{1b}[31m\\u{9b}2J\\u{202e}b\\nerror: forged\n"
+    );
+}

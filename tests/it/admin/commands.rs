@@ -336,3 +336,21 @@ fn give_to(path: &Path, uid: u32) {
         }
     }
 }
+
+#[test]
+fn a_terminal_is_shown_no_control_or_invisible_character() {
+    let setup = Setup::with_hostile_names(&[]);
+    let workdir = setup.daemon.workdir();
+    let users = admin(&workdir, &["users"], "").ok();
+    assert!(users.contains("  al\\u{200b}ice\\n  "), "{users}");
+    let name = "a\u{1b}[31m\u{202e}b\nc";
+    let shown = "a\\u{1b}[31m\\u{202e}b\\nc";
+    admin(&workdir, &["delete-sessions", name], "").fails(&format!("No such user: {shown}"));
+    let unlocked = admin(&workdir, &["unlock", name], "").ok();
+    assert!(
+        unlocked.contains(shown) && unlocked.lines().count() == 1,
+        "{unlocked}"
+    );
+    let ended = admin(&workdir, &["delete-sessions", "al\u{200b}ice\n"], "").ok();
+    assert_eq!(ended, "All sessions of al\\u{200b}ice\\n have ended.\n");
+}
