@@ -82,10 +82,11 @@ fn assert_another_name_is_served(setup: &mut Setup, flood: &[String]) {
         .client
         .call("authenticate_user", json!(["alice", "secret"]));
     assert_eq!(login.ok(), true);
-    let answered = answered(&mut setup.client, flood);
+    // While it was read behind all of them, some of them had their turn.
+    let (answered, all) = (answered(&mut setup.client, flood), flood.len());
     assert!(
-        answered < 500,
-        "{answered} of the flood were answered before"
+        answered < all - all / 10,
+        "{answered} of {all} were answered before"
     );
 }
 
