@@ -262,9 +262,16 @@ pub(crate) fn write_whole(path: &Path, text: &str) -> io::Result<()> {
 mod tests {
     use super::*;
 
+    /// One that others may not write to, whatever the umask.
+    fn private() -> tempfile::TempDir {
+        let folder = tempfile::tempdir().unwrap();
+        fs::set_permissions(folder.path(), fs::Permissions::from_mode(0o700)).unwrap();
+        folder
+    }
+
     #[test]
     fn is_made_private_and_keeps_its_store_id() {
-        let folder = tempfile::tempdir().unwrap();
+        let folder = private();
         let path = folder.path().join("a/b");
         let first = Workdir::open(&path).unwrap();
         let mode = fs::metadata(&path).unwrap().permissions().mode();
@@ -276,7 +283,7 @@ mod tests {
 
     #[test]
     fn runs_are_known_in_order() {
-        let folder = tempfile::tempdir().unwrap();
+        let folder = private();
         let workdir = Workdir::open(folder.path()).unwrap();
         let first = workdir.begin_run().unwrap();
         let second = workdir.begin_run().unwrap();
@@ -292,7 +299,7 @@ mod tests {
     /// Regression: bytes that are not UTF-8 prevented the start.
     #[test]
     fn bad_lines_of_runs_are_skipped() {
-        let folder = tempfile::tempdir().unwrap();
+        let folder = private();
         let workdir = Workdir::open(folder.path()).unwrap();
         let first = workdir.begin_run().unwrap()[0];
         let damaged = [
@@ -308,7 +315,7 @@ mod tests {
 
     #[test]
     fn a_second_daemon_is_refused_until_the_first_ends() {
-        let folder = tempfile::tempdir().unwrap();
+        let folder = private();
         let first = Workdir::open(folder.path()).unwrap();
         let error = Workdir::open(folder.path()).unwrap_err().to_string();
         assert!(error.contains("another platypush-userd runs on"), "{error}");
@@ -318,7 +325,7 @@ mod tests {
 
     #[test]
     fn a_damaged_store_id_is_not_replaced() {
-        let folder = tempfile::tempdir().unwrap();
+        let folder = private();
         let rubbish: [&[u8]; 4] = [b"rubbish", b"", b"\xff\xfe", &[0; 32]];
         for bytes in rubbish {
             fs::write(folder.path().join(STORE_ID_FILE), bytes).unwrap();
@@ -332,7 +339,7 @@ mod tests {
 
     #[test]
     fn a_directory_that_others_may_write_to_is_refused() {
-        let folder = tempfile::tempdir().unwrap();
+        let folder = private();
         for (mode, refused) in [(0o770, true), (0o702, true), (0o755, false), (0o700, false)] {
             fs::set_permissions(folder.path(), fs::Permissions::from_mode(mode)).unwrap();
             match Workdir::open(folder.path()) {

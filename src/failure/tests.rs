@@ -1,3 +1,5 @@
+use std::fs::Permissions;
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::PathBuf;
 
 use anyhow::Context as _;
@@ -152,6 +154,7 @@ fn what_may_go_away_is_waited_for() {
 #[test]
 fn advice_names_figures() {
     let folder = tempfile::tempdir().unwrap();
+    std::fs::set_permissions(folder.path(), Permissions::from_mode(0o700)).unwrap();
     let file = folder.path().join("missing/file");
     let says = |code, texts: &[&str]| {
         let advice = advice(&file, &errno(code));

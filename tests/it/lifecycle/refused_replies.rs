@@ -11,7 +11,7 @@ use platypush_userd::store::{NewSession, NewUser, PasswordWitness, Store, Witnes
 use redis::Commands as _;
 use serde_json::json;
 
-use crate::support::{Client, Daemon, QUEUE, RedisServer, open_store};
+use crate::support::{Client, Daemon, QUEUE, RedisServer, make_workdir, open_store};
 
 /// Asserts that the request was settled with a dead letter that names it.
 #[track_caller]
@@ -43,7 +43,7 @@ fn a_reply_too_long_for_redis_keeps_no_other() {
 
 /// More than a megabyte of it.
 pub fn make_long_list_of_users(workdir: &Path) {
-    std::fs::create_dir(workdir).unwrap();
+    make_workdir(workdir);
     let store = open_store(workdir).unwrap();
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()

@@ -8,7 +8,7 @@ use serde_json::json;
 
 use crate::admin::{command, run_with};
 use crate::store_conformance::bench::wait;
-use crate::support::{Daemon, Setup, open_store, wait_until_closed};
+use crate::support::{Daemon, Setup, make_workdir, open_store, wait_until_closed};
 
 const USERS: u64 = 600;
 const SESSIONS: u64 = 300;
@@ -46,7 +46,7 @@ fn a_crash_leaves_nobody_of_those_who_had_not_all_come() {
     let import = ["import", "jsonl", &file, "--keys", &keys];
     let target = tempfile::tempdir().unwrap();
     let workdir = target.path().join("workdir");
-    fs::create_dir(&workdir).unwrap();
+    make_workdir(&workdir);
     // From here on the database and its keys are there, and empty.
     command(&workdir, &["admin", "users"], "").ok();
     let mut crashes = 0;
@@ -91,7 +91,7 @@ fn a_crash_leaves_nobody_of_those_who_had_not_all_come() {
             }
         }
         fs::remove_dir_all(&workdir).unwrap();
-        fs::create_dir(&workdir).unwrap();
+        make_workdir(&workdir);
         command(&workdir, &["admin", "users"], "").ok();
     }
     assert!(crashes > 12, "{crashes}");
@@ -103,7 +103,7 @@ fn without_room_for_all_nobody_comes() {
     let (_folder, file, keys) = export();
     let target = tempfile::tempdir().unwrap();
     let workdir = target.path().join("workdir");
-    fs::create_dir(&workdir).unwrap();
+    make_workdir(&workdir);
     command(&workdir, &["admin", "users"], "").ok();
     wait_until_closed(&workdir);
     let people = {

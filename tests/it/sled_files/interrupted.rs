@@ -2,15 +2,15 @@
 
 use std::fs;
 use std::os::unix::fs::symlink;
-use std::path::Path;
+use std::path::PathBuf;
 use std::process::Command;
 
 use platypush_userd::store::sled::OpenError;
 
 use super::{COMMIT_FILE, copy_folder, database_of, names_in, open, wait_until_closed};
 use crate::admin::{admin, run};
-use crate::support::Daemon;
 use crate::support::strace::under_strace;
+use crate::support::{Daemon, make_workdir};
 
 const NAMES: [&str; 3] = ["alice", "bob", "carol"];
 /// As sled names a snapshot before it is complete; it sorts last.
@@ -59,11 +59,13 @@ fn half_a_conf_of_the_first_opening_does_not_prevent_the_next() {
 /// a later one.
 #[test]
 fn after_an_opening_that_was_killed_anywhere_the_next_one_works() {
-    let used = tempfile::tempdir().unwrap();
-    admin(used.path(), &["users"], "").ok();
-    wait_until_closed(used.path());
+    let folder = tempfile::tempdir().unwrap();
+    let used = folder.path().join("workdir");
+    make_workdir(&used);
+    admin(&used, &["users"], "").ok();
+    wait_until_closed(&used);
     for calls in ["write", "pwrite64", "?rename,?renameat,?renameat2"] {
-        for begin_with in [None, Some(used.path())] {
+        for begin_with in [None, Some(&used)] {
             let kills = kill_at_each(calls, begin_with);
             assert!(kills > 0, "{calls} was never called");
         }
@@ -71,21 +73,23 @@ fn after_an_opening_that_was_killed_anywhere_the_next_one_works() {
 }
 
 /// How many calls there were to be killed at.
-fn kill_at_each(calls: &str, begin_with: Option<&Path>) -> usize {
+fn kill_at_each(calls: &str, begin_with: Option<&PathBuf>) -> usize {
     for number in 1..100 {
         let folder = tempfile::tempdir().unwrap();
+        let workdir = folder.path().join("workdir");
+        make_workdir(&workdir);
         if let Some(used) = begin_with {
-            copy_folder(used, folder.path());
+            copy_folder(used, &workdir);
         }
         let trace = format!("trace={calls}");
         let kill = format!("inject={calls}:signal=KILL:when={number}");
         let options = ["-e", &trace, "-e", &kill, "-o", "/dev/null"];
         let program = under_strace(&Command::new(Daemon::binary()), &options);
-        let killed = run(program, folder.path(), &["admin", "users"], "");
+        let killed = run(program, &workdir, &["admin", "users"], "");
         if killed.status == 0 {
             return number - 1;
         }
-        let next = admin(folder.path(), &["users"], "");
+        let next = admin(&workdir, &["users"], "");
         assert_eq!(next.status, 0, "killed at {calls} {number}: {next:?}");
     }
     panic!("{calls} does not end");

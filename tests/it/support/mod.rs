@@ -24,7 +24,7 @@ pub use load::Load;
 pub use notify_socket::NotifySocket;
 pub use redis_server::RedisServer;
 pub use second_factor::{Codes, credentials, credentials_with, enrol};
-pub use store::{open_store, wait_until_closed};
+pub use store::{make_workdir, open_store, wait_until_closed};
 
 use crate::sled_files::copy_folder;
 

@@ -1,9 +1,15 @@
 //! The store on disk, opened beside or instead of a daemon.
 
-use std::fs::File;
+use std::fs::{DirBuilder, File};
+use std::os::unix::fs::DirBuilderExt as _;
 use std::path::Path;
 
 use platypush_userd::store::sled::{OpenError, SledStore};
+
+/// Makes a working directory that others may not write to, whatever the umask.
+pub fn make_workdir(path: &Path) {
+    DirBuilder::new().mode(0o700).create(path).unwrap();
+}
 
 /// Opens the store in a workdir when whoever had it open has closed it.
 pub fn open_store(workdir: &Path) -> Result<SledStore, OpenError> {
