@@ -177,7 +177,7 @@ fn what_happens_while_redis_is_away_is_told_when_it_is_back() {
     admin(&workdir, &["reset-password", "alice"], "other\n").ok();
     setup.redis.restart();
     setup.client = setup.redis.client();
-    for kind in ["session_deleted", "password_updated"] {
+    for kind in ["session_deleted", "password_updated", "api_token_deleted"] {
         let (args, _) = arguments(&pop(&mut setup.client.redis));
         assert_eq!(args["kind"], kind);
     }

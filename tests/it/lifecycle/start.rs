@@ -84,15 +84,15 @@ fn an_unusable_workdir_is_said_clearly() {
 fn a_store_of_a_newer_program_is_refused_untouched() {
     let (folder, redis) = used();
     let workdir = folder.path().join("workdir");
-    set_schema(&workdir, 4);
+    set_schema(&workdir, 5);
     let (code, log) = refused(Arc::clone(&folder), &redis, &[]);
     assert_eq!(code, FOR_A_PERSON);
     assert_says(
         &log,
-        &["schema version 4", "knows up to 3", "install the newer"],
+        &["schema version 5", "knows up to 4", "install the newer"],
     );
     // Back to what it was: nothing else has changed.
-    set_schema(&workdir, 3);
+    set_schema(&workdir, 4);
     let daemon = Daemon::start_in(folder, &redis, &[]);
     let users = redis.client().call("get_users", json!({}));
     assert_eq!(users.ok().as_array().unwrap().len(), 21);

@@ -10,6 +10,7 @@ use super::{
     Node, codes_of, import, log_in, on, rows, secrets, usernames, whose_session, whose_token,
 };
 use crate::admin::{BOTH, Done, Way, command};
+use crate::second_factor::used_secrets::use_a_code_of_the_day_after_tomorrow;
 use crate::support::{Codes, Setup, enrol, wait_until_closed};
 
 /// An export and the keys that belong to it.
@@ -425,13 +426,9 @@ fn many_users_and_sessions_come_in_one_piece() {
 #[test]
 fn used_steps_of_earlier_secrets_come_along() {
     let mut from = Setup::with_alice(&[]);
-    assert!(from.daemon.stop().success());
-    enrol(&from.daemon.workdir(), "alice");
-    wait_until_closed(&from.daemon.workdir());
-    from.daemon.restart();
+    use_a_code_of_the_day_after_tomorrow(&mut from, |_| {});
+    on(&mut from, Way::Daemon, &["admin", "disable-otp", "alice"]).ok();
     let codes = Codes::of("alice");
-    let args = json!(["alice", "secret", codes.next()]);
-    from.client.call("disable_otp", args).ok();
     let export = Export::of(&mut from, Way::Daemon);
     let mut to = Setup::new();
     export.import_into(&mut to, Way::Store, &[]).ok();

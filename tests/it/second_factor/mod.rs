@@ -7,7 +7,7 @@ mod enrolment;
 mod picture;
 mod races;
 mod sessions;
-mod used_secrets;
+pub mod used_secrets;
 
 use platypush_userd::credentials::TotpSecret;
 use serde_json::{Value, json};

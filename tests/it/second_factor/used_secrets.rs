@@ -15,7 +15,10 @@ const AHEAD: u64 = 2 * 24 * 60 * 2;
 
 /// Has alice use a code while the clock is ahead by two days, in the store of a
 /// daemon that does not run; `change` changes the user before.
-fn use_a_code_of_the_day_after_tomorrow(setup: &mut Setup, change: impl FnOnce(&mut SecondFactor)) {
+pub fn use_a_code_of_the_day_after_tomorrow(
+    setup: &mut Setup,
+    change: impl FnOnce(&mut SecondFactor),
+) {
     let workdir = setup.daemon.workdir();
     assert!(setup.daemon.stop().success());
     enrol(&workdir, "alice");
