@@ -200,14 +200,20 @@ impl Started {
         lifecycle::notify_stopping();
         let deadline = Instant::now() + config.shutdown_timeout;
         dispatcher.stop_starting();
-        let wind_down = async { tokio::join!(worker.stop(), control.close()) };
-        if timeout_at(deadline, wind_down).await.is_err() {
-            warn!("not everything was settled in time; the next start goes on with it");
-        }
-        // Last, because what was finished until now is to be told.
-        if let Some(publishing) = publishing {
-            let left = deadline.saturating_duration_since(Instant::now());
-            publishing.stop(left).await;
+        let wind_down = async {
+            let settled = async { tokio::join!(worker.stop(), control.close()) };
+            if timeout_at(deadline, settled).await.is_err() {
+                warn!("not everything was settled in time; the next start goes on with it");
+            }
+            // Last, because what was finished until now is to be told.
+            if let Some(publishing) = publishing {
+                let left = deadline.saturating_duration_since(Instant::now());
+                publishing.stop(left).await;
+            }
+        };
+        tokio::select! {
+            () = wind_down => {}
+            () = termination.hurried() => lifecycle::end_at_once(),
         }
         sweeper.abort();
         informer.abort();

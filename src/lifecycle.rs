@@ -62,13 +62,33 @@ impl Termination {
                 None => std::future::pending().await,
             }
         };
-        let name = tokio::select! {
-            _ = self.terminate.recv() => "SIGTERM",
-            _ = self.interrupt.recv() => "SIGINT",
-            _ = hangup => "SIGHUP",
-        };
-        info!(signal = name, "stopping");
+        tokio::select! {
+            _ = self.terminate.recv() => info!(signal = "SIGTERM", "stopping"),
+            _ = hangup => info!(signal = "SIGHUP", "stopping"),
+            _ = self.interrupt.recv() => {
+                info!(signal = "SIGINT", "stopping; Ctrl-C again ends it at once");
+            }
+        }
     }
+
+    /// Resolves at the next SIGINT: of a person who does not want to wait. (Not
+    /// at a SIGTERM, which supervisors may repeat.)
+    pub async fn hurried(&mut self) {
+        self.interrupt.recv().await;
+    }
+}
+
+/// Ends the process at once, with the exit status of one that SIGINT ended.
+/// Nothing is lost: what was not answered is in the processing lists, for the
+/// next start.
+#[expect(
+    clippy::disallowed_methods,
+    reason = "destructors would wait for what is under way"
+)]
+pub fn end_at_once() -> ! {
+    const SIGINT: i32 = 2;
+    info!("ended at once; the next start goes on with what was not settled");
+    std::process::exit(128 + SIGINT)
 }
 
 /// Whether the process was started with SIGHUP ignored (proc_pid_status(5)).

@@ -61,7 +61,11 @@ impl HasRemedy for ConnectorError {
 
 /// Makes connections to one Redis.
 #[derive(Clone)]
-pub struct Connector(Client);
+pub struct Connector {
+    client: Client,
+    /// The address for people.
+    address: String,
+}
 
 impl Connector {
     /// For the Redis of the configuration. Does not connect.
@@ -86,7 +90,25 @@ impl Connector {
             Some(certificates) => Client::build_with_tls(info, certificates),
             None => Client::open(info),
         };
-        client.map(Self).map_err(ConnectorError::Unusable)
+        Ok(Self {
+            client: client.map_err(ConnectorError::Unusable)?,
+            address: redis.display().to_owned(),
+        })
+    }
+
+    /// Says what an error means and what to do, where it means that Redis cannot
+    /// be reached; any other error says it itself.
+    #[must_use]
+    pub fn explain(&self, error: &RedisError) -> String {
+        if !error.is_io_error() {
+            return error.to_string();
+        }
+        let address = &self.address;
+        format!(
+            "cannot reach Redis at {address} ({error}): start it (on this machine: sudo systemctl \
+             start redis-server), or name another address with redis.url in the configuration or \
+             PLATYPUSH_USERD_REDIS__URL"
+        )
     }
 
     /// A new connection of its own, made within `connect`, whose commands are
@@ -103,7 +125,7 @@ impl Connector {
             .set_connection_timeout(Some(connect))
             .set_response_timeout(Some(answer))
             .set_write_backpressure_boundary(WRITE_BUFFER);
-        self.0
+        self.client
             .get_multiplexed_async_connection_with_config(&config)
             .await
     }
@@ -117,7 +139,7 @@ impl Connector {
         connect: Duration,
         answer: Duration,
     ) -> Result<redis::Connection, RedisError> {
-        let connection = self.0.get_connection_with_timeout(connect)?;
+        let connection = self.client.get_connection_with_timeout(connect)?;
         connection.set_read_timeout(Some(answer))?;
         connection.set_write_timeout(Some(answer))?;
         Ok(connection)
@@ -165,6 +187,11 @@ impl Link {
             warned: false,
             tries: 0,
         }
+    }
+
+    /// What an error of this link means.
+    pub(super) fn explain(&self, error: &RedisError) -> String {
+        self.connector.explain(error)
     }
 
     /// A new connection, after the end of the one before.

@@ -282,7 +282,8 @@ impl Settler {
         tracing::info!(count, "gave back requests that had not started");
     }
 
-    /// Leaves the queue to another store, or to the next start.
+    /// Leaves the queue to another store, or to the next start. Where Redis is
+    /// away, the end does not wait for it: the ownership ends by itself.
     async fn leave(&mut self) {
         let keys = &self.settings.keys;
         let mut pipe = redis::pipe();
@@ -294,7 +295,14 @@ impl Settler {
             .arg(&keys.store_id)
             .arg(keys.run())
             .ignore();
-        self.send_until_done(&pipe).await;
+        let is_kept = self.connection.is_some();
+        let left = match self.send::<()>(&pipe, 0).await {
+            Err(error) if is_kept && needs_another(&error) => self.send(&pipe, 0).await,
+            result => result,
+        };
+        if let Err(error) = left {
+            tracing::debug!(%error, "the queue could not be left; the ownership ends by itself");
+        }
     }
 
     async fn send_until_done(&mut self, pipe: &Pipeline) {
@@ -346,7 +354,8 @@ impl Settler {
     }
 
     pub(super) fn failed(&self, error: &redis::RedisError) {
-        self.availability.failed(SETTLING, &error.to_string());
+        self.availability
+            .failed(SETTLING, &self.link.explain(error));
     }
 }
 

@@ -95,7 +95,7 @@ impl Taker {
                 // Once, a new connection is all that is needed.
                 let helps = scripts::are_forgotten(&error) || rights::are_missing(&error);
                 if !helps || !std::mem::take(&mut self.took) {
-                    self.availability.failed(TAKING, &error.to_string());
+                    self.availability.failed(TAKING, &self.link.explain(&error));
                 }
                 self.wait_or_stop(backoff.wait()).await;
             }
@@ -104,7 +104,13 @@ impl Taker {
 
     /// Takes on one connection, as long as there is no error.
     async fn take_until_stopped(&mut self, backoff: &mut Backoff) -> RedisResult<()> {
-        let mut connection = self.link.connect().await?;
+        // Making one may take seconds where nothing answers: a stop waits for it only
+        // where there may be messages to give back.
+        let may_have_taken = self.unanswered.is_some();
+        let mut connection = tokio::select! {
+            connection = self.link.connect() => connection?,
+            _ = self.stopped.wait_for(|stopped| *stopped), if !may_have_taken => return Ok(()),
+        };
         self.drained = false;
         self.bloated = false;
         self.put_up_fence(&mut connection).await?;

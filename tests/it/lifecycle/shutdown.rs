@@ -125,3 +125,72 @@ fn ends_in_time_while_redis_is_gone() {
     assert!(setup.daemon.stop().success());
     setup.client.assert_nothing_left();
 }
+
+/// It waited for all of shutdown_timeout, however often it was pressed.
+#[test]
+fn a_second_ctrl_c_ends_at_once_and_loses_no_request() {
+    let mut setup = Setup::with_alice(&[("SHUTDOWN_TIMEOUT", "3600")]);
+    let token = setup.session_of_alice();
+    assert!(setup.daemon.stop().success());
+    setup.daemon.restart_with(&[ENDLESS]);
+    let login = json!({"username": "nobody", "password": "secret"});
+    let id = setup.client.send("authenticate_user", login);
+    // It has started when a look-up behind it is answered.
+    let look_up = setup.client.call("authenticate_session", json!([token]));
+    look_up.ok();
+
+    setup.daemon.signal(Signal::INT);
+    setup.daemon.wait_for_log("Ctrl-C again ends it at once");
+    setup.daemon.signal(Signal::INT);
+    assert_eq!(setup.daemon.wait().code(), Some(130));
+
+    setup.daemon.restart_with(CHEAP);
+    assert_eq!(setup.client.reply(&id).ok(), false);
+    // All that was left has been taken over when something new is answered.
+    setup.client.call("get_users", json!({})).ok();
+    assert!(setup.daemon.stop().success());
+    setup.client.assert_nothing_left();
+}
+
+/// It tried for all of shutdown_timeout to leave a queue that nobody could
+/// reach.
+#[test]
+fn without_redis_the_first_ctrl_c_ends_it() {
+    let mut redis = RedisServer::start();
+    redis.kill();
+    let mut daemon = Daemon::start(&redis, &[("SHUTDOWN_TIMEOUT", "3600")]);
+    daemon.wait_for_log("Redis does not do its part");
+    daemon.signal(Signal::INT);
+    assert_eq!(daemon.wait().code(), Some(0));
+    assert_eq!(daemon.count_in_log(NOT_IN_TIME), 0);
+
+    // The same where it has been there.
+    redis.restart();
+    daemon.restart();
+    let mut client = redis.client();
+    client.call("get_users", json!({})).ok();
+    // When Redis answers this, it has said that the reply is settled.
+    let _: String = redis::cmd("PING").query(&mut client.redis).unwrap();
+    redis.kill();
+    daemon.wait_for_log("Redis does not do its part");
+    daemon.signal(Signal::INT);
+    assert_eq!(daemon.wait().code(), Some(0));
+}
+
+#[test]
+fn without_redis_the_log_says_where_it_was_looked_for_and_what_to_do() {
+    let mut redis = RedisServer::start();
+    redis.kill();
+    let daemon = Daemon::start(&redis, &[]);
+    daemon.wait_for_log("Redis does not do its part");
+    let log = daemon.log();
+    let lines = log.lines().filter(|line| line.contains(" WARN "));
+    let lines: Vec<_> = lines.filter(|line| line.contains("Redis")).collect();
+    let [line] = &lines[..] else {
+        panic!("{log}");
+    };
+    let address = format!("cannot reach Redis at {}", redis.url());
+    for part in [&*address, "systemctl start redis-server", "redis.url"] {
+        assert!(line.contains(part), "{part}: {line}");
+    }
+}
