@@ -15,7 +15,7 @@ NEED := CARGO='$(CARGO)' tools/need.sh
 
 TARGET_DIR := $(if $(CARGO_TARGET_DIR),$(CARGO_TARGET_DIR),target)
 BIN := $(TARGET_DIR)/release/platypush-userd
-PYTHON_FILES := $(wildcard benches/service/*.py examples/*.py platypush/*.py tests/oracle/*.py tests/platypush/*.py tests/platypush/scripts/*.py)
+PYTHON_FILES := $(wildcard benches/service/*.py examples/*.py platypush/*.py tests/it/support/*.py tests/oracle/*.py tests/platypush/*.py tests/platypush/scripts/*.py)
 SCRIPTS := .ci/run demo/demo.sh systemd/check.sh tools/need.sh tools/platypush-venv.sh
 
 CARGO_DENY_VERSION := 0.20.2

@@ -12,12 +12,16 @@ use platypush_userd::text::printable;
 fn main() -> ExitCode {
     match Cli::parse().run() {
         Ok(code) => code,
-        Err(error) => {
-            // It may quote what a foreign database or file holds.
-            let text = format!("{error:#}");
-            let lines: Vec<_> = text.split('\n').map(printable).collect();
-            complain(format_args!("platypush-userd: {}", lines.join("\n")));
-            ExitCode::from(Remedy::of(&error).exit_status())
-        }
+        Err(error) => match error.downcast::<clap::Error>() {
+            // Said as the parser says its own, with the usage.
+            Ok(mistake) => mistake.exit(),
+            Err(error) => {
+                // It may quote what a foreign database or file holds.
+                let text = format!("{error:#}");
+                let lines: Vec<_> = text.split('\n').map(printable).collect();
+                complain(format_args!("platypush-userd: {}", lines.join("\n")));
+                ExitCode::from(Remedy::of(&error).exit_status())
+            }
+        },
     }
 }

@@ -1,24 +1,27 @@
 //! `platypush-userd call`: one request through Redis.
 
+use std::ffi::OsStr;
 use std::io::{self, IsTerminal as _};
 use std::process::ExitCode;
 use std::time::Duration;
 
-use anyhow::{Context as _, Result, bail};
+use anyhow::{Context as _, Result, anyhow};
+use clap::builder::{PossibleValue, PossibleValuesParser, TypedValueParser};
+use clap::error::ErrorKind;
 use redis::AsyncCommands as _;
 use redis::aio::MultiplexedConnection;
 use secrecy::{ExposeSecret as _, SecretString};
 use serde_json::{Value, json};
 
-use super::{ConfigFile, complain, print, prompt, qr_code};
-use crate::actions::{ACTIONS, Kind, PLUGIN, Signature};
+use super::{ConfigFile, complain, print, prompt, qr_code, usage_error};
+use crate::actions::{ACTIONS, Kind, PLUGIN, Parameter, Signature};
 use crate::clock::{Clock as _, SystemClock};
-use crate::config::Config;
+use crate::config::{Config, suggest};
 use crate::queue::Connector;
 use crate::text::{printable, printable_json};
 use crate::workdir::random_id;
 
-/// Exit status when the reply carries errors.
+/// Exit status when the reply carries errors or its output is false.
 const REFUSED: u8 = 1;
 /// How long connecting may take.
 const CONNECT: Duration = Duration::from_secs(5);
@@ -33,17 +36,21 @@ const NO_REPLY: u8 = 2;
     long_about = "\
 Send one request through Redis and print the reply.
 
-The result goes to standard output as JSON, errors go to standard error. Exit \
-status: 0 for a result, 1 when the reply carries errors, 2 when no reply came \
-in time (the request is then taken back, unless the daemon had taken it), and \
-1 with an explanation when the request could not be sent at all.",
+The result goes to standard output as JSON, errors go to standard error.
+
+Exit status: 0 for a result; 1 when the reply carries errors, when the output \
+is false or begins with false (a wrong password, no such session), and when the \
+request could not be sent; 2 when no reply came in time (the request is then \
+taken back, unless the daemon had taken it), and for a wrong command line, of \
+which nothing is sent.",
     after_long_help = actions_help()
 )]
 pub(super) struct Call {
     #[command(flatten)]
     file: ConfigFile,
-    /// Action, with or without `user.` in front
-    action: String,
+    /// Action, with or without `user.` in front; --help lists them
+    #[arg(value_parser = ActionParser, hide_possible_values = true)]
+    action: &'static Signature,
     /// Arguments; `-` as a value asks for it without echo, or reads a line of
     /// standard input when that is no terminal
     #[arg(value_name = "KEY=VALUE")]
@@ -60,18 +67,52 @@ pub(super) struct Call {
     timeout: u32,
 }
 
+/// Reads the name of an action.
+#[derive(Debug, Clone)]
+struct ActionParser;
+
+impl ActionParser {
+    fn names() -> PossibleValuesParser {
+        PossibleValuesParser::new(ACTIONS.iter().map(|action| action.signature().name))
+    }
+}
+
+impl TypedValueParser for ActionParser {
+    type Value = &'static Signature;
+
+    fn parse_ref(
+        &self,
+        command: &clap::Command,
+        argument: Option<&clap::Arg>,
+        value: &OsStr,
+    ) -> Result<Self::Value, clap::Error> {
+        let prefix = format!("{PLUGIN}.");
+        let name = value.to_str().and_then(|text| text.strip_prefix(&prefix));
+        let name = name.map_or(value, OsStr::new);
+        let name = Self::names().parse_ref(command, argument, name)?;
+        let mut signatures = ACTIONS.iter().map(|action| action.signature());
+        signatures
+            .find(|signature| signature.name == name)
+            .ok_or_else(|| {
+                command
+                    .clone()
+                    .error(ErrorKind::InvalidValue, "unknown action")
+            })
+    }
+
+    fn possible_values(&self) -> Option<Box<dyn Iterator<Item = PossibleValue> + '_>> {
+        let names = ACTIONS.iter().map(|action| action.signature().name);
+        Some(Box::new(names.map(PossibleValue::new)))
+    }
+}
+
 fn actions_help() -> String {
     let mut help = String::from("Actions and their arguments ([] may be left out):\n");
     for action in ACTIONS {
         let signature = action.signature();
-        help.push_str("\n  ");
-        help.push_str(signature.name);
-        for parameter in signature.parameters {
-            if parameter.required {
-                help.push_str(&format!(" {}", parameter.name));
-            } else {
-                help.push_str(&format!(" [{}]", parameter.name));
-            }
+        help.push_str(&format!("\n  {}", signature.name));
+        if !signature.parameters.is_empty() {
+            help.push_str(&format!(" {}", parameters_of(signature)));
         }
         help.push_str(&format!("\n      {}", signature.doc));
     }
@@ -82,8 +123,19 @@ fn actions_help() -> String {
     help
 }
 
+fn parameters_of(signature: &Signature) -> String {
+    let shown = |parameter: &Parameter| match parameter.required {
+        true => parameter.name.to_owned(),
+        false => format!("[{}]", parameter.name),
+    };
+    let shown: Vec<_> = signature.parameters.iter().map(shown).collect();
+    shown.join(" ")
+}
+
 impl Call {
     pub(super) fn run(self) -> Result<ExitCode> {
+        self.check_arguments()
+            .map_err(|mistake| usage_error("call", mistake))?;
         let config = self.file.load()?.config;
         let request = self.request(&config)?;
         let runtime = tokio::runtime::Builder::new_current_thread()
@@ -97,28 +149,68 @@ impl Call {
         }
     }
 
-    fn request(&self, config: &Config) -> Result<Request> {
-        let prefix = format!("{PLUGIN}.");
-        let action = self.action.strip_prefix(&prefix).unwrap_or(&self.action);
-        let signature = ACTIONS
+    /// Refuses what the daemon would refuse, before a secret is asked for and
+    /// before anything is sent. A value may be a secret, and so may what stands
+    /// in the place of a name: neither is repeated.
+    fn check_arguments(&self) -> Result<(), String> {
+        let Signature {
+            name, parameters, ..
+        } = self.action;
+        let takes = || match parameters {
+            [] => format!("{name} takes no arguments"),
+            _ => format!("{name} takes {}", parameters_of(self.action)),
+        };
+        let mut given = Vec::new();
+        for (argument, number) in self.arguments.iter().zip(1..) {
+            let Some((key, _)) = argument.split_once('=') else {
+                return Err(format!("argument {number} is not KEY=VALUE; {}", takes()));
+            };
+            let known = || parameters.iter().map(|parameter| parameter.name);
+            if !known().any(|known| known == key) {
+                return Err(match suggest::nearest(key, known()) {
+                    Some(nearest) => format!(
+                        "{name} has no parameter '{}'; did you mean '{nearest}'?",
+                        suggest::shown(key)
+                    ),
+                    None => format!("argument {number} is no parameter of {name}; {}", takes()),
+                });
+            }
+            if given.contains(&key) {
+                return Err(format!("the argument '{key}' is given twice"));
+            }
+            given.push(key);
+        }
+        let is_missing =
+            |parameter: &&Parameter| parameter.required && !given.contains(&parameter.name);
+        let missing: Vec<_> = parameters.iter().filter(is_missing).collect();
+        let Some(first) = missing.first() else {
+            return Ok(());
+        };
+        let names: Vec<_> = missing.iter().map(|parameter| parameter.name).collect();
+        let secret = missing
             .iter()
-            .map(|known| known.signature())
-            .find(|signature| signature.name == action);
+            .find(|parameter| parameter.kind == Kind::Secret);
+        let example = match secret {
+            Some(secret) => format!("{}=- asks for it without echo", secret.name),
+            None => format!("write {}=VALUE", first.name),
+        };
+        Err(format!(
+            "{name} also needs {} ({example})",
+            names.join(" and ")
+        ))
+    }
+
+    fn request(&self, config: &Config) -> Result<Request> {
         let mut arguments = serde_json::Map::new();
         for argument in &self.arguments {
-            let Some((key, value)) = argument.split_once('=') else {
-                // What it is may be a secret: it is not repeated.
-                bail!("an argument without '=': write KEY=VALUE");
-            };
-            let value = typed(signature, key, typed_in(key, value)?);
-            if arguments.insert(key.to_owned(), value).is_some() {
-                bail!("the argument '{key}' is given twice");
-            }
+            let (key, value) = argument.split_once('=').unwrap_or((argument, ""));
+            let value = typed(self.action, key, typed_in(key, value)?);
+            arguments.insert(key.to_owned(), value);
         }
         let id = random_id().context("no randomness for the request's id")?;
         let mut message = json!({
             "type": "request",
-            "action": format!("{prefix}{action}"),
+            "action": format!("{PLUGIN}.{}", self.action.name),
             "args": arguments,
             "id": id,
             "origin": config.device_id,
@@ -142,19 +234,23 @@ impl Call {
                 texts.map(str::to_owned).collect()
             })
             .unwrap_or_default();
+        let mut output = parsed["response"]["output"].take();
+        let is_success = errors.is_empty() && !is_no(&output);
         if self.json {
             print(format!("{}\n", printable_json(reply)).as_bytes())?;
         } else if errors.is_empty() {
-            let mut output = parsed["response"]["output"].take();
-            show_qr_code(&mut output)?;
+            let uri = take_picture(&mut output);
             let output = serde_json::to_string_pretty(&output)?;
             print(format!("{}\n", printable_json(&output)).as_bytes())?;
+            if let Some(uri) = uri {
+                show_qr_code(&uri)?;
+            }
         } else {
             for error in &errors {
                 complain(format_args!("error: {}", printable(error)));
             }
         }
-        Ok(if errors.is_empty() {
+        Ok(if is_success {
             ExitCode::SUCCESS
         } else {
             ExitCode::from(REFUSED)
@@ -162,22 +258,37 @@ impl Call {
     }
 }
 
-/// On a terminal, the picture for an authenticator is drawn instead of
-/// printed as base64.
-fn show_qr_code(output: &mut Value) -> Result<()> {
-    let Some(output) = output.as_object_mut() else {
-        return Ok(());
-    };
-    let drawn = output
-        .get("otp_uri")
-        .and_then(Value::as_str)
-        .filter(|_| io::stdout().is_terminal())
-        .and_then(qr_code::draw);
-    if let Some(drawn) = drawn {
-        output.remove("qrcode");
-        print(drawn.as_bytes())?;
+/// Whether an output is false, or begins with it: `[false, "invalid_credentials"]`.
+fn is_no(output: &Value) -> bool {
+    let first = output.as_array().and_then(|list| list.first());
+    first.unwrap_or(output) == false
+}
+
+/// Takes the picture for an authenticator, base64 in a PNG, out of an output
+/// that goes to a terminal. Returns the link to draw instead, unless the
+/// second factor is on already: the backup codes, which are shown this once,
+/// must not scroll away.
+fn take_picture(output: &mut Value) -> Option<String> {
+    let output = output
+        .as_object_mut()
+        .filter(|_| io::stdout().is_terminal())?;
+    let uri = output.get("otp_uri")?.as_str()?.to_owned();
+    output.remove("qrcode");
+    let codes = output.get("backup_codes").and_then(Value::as_array);
+    codes.is_none_or(Vec::is_empty).then_some(uri)
+}
+
+fn show_qr_code(uri: &str) -> Result<()> {
+    match qr_code::draw(uri) {
+        Some(drawn) => print(drawn.as_bytes()).map(|_| ()),
+        None => {
+            eprintln!(
+                "This is too long for a QR code on a terminal: type the otp_secret into the \
+                 authenticator."
+            );
+            Ok(())
+        }
     }
-    Ok(())
 }
 
 struct Request {
@@ -195,11 +306,9 @@ fn typed_in(key: &str, value: &str) -> Result<String> {
 
 /// An argument in the type its parameter has: on a command line everything is
 /// text.
-fn typed(signature: Option<&Signature>, key: &str, value: String) -> Value {
-    let kind = signature
-        .and_then(|signature| signature.parameters.iter().find(|p| p.name == key))
-        .map(|parameter| parameter.kind);
-    match kind {
+fn typed(signature: &Signature, key: &str, value: String) -> Value {
+    let parameter = signature.parameters.iter().find(|p| p.name == key);
+    match parameter.map(|parameter| parameter.kind) {
         Some(Kind::Flag) => match value.as_str() {
             "true" | "True" | "1" | "yes" => true.into(),
             "false" | "False" | "0" | "no" | "" => false.into(),
@@ -225,16 +334,13 @@ fn seconds(moment: crate::clock::Timestamp) -> f64 {
 async fn exchange(config: &Config, request: &Request, timeout: u32) -> Result<Option<String>> {
     let wait = Duration::from_secs(timeout.into());
     let connector = Connector::new(&config.redis)?;
-    let unreachable = || format!("cannot reach Redis at {}", config.redis.display());
+    let not_sent = |error| anyhow!("the request was not sent: {}", connector.explain(&error));
     let answer = wait + ANSWER;
-    let mut connection = connector
-        .connect(CONNECT, answer)
-        .await
-        .with_context(unreachable)?;
+    let mut connection = connector.connect(CONNECT, answer).await.map_err(not_sent)?;
     let _: () = connection
         .rpush(&config.queue, request.message.expose_secret())
         .await
-        .with_context(unreachable)?;
+        .map_err(not_sent)?;
     let reply = tokio::select! {
         reply = wait_for_reply(&mut connection, config, &request.id, wait) => reply,
         _ = tokio::signal::ctrl_c() => Ok(None),
@@ -250,7 +356,9 @@ async fn exchange(config: &Config, request: &Request, timeout: u32) -> Result<Op
     match taken_back.await {
         Ok(TakenBack::Answered(reply)) => return Ok(Some(reply)),
         Ok(TakenBack::Yes) => {
-            complain("error: no reply came; the request was taken back. Is the daemon running?");
+            complain(
+                "error: no reply came; the request was taken back, nothing was done. Is the daemon running? (platypush-userd serve, or systemctl status platypush-userd)",
+            );
         }
         Ok(TakenBack::TooLate) => {
             complain(

@@ -3,6 +3,7 @@
 
 mod admin;
 mod call;
+mod completions;
 mod config;
 mod export;
 mod import;
@@ -18,6 +19,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use anyhow::Result;
+use clap::error::ErrorKind;
 use clap::{CommandFactory as _, Parser, Subcommand};
 
 pub use self::log::complain;
@@ -48,6 +50,7 @@ First steps, with Redis on this machine:
   platypush-userd call create_user username=alice password=-
   platypush-userd call authenticate_user username=alice password=-
   platypush-userd call get_users
+  platypush-userd call --help       (all actions and their arguments)
 
 Configuration, the first found of: --config FILE, $PLATYPUSH_USERD_CONFIG, \
 ./platypush-userd.yaml, ~/.config/platypush-userd/config.yaml, \
@@ -59,9 +62,11 @@ can also be set by an environment variable, e.g. PLATYPUSH_USERD_REDIS__URL. \
 enum Command {
     /// Run the daemon
     ///
-    /// Runs until SIGTERM, SIGINT or SIGHUP; then it finishes what has started,
-    /// gives the rest back to the head of the queue and exits with 0. Redis may be
-    /// away at start or later: it tries again until it is there.
+    /// Runs until SIGTERM, SIGINT (Ctrl-C) or SIGHUP; then it finishes what has
+    /// started, gives the rest back to the head of the queue and exits with 0. A
+    /// second Ctrl-C ends it at once, with 130; the next start goes on with what was
+    /// not finished. Redis may be away at start or later: it tries again until it is
+    /// there.
     Serve(ConfigFile),
     Call(call::Call),
     Admin(admin::Admin),
@@ -70,8 +75,8 @@ enum Command {
     Config(config::ConfigCommand),
     /// Print a completion script for a shell
     ///
-    /// For bash: platypush-userd completions bash >
-    /// /etc/bash_completion.d/platypush-userd
+    /// `make install` has put it in place. Without that, in the shell at hand:
+    /// source <(platypush-userd completions bash)
     Completions {
         /// Which shell
         shell: clap_complete::Shell,
@@ -110,22 +115,23 @@ impl Cli {
             Command::Import(import) => import.run(),
             Command::Export(export) => export.run(),
             Command::Config(command) => command.run(),
-            Command::Completions { shell } => {
-                let mut script = Vec::new();
-                clap_complete::generate(
-                    shell,
-                    &mut Self::command(),
-                    "platypush-userd",
-                    &mut script,
-                );
-                print(&script)
-            }
+            Command::Completions { shell } => print(&completions::script(shell)),
             Command::Man => {
                 let mut page = Vec::new();
                 man_page(&mut page)?;
                 print(&page)
             }
         }
+    }
+}
+
+/// The error of a command line that parses and makes no sense.
+fn usage_error(subcommand: &str, mistake: String) -> clap::Error {
+    let mut command = Cli::command();
+    command.build();
+    match command.find_subcommand_mut(subcommand) {
+        Some(subcommand) => subcommand.error(ErrorKind::ValueValidation, mistake),
+        None => command.error(ErrorKind::ValueValidation, mistake),
     }
 }
 

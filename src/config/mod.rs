@@ -14,7 +14,7 @@ pub mod keys;
 mod problem;
 mod redis;
 mod source;
-mod suggest;
+pub(crate) mod suggest;
 #[cfg(test)]
 mod tests;
 mod yaml;

@@ -5,7 +5,7 @@ const ALIKE: f64 = 0.8;
 
 /// The candidate most like a name, by its whole or by its part after the last
 /// dot (a key that was put into the wrong section, or into none).
-pub(super) fn nearest<'a>(
+pub(crate) fn nearest<'a>(
     name: &str,
     candidates: impl Iterator<Item = &'a str>,
 ) -> Option<&'a str> {
@@ -29,7 +29,7 @@ fn last_part(path: &str) -> &str {
 /// A name nobody knows, for a message. Where a colon or a quote is missing, a
 /// password can end up as part of a name: what does not look like one is left
 /// out.
-pub(super) fn shown(name: &str) -> String {
+pub(crate) fn shown(name: &str) -> String {
     let plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '_' | '-' | '.');
     if name.len() <= 64 && name.chars().all(plain) {
         name.to_owned()

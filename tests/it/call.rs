@@ -4,11 +4,12 @@
 use std::io::Write as _;
 use std::process::{Command, Output, Stdio};
 
+use platypush_userd::credentials::TotpSecret;
 use redis::Commands as _;
-use serde_json::Value;
+use serde_json::{Value, json};
 use sha2::{Digest as _, Sha256};
 
-use crate::support::{Daemon, RedisServer, Setup};
+use crate::support::{Codes, Daemon, RedisServer, Setup, Terminal};
 
 struct Shell {
     url: String,
@@ -19,13 +20,20 @@ impl Shell {
         Self { url: redis.url() }
     }
 
-    fn run(&self, arguments: &[&str], input: &str) -> Output {
-        let mut child = Command::new(Daemon::binary())
+    fn command(&self, arguments: &[&str]) -> Command {
+        let mut command = Command::new(Daemon::binary());
+        command
             .args(arguments)
             .env_clear()
             .env("PLATYPUSH_USERD_REDIS__URL", &self.url)
             .env("PLATYPUSH_USERD_WORKDIR", "unused")
-            .env("PLATYPUSH_USERD_DEVICE_ID", "here")
+            .env("PLATYPUSH_USERD_DEVICE_ID", "here");
+        command
+    }
+
+    fn run(&self, arguments: &[&str], input: &str) -> Output {
+        let mut child = self
+            .command(arguments)
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
@@ -61,11 +69,27 @@ fn prints_the_output_and_exits_with_0() {
     let (status, out, _) = shell.call(&[
         "user.authenticate_user",
         "username=alice",
-        "password=wrong",
+        "password=secret",
         "return_details=true",
     ]);
-    assert_eq!(status, 0);
+    assert_eq!((status, out.as_str()), (0, "[\n  true,\n  \"\"\n]\n"));
+}
+
+/// A script that checks a password took every password for right.
+#[test]
+fn exits_with_1_where_the_output_is_false() {
+    let setup = Setup::with_alice(&[]);
+    let shell = Shell::new(&setup.redis);
+    let login = ["authenticate_user", "username=alice", "password=wrong"];
+    let (status, out, err) = shell.call(&login);
+    assert_eq!((status, out.as_str(), err.as_str()), (1, "false\n", ""));
+    let (status, out, _) = shell.call(&[&login[..], &["return_details=true"]].concat());
+    assert_eq!(status, 1);
     assert_eq!(out, "[\n  false,\n  \"invalid_credentials\"\n]\n");
+    let (status, ..) = shell.call(&[&["--json"], &login[..]].concat());
+    assert_eq!(status, 1);
+    let (status, out, _) = shell.call(&["delete_session", "session_token=x"]);
+    assert_eq!((status, out.as_str()), (1, "false\n"));
 }
 
 #[test]
@@ -164,25 +188,107 @@ fn brings_the_token_that_the_daemon_asks_for() {
     assert_eq!((status, out.as_str()), (0, "[]\n"));
 }
 
+/// They were sent, and answered in Python's words.
 #[test]
-fn mistakes_are_explained_without_repeating_a_value() {
+fn mistakes_are_refused_before_anything_is_sent() {
     let redis = RedisServer::start();
     let shell = Shell::new(&redis);
-    let (status, _, err) = shell.call(&["create_user", "hunter2"]);
-    assert_eq!(status, 1);
-    assert!(
-        err.contains("KEY=VALUE") && !err.contains("hunter2"),
-        "{err}"
-    );
-    let (_, _, err) = shell.call(&["create_user", "password=hunter2", "password=x"]);
-    assert!(
-        err.contains("given twice") && !err.contains("hunter2"),
-        "{err}"
-    );
-    drop(redis);
+    for (arguments, said) in [
+        (&["creat_user"][..], "a similar value exists: 'create_user'"),
+        (
+            &["user.autenticate_user"],
+            "a similar value exists: 'authenticate_user'",
+        ),
+        (
+            &["create_user", "usrname=hunter2", "password=x"],
+            "did you mean 'username'?",
+        ),
+        (
+            &["create_user", "username=x", "hunter2=x"],
+            "create_user takes username password [",
+        ),
+        (
+            &["create_user", "username=x", "hunter2"],
+            "argument 2 is not KEY=VALUE",
+        ),
+        (
+            &["create_user", "password=hunter2", "password=x"],
+            "'password' is given twice",
+        ),
+        (
+            &["create_user", "username=hunter2"],
+            "create_user also needs password (password=- asks",
+        ),
+        (&["authenticate_user"], "also needs username and password"),
+        (&["get_users", "username=x"], "get_users takes no arguments"),
+    ] {
+        // Nothing to read: nothing is asked for.
+        let (status, out, err) = shell.call(arguments);
+        assert_eq!((status, out.as_str()), (2, ""), "{arguments:?}: {err}");
+        assert!(err.contains(said), "{arguments:?}: {err}");
+        assert!(!err.contains("hunter2"), "{arguments:?}: {err}");
+    }
+    let queued: usize = redis.connection().llen("platypush/user").unwrap();
+    assert_eq!(queued, 0);
+}
+
+#[test]
+fn without_redis_it_says_where_it_was_looked_for_and_what_to_do() {
+    let mut redis = RedisServer::start();
+    let shell = Shell::new(&redis);
+    redis.kill();
     let (status, _, err) = shell.call(&["get_users"]);
     assert_eq!(status, 1);
     assert!(err.contains("cannot reach Redis at unix://"), "{err}");
+    assert!(
+        err.contains("systemctl start redis-server") && err.contains("redis.url"),
+        "{err}"
+    );
+}
+
+/// It came first, and what it was for had scrolled away; and again with the
+/// backup codes, which are shown once.
+#[test]
+fn on_a_terminal_the_qr_code_is_the_last_thing_and_only_of_a_proposal() {
+    let mut setup = Setup::with_alice(&[("DEVICE_ID", "a-host-with-quite-a-long-name")]);
+    let shell = Shell::new(&setup.redis);
+    let name = "n".repeat(40);
+    let user = json!({"username": name, "password": "secret",
+        "executing_user": "alice", "executing_user_password": "secret"});
+    setup.client.call("create_user", user).ok();
+    let enable = |more: &[&str]| {
+        let username = format!("username={name}");
+        let arguments = ["call", "enable_otp", &username, "password=secret"];
+        Terminal::run(&shell.command(&[&arguments, more].concat())).wait()
+    };
+    let (status, shown) = enable(&["dry_run=true"]);
+    assert_eq!(status, Some(0), "{shown}");
+    let (json, picture) = shown.split_at(shown.rfind("}\n").unwrap() + 2);
+    let proposal: Value = serde_json::from_str(json).unwrap();
+    assert!(
+        proposal["otp_uri"].is_string() && proposal["qrcode"].is_null(),
+        "{json}"
+    );
+    // The prompt is below it.
+    let lines: Vec<_> = picture.lines().collect();
+    assert!((15..=23).contains(&lines.len()), "{picture}");
+    for line in lines {
+        let modules = line
+            .strip_prefix("\x1b[97;40m")
+            .and_then(|line| line.strip_suffix("\x1b[0m"));
+        assert!(
+            modules.is_some_and(|modules| modules.chars().count() <= 80),
+            "{picture}"
+        );
+    }
+
+    let secret = proposal["otp_secret"].as_str().unwrap();
+    let code = Codes(TotpSecret::from_base32(secret).unwrap()).now();
+    let confirmed = enable(&[&format!("otp_secret={secret}"), &format!("code={code}")]);
+    assert_eq!(confirmed.0, Some(0), "{confirmed:?}");
+    let reply: Value = serde_json::from_str(&confirmed.1).unwrap();
+    assert_eq!(reply["backup_codes"].as_array().unwrap().len(), 10);
+    assert!(reply["qrcode"].is_null(), "{reply}");
 }
 
 #[test]
@@ -219,7 +325,8 @@ fn help_completions_and_the_man_page_know_every_command_and_action() {
             assert!(help.contains(parameter.name), "{}", parameter.name);
         }
     }
-    assert!(help.contains("2 when no reply came"), "{help}");
+    let words: Vec<_> = help.split_whitespace().collect();
+    assert!(words.join(" ").contains("2 when no reply came"), "{help}");
     let man = text(&["man"]);
     let bash = text(&["completions", "bash"]);
     for command in [

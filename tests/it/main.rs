@@ -9,6 +9,7 @@
 mod admin;
 mod audit;
 mod call;
+mod completions;
 mod contract;
 mod decode_oracle;
 mod durability;

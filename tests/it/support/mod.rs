@@ -12,6 +12,7 @@ mod redis_server;
 mod second_factor;
 mod store;
 pub mod strace;
+mod terminal;
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
@@ -25,6 +26,7 @@ pub use notify_socket::NotifySocket;
 pub use redis_server::RedisServer;
 pub use second_factor::{Codes, credentials, credentials_with, enrol};
 pub use store::{make_workdir, open_store, wait_until_closed};
+pub use terminal::Terminal;
 
 use crate::sled_files::copy_folder;
 

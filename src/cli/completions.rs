@@ -1,0 +1,54 @@
+//! Completion scripts for shells.
+
+use std::fmt::Write as _;
+
+use clap::CommandFactory as _;
+use clap_complete::Shell;
+
+use super::Cli;
+use crate::actions::{ACTIONS, Kind, PLUGIN};
+
+const NAME: &str = "platypush-userd";
+/// What clap_complete calls the program in its script for bash: of a name with
+/// a hyphen, as of 4.6, it makes two that never meet, and nothing is completed
+/// after the first word.
+const BASH_NAME: &str = "platypush_userd";
+/// Completes the arguments of `call`, and asks clap_complete's function for
+/// everything else.
+const BASH_FUNCTION: &str = include_str!("completions/arguments.bash");
+
+/// Returns the script for a shell.
+pub(super) fn script(shell: Shell) -> Vec<u8> {
+    let mut script = Vec::new();
+    let mut command = Cli::command();
+    if shell != Shell::Bash {
+        clap_complete::generate(shell, &mut command, NAME, &mut script);
+        return script;
+    }
+    clap_complete::generate(shell, &mut command, BASH_NAME, &mut script);
+    let generated = String::from_utf8_lossy(&script);
+    // Only where the function is registered does the name end a line.
+    let generated = generated.replace(&format!(" {BASH_NAME}\n"), &format!(" {NAME}\n"));
+    format!("{generated}\n{}\n{BASH_FUNCTION}", parameters()).into_bytes()
+}
+
+/// A function that sets what an action takes.
+fn parameters() -> String {
+    let mut cases = String::new();
+    for action in ACTIONS {
+        let signature = action.signature();
+        let names: Vec<_> = signature.parameters.iter().map(|p| p.name).collect();
+        let flags = signature.parameters.iter().filter(|p| p.kind == Kind::Flag);
+        let flags: Vec<_> = flags.map(|parameter| parameter.name).collect();
+        let _ = writeln!(
+            cases,
+            "        {name} | {PLUGIN}.{name})\n            parameters=\"{}\" flags=\"{}\" ;;",
+            names.join(" "),
+            flags.join(" "),
+            name = signature.name,
+        );
+    }
+    format!(
+        "_platypush_userd_parameters() {{\n    case \"$1\" in\n{cases}        *) return 1 ;;\n    esac\n}}\n"
+    )
+}
