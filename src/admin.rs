@@ -2,6 +2,7 @@
 //! directory has the database anyway. Never over Redis, but over the control
 //! socket, or on the store itself while no daemon runs.
 
+use std::io::{self, IsTerminal as _};
 use std::sync::Arc;
 
 use secrecy::{ExposeSecret as _, SecretString};
@@ -252,9 +253,13 @@ impl Operator {
             let outcome = result.as_ref().map_or_else(AdminError::name, |_| "success");
             audit::admin(action, about.as_ref(), by, outcome);
         }
-        if let (Ok(AdminReply::Imported(fates)), true) =
-            (result.as_ref().map(|done| &done.reply), is_audited)
-        {
+        // Without a daemon the trail is on standard error. On a terminal, where
+        // nobody keeps it, a line for each user would hide the report.
+        let names_each = self.is_serving || !io::stderr().is_terminal();
+        if let (Ok(AdminReply::Imported(fates)), true) = (
+            result.as_ref().map(|done| &done.reply),
+            is_audited && names_each,
+        ) {
             for (number, fate) in fates.iter().enumerate() {
                 pause(number).await;
                 if let Fate::Comes { name, .. } = fate {

@@ -1,12 +1,16 @@
 //! The operator's way to a running daemon: a socket in the working directory,
 //! for its owner alone. A connection brings one command and takes one answer,
-//! each a line of JSON.
+//! each a line of JSON. Ahead of the answer to an import come lines with the
+//! number of users written so far; a client that closes its sending side
+//! interrupts it.
 
 use std::fs::{self, Permissions};
-use std::io::{self, Read as _, Write as _};
+use std::io::{self, BufRead as _, BufReader, Write as _};
+use std::net::Shutdown;
 use std::os::unix::fs::PermissionsExt as _;
 use std::os::unix::net;
 use std::path::{Path, PathBuf};
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -20,6 +24,8 @@ use zeroize::Zeroizing;
 
 use crate::admin::{AdminCommand, AdminReply, Caller, Operator};
 use crate::failure::{HasRemedy, Remedy, advice};
+use crate::migration::admission::Order;
+use crate::store::ImportProgress;
 
 const SOCKET: &str = "control.sock";
 /// Where it is made, to be closed to others before anybody can find it.
@@ -34,6 +40,9 @@ const IMPORT: &[u8] = br#"{"import":"#;
 const LONGEST_IMPORT: usize = 1 << 30;
 /// How long a client may pause while it says what it wants or takes the answer.
 const PATIENCE: Duration = Duration::from_secs(10);
+/// How often the client of an import is told how far it is, and looks whether
+/// it is to be interrupted.
+const PROGRESS_INTERVAL: Duration = Duration::from_millis(100);
 /// Pause after a connection that could not be accepted: too many open files
 /// do not go away by trying at once.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
@@ -173,6 +182,10 @@ async fn converse(stream: &mut UnixStream, office: &Office) -> io::Result<()> {
     let uid = stream.peer_cred()?.uid();
     let line = read_line(stream).await?;
     let answer: Answer = match parse(line).await {
+        Some((AdminCommand::Import(order), Claim { sudo_uid })) => {
+            let _busy = office.busy.read().await;
+            import(stream, office, order, &Caller { uid, sudo_uid }).await
+        }
         Some((command, Claim { sudo_uid })) => {
             let by = Caller { uid, sudo_uid };
             let _busy = office.busy.read().await;
@@ -200,6 +213,34 @@ async fn converse(stream: &mut UnixStream, office: &Office) -> io::Result<()> {
         rest = &rest[written..];
     }
     stream.shutdown().await
+}
+
+/// Runs an import and tells the client how far it is. Interrupts it when the
+/// client has gone, or says no more.
+async fn import(stream: &mut UnixStream, office: &Office, order: Order, by: &Caller) -> Answer {
+    let progress = Arc::clone(&order.progress);
+    let mut run = pin!(office.operator.run(AdminCommand::Import(order), by));
+    let mut interval = tokio::time::interval(PROGRESS_INTERVAL);
+    let mut told = 0;
+    let mut more = [0; 1];
+    loop {
+        tokio::select! {
+            result = &mut run => return result.map_err(|error| error.to_string()),
+            read = stream.read(&mut more), if !progress.is_interrupted() => {
+                if !matches!(read, Ok(1..)) {
+                    progress.interrupt();
+                }
+            }
+            _ = interval.tick() => {
+                let users = progress.users();
+                if users != told {
+                    told = users;
+                    // A client that does not read misses it, and nothing else.
+                    let _ = stream.try_write(format!("{users}\n").as_bytes());
+                }
+            }
+        }
+    }
 }
 
 async fn read_line(stream: &mut UnixStream) -> io::Result<Zeroizing<Vec<u8>>> {
@@ -266,12 +307,47 @@ pub fn ask(
     }
     line.push(b'\n');
     stream.write_all(&line)?;
-    let mut answer = Vec::new();
-    stream.read_to_end(&mut answer)?;
-    if answer.is_empty() {
-        return Err(io::ErrorKind::UnexpectedEof.into());
+    let progress = match command {
+        AdminCommand::Import(order) => Some(&*order.progress),
+        _ => None,
+    };
+    read_answer(&stream, progress).map(Some).map_err(|error| {
+        io::Error::new(
+            error.kind(),
+            format!("it ended, or hung up, before it answered ({error}): whether this was done is not known"),
+        )
+    })
+}
+
+fn read_answer(stream: &net::UnixStream, progress: Option<&ImportProgress>) -> io::Result<Answer> {
+    stream.set_read_timeout(progress.map(|_| PROGRESS_INTERVAL))?;
+    let mut reader = BufReader::new(stream);
+    let mut line = Vec::new();
+    let mut is_interrupted = false;
+    loop {
+        match reader.read_until(b'\n', &mut line) {
+            Ok(_) if !line.ends_with(b"\n") => return Err(io::ErrorKind::UnexpectedEof.into()),
+            Ok(_) => {
+                let users = progress.and_then(|_| serde_json::from_slice(&line).ok());
+                let (Some(progress), Some(users)) = (progress, users) else {
+                    return Ok(serde_json::from_slice(&line)?);
+                };
+                progress.set_users(users);
+                line.clear();
+            }
+            // What was read of the line stays in it.
+            Err(error)
+                if matches!(
+                    error.kind(),
+                    io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut
+                ) => {}
+            Err(error) => return Err(error),
+        }
+        if !is_interrupted && progress.is_some_and(ImportProgress::is_interrupted) {
+            is_interrupted = true;
+            stream.shutdown(Shutdown::Write)?;
+        }
     }
-    Ok(Some(serde_json::from_slice(&answer)?))
 }
 
 /// With a path that is too long for a socket, no daemon has started either.

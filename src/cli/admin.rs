@@ -14,8 +14,13 @@ use crate::text::printable;
 ///
 /// Goes to the running daemon through `control.sock` in its working directory,
 /// and to the database itself while no daemon runs. It needs to be run as the
-/// owner of the working directory; run as root, it changes to that user. Each
-/// command is entered in the audit trail: in the daemon's log, or, while no
+/// owner of the working directory; run as root, it changes to that user. For the
+/// systemd service:
+///
+/// sudo env PLATYPUSH_USERD_WORKDIR=/var/lib/platypush-userd platypush-userd
+/// admin users
+///
+/// Each command is entered in the audit trail: in the daemon's log, or, while no
 /// daemon runs, on standard error.
 ///
 /// Exits with 0 when it is done; when not, it says why and exits with 1, or with

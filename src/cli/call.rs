@@ -282,9 +282,9 @@ fn show_qr_code(uri: &str) -> Result<()> {
     match qr_code::draw(uri) {
         Some(drawn) => print(drawn.as_bytes()).map(|_| ()),
         None => {
-            eprintln!(
+            complain(
                 "This is too long for a QR code on a terminal: type the otp_secret into the \
-                 authenticator."
+                 authenticator.",
             );
             Ok(())
         }

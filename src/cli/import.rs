@@ -1,34 +1,41 @@
 //! `platypush-userd import`: users from elsewhere.
 
 mod report;
+mod watch;
 
 use std::fs::File;
 use std::io::{self, BufRead, BufReader, Read as _, Write as _};
 use std::path::{Path, PathBuf};
 use std::process::{ExitCode, Stdio};
 
-use anyhow::{Context as _, Result, bail};
+use anyhow::{Context as _, Result, anyhow, bail};
 use clap::Subcommand;
-use indicatif::{ProgressBar, ProgressStyle};
 use zeroize::Zeroizing;
 
 use self::report::Report;
+use self::watch::{Interrupts, WritingBar};
 use super::office::{self, Office};
-use super::{ConfigFile, print};
+use super::{ConfigFile, complain, print};
 use crate::admin::{AdminCommand, AdminReply};
 use crate::clock::{Clock as _, SystemClock};
 use crate::config::{Config, Loaded};
-use crate::keyring::Keyring;
+use crate::keyring::{Keyring, KeyringError};
 use crate::lifecycle;
 use crate::migration::admission::{Fate, OnConflict, Order, Restore};
 use crate::migration::{Person, PersonRecord, jsonl, platypush};
 
 /// Bring users along, from Platypush nodes or an export
 ///
-/// All or nothing; the daemon may run meanwhile. Who came before is left as it
-/// is, so running it twice changes nothing. Run it as somebody
-/// who may read the source and is either root or the owner of the daemon's
-/// working directory.
+/// All or nothing; the daemon may run meanwhile, and need not have run before.
+/// Who came before is left as it is, so running it twice changes nothing. Run it
+/// as somebody who may read the source and is either root or the owner of the
+/// daemon's working directory. For the systemd service:
+///
+/// sudo env PLATYPUSH_USERD_WORKDIR=/var/lib/platypush-userd platypush-userd
+/// import …
+///
+/// Exits with 0 when it is done, and with 130 when Ctrl-C came before that:
+/// nobody was brought then.
 #[derive(Debug, clap::Args)]
 pub(super) struct Import {
     #[command(flatten)]
@@ -90,6 +97,20 @@ impl Import {
     pub(super) fn run(self) -> Result<ExitCode> {
         // What is read here, the secrets of second factors and the key of a node, is for no file.
         lifecycle::forbid_core_dumps();
+        let interrupts = Interrupts::listen().context("cannot listen for signals")?;
+        self.bring(&interrupts).or_else(|error| {
+            if let Some(Ended(status)) = error.downcast_ref() {
+                return Ok(ExitCode::from(*status));
+            }
+            if !interrupts.came() {
+                return Err(error);
+            }
+            complain(format_args!("platypush-userd: {error:#}"));
+            Ok(ExitCode::from(watch::INTERRUPTED))
+        })
+    }
+
+    fn bring(&self, interrupts: &Interrupts) -> Result<ExitCode> {
         let loaded = self.file.load()?;
         match &self.source {
             Source::Platypush {
@@ -104,89 +125,133 @@ impl Import {
                 };
                 let found = read_node(&source)?;
                 let people: Vec<_> = found.newcomers.into_iter().map(Person::from).collect();
-                let mut order = order(&people, None, how);
+                let mut order = order(&people, None, how, interrupts);
                 order.bring_deleted = *bring_deleted;
-                let mut report = bring(&loaded, people, order)?;
+                let mut report = bring(&loaded, people, order, interrupts)?;
                 report.left_behind = found.left_behind;
                 report.is_of_a_node = true;
                 print(report.to_string().as_bytes())
             }
             Source::Jsonl { export, keys, how } => {
                 let found = read_export(&loaded.config, export, keys.as_deref())?;
-                let order = order(&found.people, Some(found.restore), how);
-                let mut report = bring(&loaded, found.people, order)?;
+                let order = order(&found.people, Some(found.restore), how, interrupts);
+                let mut report = bring(&loaded, found.people, order, interrupts)?;
                 report.left_behind = found.left_behind;
                 print(report.to_string().as_bytes())
             }
-            Source::Order => carry_out_order(&loaded.config),
+            Source::Order => carry_out_order(&loaded.config, interrupts),
         }
     }
 }
 
-fn order(people: &[Person], restore: Option<Restore>, how: &How) -> Order {
+fn order(people: &[Person], restore: Option<Restore>, how: &How, interrupts: &Interrupts) -> Order {
     Order {
         people: people.iter().map(PersonRecord::of).collect(),
         restore,
         on_conflict: how.on_conflict,
         bring_deleted: false,
         dry_run: how.dry_run,
+        progress: interrupts.progress(),
     }
 }
 
-fn bring(loaded: &Loaded, people: Vec<Person>, order: Order) -> Result<Report> {
+fn bring(
+    loaded: &Loaded,
+    people: Vec<Person>,
+    order: Order,
+    interrupts: &Interrupts,
+) -> Result<Report> {
     let dry_run = order.dry_run;
+    let workdir = &loaded.config.workdir;
+    if !workdir.try_exists().unwrap_or(true) {
+        // In case it is not the one that the daemon will have.
+        complain(format_args!(
+            "There is no database in {} yet: making one.",
+            workdir.display()
+        ));
+    }
     let fates = match office::as_owner(loaded)? {
-        None => import(&loaded.config, order)?,
-        Some(command) => import_as_owner(command, &order)?,
+        None => import(&loaded.config, order, interrupts)?,
+        Some(command) => import_as_owner(command, &order, interrupts)?,
     };
     if fates.len() != people.len() {
         bail!("the daemon answered something else");
+    }
+    if interrupts.came() {
+        complain("The interruption came too late: what follows was done.");
     }
     Ok(Report::new(people, fates, dry_run))
 }
 
 /// Root has read what the owner of the working directory may not, and must not
 /// touch what is the owner's.
-fn import_as_owner(mut command: std::process::Command, order: &Order) -> Result<Vec<Fate>> {
+fn import_as_owner(
+    mut command: std::process::Command,
+    order: &Order,
+    interrupts: &Interrupts,
+) -> Result<Vec<Fate>> {
     let mut child = command
         .args(["import", "order"])
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
         .spawn()
         .context("cannot run as the owner of the working directory")?;
+    interrupts.leave_to_another();
     let json = Zeroizing::new(serde_json::to_vec(order)?);
     if let Some(mut stdin) = child.stdin.take() {
         // One that ends early says why by itself.
         let _ = stdin.write_all(&json);
     }
     let output = child.wait_with_output()?;
-    if !output.status.success() {
-        bail!("nothing was brought");
-    }
-    Ok(serde_json::from_slice(&output.stdout)?)
-}
-
-fn import(config: &Config, order: Order) -> Result<Vec<Fate>> {
-    match Office::enter(config).run(AdminCommand::Import(order))? {
-        AdminReply::Imported(fates) => Ok(fates),
-        _ => bail!("the daemon answered something else"),
+    match output.status.code().map(u8::try_from) {
+        Some(Ok(0)) => Ok(serde_json::from_slice(&output.stdout)?),
+        Some(Ok(status)) => Err(Ended(status).into()),
+        _ => bail!("the process that wrote was ended. {ALL_OR_NONE}"),
     }
 }
 
-fn carry_out_order(config: &Config) -> Result<ExitCode> {
+/// The process that writes for root has ended with this exit status, and has
+/// said why.
+#[derive(Debug, thiserror::Error)]
+#[error("it ended with exit status {0}")]
+struct Ended(u8);
+
+/// What to do where the answer got lost.
+const ALL_OR_NONE: &str = "All users were brought or none: run it again to see, users who came are \
+                           left as they are";
+
+fn import(config: &Config, order: Order, interrupts: &Interrupts) -> Result<Vec<Fate>> {
+    let bar = WritingBar::start(&order);
+    interrupts.interrupt_the_import();
+    let reply = Office::enter(config).run(AdminCommand::Import(order));
+    bar.finish();
+    match reply {
+        Ok(AdminReply::Imported(fates)) => Ok(fates),
+        Ok(_) => bail!("the daemon answered something else"),
+        Err(error) if is_lost(&error) => Err(anyhow!("{error:#}. {ALL_OR_NONE}")),
+        Err(error) => Err(error),
+    }
+}
+
+/// Whether the daemon had the import, and its answer got lost.
+fn is_lost(error: &anyhow::Error) -> bool {
+    let kind = error.downcast_ref().map(io::Error::kind);
+    kind.is_some_and(|kind| kind != io::ErrorKind::PermissionDenied)
+}
+
+fn carry_out_order(config: &Config, interrupts: &Interrupts) -> Result<ExitCode> {
     let mut json = Zeroizing::new(Vec::new());
     io::stdin().read_to_end(&mut json)?;
     // Without serde's words, which can quote.
-    let order = serde_json::from_slice(&json).ok();
-    let fates = import(config, order.context("standard input holds no order")?)?;
+    let order: Option<Order> = serde_json::from_slice(&json).ok();
+    let mut order = order.context("standard input holds no order")?;
+    order.progress = interrupts.progress();
+    let fates = import(config, order, interrupts)?;
     print(&serde_json::to_vec(&fates)?)
 }
 
 fn read_node(source: &platypush::Source) -> Result<platypush::Found> {
-    let style = ProgressStyle::with_template("reading {bar:40} {pos} of {len} users")
-        .unwrap_or_else(|_| ProgressStyle::default_bar());
-    // Only where standard error is a terminal.
-    let bar = ProgressBar::new(0).with_style(style);
+    let bar = watch::bar("reading", 0);
     let found = platypush::read(source, SystemClock.now(), &mut |progress| {
         bar.set_length(progress.total as u64);
         bar.set_position(progress.done as u64);
@@ -196,11 +261,6 @@ fn read_node(source: &platypush::Source) -> Result<platypush::Found> {
 }
 
 fn read_export(config: &Config, export: &Path, keys: Option<&Path>) -> Result<jsonl::Found> {
-    let own = || {
-        let configured = config.secret_keys_file.clone();
-        configured.unwrap_or_else(|| Keyring::default_path(&config.workdir))
-    };
-    let keyring = Keyring::open(keys.map_or_else(own, Path::to_owned), false)?;
     let lines: Box<dyn BufRead> = if export == Path::new("-") {
         Box::new(io::stdin().lock())
     } else {
@@ -208,5 +268,19 @@ fn read_export(config: &Config, export: &Path, keys: Option<&Path>) -> Result<js
         let file = file.with_context(|| format!("cannot read {}", export.display()))?;
         Box::new(BufReader::new(file))
     };
+    let own = || {
+        let configured = config.secret_keys_file.clone();
+        configured.unwrap_or_else(|| Keyring::default_path(&config.workdir))
+    };
+    let keyring = Keyring::open(keys.map_or_else(own, Path::to_owned), false);
+    let keyring = keyring.map_err(|error| match error {
+        KeyringError::Missing { path } => anyhow!(
+            "there is no file of keys {}: an export is sealed with the keys that the daemon had when \
+             it was written. Name a copy of that file, secret.keys in the working directory of that \
+             daemon, with --keys FILE",
+            path.display()
+        ),
+        error => error.into(),
+    })?;
     Ok(jsonl::read(lines, &keyring)?)
 }

@@ -6,7 +6,7 @@ use std::os::unix::process::CommandExt as _;
 use std::process::Command;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context as _, Result};
+use anyhow::{Context as _, Result, bail};
 use rustix::process::{geteuid, getuid};
 use tokio::runtime::Runtime;
 
@@ -105,6 +105,14 @@ fn is_locked(error: &anyhow::Error) -> bool {
 /// the command anew as the owner of the directory.
 pub(super) fn become_owner(loaded: &Loaded) -> Result<()> {
     let workdir = &loaded.config.workdir;
+    if let Err(error) = workdir.metadata() {
+        bail!(
+            "there is no working directory {} ({error}). Name the daemon's with --config FILE or \
+             PLATYPUSH_USERD_WORKDIR; that of the systemd service is /var/lib/platypush-userd: sudo env \
+             PLATYPUSH_USERD_WORKDIR=/var/lib/platypush-userd platypush-userd …",
+            workdir.display()
+        );
+    }
     let Some(mut command) = as_owner(loaded)? else {
         return Ok(());
     };
@@ -114,15 +122,14 @@ pub(super) fn become_owner(loaded: &Loaded) -> Result<()> {
 
 /// This program, to be run as the owner of the working directory; `None` where
 /// it is already. It finds the same configuration.
+///
+/// Where there is no working directory yet, the owner of the folder in which it
+/// is to be made: root's files in the home of a user would shut the user out.
 pub(super) fn as_owner(loaded: &Loaded) -> Result<Option<Command>> {
-    let workdir = &loaded.config.workdir;
-    let owner = workdir.metadata().with_context(|| {
-        format!(
-            "there is no working directory {}: name the daemon's with --config FILE or \
-             PLATYPUSH_USERD_WORKDIR",
-            workdir.display()
-        )
-    })?;
+    let workdir = std::path::absolute(&loaded.config.workdir)?;
+    let Some(owner) = workdir.ancestors().find_map(|path| path.metadata().ok()) else {
+        return Ok(None);
+    };
     if !geteuid().is_root() || owner.uid() == 0 {
         return Ok(None);
     }

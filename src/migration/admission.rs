@@ -1,6 +1,7 @@
 //! Who of those who come is let in, under which number and which name.
 
 use std::collections::HashSet;
+use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 use zeroize::Zeroizing;
@@ -11,7 +12,7 @@ use crate::clock::is_in_iso_years;
 use crate::error::Error;
 use crate::model::{ApiToken, User, UserId};
 use crate::store::record::Malformed;
-use crate::store::{Arrivals, NextIds, StoreError};
+use crate::store::{Arrivals, ImportProgress, NextIds, StoreError};
 use crate::text;
 
 /// People who are dealt with before others have a chance to run: requests are
@@ -44,6 +45,9 @@ pub struct Order {
     pub bring_deleted: bool,
     /// Whether to say what would be, and to change nothing.
     pub dry_run: bool,
+    /// How far it has come; for whoever watches it in this process.
+    #[serde(skip)]
+    pub progress: Arc<ImportProgress>,
 }
 
 /// What an export says beside the users.
@@ -116,11 +120,17 @@ pub enum AdmissionError {
          again; nothing was changed"
     )]
     StopTheDaemon,
+    /// It was asked to stop before everybody was in.
+    #[error("interrupted: nobody was brought")]
+    Interrupted,
 }
 
 impl From<StoreError> for AdmissionError {
     fn from(error: StoreError) -> Self {
-        Self::Failed(error.into())
+        match error {
+            StoreError::Interrupted => Self::Interrupted,
+            error => Self::Failed(error.into()),
+        }
     }
 }
 
@@ -150,6 +160,9 @@ pub async fn admit(
         let mut fates = Vec::with_capacity(people.len());
         for (number, person) in people.iter().enumerate() {
             pause(number).await;
+            if order.progress.is_interrupted() {
+                return Err(AdmissionError::Interrupted);
+            }
             fates.push(admission.judge(person).await?);
         }
         let arrivals = admission.finish();
@@ -222,6 +235,7 @@ impl<'a> Admission<'a> {
                 users: Vec::new(),
                 sessions: Vec::new(),
                 hash_key: None,
+                progress: Arc::clone(&order.progress),
             },
         })
     }

@@ -21,8 +21,8 @@ use async_trait::async_trait;
 use chrono::TimeDelta;
 
 pub use self::operands::{
-    Amendment, Arrivals, NewApiToken, NewSession, NewUser, NextIds, Outcome, Page, PasswordWitness,
-    Record, Resealed, SealedItem, SweepStep, Witness,
+    Amendment, Arrivals, ImportProgress, NewApiToken, NewSession, NewUser, NextIds, Outcome, Page,
+    PasswordWitness, Record, Resealed, SealedItem, SweepStep, Witness,
 };
 use crate::clock::Timestamp;
 use crate::failure::{HasRemedy, Remedy};
@@ -62,6 +62,9 @@ pub enum StoreError {
         /// Room the store insists on.
         needed_mib: u64,
     },
+    /// An import was interrupted before it was complete; nothing of it stays.
+    #[error("the import was interrupted")]
+    Interrupted,
     /// The writer is gone. Whether the operation took effect is not known:
     /// only a restart can tell, and no answer may be given.
     #[error("the database writer has stopped")]
@@ -326,7 +329,8 @@ pub trait Store: Send + Sync + 'static {
 
     /// Lets users in who come from elsewhere, all or none: in parts, of which
     /// readers may see some before the last one, and which are taken back
-    /// where it comes to an end before that. `Changed` where other numbers are
+    /// where it comes to an end before that, or is interrupted
+    /// (`Arrivals::progress`). `Changed` where other numbers are
     /// given next by then, or a name or an origin of theirs is here.
     async fn admit(&self, arrivals: Arrivals) -> Result<()>;
 

@@ -1,5 +1,8 @@
 //! What operations of a store take and give, beside users and sessions.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+
 use crate::clock::Timestamp;
 use crate::model::{
     ApiTokenId, CodeUse, DeliveryId, PasswordRecord, Session, TokenHash, User, UserId,
@@ -155,6 +158,40 @@ pub struct Arrivals {
     /// The key that their backup codes are hashed with, sealed: for a store
     /// that had no user yet.
     pub hash_key: Option<Vec<u8>>,
+    /// How far they have come.
+    pub progress: Arc<ImportProgress>,
+}
+
+/// How far an import has come, and whether it is to stop. The side that writes
+/// shares it with the side that watches.
+#[derive(Debug, Default)]
+pub struct ImportProgress {
+    users: AtomicU64,
+    interrupted: AtomicBool,
+}
+
+impl ImportProgress {
+    /// Returns the number of users written so far.
+    #[must_use]
+    pub fn users(&self) -> u64 {
+        self.users.load(Ordering::Relaxed)
+    }
+
+    /// Notes the number of users written so far.
+    pub fn set_users(&self, users: u64) {
+        self.users.store(users, Ordering::Relaxed);
+    }
+
+    /// Asks the import to stop. Unless it is complete by then, nothing of it stays.
+    pub fn interrupt(&self) {
+        self.interrupted.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether the import is to stop.
+    #[must_use]
+    pub fn is_interrupted(&self) -> bool {
+        self.interrupted.load(Ordering::Relaxed)
+    }
 }
 
 /// What one sweeping step did.

@@ -14,7 +14,7 @@ pub enum ReadError {
     )]
     NoDatabase(PathBuf),
     /// A file or folder that cannot be read.
-    #[error("cannot read {}: {source}", path.display())]
+    #[error("cannot read {}", path.display())]
     Unreadable {
         /// Which.
         path: PathBuf,
@@ -75,8 +75,8 @@ pub enum ReadError {
     },
     /// Users have second factors, and what opens them is not there.
     #[error(
-        "{} is needed for the second factors of the users, and cannot be read: {source} (users \
-         are not imported without their second factor)", path.display()
+        "{} is needed for the second factors of the users (--otp-key FILE, where it is elsewhere): \
+         users are not imported without their second factor. It cannot be read", path.display()
     )]
     NoKey {
         /// Where it should be.

@@ -130,6 +130,7 @@ fn without_room_for_all_nobody_comes() {
             users,
             sessions: Vec::new(),
             hash_key: None,
+            progress: std::sync::Arc::default(),
         };
         let refused = store.admit(arrivals).await.unwrap_err();
         assert!(refused.to_string().contains("is full"), "{refused}");

@@ -5,6 +5,7 @@ mod crash;
 mod export;
 mod flood;
 mod names;
+mod first_hour;
 mod nodes;
 mod root;
 mod unusable;

@@ -68,6 +68,7 @@ fn arrivals(before: NextIds, users: Vec<User>) -> Arrivals {
         sessions: users.iter().map(|user| session(user.id, user)).collect(),
         users,
         hash_key: None,
+        progress: std::sync::Arc::default(),
     }
 }
 
@@ -141,6 +142,32 @@ pub fn come_all_or_none<E: Engine>() {
         assert_fails(&wait(bench.store().admit(all)), &StoreError::Changed);
         assert_eq!(bench.state(), state, "{what}");
     }
+}
+
+/// Also of those who are more than fit a part.
+pub fn interrupted_leave_nobody<E: Engine>() {
+    let mut bench = Bench::<E>::fresh();
+    bench.user("alice");
+    let state = bench.state();
+    let users = (2..600).map(|id| user(id, &format!("user-{id}")));
+    let all = arrivals(ids(2, 1), users.collect());
+    all.progress.interrupt();
+    assert_fails(
+        &wait(bench.store().admit(all.clone())),
+        &StoreError::Interrupted,
+    );
+    assert_eq!(bench.state(), state);
+    bench.reopen();
+    assert_eq!(bench.state(), state);
+
+    let progress = std::sync::Arc::default();
+    let all = Arrivals {
+        progress: std::sync::Arc::clone(&progress),
+        ..all
+    };
+    wait(bench.store().admit(all)).unwrap();
+    assert_eq!(progress.users(), 598);
+    assert_eq!(bench.user("bob").id, 600);
 }
 
 pub fn bring_a_key_only_where_nobody_was<E: Engine>() {

@@ -146,6 +146,7 @@ macro_rules! conformance {
             sealed::the_hash_key_is_kept,
             arrivals::are_let_in_with_all_they_have,
             arrivals::come_all_or_none,
+            arrivals::interrupted_leave_nobody,
             arrivals::bring_a_key_only_where_nobody_was,
             arrivals::who_came_is_found_by_origin_and_token_name,
             arrivals::everybody_is_listed_in_pages,

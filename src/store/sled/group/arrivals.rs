@@ -2,10 +2,12 @@
 //! batch, and may hang on it. The first part notes that they are on their way;
 //! what comes to an end before the last one is taken back.
 
+use std::sync::Arc;
+
 use super::Group;
 use crate::model::{Session, User, UserId};
 use crate::store::sled::{engine_error, lookup::Lookup as _, records};
-use crate::store::{Arrivals, NextIds, Result, StoreError};
+use crate::store::{Arrivals, ImportProgress, NextIds, Result, StoreError};
 
 /// Users and sessions in one part.
 const PART: usize = 256;
@@ -19,6 +21,7 @@ pub(in crate::store::sled) struct Arriving {
     hash_key: Option<Vec<u8>>,
     users_in_all: u64,
     imported_tokens: u64,
+    progress: Arc<ImportProgress>,
 }
 
 impl From<Arrivals> for Arriving {
@@ -35,6 +38,7 @@ impl From<Arrivals> for Arriving {
             users: arrivals.users,
             sessions: arrivals.sessions,
             hash_key: arrivals.hash_key,
+            progress: arrivals.progress,
         }
     }
 }
@@ -58,6 +62,11 @@ impl Arriving {
         Ok(())
     }
 
+    /// Whether they are to come no more.
+    pub(in crate::store::sled) fn is_interrupted(&self) -> bool {
+        self.progress.is_interrupted()
+    }
+
     /// Lets the next ones in; `false` where all have come.
     pub(in crate::store::sled) fn part(&mut self, group: &mut Group<'_>) -> Result<bool> {
         let users = self.users.len().saturating_sub(PART);
@@ -71,6 +80,8 @@ impl Arriving {
         for session in sessions {
             group.put_session_of_arrival(&session)?;
         }
+        let left = self.users.len() as u64;
+        self.progress.set_users(self.users_in_all - left);
         Ok(came)
     }
 

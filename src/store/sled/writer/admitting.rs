@@ -5,7 +5,7 @@ use tokio::sync::oneshot;
 
 use super::{Disk, Progress, write_group};
 use crate::store::sled::group::{Arriving, Group};
-use crate::store::{Arrivals, Result};
+use crate::store::{Arrivals, Result, StoreError};
 
 /// Users to let in.
 pub(super) struct Admission {
@@ -34,6 +34,10 @@ pub(super) fn admit(
     } = admission;
     let mut result = commit_part(disk, progress, |group| arriving.begin(group))?;
     while let Ok(()) = result {
+        if arriving.is_interrupted() {
+            result = Err(StoreError::Interrupted);
+            break;
+        }
         match commit_part(disk, progress, |group| arriving.part(group))? {
             Ok(true) => {}
             Ok(false) => {

@@ -1,0 +1,243 @@
+//! What an operator meets who imports for the first time: no database yet, a
+//! wrong path, a terminal, second thoughts.
+
+use std::io::{BufRead as _, BufReader, Read as _, Write as _};
+use std::net::Shutdown;
+use std::os::unix::net::{UnixListener, UnixStream};
+use std::path::Path;
+use std::process::Command;
+
+use serde_json::{Value, json};
+
+use super::{Node, rows, usernames};
+use crate::admin::command;
+use crate::support::{Daemon, Setup, Terminal, wait_until_closed};
+
+const INTERRUPTED: &str = "interrupted: nobody was brought";
+
+impl Node {
+    /// The sample with so many users on top.
+    fn with_more_users(count: u32) -> Self {
+        let node = Self::copy("workdir");
+        node.change(&format!(
+            "WITH RECURSIVE numbers(n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM numbers WHERE n < {count}) \
+             INSERT INTO user (user_id, username, password, password_salt, hmac_iterations) \
+             SELECT 1000 + n, 'user-' || n, password, password_salt, hmac_iterations \
+             FROM user, numbers WHERE username = 'modern'"
+        ));
+        node
+    }
+}
+
+/// `import platypush` on a working directory.
+fn import(workdir: &Path, node: &Node) -> Command {
+    let mut command = Command::new(Daemon::binary());
+    command
+        .args(["import", "platypush", "--workdir", node.workdir()])
+        .env("PLATYPUSH_USERD_WORKDIR", workdir);
+    command
+}
+
+/// It said that there is no working directory.
+#[test]
+fn an_import_before_the_first_start_makes_the_database() {
+    let node = Node::copy("workdir");
+    let folder = std::sync::Arc::new(tempfile::tempdir().unwrap());
+    let workdir = folder.path().join("workdir");
+    let arguments = ["import", "platypush", "--workdir", node.workdir()];
+    let done = command(&workdir, &arguments, "");
+    assert!(done.err.contains("There is no database in"), "{done:?}");
+    assert_eq!(rows(&done.ok()).len(), 8);
+    wait_until_closed(&workdir);
+
+    let redis = crate::support::RedisServer::start();
+    let daemon = Daemon::start_in(folder, &redis, &[]);
+    let mut setup = Setup {
+        client: redis.client(),
+        daemon,
+        redis,
+    };
+    assert_eq!(usernames(&mut setup).len(), 8);
+}
+
+/// It said that the database had been used with it, and to restore a backup.
+#[test]
+fn a_file_of_keys_that_is_not_there_is_said_as_that() {
+    let folder = tempfile::tempdir().unwrap();
+    let workdir = folder.path().join("workdir");
+    let export = folder.path().join("export");
+    std::fs::write(&export, "").unwrap();
+    let export = export.to_str().unwrap();
+    for (keys, more) in [
+        ("/no/such/keys", &["--keys", "/no/such/keys"][..]),
+        (workdir.join("secret.keys").to_str().unwrap(), &[]),
+    ] {
+        let arguments = [&["import", "jsonl", export], more].concat();
+        let done = command(&workdir, &arguments, "");
+        assert_eq!(done.status, 1, "{done:?}");
+        let said = format!("there is no file of keys {keys}: ");
+        assert!(done.err.contains(&said), "{done:?}");
+        assert!(done.err.contains("--keys FILE") && !done.err.contains("backup"));
+        assert!(!workdir.exists());
+    }
+}
+
+/// A line for each user of the audit trail, and no sign of life for minutes.
+#[test]
+fn on_a_terminal_an_import_shows_a_bar_and_its_report() {
+    let node = Node::with_more_users(3_000);
+    let folder = tempfile::tempdir().unwrap();
+    let workdir = folder.path().join("workdir");
+    let (status, shown) = Terminal::run(&import(&workdir, &node)).wait();
+    assert_eq!(status, Some(0), "{shown}");
+    assert!(shown.contains("3008 of 3008 users were brought"), "{shown}");
+    assert!(
+        shown.contains("writing") && shown.contains("of 3008 users"),
+        "{shown}"
+    );
+    let entries = shown.matches("audit").count();
+    assert_eq!(entries, 1, "{shown}");
+}
+
+/// Nothing was said, and whether anything was done was not known.
+#[test]
+fn ctrl_c_without_a_daemon_brings_nobody_or_everybody() {
+    let node = Node::with_more_users(3_000);
+    let folder = tempfile::tempdir().unwrap();
+    let workdir = folder.path().join("workdir");
+    let mut terminal = Terminal::run(&import(&workdir, &node));
+    terminal.wait_for("writing");
+    terminal.type_in("\x03");
+    let (status, shown) = terminal.wait();
+    wait_until_closed(&workdir);
+    let users = command(&workdir, &["admin", "users"], "")
+        .ok()
+        .lines()
+        .count()
+        - 1;
+    if status == Some(0) {
+        assert!(shown.contains("The interruption came too late"), "{shown}");
+        assert_eq!(users, 3_008);
+    } else {
+        assert_eq!(status, Some(130), "{shown}");
+        assert!(shown.contains(INTERRUPTED), "{shown}");
+        assert_eq!(users, 0);
+    }
+}
+
+/// What a client sends through the control socket, in place of a daemon.
+struct Socket(UnixStream);
+
+impl Socket {
+    /// Waits for a client.
+    fn accept(listener: &UnixListener) -> (Self, Value) {
+        let stream = listener.accept().unwrap().0;
+        let mut line = String::new();
+        BufReader::new(&stream).read_line(&mut line).unwrap();
+        (Self(stream), serde_json::from_str(&line).unwrap())
+    }
+
+    fn say(&mut self, line: &Value) {
+        writeln!(self.0, "{line}").unwrap();
+    }
+
+    /// Waits until the client says no more.
+    fn wait_for_end(&mut self) {
+        assert_eq!(self.0.read(&mut [0]).unwrap(), 0);
+    }
+}
+
+fn listen() -> (tempfile::TempDir, UnixListener) {
+    let folder = tempfile::tempdir().unwrap();
+    let listener = UnixListener::bind(folder.path().join("control.sock")).unwrap();
+    (folder, listener)
+}
+
+#[test]
+fn ctrl_c_asks_the_daemon_to_stop_the_import() {
+    let node = Node::copy("workdir");
+    for (answer, status, said) in [
+        (json!({"Err": INTERRUPTED}), 130, INTERRUPTED),
+        (
+            json!({"Ok": {"imported": vec!["was-deleted"; 8]}}),
+            0,
+            "The interruption came too late",
+        ),
+    ] {
+        let (folder, listener) = listen();
+        let mut terminal = Terminal::run(&import(folder.path(), &node));
+        let (mut socket, order) = Socket::accept(&listener);
+        assert_eq!(order["import"]["people"].as_array().unwrap().len(), 8);
+        socket.say(&json!(3));
+        terminal.wait_for("3 of 8 users");
+        terminal.type_in("\x03");
+        socket.wait_for_end();
+        socket.say(&answer);
+        let (code, shown) = terminal.wait();
+        assert_eq!(code, Some(status), "{shown}");
+        assert!(shown.contains(said), "{shown}");
+    }
+}
+
+#[test]
+fn a_second_ctrl_c_does_not_wait_for_a_daemon_that_hangs() {
+    let node = Node::copy("workdir");
+    let (folder, listener) = listen();
+    let mut terminal = Terminal::run(&import(folder.path(), &node));
+    let (mut socket, _) = Socket::accept(&listener);
+    terminal.type_in("\x03");
+    socket.wait_for_end();
+    terminal.type_in("\x03");
+    let (code, shown) = terminal.wait();
+    assert_eq!(code, Some(130), "{shown}");
+    assert!(shown.contains("All users were brought or none"), "{shown}");
+}
+
+#[test]
+fn a_daemon_that_ends_during_an_import_leaves_it_to_another_try() {
+    let node = Node::copy("workdir");
+    let (folder, listener) = listen();
+    let running = std::thread::spawn(move || {
+        let arguments = ["import", "platypush", "--workdir", node.workdir()];
+        command(folder.path(), &arguments, "")
+    });
+    drop(Socket::accept(&listener));
+    let done = running.join().unwrap();
+    assert_eq!((done.status, done.out.as_str()), (1, ""), "{done:?}");
+    assert!(
+        done.err.contains("whether this was done is not known"),
+        "{done:?}"
+    );
+    assert!(
+        done.err
+            .contains("All users were brought or none: run it again"),
+        "{done:?}"
+    );
+}
+
+/// The daemon went on to the end, whoever had gone.
+#[test]
+fn a_client_that_says_no_more_stops_its_import() {
+    let node = Node::with_more_users(600);
+    // The order, as the command sends it.
+    let (folder, listener) = listen();
+    let mut client = import(folder.path(), &node)
+        .stderr(std::process::Stdio::null())
+        .spawn()
+        .unwrap();
+    let (socket, order) = Socket::accept(&listener);
+    drop(socket);
+    client.wait().unwrap();
+
+    let mut setup = Setup::with_alice(&[]);
+    let mut stream = UnixStream::connect(setup.daemon.workdir().join("control.sock")).unwrap();
+    writeln!(stream, "{order}").unwrap();
+    stream.shutdown(Shutdown::Write).unwrap();
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).unwrap();
+    assert!(answer.contains(INTERRUPTED), "{answer}");
+    assert_eq!(usernames(&mut setup), ["alice"]);
+    assert!(setup.daemon.stop().success());
+    let log = setup.daemon.log();
+    assert!(log.contains("outcome=\"not_imported\""), "{log}");
+}
