@@ -171,18 +171,27 @@ impl Connection {
         true
     }
 
-    /// How many keys there are: each reply that nobody has read is one.
+    /// How many keys there are.
     pub fn keys(&mut self) -> i64 {
-        self.command([b"DBSIZE"]);
+        self.number(["DBSIZE".as_bytes()])
+    }
+
+    /// How long a list is.
+    pub fn length(&mut self, list: &str) -> i64 {
+        self.number([b"LLEN", list.as_bytes()])
+    }
+
+    fn number<const N: usize>(&mut self, command: [&[u8]; N]) -> i64 {
+        self.command(command);
         self.send().unwrap();
-        let mut keys = 0;
+        let mut found = 0;
         self.wait(|answer| {
             if let Answer::Number(number) = answer {
-                keys = number;
+                found = number;
             }
         })
         .unwrap();
-        keys
+        found
     }
 
     /// Waits for the next answer.

@@ -79,6 +79,7 @@ impl HasRemedy for StoreError {
         match self {
             Self::DiskFull { .. } => Remedy::Wait,
             Self::Changed
+            | Self::Interrupted
             | Self::NameTaken
             | Self::ApiTokenNameTaken
             | Self::TooManyApiTokens

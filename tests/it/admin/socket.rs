@@ -9,8 +9,6 @@ use std::path::Path;
 use std::process::Command;
 use std::sync::Arc;
 
-use serde_json::json;
-
 use super::{Site, Way, admin, run_with};
 use crate::sled_files::add_users;
 use crate::support::{Daemon, RedisServer};

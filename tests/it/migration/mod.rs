@@ -3,9 +3,9 @@
 mod conflicts;
 mod crash;
 mod export;
+mod first_hour;
 mod flood;
 mod names;
-mod first_hour;
 mod nodes;
 mod root;
 mod unusable;

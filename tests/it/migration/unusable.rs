@@ -2,6 +2,7 @@
 //! dates that no reply can write.
 
 use std::path::Path;
+use std::sync::Arc;
 
 use chrono::DateTime;
 use platypush_userd::clock::Timestamp;
@@ -60,6 +61,7 @@ fn store(setup: &mut Setup, mut users: Vec<User>, sessions: Vec<Session>) {
         users,
         sessions,
         hash_key: None,
+        progress: Arc::default(),
     };
     wait(store.admit(arrivals)).unwrap();
     drop(store);
