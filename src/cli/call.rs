@@ -189,7 +189,7 @@ impl Call {
         let names: Vec<_> = missing.iter().map(|parameter| parameter.name).collect();
         let secret = missing
             .iter()
-            .find(|parameter| parameter.kind == Kind::Secret);
+            .find(|parameter| matches!(parameter.kind, Kind::Secret | Kind::Password));
         let example = match secret {
             Some(secret) => format!("{}=- asks for it without echo", secret.name),
             None => format!("write {}=VALUE", first.name),

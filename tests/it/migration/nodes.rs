@@ -254,7 +254,7 @@ fn without_the_key_of_second_factors_nobody_comes() {
 }
 
 #[test]
-fn without_a_database_or_a_working_directory_it_says_so() {
+fn without_a_database_it_says_so() {
     let setup = Setup::new();
     let empty = tempfile::tempdir().unwrap();
     let path = empty.path().to_str().unwrap();
@@ -262,14 +262,6 @@ fn without_a_database_or_a_working_directory_it_says_so() {
     let done = command(&setup.daemon.workdir(), &arguments, "");
     assert_eq!(done.status, 1);
     assert!(done.err.contains("main.db"), "{done:?}");
-    let node = Node::copy("legacy-0.50.3");
-    let arguments = ["import", "platypush", "--workdir", node.workdir()];
-    let done = command(&empty.path().join("workdir"), &arguments, "");
-    assert_eq!(done.status, 1);
-    assert!(
-        done.err.contains("there is no working directory"),
-        "{done:?}"
-    );
 }
 
 /// What is left of a node's own hashes after everybody was there once.
