@@ -8,7 +8,7 @@ use secrecy::{ExposeSecret as _, SecretString};
 use subtle::ConstantTimeEq as _;
 use zeroize::Zeroizing;
 
-use super::imported::is_cut;
+use super::imported::{is_cut, is_cut_token};
 use super::{Credentials, token};
 use crate::clock::Timestamp;
 use crate::error::Error;
@@ -103,20 +103,22 @@ fn find<'u>(user: &'u User, hash: &TokenHash, now: Timestamp) -> Option<&'u ApiT
 }
 
 /// The valid tokens of a user that stand there as they were imported and that
-/// this text can be: what bcrypt would read only a part of is none.
+/// this text can be: where bcrypt reads only a part of it, or has read only a part
+/// of the token (which that part alone would then match), it is none.
 fn imported<'u>(
     user: &'u User,
     text: &'u str,
     now: Timestamp,
 ) -> impl Iterator<Item = (ApiTokenId, PasswordRecord)> + 'u {
+    let name = name_in(text).unwrap_or(text);
+    let is_whole =
+        move |record: &PasswordRecord| !is_cut(text, record) && !is_cut_token(name, record);
     let valid = user
         .api_tokens
         .iter()
         .filter(move |token| !token.is_expired(now));
-    valid.filter_map(|token| match &token.record {
-        ApiTokenRecord::Imported(record) if !is_cut(text, record) => {
-            Some((token.id, record.clone()))
-        }
+    valid.filter_map(move |token| match &token.record {
+        ApiTokenRecord::Imported(record) if is_whole(record) => Some((token.id, record.clone())),
         ApiTokenRecord::Imported(_) | ApiTokenRecord::Hash(_) => None,
     })
 }

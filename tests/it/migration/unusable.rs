@@ -19,6 +19,9 @@ use crate::support::{Setup, open_store, wait_until_closed};
 /// bcrypt of 72 times x, and of that with anything behind it.
 const BCRYPT_72: &str = "$2b$04$abcdefghijklmnopqrstuubzadhGtS2zEF.gu0yd0opP6cVzb.e0i";
 
+/// bcrypt of 71 times x and a colon, and of that with anything behind it.
+const BCRYPT_71_AND_COLON: &str = "$2b$04$abcdefghijklmnopqrstuusUGZ6oNKkqx4E9bod4pMcx1z4IASruW";
+
 fn noon() -> Timestamp {
     DateTime::from_timestamp(1_795_521_600, 0).unwrap()
 }
@@ -98,6 +101,23 @@ fn a_token_that_bcrypt_has_cut_is_none() {
     }
     let tokens = user_of(&mut setup, &name).api_tokens;
     assert_eq!(tokens[0].record, ApiTokenRecord::Imported(bcrypt_record()));
+}
+
+/// Regression: under a name of 71 bytes bcrypt had read nothing of what is secret in
+/// a token, and the name and a colon, which are 72 bytes, were accepted for it.
+#[test]
+fn what_bcrypt_has_read_of_a_token_is_none() {
+    let name = "x".repeat(71);
+    let cut = ApiTokenRecord::Imported(PasswordRecord::new(BCRYPT_71_AND_COLON.into()));
+    let mut setup = Setup::new();
+    let mut user = User::new(1, name.clone(), noon(), bcrypt_record());
+    user.api_tokens = vec![ApiToken {
+        record: cut.clone(),
+        ..imported_token("cut", None)
+    }];
+    store(&mut setup, vec![user], Vec::new());
+    assert_eq!(whose_token(&mut setup, &format!("{name}:")), None);
+    assert_eq!(user_of(&mut setup, &name).api_tokens[0].record, cut);
 }
 
 /// Regression: the first password that matched in 72 bytes replaced the record,
