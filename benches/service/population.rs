@@ -1,5 +1,7 @@
 //! Stores with so many users, one session each, made through the store itself.
 
+use std::fs::DirBuilder;
+use std::os::unix::fs::DirBuilderExt as _;
 use std::path::Path;
 
 use argon2::password_hash::phc::Salt;
@@ -35,6 +37,12 @@ pub fn populate(workdir: &Path, users: u64) {
         .build()
         .unwrap();
     runtime.block_on(async {
+        // As a service manager makes it.
+        DirBuilder::new()
+            .mode(0o700)
+            .recursive(true)
+            .create(workdir)
+            .unwrap();
         let store = SledStore::open(workdir).unwrap();
         let password = record();
         let now = SystemClock.now();
