@@ -1,8 +1,8 @@
 //! How much may be in flight: messages and their bytes.
 //!
-//! A message is in flight until it is settled. It holds room only until it
-//! begins to wait for a turn, where it is bounded by other means: what waits
-//! must not keep what could be answered at once from being taken.
+//! A message is in flight until it is settled. It holds no room while it waits
+//! for a turn, where it is bounded by other means: what waits must not keep what
+//! could be answered at once from being taken.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -123,6 +123,17 @@ impl Claim {
         self.budget.lock().give_back(&mut self.taken);
         self.budget.freed.notify_one();
     }
+
+    /// Holds this much room from now on, as far as there is any, whatever it held
+    /// before. What is done with waits until Redis takes its reply: when many do,
+    /// no more is taken.
+    pub(super) fn hold(&mut self, bytes: usize) {
+        let mut state = self.budget.lock();
+        state.give_back(&mut self.taken);
+        self.taken = state.take(1, bytes);
+        drop(state);
+        self.budget.freed.notify_one();
+    }
 }
 
 impl Drop for Claim {
@@ -169,6 +180,27 @@ mod tests {
         drop(other);
         assert_eq!(budget.left(), room(2, 10));
         budget.idle().await;
+    }
+
+    /// Replies that waited for a right in Redis took memory without bound.
+    #[tokio::test]
+    async fn what_is_done_holds_room_until_it_is_settled() {
+        let budget = Budget::new(2, 10);
+        let mut done = [4, 4, 4].map(|bytes| {
+            let mut waiting = budget.claim(bytes);
+            waiting.give_back_room();
+            waiting
+        });
+        for claim in &mut done {
+            claim.hold(1);
+        }
+        assert!(budget.left().is_none());
+        drop(done);
+        let all = Room {
+            messages: 2,
+            bytes: 10,
+        };
+        assert_eq!(budget.room().await, all);
     }
 
     #[tokio::test]

@@ -191,6 +191,9 @@ impl Link {
 
     /// What an error of this link means.
     pub(super) fn explain(&self, error: &RedisError) -> String {
+        if rights::is_named(error) {
+            return error.to_string();
+        }
         self.connector.explain(error)
     }
 

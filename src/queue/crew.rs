@@ -273,6 +273,10 @@ impl Crew {
             let disposition = work.catch_unwind().await.unwrap_or(Disposition::Keep);
             delivery.claim = begun.claim.take();
             drop(begun);
+            // Its message is gone. Long replies are bounded by other means.
+            if let Some(claim) = &mut delivery.claim {
+                claim.hold(MESSAGE_OVERHEAD);
+            }
             let disposition = stage_if_long(&settings, &delivery.id, disposition).await;
             (delivery, disposition)
         })

@@ -2,6 +2,8 @@
 //! they wait for the right to them; where it refuses a single one, that reply is
 //! given up, because clients choose the names of their lists.
 
+use std::time::{Duration, Instant};
+
 use redis::RedisResult;
 use tracing::warn;
 
@@ -10,6 +12,9 @@ use super::settler::{SETTLING, Settler};
 
 /// What does not work while all reply lists are refused, in the log.
 const REPLYING: &str = "writing to reply lists";
+/// How often that is said at most. Where the daemon has the right to some lists
+/// only, any client can cause it, and the next reply ends it.
+const TELL_EVERY: Duration = Duration::from_secs(60);
 
 impl Settler {
     /// Tries again to send the replies that were refused, once reply lists can be
@@ -25,10 +30,13 @@ impl Settler {
                 Err(error) => return self.failed(&error),
             };
         if !writable {
-            let right = format!("~{}*", self.settings.keys.reply_prefix);
-            return self
-                .availability
-                .refused(REPLYING, &rights::describe(&right));
+            if self.told.is_none_or(|at| at.elapsed() >= TELL_EVERY) {
+                self.told = Some(Instant::now());
+                let right = format!("~{}*", self.settings.keys.reply_prefix);
+                self.availability
+                    .refused(REPLYING, &rights::describe(&right));
+            }
+            return;
         }
         for single in std::mem::take(&mut self.refused) {
             let mut groups = vec![single];

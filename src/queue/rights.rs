@@ -8,6 +8,9 @@ use redis::{RedisError, RedisResult};
 
 use super::{Keys, scripts};
 
+/// How an error begins that names a missing right.
+const LACKS: &str = "the daemon's user in Redis lacks the right";
+
 /// Checks the rights to every command that the scripts run and to every key
 /// below the queue's name.
 pub(super) async fn check(connection: &mut MultiplexedConnection, keys: &Keys) -> RedisResult<()> {
@@ -53,14 +56,16 @@ pub(super) async fn cover_reply_lists(
 
 /// What to say where a right is missing.
 pub(super) fn describe(right: &str) -> String {
-    format!(
-        "the daemon's user in Redis lacks the right {right} (grant it with ACL SETUSER). Requests \
-         and replies wait for it"
-    )
+    format!("{LACKS} {right} (grant it with ACL SETUSER). Requests and replies wait for it")
 }
 
 fn error(right: &str) -> RedisError {
     io::Error::new(io::ErrorKind::PermissionDenied, describe(right)).into()
+}
+
+/// Whether an error names a missing right: Redis is there.
+pub(super) fn is_named(error: &RedisError) -> bool {
+    error.to_string().starts_with(LACKS)
 }
 
 /// Whether Redis refuses a key, not a command.

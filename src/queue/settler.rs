@@ -7,7 +7,7 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use redis::aio::MultiplexedConnection;
 use redis::{Pipeline, RedisError, RedisResult};
@@ -43,6 +43,8 @@ pub(super) struct Settler {
     pub(super) refused: Vec<Group>,
     /// Whether any reply was delivered since the last of them.
     pub(super) delivered: bool,
+    /// When it was last said that all reply lists are refused.
+    pub(super) told: Option<Instant>,
 }
 
 impl Settler {
@@ -66,6 +68,7 @@ impl Settler {
             dead_letters,
             refused: Vec::new(),
             delivered: false,
+            told: None,
         }
     }
 

@@ -179,14 +179,18 @@ impl Taker {
 
     /// Runs the list that was left, part by part, as far as there is room in the
     /// budget. Its messages may be what ended the process: read all at once they
-    /// would do so again. Returns early when stopped.
+    /// would do so again. Returns early when stopped, unless they were never
+    /// started: those are still answered or given back.
     pub(super) async fn run_left_list(
         &mut self,
         connection: &mut MultiplexedConnection,
     ) -> RedisResult<()> {
-        while self.left_list.is_some() {
-            let Some(room) = self.wait_for_room(connection).await? else {
-                return Ok(());
+        while let Some(list) = &self.left_list {
+            let was_started = list.redelivered;
+            let room = match self.wait_for_room(connection).await? {
+                Some(room) => room,
+                None if was_started => return Ok(()),
+                None => self.crew.budget().left(),
             };
             let Some(list) = &mut self.left_list else {
                 return Ok(());

@@ -106,7 +106,9 @@ impl Taker {
     async fn take_until_stopped(&mut self, backoff: &mut Backoff) -> RedisResult<()> {
         // Making one may take seconds where nothing answers: a stop waits for it only
         // where there may be messages to give back.
-        let may_have_taken = self.unanswered.is_some();
+        let has_taken = |list: &LeftList| !list.redelivered;
+        let may_have_taken =
+            self.unanswered.is_some() || self.left_list.as_ref().is_some_and(has_taken);
         let mut connection = tokio::select! {
             connection = self.link.connect() => connection?,
             _ = self.stopped.wait_for(|stopped| *stopped), if !may_have_taken => return Ok(()),

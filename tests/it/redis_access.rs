@@ -276,7 +276,8 @@ fn a_missing_right_to_a_command_is_named_and_costs_no_request() {
         if command.starts_with("eval") {
             daemon.wait_for_log(&format!("permissions to run the '{command}' command"));
         } else {
-            daemon.wait_for_log(&format!("lacks the right +{command} "));
+            let named = "error=\"the daemon's user in Redis lacks the right";
+            daemon.wait_for_log(&format!("{named} +{command} "));
         }
         change_rights(&redis, &user, &[&format!("+{command}")]);
         let (last, message) = Client::request("authenticate_session", json!(["x"]));

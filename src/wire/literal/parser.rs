@@ -135,9 +135,12 @@ impl<'a> Parser<'a> {
             parser.item(&mut values)
         })?;
         // The comma makes the tuple: `(1)` is 1 in parentheses.
-        if length == 1 && !comma {
+        if length == 1
+            && !comma
+            && let Some(value) = values.pop()
+        {
             self.count -= 1;
-            return Ok(values.pop().unwrap_or(Value::Null));
+            return Ok(value);
         }
         Ok(Value::List(values))
     }
