@@ -34,8 +34,8 @@ use crate::migration::{Person, PersonRecord, jsonl, platypush};
 /// sudo env PLATYPUSH_USERD_WORKDIR=/var/lib/platypush-userd platypush-userd
 /// import …
 ///
-/// Exits with 0 when it is done, and with 130 when Ctrl-C came before that:
-/// nobody was brought then.
+/// Exits with 0 when it is done, and with 130 after Ctrl-C: it says then that
+/// nobody was brought, or, where it has no answer, how to see what became of it.
 #[derive(Debug, clap::Args)]
 pub(super) struct Import {
     #[command(flatten)]

@@ -26,6 +26,8 @@ static DROPPED: AtomicU64 = AtomicU64::new(0);
 static REPORTED: AtomicU64 = AtomicU64::new(0);
 /// Whether the last line found nobody who reads.
 static STALLED: AtomicBool = AtomicBool::new(false);
+/// Whether what was written last is the beginning of a line.
+static CUT_OFF: AtomicBool = AtomicBool::new(false);
 
 /// Starts the log: on standard error, which is systemd's journal. Text from
 /// clients is only ever logged in its escaped `Debug` form.
@@ -79,9 +81,24 @@ impl io::Write for Lines {
 
 fn write_line(line: &[u8]) -> io::Result<()> {
     let mut stderr = io::stderr().lock();
-    for piece in line.chunks(PIECE) {
+    if CUT_OFF.load(Ordering::Relaxed) {
+        // Else this line would go on behind the beginning of another one.
         wait_for_reader(&stderr)?;
-        stderr.write_all(piece)?;
+        stderr.write_all(b"\n")?;
+        CUT_OFF.store(false, Ordering::Relaxed);
+    }
+    let mut rest = line;
+    while !rest.is_empty() {
+        wait_for_reader(&stderr)?;
+        match stderr.write(rest.get(..PIECE).unwrap_or(rest)) {
+            Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
+            Ok(written) => {
+                rest = rest.get(written..).unwrap_or_default();
+                CUT_OFF.store(!rest.is_empty(), Ordering::Relaxed);
+            }
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
+        }
     }
     Ok(())
 }

