@@ -132,6 +132,11 @@ impl<'a> Parser<'a> {
         let mut length = 0;
         let comma = self.items(b')', |parser| {
             length += 1;
+            if length == 1 {
+                // It may be what stands in parentheses, which were counted as it.
+                values.push(parser.value()?);
+                return Ok(());
+            }
             parser.item(&mut values)
         })?;
         // The comma makes the tuple: `(1)` is 1 in parentheses.

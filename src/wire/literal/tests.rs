@@ -224,6 +224,17 @@ fn the_deepest_that_is_read() {
     }
 }
 
+/// It became null, or was one too many.
+#[test]
+fn the_last_value_that_is_read_may_stand_in_parentheses() {
+    let message = ["[", &"0,".repeat(MAX_VALUES - 2), "((('x')))]"].concat();
+    let Value::List(items) = value(&message) else {
+        panic!("no list");
+    };
+    assert_eq!(items.len(), MAX_VALUES - 1);
+    assert_eq!(items.last().unwrap().as_text(), Some("x"));
+}
+
 #[test]
 fn the_most_values_that_are_read() {
     for (open, item, close) in [
@@ -240,6 +251,9 @@ fn the_most_values_that_are_read() {
         };
         let others = values(&value(&[open, close].concat()));
         assert_eq!(decoded(MAX_VALUES - others).1, None, "{open}{item}");
+        // The last one is read, too.
+        let message = [open, &item.repeat(MAX_VALUES - others), close].concat();
+        assert_eq!(values(&value(&message)), MAX_VALUES, "{open}{item}");
         for count in [MAX_VALUES + 1, 150_000] {
             let (memory, flaw) = decoded(count - others);
             assert_eq!(flaw, Some(Flaw::TooManyValues { count }), "{open}{item}");
