@@ -26,7 +26,7 @@ impl Action for GetSessions {
 
     fn cost(&self, _: &Arguments) -> Cost {
         // A user may have any number of them.
-        Cost::Listing
+        Cost::Sessions
     }
 
     fn is_audited(&self) -> bool {

@@ -143,8 +143,10 @@ pub enum Cost {
     /// Hashes of imported API tokens, as many as their users have: one such
     /// request at a time, as nobody counts how often somebody asks.
     TokenHashes,
-    /// Any number of users or sessions in memory, until the reply is sent.
+    /// All users in memory, until the reply is sent.
     Listing,
+    /// Any number of sessions of a user in memory, until the reply is sent.
+    Sessions,
     /// What [`Action::cost_now`] says.
     Depends,
 }

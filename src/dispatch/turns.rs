@@ -6,7 +6,6 @@
 //! refused at once: nobody waits for its answer any more when its turn comes,
 //! and it would only keep others waiting.
 
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -17,8 +16,11 @@ use crate::actions::Cost;
 use crate::model::NameHash;
 use crate::queue::{Begun, Note, Running};
 
-/// Requests that list users or sessions, at a time.
+/// Requests that list users, at a time.
 const LISTING_TURNS: usize = 1;
+
+/// Requests that list the sessions of a user, at a time.
+const SESSIONS_TURNS: usize = 1;
 
 /// Requests that hash imported API tokens, at a time.
 const TOKEN_TURNS: usize = 1;
@@ -26,8 +28,11 @@ const TOKEN_TURNS: usize = 1;
 /// Requests of a class that may wait however long that takes.
 const ALWAYS_WAITING: usize = 64;
 
-/// Most bytes of requests that wait, over all classes.
-const MAX_WAITING_BYTES: usize = 32 << 20;
+/// Most bytes of requests that wait for a turn to hash; 32 MiB with those of the
+/// three other classes. Those that always wait take less than a part of either.
+const HASHING_BYTES: usize = 20 << 20;
+/// The same for each other class.
+const OTHER_BYTES: usize = 4 << 20;
 
 /// What a request that waits takes besides its message and what was decoded of
 /// it: mostly the future that runs it.
@@ -48,10 +53,10 @@ pub struct Turns {
     hashing: Arc<Class>,
     /// For requests that hash imported API tokens.
     tokens: Arc<Class>,
-    /// For requests that hold any number of users or sessions in memory.
+    /// For requests that hold all users in memory.
     listing: Arc<Class>,
-    /// Bytes of all requests that wait.
-    waiting_bytes: Arc<AtomicUsize>,
+    /// For requests that hold any number of sessions of a user in memory.
+    sessions: Arc<Class>,
     /// The expected wait from which a request is refused.
     max_wait: Duration,
     running: Arc<Running>,
@@ -60,11 +65,15 @@ pub struct Turns {
 /// The turns for requests of one cost.
 struct Class {
     turns: usize,
+    /// Most bytes of requests that wait.
+    max_bytes: usize,
     state: Mutex<State>,
 }
 
 struct State {
     queue: FairQueue<oneshot::Sender<Instant>>,
+    /// Bytes of the requests that wait.
+    waiting_bytes: usize,
     /// How long a turn takes, as an exponential moving average.
     estimate: Duration,
     closed: bool,
@@ -101,7 +110,7 @@ impl Turns {
     /// How many turns there are in all, with so many for hashing.
     #[must_use]
     pub const fn count(hashing: usize) -> usize {
-        hashing + TOKEN_TURNS + LISTING_TURNS
+        hashing + TOKEN_TURNS + LISTING_TURNS + SESSIONS_TURNS
     }
 
     /// So many turns for hashing at a time: somewhat more than there are
@@ -110,10 +119,10 @@ impl Turns {
     #[must_use]
     pub fn new(hashing: usize, max_wait: Duration, running: Arc<Running>) -> Self {
         Self {
-            hashing: Class::new(hashing),
-            tokens: Class::new(TOKEN_TURNS),
-            listing: Class::new(LISTING_TURNS),
-            waiting_bytes: Arc::default(),
+            hashing: Class::new(hashing, HASHING_BYTES),
+            tokens: Class::new(TOKEN_TURNS, OTHER_BYTES),
+            listing: Class::new(LISTING_TURNS, OTHER_BYTES),
+            sessions: Class::new(SESSIONS_TURNS, OTHER_BYTES),
             max_wait,
             running,
         }
@@ -133,6 +142,7 @@ impl Turns {
             Cost::Hash | Cost::Depends => (&self.hashing, false),
             Cost::TokenHashes => (&self.tokens, false),
             Cost::Listing => (&self.listing, true),
+            Cost::Sessions => (&self.sessions, true),
         };
         let waiter = self.queue_up(class, name(), begun.bytes())?;
         begun.leave_fast();
@@ -149,13 +159,15 @@ impl Turns {
         if state.closed {
             return Err(NoTurn::Closed);
         }
+        let bytes = bytes.saturating_add(WAITING_OVERHEAD);
+        let waiting_bytes = state.waiting_bytes.saturating_add(bytes);
         let wait = class.expected_wait(&state, &name);
-        let too_late = state.queue.waiting() > ALWAYS_WAITING && wait > self.max_wait;
-        let reserved = (!too_late).then(|| self.reserve(bytes)).flatten();
-        let Some(reserved) = reserved else {
+        let too_much = wait > self.max_wait || waiting_bytes > class.max_bytes;
+        if too_much && state.queue.waiting() > ALWAYS_WAITING {
             let seconds = wait.saturating_sub(self.max_wait).as_secs() + 1;
             return Err(NoTurn::Busy(seconds.min(MAX_RETRY_SECONDS)));
-        };
+        }
+        state.waiting_bytes = waiting_bytes;
         let (sender, granted) = oneshot::channel();
         let ticket = state.queue.push(name, sender);
         state.grant();
@@ -164,29 +176,13 @@ impl Turns {
             class: Arc::clone(class),
             ticket,
             granted,
-            _reserved: reserved,
-        })
-    }
-
-    /// Takes room for the bytes of a request that waits, if there is any.
-    fn reserve(&self, bytes: usize) -> Option<Reserved> {
-        let bytes = bytes.saturating_add(WAITING_OVERHEAD);
-        let add = |waiting: usize| {
-            let sum = waiting.checked_add(bytes)?;
-            (sum <= MAX_WAITING_BYTES).then_some(sum)
-        };
-        self.waiting_bytes
-            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, add)
-            .ok()?;
-        Some(Reserved {
-            all: Arc::clone(&self.waiting_bytes),
             bytes,
         })
     }
 
     /// Gives no more turns: what waits gets none.
     pub(super) fn close(&self) {
-        for class in [&self.hashing, &self.tokens, &self.listing] {
+        for class in [&self.hashing, &self.tokens, &self.listing, &self.sessions] {
             let mut state = class.lock();
             state.closed = true;
             // Dropping a sender wakes its waiter, which finds it closed.
@@ -198,11 +194,13 @@ impl Turns {
 }
 
 impl Class {
-    fn new(turns: usize) -> Arc<Self> {
+    fn new(turns: usize, max_bytes: usize) -> Arc<Self> {
         Arc::new(Self {
             turns: turns.max(1),
+            max_bytes,
             state: Mutex::new(State {
                 queue: FairQueue::new(turns),
+                waiting_bytes: 0,
                 estimate: FIRST_ESTIMATE,
                 closed: false,
             }),
@@ -249,7 +247,7 @@ struct Waiter {
     class: Arc<Class>,
     ticket: Ticket,
     granted: oneshot::Receiver<Instant>,
-    _reserved: Reserved,
+    bytes: usize,
 }
 
 impl Waiter {
@@ -268,6 +266,7 @@ impl Waiter {
 impl Drop for Waiter {
     fn drop(&mut self) {
         let mut state = self.class.lock();
+        state.waiting_bytes -= self.bytes;
         if state.queue.cancel(&self.ticket).is_none() && self.granted.try_recv().is_ok() {
             state.queue.finish(self.ticket.name());
             state.grant();
@@ -291,18 +290,6 @@ impl Drop for Permit {
         }
         state.queue.finish(self.name);
         state.grant();
-    }
-}
-
-/// The bytes of a request that waits.
-struct Reserved {
-    all: Arc<AtomicUsize>,
-    bytes: usize,
-}
-
-impl Drop for Reserved {
-    fn drop(&mut self) {
-        self.all.fetch_sub(self.bytes, Ordering::Relaxed);
     }
 }
 
