@@ -82,6 +82,12 @@ pub(super) fn sessions_of(
     Ok(sessions)
 }
 
+/// Whether no user has this name in imported API tokens, and another here.
+pub(super) fn is_no_token_name(tree: &::sled::Tree, name: &str) -> Result<bool> {
+    let first = tree.scan_prefix(records::token_name(name)).next();
+    Ok(first.transpose().map_err(engine_error)?.is_none())
+}
+
 /// The users who have a name in their imported API tokens, and another here.
 pub(super) fn users_by_token_name(tree: &::sled::Tree, name: &str) -> Result<Vec<User>> {
     let prefix = records::token_name(name);
