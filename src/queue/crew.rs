@@ -22,6 +22,9 @@ use crate::model::DeliveryId;
 /// the future that works on it.
 const MESSAGE_OVERHEAD: usize = 1 << 10;
 
+/// Bytes from which reading a message takes so long that others notice.
+const LONG: usize = 64 << 10;
+
 /// A processing list while it is worked on.
 #[derive(Debug)]
 pub(super) struct Batch {
@@ -219,10 +222,16 @@ impl Crew {
         for (mut delivery, message) in claimed.entries {
             let mut begun = Begun::of(&mut delivery, claimed.redelivered, &message);
             begun.fast = Some(fast.clone());
+            let is_long = message.len() >= LONG;
             let mut work = self.start(delivery, begun, message);
             match poll_fn(|context| Poll::Ready(work.as_mut().poll(context))).await {
                 Poll::Ready(finished) => done.push(finished),
                 Poll::Pending => waiting.push(work),
+            }
+            if is_long {
+                // Reading it took a while: what is done goes before the next one.
+                self.settle(std::mem::take(&mut done));
+                yield_now().await;
             }
         }
         drop(fast);
