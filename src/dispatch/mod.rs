@@ -7,7 +7,7 @@ mod policy;
 mod turns;
 
 use std::collections::HashSet;
-use std::panic::AssertUnwindSafe;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use async_trait::async_trait;
@@ -162,7 +162,9 @@ impl Dispatcher {
         let envelope = std::mem::take(&mut request.envelope);
         let action = request.action.as_deref().unwrap_or_default().to_owned();
         let sent = request.sent;
-        let bound = self.bind(request, taken);
+        // A defect there is one of this request, whose sender is known by now.
+        let bound = catch_unwind(AssertUnwindSafe(|| self.bind(request, taken)))
+            .unwrap_or_else(|_| Err(Error::Internal("judging a request panicked".into())));
         begun.holds(bound.as_ref().map_or(0, |bound| bound.arguments.bytes()));
         Ok(BoundRequest {
             envelope,

@@ -2,6 +2,7 @@
 
 use std::path::Path;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -51,7 +52,16 @@ static WORKS_IN_ITS_TURN: Stub = Stub {
     panics: false,
     cost: Cost::Hash,
 };
-static TABLE: [&dyn Action; 3] = [&PANICS, &PANICS_IN_ITS_TURN, &WORKS_IN_ITS_TURN];
+static PANICS_BEFORE: PanicsBefore = PanicsBefore {
+    found: AtomicU32::new(0),
+};
+// The last one, so that only those who look for it find it.
+static TABLE: [&dyn Action; 4] = [
+    &PANICS,
+    &PANICS_IN_ITS_TURN,
+    &WORKS_IN_ITS_TURN,
+    &PANICS_BEFORE,
+];
 
 #[async_trait]
 impl Action for Stub {
@@ -66,6 +76,28 @@ impl Action for Stub {
     async fn run(&self, world: &World, _: &Call, _: Arguments) -> Result<Output, Error> {
         world.store.has_users().await?;
         assert!(!self.panics, "it was to panic");
+        Ok(Output::Flag(true))
+    }
+}
+
+/// Panics once when its arguments are bound, after it was found.
+struct PanicsBefore {
+    found: AtomicU32,
+}
+
+#[async_trait]
+impl Action for PanicsBefore {
+    fn signature(&self) -> &'static Signature {
+        let earlier = self.found.fetch_add(1, Ordering::Relaxed);
+        assert!(earlier != 1, "it was to panic");
+        &const { named("panics_before") }
+    }
+
+    fn cost(&self, _: &Arguments) -> Cost {
+        Cost::Light
+    }
+
+    async fn run(&self, _: &World, _: &Call, _: Arguments) -> Result<Output, Error> {
         Ok(Output::Flag(true))
     }
 }
@@ -141,6 +173,7 @@ async fn an_action_that_panics_gives_an_error_reply() {
     let fine = json!({"output": true, "errors": []});
 
     assert_eq!(response(&dispatcher, "panics").await, error);
+    assert_eq!(response(&dispatcher, "panics_before").await, error);
     assert_eq!(response(&dispatcher, "panics_in_its_turn").await, error);
     // There is only one turn, and it was given back.
     assert_eq!(response(&dispatcher, "works_in_its_turn").await, fine);
