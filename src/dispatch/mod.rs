@@ -230,8 +230,8 @@ impl Dispatcher {
             encode_reply(&address, &result)
         };
         let (encoded, share) = if call.left_outcome() {
-            // It had an effect, so its reply goes out in any case.
-            (encoded, None)
+            let share = self.count_in_any_case(&address, &encoded).await;
+            (encoded, share)
         } else {
             self.count_unread(&address, encoded).await
         };
@@ -258,6 +258,19 @@ impl Dispatcher {
                 (address.failure(error.to_string()), None)
             }
         }
+    }
+
+    /// The same for a reply to what had an effect: it is never replaced.
+    async fn count_in_any_case(
+        &self,
+        address: &Address<'_>,
+        encoded: &serde_json::Result<Vec<u8>>,
+    ) -> Option<UnreadShare> {
+        let (Some(unread), Ok(bytes)) = (&self.unread, encoded) else {
+            return None;
+        };
+        let id = address.id.name();
+        unread.count_in_any_case(id, bytes.len()).await
     }
 
     fn log(&self, entry: &Entry<'_>, call: &Call, result: &Result<Output, Error>) {
@@ -301,7 +314,8 @@ impl Dispatcher {
                 address.failure("The request had its effect, but its reply is lost".into())
             }
         };
-        Ok(Some(finish(address.id, encoded, None, true, None)))
+        let share = self.count_in_any_case(address, &encoded).await;
+        Ok(Some(finish(address.id, encoded, share, true, None)))
     }
 
     /// Runs a request that was taken at that time.

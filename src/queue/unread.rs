@@ -80,17 +80,43 @@ impl UnreadReplies {
         if bytes < COUNTED {
             return Ok(None);
         }
-        if !self.take(bytes) {
-            self.look().await;
-            if !self.take(bytes) {
-                return Err(self.refuse(bytes));
-            }
+        if !self.find_room(bytes).await {
+            return Err(self.refuse(bytes));
         }
-        Ok(Some(UnreadShare {
+        Ok(Some(self.share(id, bytes)))
+    }
+
+    /// The same for a reply that goes out in any case: where there is no room, it
+    /// is others that find none.
+    pub async fn count_in_any_case(
+        self: &Arc<Self>,
+        id: &str,
+        bytes: usize,
+    ) -> Option<UnreadShare> {
+        if bytes < COUNTED {
+            return None;
+        }
+        if !self.find_room(bytes).await {
+            self.counts().bytes += bytes;
+        }
+        Some(self.share(id, bytes))
+    }
+
+    fn share(self: &Arc<Self>, id: &str, bytes: usize) -> UnreadShare {
+        UnreadShare {
             replies: Arc::clone(self),
             id: id.to_owned(),
             bytes,
-        }))
+        }
+    }
+
+    /// Whether there was room, or is some after a look.
+    async fn find_room(&self, bytes: usize) -> bool {
+        if self.take(bytes) {
+            return true;
+        }
+        self.look().await;
+        self.take(bytes)
     }
 
     /// Whether there was room.

@@ -1,7 +1,10 @@
 //! Replies of some megabytes: they go to Redis beside all others.
 
 use std::sync::Arc;
+use std::time::Duration;
 
+use platypush_userd::config::{self, Environment};
+use platypush_userd::queue::{Connector, UnreadReplies};
 use redis::Commands as _;
 use serde_json::json;
 
@@ -73,6 +76,28 @@ fn long_replies_that_nobody_reads_do_not_fill_redis() {
     while !client.call("get_users", json!({})).errors().is_empty() {}
     assert!(daemon.stop().success());
     client.assert_nothing_left();
+}
+
+/// Replies to what had an effect were never counted.
+#[tokio::test]
+async fn a_reply_that_goes_out_in_any_case_is_counted_all_the_same() {
+    let environment = Environment::empty()
+        .with("PLATYPUSH_USERD_WORKDIR", "/nowhere")
+        .with("PLATYPUSH_USERD_REDIS__URL", "redis://127.0.0.1:1");
+    let loaded = config::load(None, &environment).map_err(|e| e.to_string());
+    let connector = Connector::new(&loaded.unwrap().config.redis).unwrap();
+    let replies = UnreadReplies::new(connector, REPLIES, Duration::ZERO);
+    assert!(replies.count_in_any_case("short", 100).await.is_none());
+    let mut counted = Vec::new();
+    for id in ["first", "second"] {
+        counted.push(replies.count_in_any_case(id, 40 << 20).await.unwrap());
+    }
+    assert!(replies.count("third", 40 << 20).await.is_err());
+    // They were sent, and have expired.
+    drop(counted);
+    while replies.count("third", 40 << 20).await.is_err() {
+        tokio::task::yield_now().await;
+    }
 }
 
 /// A client can ask as often as it likes under one id, and read nothing.
