@@ -331,6 +331,10 @@ impl Dispatcher {
             Ok(bound) => bound,
             Err(error) => return Ok(Err(error)),
         };
+        // What nobody waits for any more takes no place in line.
+        if let Err(error) = self.policy.check_age(sent, taken, taken) {
+            return Ok(Err(error));
+        }
         let cost = match action.cost(&arguments) {
             Cost::Depends => match action.cost_now(&self.world, &arguments).await {
                 Ok(cost) => cost,
@@ -351,7 +355,7 @@ impl Dispatcher {
                 return Ok(action.refused(arguments, Error::Busy(seconds)));
             }
         };
-        // Judged when the work would start: a request that waited too long is
+        // Judged again when the work would start: a request that waited too long is
         // one whose sender has given up.
         let now = self.world.clock.now();
         if let Err(error) = self.policy.check_age(sent, taken, now) {

@@ -248,6 +248,32 @@ fn a_request_without_a_timestamp_ages_from_when_it_was_taken() {
     assert!(last[0].contains("max_request_age"), "{last:?}");
 }
 
+/// It was told to come back, though its sender had given up long before.
+#[test]
+fn a_request_that_came_too_late_takes_no_place_in_line() {
+    let slow = [
+        ("MAX_REQUEST_AGE", "60"),
+        ("MAX_LOGIN_WAIT", "1"),
+        ("PASSWORD__THREADS", "1"),
+        ("PASSWORD__MEMORY_KIB", "16384"),
+        ("PASSWORD__ITERATIONS", "2"),
+    ];
+    let mut setup = Setup::with(&slow);
+    let logins = (0..1_000).map(|n| {
+        let name = format!("nobody-{n}");
+        ("authenticate_user", json!([name, "secret"]))
+    });
+    setup.client.send_all(logins);
+    let members = json!({"action": "user.authenticate_user", "args": ["alice", "secret"],
+        "_timestamp": seconds_from_now(-120.0)});
+    let reply = reply_to(&mut setup, members);
+    let [error] = reply.errors()[..] else {
+        panic!("{reply:?}");
+    };
+    let start = "The request has expired: it was sent at ";
+    assert!(error.starts_with(start), "{error}");
+}
+
 #[test]
 fn the_greatest_age_is_configured() {
     let mut setup = Setup::with(&[("MAX_REQUEST_AGE", "100000")]);
