@@ -8,7 +8,7 @@ use std::sync::Arc;
 use secrecy::{ExposeSecret as _, SecretString};
 use serde::{Deserialize, Serialize};
 
-use crate::actions::{World, check_new_password};
+use crate::actions::{World, check_new_password, until_settled};
 use crate::audit::{self, Who};
 use crate::error::Error;
 use crate::events::{self, Act, Event, Publisher};
@@ -341,14 +341,17 @@ impl Operator {
     }
 
     async fn disable_otp(&self, name: &str) -> Result<Done, AdminError> {
-        let user = self.world.store.user_by_name(name).await?;
-        if let Some(user) = user {
+        until_settled(|| async {
+            let Some(user) = self.world.store.user_by_name(name).await? else {
+                return Ok(());
+            };
             if user.second_factor.is_none() {
-                return Err(Error::OtpNotEnabled(name.to_owned()).into());
+                return Err(Error::OtpNotEnabled(name.to_owned()));
             }
             let credentials = &self.world.credentials;
-            credentials.add_secret_fingerprint(&user).await?;
-        }
+            credentials.add_secret_fingerprint(&user).await
+        })
+        .await?;
         self.amend(name, Amendment::DropSecondFactor, vec![Act::OtpDisabled {}])
             .await
     }

@@ -199,7 +199,7 @@ pub trait Action: Send + Sync {
 /// Decides again as long as what was read to decide has changed by the time
 /// the store was to act on it. It ends: each round means that somebody else's
 /// change went through.
-async fn until_settled<T, F>(mut decide: impl FnMut() -> F) -> Result<T, Error>
+pub(crate) async fn until_settled<T, F>(mut decide: impl FnMut() -> F) -> Result<T, Error>
 where
     F: Future<Output = Result<T, Error>>,
 {

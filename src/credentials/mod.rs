@@ -395,8 +395,9 @@ impl Credentials {
     /// its used steps are kept.
     ///
     /// # Errors
-    /// When the store fails. A secret that does not open gets no fingerprint:
-    /// switching it off is the way out of that.
+    /// When the store fails; `Changed` where the secret was sealed anew meanwhile.
+    /// A secret that does not open gets no fingerprint: switching it off is the way
+    /// out of that.
     pub async fn add_secret_fingerprint(&self, user: &User) -> Result<(), Error> {
         let factor = user.second_factor.as_ref();
         let Some(factor) = factor.filter(|factor| factor.fingerprint.is_none()) else {

@@ -187,8 +187,9 @@ pub trait Store: Send + Sync + 'static {
         outcome: Option<Outcome<()>>,
     ) -> Result<()>;
 
-    /// Adds the fingerprint to a second factor that was stored without one,
-    /// where that secret still stands there.
+    /// Adds the fingerprint to a second factor that was stored without one;
+    /// `Changed` where another secret stands there, or the same one under
+    /// another key.
     async fn add_secret_fingerprint(
         &self,
         user_id: UserId,

@@ -169,8 +169,11 @@ impl<'a> Group<'a> {
         if let Some(mut user) = self.user(user_id)?
             && let Some(factor) = &mut user.second_factor
             && factor.fingerprint.is_none()
-            && factor.secret == *secret
         {
+            // Another secret, or the same one under another key.
+            if factor.secret != *secret {
+                return Err(StoreError::Changed);
+            }
             factor.fingerprint = Some(fingerprint);
             self.put_user(&user)?;
         }
