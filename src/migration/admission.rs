@@ -153,7 +153,7 @@ pub async fn admit(
         people.push(person);
     }
     for _ in 0..TRIES {
-        let mut admission = Admission::new(world, &order).await?;
+        let mut admission = Admission::new(world, &order, &people).await?;
         if let Some(restore) = &order.restore {
             admission.take_over(restore, &people, is_serving)?;
         }
@@ -216,12 +216,21 @@ struct Admission<'a> {
     next: NextIds,
     /// Names that were given in here.
     names: HashSet<String>,
+    /// Names that people bring; none where nobody can get another one here.
+    own_names: HashSet<&'a str>,
     arrivals: Arrivals,
 }
 
 impl<'a> Admission<'a> {
-    async fn new(world: &'a World, order: &'a Order) -> Result<Self, StoreError> {
+    async fn new(
+        world: &'a World,
+        order: &'a Order,
+        people: &'a [Person],
+    ) -> Result<Self, StoreError> {
         let before = world.store.next_ids().await?;
+        let own_names = || people.iter().map(|person| person.user.username.as_str());
+        let may_rename = order.on_conflict == OnConflict::Rename
+            || own_names().any(|name| text::check_name(name).is_err());
         Ok(Self {
             world,
             order,
@@ -229,6 +238,7 @@ impl<'a> Admission<'a> {
             keep_keyed: false,
             next: before,
             names: HashSet::new(),
+            own_names: own_names().filter(|_| may_rename).collect(),
             arrivals: Arrivals {
                 before,
                 after: before,
@@ -281,7 +291,10 @@ impl<'a> Admission<'a> {
         if let Some(fate) = self.came_before(&person.user).await? {
             return Ok(fate);
         }
-        let name = if self.is_free(username).await? {
+        let is_own = username == person.user.username;
+        let is_free =
+            (is_own || !self.own_names.contains(username)) && !self.is_taken(username).await?;
+        let name = if is_free {
             username.to_owned()
         } else if self.order.on_conflict == OnConflict::Rename {
             self.other_name(username).await?
@@ -326,16 +339,16 @@ impl<'a> Admission<'a> {
         Ok(found.filter(is_same).map(is_here))
     }
 
-    async fn is_free(&self, name: &str) -> Result<bool, StoreError> {
-        let taken = self.names.contains(name);
-        Ok(!taken && self.world.store.user_by_name(name).await?.is_none())
+    async fn is_taken(&self, name: &str) -> Result<bool, StoreError> {
+        Ok(self.names.contains(name) || self.world.store.user_by_name(name).await?.is_some())
     }
 
     async fn other_name(&self, name: &str) -> Result<String, StoreError> {
         let mut number = 2_u64;
         loop {
             let other = format!("{name}-{number}");
-            if self.is_free(&other).await? {
+            // Whose own name it is keeps it.
+            if !self.own_names.contains(&*other) && !self.is_taken(&other).await? {
                 return Ok(other);
             }
             number += 1;

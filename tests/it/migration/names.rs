@@ -114,21 +114,32 @@ fn a_form_that_somebody_has_is_a_name_that_is_taken() {
     );
 }
 
-/// Two of one node that get the same form.
+/// Regression: whoever came first got the name, and a form of a hostile one took the
+/// own name of somebody else.
 #[test]
-fn of_two_with_the_same_form_the_second_one_is_left_out() {
+fn of_two_with_the_same_form_whose_own_name_it_is_keeps_it() {
     let mut setup = Setup::with_alice(&[]);
     let (node, _) = node_with("${x}");
     node.change("UPDATE user SET username = '$ {x}' WHERE username = 'rotated'");
-    let report = import(&mut setup, Way::Daemon, &node, &[]).ok();
-    assert!(
-        rows(&report)[3][7].starts_with("comes as $ {x}: "),
-        "{report}"
-    );
-    assert!(
-        rows(&report)[5][7].starts_with("skipped: somebody else has the name"),
-        "{report}"
-    );
+    node.change("UPDATE user SET username = '$ {x}-2' WHERE username = 'legacy'");
+    let rename = ["--on-conflict", "rename", "--dry-run"];
+    for (arguments, expected) in [
+        (&rename[..], "comes as $ {x}-3: "),
+        (&[], "skipped: it would come as $ {x}, which is taken"),
+    ] {
+        let report = import(&mut setup, Way::Daemon, &node, arguments).ok();
+        assert!(rows(&report)[3][7].starts_with(expected), "{report}");
+        for name in ["$ {x}", "$ {x}-2"] {
+            let rows = rows(&report);
+            let mut own = rows.iter().filter(|row| row.contains(&name));
+            assert!(
+                own.any(|row| row.last().unwrap().starts_with("comes")),
+                "{report}"
+            );
+        }
+    }
+    let names = usernames(&mut setup);
+    assert!(names.contains(&"$ {x}".into()), "{names:?}");
 }
 
 #[test]
