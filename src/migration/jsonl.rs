@@ -17,7 +17,7 @@ use super::{LeftBehind, Location, Person, PersonRecord, What, Why};
 use crate::clock::{Timestamp, is_in_iso_years};
 use crate::credentials::imported::is_cut_token;
 use crate::keyring::Keyring;
-use crate::model::{ApiTokenRecord, TokenHash, UserId};
+use crate::model::{ApiTokenRecord, PasswordRecord, TokenHash, UserId};
 use crate::store::record::SessionRecord;
 
 /// Why an export cannot be read.
@@ -186,14 +186,16 @@ impl Reader<'_> {
             self.leave(What::User, Some(name), None, why);
             return false;
         }
-        // The name that the user had where its tokens were made.
-        let token_name = user.token_names.first().unwrap_or(&name).clone();
+        // A token may have been made under any name that the user had.
+        let token_names = &user.token_names;
+        let is_cut = |record: &PasswordRecord| {
+            let mut names = token_names.iter().chain([&name]);
+            names.all(|name| is_cut_token(name, record))
+        };
         let mut left = Vec::new();
         user.api_tokens.retain(|token| {
             let why = match &token.record {
-                ApiTokenRecord::Imported(record) if is_cut_token(&token_name, record) => {
-                    Some(Why::CutToken)
-                }
+                ApiTokenRecord::Imported(record) if is_cut(record) => Some(Why::CutToken),
                 _ => unwritable(token.created_at, token.expires_at),
             };
             let keep = why.is_none();

@@ -184,9 +184,13 @@ fn an_export_brings_neither_cut_tokens_nor_impossible_years() {
     ];
     let mut cut = user(&long);
     cut.api_tokens = vec![imported_token("cut", None)];
-    let mut renamed = user("renamed");
+    let mut renamed = user(&"y".repeat(72));
     renamed.token_names = vec![long.clone()];
     renamed.api_tokens = vec![imported_token("of long ago", None)];
+    // Its token may have been made under the short name.
+    let mut shortened = user("shortened");
+    shortened.token_names = vec![long.clone()];
+    shortened.api_tokens = vec![imported_token("of either name", None)];
     let mut from_the_future = user("from the future");
     from_the_future.created_at = year_12000();
     let session = Session {
@@ -198,7 +202,7 @@ fn an_export_brings_neither_cut_tokens_nor_impossible_years() {
         used_at: noon(),
     };
     let mut from = Setup::new();
-    let users = vec![bob, cut, renamed, from_the_future];
+    let users = vec![bob, cut, renamed, shortened, from_the_future];
     store(&mut from, users, vec![session]);
     let export = Export::of(&mut from, Way::Daemon);
     let mut to = Setup::new();
@@ -212,21 +216,23 @@ fn an_export_brings_neither_cut_tokens_nor_impossible_years() {
         .collect();
     let year = |column: &str| format!("its {column} lies outside the years 1 to 9999");
     let whats: Vec<_> = left.iter().map(|(what, _)| *what).collect();
+    let longer = "y".repeat(72);
     let [of_bob, of_long] = ["bob", &long].map(|name| format!("of user {name:?}"));
     assert_eq!(
         whats,
         [
             format!("API token \"late\" {of_bob} (line 2)"),
             format!("API token \"cut\" {of_long} (line 3)"),
-            "API token \"of long ago\" of user \"renamed\" (line 4)".into(),
-            "user \"from the future\" (line 5)".into(),
-            format!("session {of_bob} (line 6)"),
+            format!("API token \"of long ago\" of user {longer:?} (line 4)"),
+            "user \"from the future\" (line 6)".into(),
+            format!("session {of_bob} (line 7)"),
         ]
     );
     assert_eq!(left[0].1, year("expires_at"));
     assert_eq!(left[3].1, year("created_at"));
     assert_eq!(left[4].1, year("expires_at"));
-    assert_eq!(usernames(&mut to), ["bob", &long, "renamed"]);
+    assert_eq!(usernames(&mut to), ["bob", &long, &longer, "shortened"]);
+    assert_eq!(user_of(&mut to, "shortened").api_tokens.len(), 1);
     let tokens = user_of(&mut to, "bob").api_tokens;
     let names: Vec<_> = tokens.iter().map(|token| token.name.as_str()).collect();
     assert_eq!(names, ["fits"]);
