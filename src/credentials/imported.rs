@@ -137,11 +137,13 @@ pub fn looks_like_bcrypt(text: &str) -> bool {
     text.starts_with(BCRYPT_PREFIX)
 }
 
-/// Whether bcrypt reads only a part of this secret: any other ending would match
-/// the record as well.
+/// Whether a match of this secret with bcrypt's record does not tell that it is the
+/// one the record was made of: bcrypt reads a part of it, so that any other ending
+/// matches; or it has a NUL in it, as a shorter one has where bcrypt repeats that
+/// with the NUL behind it.
 #[must_use]
 pub fn is_cut(secret: &str, record: &PasswordRecord) -> bool {
-    looks_like_bcrypt(record.expose()) && secret.len() > BCRYPT_KEY_BYTES
+    looks_like_bcrypt(record.expose()) && (secret.len() > BCRYPT_KEY_BYTES || secret.contains('\0'))
 }
 
 /// Whether bcrypt has read only a part of an API token that has this name in it:

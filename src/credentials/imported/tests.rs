@@ -91,6 +91,22 @@ fn bcrypt_uses_72_bytes_wherever_that_cuts() {
     assert!(is_right(cut.as_bytes(), &bcrypt_text(BCRYPT_CUT)));
 }
 
+/// Regression: a secret that stands there twice, with a NUL between, matches the
+/// record of the secret, and replaced it.
+#[test]
+fn a_match_with_a_nul_in_it_tells_nothing() {
+    let hash = bcrypt(b"ab", [7; 16], 4);
+    let record = Scheme::Bcrypt {
+        cost: 4,
+        salt: [7; 16],
+        hash: hash[..23].try_into().unwrap(),
+    };
+    assert!(Checker::default().verify(b"ab\0ab", &record));
+    let record = bcrypt_text(BCRYPT_72);
+    assert!(is_cut("ab\0ab", &record));
+    assert!(!is_cut("abab", &record));
+}
+
 #[test]
 fn the_kinds_of_bcrypt_are_one() {
     for kind in ["2a", "2b", "2y"] {
