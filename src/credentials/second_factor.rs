@@ -231,7 +231,8 @@ fn half_width(c: char) -> char {
     }
 }
 
-/// Spaces (those that break no line among them), dashes, and what has no width.
+/// Spaces (those that break no line among them), dashes, and what has no width: apps
+/// put marks of direction around what is copied from them.
 fn is_separator(c: char) -> bool {
     c.is_whitespace()
         || matches!(
@@ -242,7 +243,13 @@ fn is_separator(c: char) -> bool {
                     | '\u{fe58}'
                     | '\u{fe63}'
                     | '\u{200b}'
+                    | '\u{200e}'
+                    | '\u{200f}'
+                    | '\u{202a}'
+                        ..='\u{202e}'
                     | '\u{2060}'
+                    | '\u{2066}'
+                        ..='\u{2069}'
                     | '\u{feff}'
         )
 }
@@ -347,6 +354,9 @@ mod tests {
             "012\u{2013}345",
             "012\u{2212}345",
             "\u{feff}012345",
+            "\u{200e}012345\u{200f}",
+            "\u{202a}012 345\u{202c}",
+            "\u{2066}012345\u{2069}",
             "０１２３４５",
             "０１２　３４５",
             // A number that has lost its zero.
@@ -364,6 +374,7 @@ mod tests {
     fn a_backup_code_is_read_as_people_type_it() {
         for typed in [
             "abcd-efgh ijkl\u{a0}mnop",
+            "\u{2068}abcd-efgh-ijkl-mnop\u{2069}",
             "ABCD\u{2011}EFGH\u{2013}IJKL MNOP",
             "ＡＢＣＤｅｆｇｈijklmnop",
         ] {
