@@ -172,6 +172,15 @@ impl AdminCommand {
         }
     }
 
+    const fn keep_api_tokens(&self) -> Option<bool> {
+        match self {
+            Self::ResetPassword {
+                keep_api_tokens, ..
+            } => Some(*keep_api_tokens),
+            _ => None,
+        }
+    }
+
     fn username(&self) -> Option<&str> {
         match self {
             Self::Unlock { name }
@@ -242,7 +251,11 @@ impl Operator {
     /// When it could not be done; nothing was changed then, unless the store
     /// has stopped.
     pub async fn run(&self, command: AdminCommand, by: &Caller) -> Result<AdminReply, AdminError> {
-        let action = command.name();
+        let act = audit::Act {
+            action: command.name(),
+            by,
+            keep_api_tokens: command.keep_api_tokens(),
+        };
         let about = match command.username() {
             Some(name) => Some(self.who(name).await?),
             None => None,
@@ -251,7 +264,7 @@ impl Operator {
         let result = self.carry_out(command).await;
         if is_audited {
             let outcome = result.as_ref().map_or_else(AdminError::name, |_| "success");
-            audit::admin(action, about.as_ref(), by, outcome);
+            audit::admin(&act, about.as_ref(), outcome);
         }
         // Without a daemon the trail is on standard error. On a terminal, where
         // nobody keeps it, a line for each user would hide the report.
@@ -263,7 +276,7 @@ impl Operator {
             for (number, fate) in fates.iter().enumerate() {
                 pause(number).await;
                 if let Fate::Comes { name, .. } = fate {
-                    audit::admin(action, Some(&Who::User(name.clone())), by, "success");
+                    audit::admin(&act, Some(&Who::User(name.clone())), "success");
                 }
             }
         }

@@ -9,7 +9,7 @@
 //! cannot forge a line (OWASP ASVS 5.0, 16.4.1).
 //!
 //! Whatever proves to be a user, and each failure under the name of one, has an
-//! entry of its own: the throttle bounds the latter. Of refusals that any client
+//! entry of its own: the throttle, where it is on, bounds the latter. Of refusals that any client
 //! can cause without end, the first ones of a minute have, and the others are
 //! counted ([`Trail`]).
 
@@ -23,7 +23,7 @@ use crate::actions::{Output, Reason};
 use crate::admin::Caller;
 use crate::error::{Error, echo};
 use crate::events::Event;
-use crate::log_quota::LogQuota;
+use crate::log_quota::{LogQuota, discard};
 use crate::model::{CodeUse, NameHash};
 
 /// The outcome of what was done…
@@ -166,6 +166,9 @@ impl Trail {
         let outcome = noted.refusal.unwrap_or_else(|| outcome(result));
         if !can_be_caused_without_end(&noted, outcome) || self.0.admits(outcome) {
             entry.write(&noted, outcome);
+        } else {
+            // Names of users have an entry each: the time must not tell who is one.
+            discard(|| entry.write(&noted, outcome));
         }
     }
 }
@@ -213,9 +216,23 @@ fn is_effective(noted: &Noted, outcome: &str) -> bool {
     noted.refusal.is_none() && matches!(outcome, SUCCESS | NO_SUCH_SESSION)
 }
 
-/// Logs an act of the operator; `sudo_uid` is who called `sudo`, as the command
-/// says.
-pub fn admin(action: &str, user: Option<&Who>, caller: &Caller, outcome: &str) {
+/// An act of the operator.
+pub struct Act<'a> {
+    /// The command.
+    pub action: &'a str,
+    /// Who gives it.
+    pub by: &'a Caller,
+    /// Whether API tokens stay, where a command can end them or not.
+    pub keep_api_tokens: Option<bool>,
+}
+
+/// Logs an act of the operator. The uid behind `sudo` is what the command says.
+pub fn admin(act: &Act<'_>, user: Option<&Who>, outcome: &str) {
+    let Act {
+        action,
+        by: caller,
+        keep_api_tokens,
+    } = act;
     let Caller { uid, sudo_uid } = caller;
     let by = format!("uid {uid}");
     info!(
@@ -224,6 +241,7 @@ pub fn admin(action: &str, user: Option<&Who>, caller: &Caller, outcome: &str) {
         user = user.map(debug),
         ?by,
         claimed_sudo_uid = sudo_uid,
+        keep_api_tokens,
         outcome
     );
 }

@@ -4,6 +4,7 @@
 //! A count is written once its minute has passed, and when the process stops;
 //! `kill -9` loses at most one minute's counts.
 
+use std::cell::Cell;
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -14,6 +15,33 @@ use tokio::time::Instant;
 pub const FIRST: u32 = 10;
 /// From the first line of a kind on, the time for which its lines are counted.
 pub const PERIOD: Duration = Duration::from_secs(60);
+
+thread_local! {
+    /// Whether what this thread logs is formatted only.
+    static IS_DISCARDING: Cell<bool> = const { Cell::new(false) };
+}
+
+/// Logs for the time that it takes: lines are formatted and not written. Where a
+/// line that is counted took less than one that is written, the time of a reply would
+/// tell which it was.
+pub fn discard(log: impl FnOnce()) {
+    /// Ends it also where `log` panics.
+    struct Discarding;
+    impl Drop for Discarding {
+        fn drop(&mut self) {
+            IS_DISCARDING.set(false);
+        }
+    }
+    IS_DISCARDING.set(true);
+    let _discarding = Discarding;
+    log();
+}
+
+/// Whether a line that this thread has formatted is not to be written.
+#[must_use]
+pub fn is_discarding() -> bool {
+    IS_DISCARDING.get()
+}
 
 /// Writes how many lines of a kind were not written.
 type Report = fn(kind: &'static str, count: u64);
@@ -150,6 +178,18 @@ mod tests {
         };
         let liveness = Duration::from_secs(60);
         tokio::time::timeout(liveness, all_told).await.unwrap();
+    }
+
+    #[test]
+    fn nothing_is_discarded_behind_what_is() {
+        let panic = std::panic::catch_unwind(|| {
+            discard(|| {
+                assert!(is_discarding());
+                assert!(!std::thread::spawn(is_discarding).join().unwrap());
+                panic!("a defect");
+            });
+        });
+        assert!(panic.is_err() && !is_discarding());
     }
 
     #[test]

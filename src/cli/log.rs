@@ -6,16 +6,21 @@
 use std::fmt;
 use std::io::{self, IsTerminal as _, Write as _};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::time::Duration;
+use std::sync::{Mutex, PoisonError};
+use std::time::{Duration, Instant};
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::retry_on_intr;
 use tracing_subscriber::fmt as format;
 
 use crate::config::{Log, LogFormat};
+use crate::log_quota::is_discarding;
 
 /// How long a line waits for a reader that does not read.
 const PATIENCE: Duration = Duration::from_millis(250);
+/// How long no line waits after one that did: a reader that is always a little
+/// behind must not make every line wait.
+const WAIT_INTERVAL: Duration = Duration::from_secs(10);
 /// Bytes that a pipe takes at once when `poll` says that it takes any
 /// (`PIPE_BUF`, pipe(7)).
 const PIECE: usize = 4096;
@@ -24,8 +29,8 @@ const PIECE: usize = 4096;
 static DROPPED: AtomicU64 = AtomicU64::new(0);
 /// …of which the log has told.
 static REPORTED: AtomicU64 = AtomicU64::new(0);
-/// Whether the last line found nobody who reads.
-static STALLED: AtomicBool = AtomicBool::new(false);
+/// When a line last waited for the reader.
+static LAST_WAIT: Mutex<Option<Instant>> = Mutex::new(None);
 /// Whether what was written last is the beginning of a line.
 static CUT_OFF: AtomicBool = AtomicBool::new(false);
 
@@ -59,7 +64,8 @@ struct Lines;
 
 impl io::Write for Lines {
     fn write(&mut self, line: &[u8]) -> io::Result<usize> {
-        if write_line(line).is_err() {
+        let is_written = !is_discarding();
+        if write_line(line, is_written).is_err() && is_written {
             DROPPED.fetch_add(1, Ordering::Relaxed);
             return Ok(line.len());
         }
@@ -79,9 +85,10 @@ impl io::Write for Lines {
     }
 }
 
-fn write_line(line: &[u8]) -> io::Result<()> {
+/// Writes a line, or does the same with nothing in it.
+fn write_line(line: &[u8], is_written: bool) -> io::Result<()> {
     let mut stderr = io::stderr().lock();
-    if CUT_OFF.load(Ordering::Relaxed) {
+    if is_written && CUT_OFF.load(Ordering::Relaxed) {
         // Else this line would go on behind the beginning of another one.
         wait_for_reader(&stderr)?;
         stderr.write_all(b"\n")?;
@@ -90,11 +97,20 @@ fn write_line(line: &[u8]) -> io::Result<()> {
     let mut rest = line;
     while !rest.is_empty() {
         wait_for_reader(&stderr)?;
-        match stderr.write(rest.get(..PIECE).unwrap_or(rest)) {
+        let piece = rest.get(..PIECE).unwrap_or(rest);
+        let written = if is_written {
+            stderr.write(piece)
+        } else {
+            rustix::io::write(&stderr, &[])?;
+            Ok(piece.len())
+        };
+        match written {
             Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
             Ok(written) => {
                 rest = rest.get(written..).unwrap_or_default();
-                CUT_OFF.store(!rest.is_empty(), Ordering::Relaxed);
+                if is_written {
+                    CUT_OFF.store(!rest.is_empty(), Ordering::Relaxed);
+                }
             }
             Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
             Err(error) => return Err(error),
@@ -104,21 +120,27 @@ fn write_line(line: &[u8]) -> io::Result<()> {
 }
 
 /// Waits until standard error takes a piece: a pipe or a terminal whose reader
-/// has stopped would hold up the thread that serves. Only the first line waits.
+/// has stopped, or is slow, would hold up the thread that serves. So it waits
+/// [`PATIENCE`] at most once in [`WAIT_INTERVAL`].
 fn wait_for_reader(stderr: &io::StderrLock<'_>) -> io::Result<()> {
-    let patience = if STALLED.load(Ordering::Relaxed) {
-        Duration::ZERO
-    } else {
-        PATIENCE
-    };
+    if takes_a_piece(stderr, Duration::ZERO)? {
+        return Ok(());
+    }
+    let mut last_wait = LAST_WAIT.lock().unwrap_or_else(PoisonError::into_inner);
+    let may_wait = last_wait.is_none_or(|last| last.elapsed() >= WAIT_INTERVAL);
+    if may_wait {
+        let ready = takes_a_piece(stderr, PATIENCE)?;
+        *last_wait = Some(Instant::now());
+        if ready {
+            return Ok(());
+        }
+    }
+    Err(io::ErrorKind::TimedOut.into())
+}
+
+fn takes_a_piece(stderr: &io::StderrLock<'_>, patience: Duration) -> io::Result<bool> {
     let timeout = Timespec::try_from(patience).map_err(io::Error::other)?;
     let mut descriptors = [PollFd::new(stderr, PollFlags::OUT)];
     // What cannot be waited for is written to.
-    let ready = retry_on_intr(|| poll(&mut descriptors, Some(&timeout))).map_or(true, |n| n > 0);
-    STALLED.store(!ready, Ordering::Relaxed);
-    if ready {
-        Ok(())
-    } else {
-        Err(io::ErrorKind::TimedOut.into())
-    }
+    Ok(retry_on_intr(|| poll(&mut descriptors, Some(&timeout))).map_or(true, |count| count > 0))
 }

@@ -139,6 +139,8 @@ fn each_command_is_in_the_audit_trail_with_who_asked() {
         .ok();
     let refused = site.admin_with_input(&["reset-password", "mistyped"], "hunter2\n");
     refused.fails("No such user: mistyped");
+    let keep = ["reset-password", "alice", "--keep-api-tokens"];
+    site.admin_with_input(&keep, "hunter2\n").ok();
     site.admin(&["rotate-key"]).ok();
     assert!(site.setup.daemon.stop().success());
 
@@ -153,7 +155,11 @@ fn each_command_is_in_the_audit_trail_with_who_asked() {
         assert!(found, "{action} {rest}:\n{log}");
     };
     about("reset-password", "user=\"alice\"");
-    about("reset-password", "outcome=\"success\"");
+    about(
+        "reset-password",
+        "keep_api_tokens=false outcome=\"success\"",
+    );
+    about("reset-password", "keep_api_tokens=true outcome=\"success\"");
     about("reset-password", "user=unknown:");
     about("reset-password", "outcome=\"no_such_user\"");
     about("rotate-key", "outcome=\"success\"");
