@@ -1,5 +1,6 @@
 //! `platypush-userd import`: users from elsewhere.
 
+mod rehearsal;
 mod report;
 mod watch;
 
@@ -12,6 +13,7 @@ use anyhow::{Context as _, Result, anyhow, bail};
 use clap::Subcommand;
 use zeroize::Zeroizing;
 
+use self::rehearsal::{Rehearsal, has_no_database};
 use self::report::Report;
 use self::watch::{Interrupts, WritingBar};
 use super::office::{self, Office};
@@ -163,16 +165,28 @@ fn bring(
 ) -> Result<Report> {
     let dry_run = order.dry_run;
     let workdir = &loaded.config.workdir;
-    if !workdir.try_exists().unwrap_or(true) {
+    let is_first = has_no_database(workdir);
+    if is_first {
         // In case it is not the one that the daemon will have.
         complain(format_args!(
-            "There is no database in {} yet: making one.",
-            workdir.display()
+            "There is no database in {} yet: {}. (That of the systemd service is in \
+             /var/lib/platypush-userd.)",
+            workdir.display(),
+            if dry_run {
+                "this tries it on an empty one"
+            } else {
+                "making one"
+            },
         ));
     }
-    let fates = match office::as_owner(loaded)? {
-        None => import(&loaded.config, order, interrupts)?,
-        Some(command) => import_as_owner(command, &order, interrupts)?,
+    let fates = if is_first && dry_run {
+        let rehearsal = Rehearsal::prepare()?;
+        import(&rehearsal.configure(&loaded.config), order, interrupts)?
+    } else {
+        match office::as_owner(loaded)? {
+            None => import(&loaded.config, order, interrupts)?,
+            Some(command) => import_as_owner(command, &order, interrupts)?,
+        }
     };
     if fates.len() != people.len() {
         bail!("the daemon answered something else");

@@ -62,6 +62,37 @@ fn an_import_before_the_first_start_makes_the_database() {
     assert_eq!(usernames(&mut setup).len(), 8);
 }
 
+/// It made a database, and said that nothing was changed.
+#[test]
+fn a_dry_run_before_the_first_start_leaves_nothing_behind() {
+    let node = Node::copy("workdir");
+    let folder = tempfile::tempdir().unwrap();
+    let temporary = folder.path().join("tmp");
+    let empty = folder.path().join("empty");
+    let keys = folder.path().join("keys");
+    std::fs::create_dir(&temporary).unwrap();
+    std::fs::create_dir(&empty).unwrap();
+    for workdir in [&folder.path().join("workdir"), &empty] {
+        let output = import(workdir, &node)
+            .arg("--dry-run")
+            .env("TMPDIR", &temporary)
+            .env("PLATYPUSH_USERD_SECRET_KEYS_FILE", &keys)
+            .output()
+            .unwrap();
+        let out = String::from_utf8(output.stdout).unwrap();
+        let err = String::from_utf8(output.stderr).unwrap();
+        assert!(output.status.success(), "{err}");
+        assert_eq!(rows(&out).len(), 8, "{out}");
+        assert!(out.contains("Nothing was changed (--dry-run)"), "{out}");
+        assert!(err.contains("/var/lib/platypush-userd"), "{err}");
+    }
+    assert!(!folder.path().join("workdir").exists());
+    assert!(!keys.exists());
+    for folder in [&temporary, &empty] {
+        assert_eq!(std::fs::read_dir(folder).unwrap().count(), 0, "{folder:?}");
+    }
+}
+
 /// It said that the database had been used with it, and to restore a backup.
 #[test]
 fn a_file_of_keys_that_is_not_there_is_said_as_that() {
