@@ -19,7 +19,7 @@ use crate::store::sled::OpenError;
 use crate::workdir::WorkdirError;
 
 /// What ends the cause of an error.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Remedy {
     /// A person has to mend something; a new start alone is in vain.
     Person,

@@ -3,9 +3,10 @@
 //! No problem ever shows a value: any of them may be a password.
 
 use std::fmt;
+use std::io;
 use std::path::PathBuf;
 
-use crate::failure::{HasRemedy, Remedy};
+use crate::failure::{HasRemedy, Remedy, advice};
 
 /// Where a value came from or a problem is.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
@@ -47,6 +48,8 @@ pub struct Problem {
     pub place: Place,
     /// What, and what to do about it.
     pub text: String,
+    /// What ends it.
+    pub remedy: Remedy,
 }
 
 impl Problem {
@@ -54,6 +57,23 @@ impl Problem {
         Self {
             place: place.clone(),
             text: text.into(),
+            remedy: Remedy::Person,
+        }
+    }
+
+    /// One with a file that could not be read.
+    pub(super) fn unreadable(path: PathBuf, error: &io::Error, by: &str) -> Self {
+        let remedy = match error.kind() {
+            // The owner or the mode of a configuration is a person's choice.
+            io::ErrorKind::PermissionDenied => Remedy::Person,
+            _ => Remedy::of_io(error),
+        };
+        let text = format!("cannot be read: {error}{by}{}", advice(&path, error));
+        let place = Place::File { path, line: None };
+        Self {
+            place,
+            text,
+            remedy,
         }
     }
 }
@@ -77,7 +97,15 @@ pub struct Problems(Vec<Problem>);
 
 impl HasRemedy for Problems {
     fn remedy(&self) -> Remedy {
-        Remedy::Person
+        if self
+            .0
+            .iter()
+            .any(|problem| problem.remedy == Remedy::Person)
+        {
+            Remedy::Person
+        } else {
+            Remedy::Restart
+        }
     }
 }
 

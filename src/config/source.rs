@@ -364,10 +364,7 @@ pub(super) fn find_file(
                 return Ok(Some((path, text)));
             }
             Err(error) if !required && is_absent(&path, &error) => {}
-            Err(error) => {
-                let place = Place::File { path, line: None };
-                return Err(Problem::new(&place, format!("cannot be read: {error}{by}")));
-            }
+            Err(error) => return Err(Problem::unreadable(path, &error, by)),
         }
     }
     Ok(None)

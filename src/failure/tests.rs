@@ -70,6 +70,16 @@ fn only_what_a_person_must_mend_has_exit_status_78() {
     for remedy in for_a_person {
         assert_eq!(remedy.exit_status(), 78);
     }
+    let configuration = |path: &str| {
+        load(Some(path.as_ref()), &Environment::empty())
+            .err()
+            .unwrap()
+    };
+    assert_eq!(remedy(configuration("/no/such/file")), Remedy::Person);
+    // Its first page is no memory: an I/O error.
+    let unreadable = configuration("/proc/self/mem");
+    assert!(unreadable.to_string().contains("fails"), "{unreadable}");
+    assert_eq!(remedy(unreadable), Remedy::Restart);
     let full = || StoreError::DiskFull {
         path: path(),
         free_mib: 1,
