@@ -32,9 +32,15 @@ pub(super) fn script(shell: Shell) -> Vec<u8> {
     format!("{generated}\n{}\n{BASH_FUNCTION}", parameters()).into_bytes()
 }
 
-/// A function that sets what an action takes.
+/// A variable with the names of all actions, and a function that sets what one
+/// of them takes.
 fn parameters() -> String {
     let mut cases = String::new();
+    let actions: Vec<_> = ACTIONS
+        .iter()
+        .map(|action| action.signature().name)
+        .collect();
+    let actions = actions.join(" ");
     for action in ACTIONS {
         let signature = action.signature();
         let names: Vec<_> = signature.parameters.iter().map(|p| p.name).collect();
@@ -49,6 +55,7 @@ fn parameters() -> String {
         );
     }
     format!(
-        "_platypush_userd_parameters() {{\n    case \"$1\" in\n{cases}        *) return 1 ;;\n    esac\n}}\n"
+        "_platypush_userd_actions=\"{actions}\"\n\
+         _platypush_userd_parameters() {{\n    case \"$1\" in\n{cases}        *) return 1 ;;\n    esac\n}}\n"
     )
 }

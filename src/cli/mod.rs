@@ -135,6 +135,12 @@ fn usage_error(subcommand: &str, mistake: String) -> clap::Error {
     }
 }
 
+fn shown_subcommands(command: &clap::Command) -> impl Iterator<Item = &clap::Command> {
+    command
+        .get_subcommands()
+        .filter(|command| !command.is_hide_set())
+}
+
 /// One page for the command and all its subcommands.
 fn man_page(out: &mut Vec<u8>) -> io::Result<()> {
     let command = Cli::command();
@@ -143,7 +149,7 @@ fn man_page(out: &mut Vec<u8>) -> io::Result<()> {
     page.render_name_section(out)?;
     page.render_synopsis_section(out)?;
     page.render_description_section(out)?;
-    for subcommand in command.get_subcommands() {
+    for subcommand in shown_subcommands(&command) {
         render_subcommand(out, subcommand, "")?;
     }
     page.render_extra_section(out)?;
@@ -164,7 +170,7 @@ fn render_subcommand(out: &mut Vec<u8>, command: &clap::Command, parent: &str) -
             .replace(".SH ", ".SS ")
             .as_bytes(),
     )?;
-    for subcommand in command.get_subcommands() {
+    for subcommand in shown_subcommands(command) {
         render_subcommand(out, subcommand, &format!("{name} "))?;
     }
     Ok(())

@@ -328,6 +328,7 @@ fn help_completions_and_the_man_page_know_every_command_and_action() {
     let words: Vec<_> = help.split_whitespace().collect();
     assert!(words.join(" ").contains("2 when no reply came"), "{help}");
     let man = text(&["man"]);
+    assert!(!man.contains("IMPORT ORDER"), "it is not for people");
     let bash = text(&["completions", "bash"]);
     for command in [
         "serve",

@@ -97,6 +97,15 @@ fn bash_completes_actions_and_their_arguments() {
         offered(&["call", "user.create_user", "pass"]),
         ["password="]
     );
+    assert_eq!(offered(&["call", "user.create_u"]), ["user.create_user"]);
+    // The value of an option is neither an action nor an argument.
+    for option in [
+        &["--token", "update_password"][..],
+        &["--timeout", "=", "get_users"],
+    ] {
+        let words = [&["call"], option, &["authenticate_user", "return"]].concat();
+        assert_eq!(offered(&words), ["return_details="], "{option:?}");
+    }
     let flag = ["call", "authenticate_user", "return_details", "="];
     assert_eq!(offered(&flag), ["true", "false"]);
     assert_eq!(offered(&[&flag[..], &["f"]].concat()), ["false"]);

@@ -3,9 +3,15 @@ _platypush_userd_call() {
     # Before the word at the cursor. Bash splits name=value into three words, unless COMP_WORDBREAKS has no "=".
     for ((i = 1; i < COMP_CWORD; i++)); do
         word="${COMP_WORDS[i]}"
+        case "$word" in
+            --config | --token | --timeout)
+                [[ ${COMP_WORDS[i + 1]} == "=" ]] && ((i++))
+                ((i++))
+                continue
+                ;;
+        esac
         if [[ -z $command ]]; then
             case "$word" in
-                --config) [[ ${COMP_WORDS[i + 1]} == "=" ]] && ((i++)); ((i++)) ;;
                 -*) ;;
                 *) command="$word" ;;
             esac
@@ -15,6 +21,12 @@ _platypush_userd_call() {
             given+="${word%%=*} "
         fi
     done
+
+    # clap_complete knows the actions without the plugin in front.
+    if [[ $command == call && -z $action && $cur == user.* && $prev != --* ]]; then
+        COMPREPLY=($(compgen -P user. -W "$_platypush_userd_actions" -- "${cur#user.}"))
+        return 0
+    fi
 
     if [[ $command != call || -z $action || $cur == -* || $prev == --* ]]; then
         _platypush_userd "$@"
