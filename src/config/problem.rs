@@ -97,10 +97,11 @@ pub struct Problems(Vec<Problem>);
 
 impl HasRemedy for Problems {
     fn remedy(&self) -> Remedy {
+        // Where the file could not be read, all else may be for want of what stands in it.
         if self
             .0
             .iter()
-            .any(|problem| problem.remedy == Remedy::Person)
+            .all(|problem| problem.remedy == Remedy::Person)
         {
             Remedy::Person
         } else {
