@@ -223,6 +223,7 @@ impl Dispatcher {
         };
         self.log(&entry, &call, &result);
         self.tell(&entry, &call, redelivered);
+        let is_error = result.is_err();
         let is_long = turn.as_ref().is_some_and(|turn| turn.until_settled);
         let encoded = if is_long {
             encode_aside(&address, result).await
@@ -232,6 +233,10 @@ impl Dispatcher {
         let (encoded, share) = if call.left_outcome() {
             let share = self.count_in_any_case(&address, &encoded).await;
             (encoded, share)
+        } else if is_error {
+            // As short as what it answers. Counted, it would let who sends nothing
+            // but mistakes keep lists from others.
+            (encoded, None)
         } else {
             self.count_unread(&address, encoded).await
         };
