@@ -83,13 +83,13 @@ raw() {
 }
 
 # call ACTION key=value…: the same through the daemon's own client; --json prints the reply as it came.
-# Its exit status is checked as well: 0, or 1 when the reply carries errors.
+# Its exit status is checked as well: 0, or 1 when the reply carries errors or its output is false.
 call() {
     local status=0 want=0
     show platypush-userd call --json "$@"
     reply=$(platypush-userd call --json "$@" 2>"$tmp/call.log") || status=$?
     printf '    %s\n' "${reply:-(no reply)}"
-    [[ $reply == *'"errors": []'* ]] || want=1
+    [[ $reply == *'"errors": []'* && $reply != *'"output": false'* ]] || want=1
     [ "$status" -eq "$want" ] || fail "exit status $want, and it was $status"
 }
 
