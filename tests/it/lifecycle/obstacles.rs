@@ -2,6 +2,7 @@
 //! waited for, and never taken for damage.
 
 use std::fs::{self, Permissions};
+use std::os::fd::RawFd;
 use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _, chown};
 use std::path::Path;
 use std::process::{Command, Stdio};
@@ -20,8 +21,42 @@ use crate::support::{Daemon, NotifySocket, RedisServer, run_by};
 const WAITS: &str = "cannot start yet";
 /// An ordinary user, for tests that run as root.
 const NOBODY: u32 = 65534;
-/// As few as let the process start, and not open its database.
-const FEW_FILES: [&str; 3] = ["prlimit", "--nofile=18:", "--"];
+
+/// As few files as let the process start, and not open its database: 10 to 18,
+/// besides those that it inherits.
+struct FewFiles {
+    option: String,
+    said: String,
+}
+
+impl FewFiles {
+    /// Regression: where the tests' own parent left files open, the process
+    /// could not start at all.
+    fn new() -> FewFiles {
+        let inherited = |number: &RawFd| {
+            let flags = fs::read_to_string(format!("/proc/self/fdinfo/{number}"));
+            flags.is_ok_and(|text| !closes_on_exec(&text))
+        };
+        let free = (3..).filter(|number| !inherited(number));
+        let limit = free.take(11).last().unwrap() + 1;
+        FewFiles {
+            option: format!("--nofile={limit}:"),
+            said: format!("{limit} files open"),
+        }
+    }
+
+    fn wrap(&self, command: &Command) -> Command {
+        run_by(&["prlimit", &self.option, "--"], command)
+    }
+}
+
+/// Whether the file of this `fdinfo` closes when another program is run.
+fn closes_on_exec(fdinfo: &str) -> bool {
+    const O_CLOEXEC: u32 = 0o2_000_000;
+    let flags = fdinfo.lines().find_map(|line| line.strip_prefix("flags:"));
+    let flags = u32::from_str_radix(flags.unwrap().trim(), 8).unwrap();
+    flags & O_CLOEXEC != 0
+}
 
 /// All that `used` has made is there.
 #[track_caller]
@@ -40,9 +75,10 @@ fn assert_not_damaged(daemon: &Daemon) {
 #[test]
 fn too_many_open_files_are_waited_for() {
     let (folder, redis) = used();
-    let daemon = Daemon::launch(folder, &redis, &[], |command| run_by(&FEW_FILES, &command));
+    let few = FewFiles::new();
+    let daemon = Daemon::launch(folder, &redis, &[], |command| few.wrap(&command));
     daemon.wait_for_log(WAITS);
-    assert_says(&daemon.log(), &["Too many open files", "18 files open"]);
+    assert_says(&daemon.log(), &["Too many open files", &few.said]);
     let more = Rlimit {
         current: Some(256),
         ..getrlimit(Resource::Nofile)
@@ -56,7 +92,8 @@ fn too_many_open_files_are_waited_for() {
 #[test]
 fn a_command_without_a_daemon_does_not_wait() {
     let (folder, _redis) = used();
-    let program = run_by(&FEW_FILES, &Command::new(Daemon::binary()));
+    let few = FewFiles::new();
+    let program = few.wrap(&Command::new(Daemon::binary()));
     let done = admin::run(
         program,
         &folder.path().join("workdir"),
@@ -64,15 +101,15 @@ fn a_command_without_a_daemon_does_not_wait() {
         "",
     );
     assert_eq!(done.status, 1, "{done:?}");
-    assert_says(&done.err, &["Too many open files", "18 files open"]);
+    assert_says(&done.err, &["Too many open files", &few.said]);
 }
 
 #[test]
 fn a_start_that_waits_ends_at_once_when_it_is_asked_to() {
     for signal in [Signal::TERM, Signal::INT, Signal::HUP] {
         let (folder, redis) = used();
-        let mut daemon =
-            Daemon::launch(folder, &redis, &[], |command| run_by(&FEW_FILES, &command));
+        let few = FewFiles::new();
+        let mut daemon = Daemon::launch(folder, &redis, &[], |command| few.wrap(&command));
         daemon.wait_for_log(WAITS);
         daemon.signal(signal);
         assert_eq!(daemon.wait().code(), Some(0));
