@@ -124,10 +124,13 @@ impl Claim {
         self.budget.freed.notify_one();
     }
 
-    /// Holds this much room from now on, as far as there is any, whatever it held
-    /// before. What is done with waits until Redis takes its reply: when many do,
+    /// Holds about this much room from now on, as far as there is any, whatever it
+    /// held before. What is done with waits until Redis takes its reply: when many do,
     /// no more is taken.
     pub(super) fn hold(&mut self, bytes: usize) {
+        if self.taken.messages > 0 && self.taken.bytes <= 2 * bytes {
+            return;
+        }
         let mut state = self.budget.lock();
         state.give_back(&mut self.taken);
         self.taken = state.take(1, bytes);

@@ -115,7 +115,8 @@ impl UnreadReplies {
         if self.take(bytes) {
             return true;
         }
-        self.look().await;
+        // On the heap, as this is rare: the work on every request has room for it.
+        Box::pin(self.look()).await;
         self.take(bytes)
     }
 

@@ -3,7 +3,6 @@
 use serde::{Serialize, Serializer};
 use serde_json::value::RawValue;
 
-use super::json;
 use crate::value::Value;
 
 /// The id of a request.
@@ -19,7 +18,7 @@ impl Serialize for RequestId {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         match &self.number {
             Some(number) => number.serialize(serializer),
-            None => json::verbatim(&self.name, serializer),
+            None => serializer.serialize_str(&self.name),
         }
     }
 }

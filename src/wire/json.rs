@@ -2,15 +2,14 @@
 //! colon. It is what Platypush itself sends, and what a person reads best.
 //!
 //! This is the edge where text leaves for nodes: every text, keys included, is written as
-//! [`text::neutralize`] has it, so that no reply or event can forget to.
+//! [`text::neutralize`] has it, so that no reply or event can forget to. Only a reply's id and
+//! target are written elsewhere.
 
 use std::io::{self, Write};
 
 use serde::Serialize;
-use serde::ser::Error as _;
 use serde_json::Serializer;
 use serde_json::ser::{CharEscape, CompactFormatter, Formatter};
-use serde_json::value::RawValue;
 
 use crate::text;
 
@@ -20,18 +19,19 @@ use crate::text;
 /// When the value cannot stand in JSON.
 pub(crate) fn encode(value: &impl Serialize) -> serde_json::Result<Vec<u8>> {
     let mut bytes = Vec::with_capacity(512);
-    value.serialize(&mut Serializer::with_formatter(
-        &mut bytes,
-        PythonStyle::default(),
-    ))?;
+    append(&mut bytes, value)?;
     Ok(bytes)
 }
 
-/// Writes a text as it is, for what has to come back to its sender unchanged and never enters the
-/// context of a hook or procedure: the id and the target of a reply.
-pub(super) fn verbatim<S: serde::Serializer>(text: &str, serializer: S) -> Result<S::Ok, S::Error> {
-    let json = serde_json::to_string(text).and_then(RawValue::from_string);
-    json.map_err(S::Error::custom)?.serialize(serializer)
+/// Appends the bytes of a value.
+///
+/// # Errors
+/// When the value cannot stand in JSON.
+pub(super) fn append(bytes: &mut Vec<u8>, value: &impl Serialize) -> serde_json::Result<()> {
+    value.serialize(&mut Serializer::with_formatter(
+        bytes,
+        PythonStyle::default(),
+    ))
 }
 
 /// The serializer hands texts over in fragments without backslashes: `${` stands within one, an

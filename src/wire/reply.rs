@@ -1,32 +1,13 @@
 //! Writing replies.
 
-use serde::{Serialize, Serializer};
+use serde::Serialize;
 use serde_json::Value;
 
 use super::{RequestId, json};
 use crate::clock::Timestamp;
 
-/// Platypush's logging level of a response (INFO).
-const LOGGING_LEVEL: u8 = 20;
-
-#[derive(Serialize)]
-struct Reply<'a, B> {
-    id: &'a RequestId,
-    r#type: &'static str,
-    #[serde(serialize_with = "verbatim")]
-    target: Option<&'a str>,
-    origin: &'a str,
-    _timestamp: f64,
-    response: B,
-    _logging_level: u8,
-}
-
-fn verbatim<S: Serializer>(text: &Option<&str>, serializer: S) -> Result<S::Ok, S::Error> {
-    match text {
-        Some(text) => json::verbatim(text, serializer),
-        None => serializer.serialize_none(),
-    }
-}
+/// Platypush's logging level of a response (INFO), and the end of the message.
+const LOGGING_LEVEL: &[u8] = b", \"_logging_level\": 20}";
 
 #[derive(Serialize)]
 struct Body<'a, T> {
@@ -91,15 +72,22 @@ impl Address<'_> {
         reason = "microseconds since the epoch have 51 bits, an f64 keeps 53"
     )]
     fn encode(&self, response: &impl Serialize) -> serde_json::Result<Vec<u8>> {
-        json::encode(&Reply {
-            id: self.id,
-            r#type: "response",
-            target: self.target,
-            origin: self.origin,
-            _timestamp: self.now.timestamp_micros() as f64 / 1e6,
-            response,
-            _logging_level: LOGGING_LEVEL,
-        })
+        let sent = self.now.timestamp_micros() as f64 / 1e6;
+        let mut bytes = Vec::with_capacity(512);
+        // Its sender compares the id, and both never enter the context of a hook
+        // or procedure: as they came, not neutralized.
+        bytes.extend_from_slice(b"{\"id\": ");
+        serde_json::to_writer(&mut bytes, self.id)?;
+        bytes.extend_from_slice(b", \"type\": \"response\", \"target\": ");
+        serde_json::to_writer(&mut bytes, &self.target)?;
+        bytes.extend_from_slice(b", \"origin\": ");
+        json::append(&mut bytes, &self.origin)?;
+        bytes.extend_from_slice(b", \"_timestamp\": ");
+        json::append(&mut bytes, &sent)?;
+        bytes.extend_from_slice(b", \"response\": ");
+        json::append(&mut bytes, response)?;
+        bytes.extend_from_slice(LOGGING_LEVEL);
+        Ok(bytes)
     }
 }
 
