@@ -45,8 +45,16 @@ impl Checker<'_> {
         if let Some(same) = before.iter().position(|other| other == destination) {
             return Some(format!("is the same as entry {}", same + 1));
         }
-        let Destination::List(name) = destination else {
-            return None;
+        let name = match destination {
+            Destination::Channel(name) if name.starts_with(['[', '"', '\'']) => {
+                return Some(
+                    "must be a name: in the environment write a list as NAME,NAME, without \
+                     brackets and quotes"
+                        .into(),
+                );
+            }
+            Destination::Channel(_) => return None,
+            Destination::List(name) => name,
         };
         let queue = self.text(&keys::QUEUE);
         let wrong = if name.is_empty() {

@@ -175,6 +175,12 @@ fn an_entry_of_a_list_is_named_by_its_number() {
     let env = env().with("PLATYPUSH_USERD_EVENTS__PUBLISH", "a, ,b");
     let problem = "PLATYPUSH_USERD_EVENTS__PUBLISH: events.publish entry 2 must not be empty";
     assert_eq!(problems("", &env), [problem]);
+
+    // A list as YAML or JSON would have it.
+    let env = super::env().with("PLATYPUSH_USERD_EVENTS__PUBLISH", "[\"a\", \"b\"]");
+    let found = problems("", &env);
+    assert_eq!(found.len(), 2, "{found:?}");
+    assert!(found[0].contains("entry 1 must be a name: in the environment"));
 }
 
 #[test]
