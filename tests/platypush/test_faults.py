@@ -56,7 +56,8 @@ class WithDaemon(unittest.TestCase):
 
     def setUp(self):
         self.folder = Path(tempfile.mkdtemp(dir=fleet.folder))
-        users.client.delete(fleets.QUEUE, f'{fleets.QUEUE}:owner')
+        # Also what a test that failed has left.
+        users.client.flushall()
         self.daemon = Daemon(self.folder, users, **self.settings)
         self.addCleanup(self.daemon.kill)
         self.direct = Direct(users)
@@ -309,29 +310,45 @@ class Busy(WithDaemon):
         self.slow_down()
         done = threading.Event()
 
+        def until_done(work):
+            results = []
+            while not done.is_set():
+                results.append(work())
+            return results
+
         def work(i):
-            if i == 0:
-                answers = []
-                while not done.is_set():
-                    answers.append(self.ask())
-                return answers
+            if i < 2:
+                return until_done([self.ask, self.measure_pace][i])
             try:
                 return self.create(f'busy-{i}')
             finally:
-                if i == 12:
+                if i == 13:
                     done.set()
 
-        look_ups, *created = in_threads(13, work)
-        late = [errors[0] for _, errors in created if errors]
+        look_ups, paces, *created = in_threads(14, work)
+        # Where node and daemon are so slow by themselves, no sign of life can come in time.
+        is_slow = max(paces) > TIMEOUT / 4
+        names, late = set(), []
+        for i, (_, errors) in enumerate(created, 2):
+            if errors and is_slow and 'was not sent' in errors[0]:
+                continue
+            # What is not known takes effect.
+            names.add(f'busy-{i}')
+            late.extend(errors)
         self.assertTrue(late, 'the daemon was not busy enough for this test')
         for error in late:
             self.assertIn('The user daemon took the request', error)
             self.assertIn(NOT_KNOWN, error)
-        for _, errors, took in look_ups:
-            self.assertEqual(errors, [])
-        # What was not known took effect.
-        names = {f'busy-{i}' for i in range(1, 13)}
-        self.assertLessEqual(names, self.settle())
+        for _, errors, _ in look_ups:
+            self.assertTrue(is_slow or not errors, errors)
+        self.assertEqual({name for name in self.settle() if name.startswith('busy-')}, names)
+
+    def measure_pace(self):
+        """How long the node and the daemon take for next to nothing, each by itself."""
+        started = time.monotonic()
+        node.over_bus('utils.sleep', [0])
+        self.direct.ok('authenticate_session', session_token=self.token)
+        return time.monotonic() - started
 
 
 class Wire(unittest.TestCase):
