@@ -41,6 +41,7 @@ struct State {
 pub(super) struct Claim {
     budget: Arc<Budget>,
     taken: Room,
+    is_in_flight: bool,
 }
 
 impl Budget {
@@ -95,6 +96,7 @@ impl Budget {
         Claim {
             budget: Arc::clone(self),
             taken: state.take(1, bytes),
+            is_in_flight: true,
         }
     }
 }
@@ -139,11 +141,20 @@ impl Claim {
     }
 }
 
+impl Claim {
+    /// The message is done with, and its reply waits for a right: it holds its
+    /// room, and is in flight no more.
+    pub(super) fn park(&mut self) {
+        self.budget.lock().in_flight -= usize::from(std::mem::take(&mut self.is_in_flight));
+        self.budget.freed.notify_one();
+    }
+}
+
 impl Drop for Claim {
     fn drop(&mut self) {
         let mut state = self.budget.lock();
         state.give_back(&mut self.taken);
-        state.in_flight -= 1;
+        state.in_flight -= usize::from(self.is_in_flight);
         drop(state);
         self.budget.freed.notify_one();
     }
@@ -204,6 +215,20 @@ mod tests {
             bytes: 10,
         };
         assert_eq!(budget.room().await, all);
+    }
+
+    /// A suspect whose reply was refused was waited for without end.
+    #[tokio::test]
+    async fn what_is_parked_holds_its_room_and_is_not_waited_for() {
+        let budget = Budget::new(2, 10);
+        let mut parked = budget.claim(4);
+        parked.park();
+        budget.idle().await;
+        let room = |messages, bytes| Room { messages, bytes };
+        assert_eq!(budget.left(), room(1, 6));
+        drop(parked);
+        budget.idle().await;
+        assert_eq!(budget.left(), room(2, 10));
     }
 
     #[tokio::test]

@@ -48,6 +48,15 @@ pub(super) struct Delivery {
     claim: Option<Claim>,
 }
 
+impl Delivery {
+    /// Says that the reply waits for a right: nothing else waits for it.
+    pub(super) fn park(&mut self) {
+        if let Some(claim) = &mut self.claim {
+            claim.park();
+        }
+    }
+}
+
 /// What has become of a message.
 pub(super) type Done = (Delivery, Disposition);
 

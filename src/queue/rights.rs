@@ -36,16 +36,17 @@ pub(super) async fn check(connection: &mut MultiplexedConnection, keys: &Keys) -
     }
 }
 
-/// Whether a reply list of a random name could be written: Redis judges the keys
-/// of a script before it runs it.
-pub(super) async fn cover_reply_lists(
+/// Whether the reply list of an id could be written: Redis judges the keys of a
+/// script before it runs it.
+pub(super) async fn cover_reply_list(
     connection: &mut MultiplexedConnection,
     keys: &Keys,
+    id: &str,
 ) -> RedisResult<bool> {
     let answer: RedisResult<()> = redis::cmd("EVAL")
         .arg("return 0")
         .arg(1)
-        .arg(keys.reply(&keys.run()))
+        .arg(keys.reply(id))
         .query_async(connection)
         .await;
     match answer {

@@ -43,6 +43,8 @@ pub(super) struct Settler {
     pub(super) refused: Vec<Group>,
     /// Whether any reply was delivered since the last of them.
     pub(super) delivered: bool,
+    /// The id of the last reply that was delivered: its list could be written.
+    pub(super) last_delivered: Option<String>,
     /// When it was last said that all reply lists are refused.
     pub(super) told: Option<Instant>,
 }
@@ -68,6 +70,7 @@ impl Settler {
             dead_letters,
             refused: Vec::new(),
             delivered: false,
+            last_delivered: None,
             told: None,
         }
     }
@@ -146,6 +149,9 @@ impl Settler {
                 if failure.as_ref().is_some_and(rights::is_about_keys) {
                     // As often as it is tried: this says nothing against it.
                     single.tries = 1;
+                    for (delivery, _) in &mut single.entries {
+                        delivery.park();
+                    }
                     self.delivered = false;
                     self.refused.push(single);
                     failure = None;
@@ -213,7 +219,7 @@ impl Settler {
     fn settled(&mut self, mut group: Group, refused: &HashMap<usize, Refusal>) -> Option<Group> {
         let mut waiting = Vec::new();
         let mut done = Vec::new();
-        for ((delivery, finished), number) in group.entries.drain(..).zip(1..) {
+        for ((delivery, mut finished), number) in group.entries.drain(..).zip(1..) {
             match refused.get(&number) {
                 Some(refusal) if refusal.left => {
                     self.availability.failed(SETTLING, &refusal.error);
@@ -221,7 +227,12 @@ impl Settler {
                     continue;
                 }
                 Some(refusal) => self.dead_letters.note(1, &refusal.error),
-                None => self.delivered |= finished.reply.is_some(),
+                None => {
+                    if let Some(reply) = finished.reply.take() {
+                        self.delivered = true;
+                        self.last_delivered = Some(reply.id);
+                    }
+                }
             }
             if let Some(dead_letter) = &finished.dead_letter {
                 self.dead_letters.note(1, &dead_letter.reason);

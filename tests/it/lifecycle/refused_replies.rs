@@ -80,8 +80,7 @@ pub fn make_long_list_of_users(workdir: &Path) {
 
 /// A daemon whose rights cover only some reply lists: the clients choose the
 /// ids.
-#[test]
-fn a_reply_to_a_list_that_is_not_ours_keeps_no_other() {
+fn with_narrow_rights() -> (RedisServer, Daemon, Client) {
     let redis = RedisServer::start();
     let mut client = redis.client();
     let _: () = redis::cmd("ACL")
@@ -94,7 +93,13 @@ fn a_reply_to_a_list_that_is_not_ours_keeps_no_other() {
         .query(&mut client.redis)
         .unwrap();
     let url = format!("{}?user=narrow&pass=x", redis.url());
-    let mut daemon = Daemon::start(&redis, &[("REDIS__URL", &url)]);
+    let daemon = Daemon::start(&redis, &[("REDIS__URL", &url)]);
+    (redis, daemon, client)
+}
+
+#[test]
+fn a_reply_to_a_list_that_is_not_ours_keeps_no_other() {
+    let (_redis, mut daemon, mut client) = with_narrow_rights();
     // In one batch with others that have a right to their reply.
     let messages = ["r-before", "elsewhere", "r-after"].map(|id| {
         json!({"action": "user.authenticate_session", "id": id, "args": ["x"]}).to_string()
@@ -103,6 +108,24 @@ fn a_reply_to_a_list_that_is_not_ours_keeps_no_other() {
     for id in ["r-before", "r-after"] {
         client.reply(id).fails("Invalid session token");
     }
+    assert!(daemon.stop().success());
+    assert_undeliverable(&mut client, "elsewhere");
+    client.assert_nothing_left();
+}
+
+/// After an unclean end, nothing else was taken until the reply of the one
+/// message that was worked on could be sent, which was never.
+#[test]
+fn a_suspect_whose_reply_is_refused_keeps_no_other() {
+    let (_redis, mut daemon, mut client) = with_narrow_rights();
+    let message =
+        |id| json!({"action": "user.authenticate_session", "id": id, "args": ["x"]}).to_string();
+    let _: () = client.redis.rpush(QUEUE, message("elsewhere")).unwrap();
+    daemon.wait_for_log("~platypush/responses/*");
+    daemon.kill();
+    daemon.restart();
+    let _: () = client.redis.rpush(QUEUE, message("r-after")).unwrap();
+    client.reply("r-after").fails("Invalid session token");
     assert!(daemon.stop().success());
     assert_undeliverable(&mut client, "elsewhere");
     client.assert_nothing_left();
