@@ -2,11 +2,12 @@
 //! have a reply of megabytes, which is kept for `reply_ttl`: without a bound,
 //! clients could fill the memory of Redis.
 
-use std::collections::VecDeque;
+use std::collections::{HashMap, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use redis::RedisResult;
+use tokio::sync::Mutex as AsyncMutex;
 use tracing::{debug, warn};
 
 use super::Connector;
@@ -30,6 +31,8 @@ pub struct UnreadReplies {
     reply_prefix: String,
     reply_ttl: Duration,
     counts: Mutex<Counts>,
+    /// Held while Redis is asked: others wait for what that look finds.
+    looking: AsyncMutex<()>,
 }
 
 #[derive(Default)]
@@ -64,6 +67,7 @@ impl UnreadReplies {
             reply_prefix: reply_prefix.to_owned(),
             reply_ttl,
             counts: Mutex::default(),
+            looking: AsyncMutex::default(),
         })
     }
 
@@ -116,7 +120,16 @@ impl UnreadReplies {
             return true;
         }
         // On the heap, as this is rare: the work on every request has room for it.
-        Box::pin(self.look()).await;
+        Box::pin(self.look_and_take(bytes)).await
+    }
+
+    async fn look_and_take(&self, bytes: usize) -> bool {
+        let _looking = self.looking.lock().await;
+        // An earlier look may have found some meanwhile.
+        if self.take(bytes) {
+            return true;
+        }
+        self.look().await;
         self.take(bytes)
     }
 
@@ -130,7 +143,7 @@ impl UnreadReplies {
         fits
     }
 
-    /// Forgets the replies whose lists are gone.
+    /// Forgets the replies that are no longer in their lists.
     async fn look(&self) {
         let sent = {
             let mut counts = self.counts();
@@ -138,31 +151,33 @@ impl UnreadReplies {
                 return;
             }
             counts.looked = Some(Instant::now());
-            // Another look meanwhile is about what is sent meanwhile.
             std::mem::take(&mut counts.sent)
         };
         if sent.is_empty() {
             return;
         }
-        let there = self.are_there(&sent).await.unwrap_or_else(|error| {
+        let lengths = self.lengths(&sent).await.unwrap_or_else(|error| {
             debug!(%error, "whether long replies were read is not known");
             Vec::new()
         });
-        let mut there = there.into_iter();
-        let is_unread = |reply: &Sent| match there.next() {
-            // The time alone does not tell: each further reply to a list keeps
-            // the earlier ones for as long again.
-            Some(Ok(lists)) => lists > 0,
-            _ => reply.at.elapsed() < self.reply_ttl,
-        };
-        let (unread, gone): (VecDeque<_>, VecDeque<_>) = sent.into_iter().partition(is_unread);
+        let is_unread = are_unread(&sent, &lengths, self.reply_ttl);
+        let mut unread = VecDeque::with_capacity(sent.len());
+        let mut gone = 0;
+        for (reply, is_unread) in sent.into_iter().zip(is_unread) {
+            if is_unread {
+                unread.push_back(reply);
+            } else {
+                gone += reply.bytes;
+            }
+        }
         let mut counts = self.counts();
         let newer = std::mem::replace(&mut counts.sent, unread);
         counts.sent.extend(newer);
-        counts.bytes -= gone.iter().map(|reply| reply.bytes).sum::<usize>();
+        counts.bytes -= gone;
     }
 
-    async fn are_there(&self, sent: &VecDeque<Sent>) -> RedisResult<Vec<RedisResult<i64>>> {
+    /// Asks for the lengths of the lists that replies were sent to.
+    async fn lengths(&self, sent: &VecDeque<Sent>) -> RedisResult<Vec<RedisResult<usize>>> {
         let mut connection = self
             .connector
             .connect(CONNECT_TIMEOUT, ANSWER_TIMEOUT)
@@ -171,7 +186,7 @@ impl UnreadReplies {
         pipe.ignore_errors();
         for reply in sent {
             let list = format!("{}{}", self.reply_prefix, reply.id);
-            pipe.cmd("EXISTS").arg(list);
+            pipe.cmd("LLEN").arg(list);
         }
         pipe.query_async(&mut connection).await
     }
@@ -201,6 +216,29 @@ impl UnreadReplies {
     }
 }
 
+/// Which of the replies are still in their lists, given the length of each one's
+/// list. Clients read the oldest first, and a full list loses the oldest: what is
+/// left are the newest.
+fn are_unread(
+    sent: &VecDeque<Sent>,
+    lengths: &[RedisResult<usize>],
+    reply_ttl: Duration,
+) -> Vec<bool> {
+    let mut newer = HashMap::<&str, usize>::new();
+    let mut unread = vec![false; sent.len()];
+    for (index, reply) in sent.iter().enumerate().rev() {
+        let newer = newer.entry(&reply.id).or_default();
+        unread[index] = match lengths.get(index) {
+            // The time alone does not tell: each further reply to a list keeps
+            // the earlier ones for as long again.
+            Some(Ok(length)) => *newer < *length,
+            _ => reply.at.elapsed() < reply_ttl,
+        };
+        *newer += 1;
+    }
+    unread
+}
+
 impl Drop for UnreadShare {
     fn drop(&mut self) {
         self.replies.counts().sent.push_back(Sent {
@@ -208,5 +246,37 @@ impl Drop for UnreadShare {
             bytes: self.bytes,
             at: Instant::now(),
         });
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A script that uses one id again and again, and has missed one reply, had
+    /// all that it read counted as unread.
+    #[test]
+    fn of_a_list_that_is_used_again_only_the_newest_are_unread() {
+        let sent = ["a", "b", "a", "a", "c"].map(|id| Sent {
+            id: id.to_owned(),
+            bytes: 1,
+            at: Instant::now(),
+        });
+        let lengths = [1, 0, 1, 1, 16].map(Ok);
+        let unread = are_unread(&VecDeque::from(sent), &lengths, Duration::ZERO);
+        assert_eq!(unread, [false, false, false, true, true]);
+    }
+
+    #[test]
+    fn where_redis_is_not_asked_the_time_tells() {
+        let sent = || {
+            VecDeque::from([Sent {
+                id: "a".into(),
+                bytes: 1,
+                at: Instant::now(),
+            }])
+        };
+        assert_eq!(are_unread(&sent(), &[], Duration::from_secs(60)), [true]);
+        assert_eq!(are_unread(&sent(), &[], Duration::ZERO), [false]);
     }
 }
