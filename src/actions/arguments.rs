@@ -72,7 +72,7 @@ impl Arguments {
     pub(super) fn checked_name(&self) -> &str {
         let names: &[_] = match self.position("executing_user") {
             Some(_) => &["executing_user", "session_token"],
-            None => &["username"],
+            None => &["username", "session_token"],
         };
         let mut given = names.iter().filter_map(|name| self.peek(name));
         given.find(|name| !name.is_empty()).unwrap_or_default()

@@ -165,7 +165,7 @@ impl Dispatcher {
         // A defect there is one of this request, whose sender is known by now.
         let bound = catch_unwind(AssertUnwindSafe(|| self.bind(request, taken)))
             .unwrap_or_else(|_| Err(Error::Internal("judging a request panicked".into())));
-        begun.holds(bound.as_ref().map_or(0, |bound| bound.arguments.bytes()));
+        begun.holds(envelope.bytes() + bound.as_ref().map_or(0, |bound| bound.arguments.bytes()));
         Ok(BoundRequest {
             envelope,
             action,
@@ -224,7 +224,9 @@ impl Dispatcher {
         self.log(&entry, &call, &result);
         self.tell(&entry, &call, redelivered);
         let is_error = result.is_err();
-        let is_long = turn.as_ref().is_some_and(|turn| turn.until_settled);
+        // An error is short: it holds no turn until Redis has taken it.
+        let turn = turn.filter(|turn| turn.until_settled && !is_error);
+        let is_long = turn.is_some();
         let encoded = if is_long {
             encode_aside(&address, result).await
         } else {
@@ -240,8 +242,7 @@ impl Dispatcher {
         } else {
             self.count_unread(&address, encoded).await
         };
-        let held = turn.filter(|turn| turn.until_settled);
-        let held = held.map(|turn| Box::new(turn) as Box<dyn Send>);
+        let held = turn.map(|turn| Box::new(turn) as Box<dyn Send>);
         finish(&id, encoded, share, call.left_outcome(), held)
     }
 

@@ -41,6 +41,10 @@ const WAITING_OVERHEAD: usize = 2 << 10;
 /// How long a turn is expected to take while none has been measured.
 const FIRST_ESTIMATE: Duration = Duration::from_millis(100);
 
+/// The longest turn that counts in full: one that lasts until its reply is sent
+/// may have waited for Redis.
+const LONGEST_TURN: Duration = Duration::from_secs(5);
+
 /// The weight of the newest measurement in the estimate is one in this many.
 const ESTIMATE_OVER: u32 = 8;
 
@@ -162,7 +166,10 @@ impl Turns {
         let bytes = bytes.saturating_add(WAITING_OVERHEAD);
         let waiting_bytes = state.waiting_bytes.saturating_add(bytes);
         let wait = class.expected_wait(&state, &name);
-        let too_much = wait > self.max_wait || waiting_bytes > class.max_bytes;
+        // Names that wait already leave half for others: one alone could fill it all.
+        let is_waiting = state.queue.ahead(&name).of_name > 0;
+        let max_bytes = class.max_bytes / if is_waiting { 2 } else { 1 };
+        let too_much = wait > self.max_wait || waiting_bytes > max_bytes;
         if too_much && state.queue.waiting() > ALWAYS_WAITING {
             let seconds = wait.saturating_sub(self.max_wait).as_secs() + 1;
             return Err(NoTurn::Busy(seconds.min(MAX_RETRY_SECONDS)));
@@ -286,7 +293,7 @@ impl Drop for Permit {
     fn drop(&mut self) {
         let mut state = self.class.lock();
         if self.counts {
-            state.measured(self.since.elapsed());
+            state.measured(self.since.elapsed().min(LONGEST_TURN));
         }
         state.queue.finish(self.name);
         state.grant();

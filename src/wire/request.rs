@@ -54,6 +54,15 @@ pub struct Envelope {
     pub origin: Option<String>,
 }
 
+impl Envelope {
+    /// Bytes of its texts.
+    #[must_use]
+    pub fn bytes(&self) -> usize {
+        let id = self.id.as_ref().map_or(0, |id| id.name().len());
+        id + self.origin.as_ref().map_or(0, String::len)
+    }
+}
+
 /// A message that is not run.
 pub struct Refused {
     /// What goes to the dead-letter list.

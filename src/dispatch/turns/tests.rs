@@ -170,14 +170,43 @@ async fn what_waits_is_bounded_by_bytes_in_its_class_alone() {
 
         let small = |name| stage.request(cost, name, 0);
         let mut waiting: Vec<_> = (1..=65).map(small).collect();
-        waiting.extend((1..most).map(large));
+        waiting.extend((66..65 + most).map(large));
         for waiting in &mut waiting {
             assert!(turn(waiting).is_none());
         }
-        assert_eq!(refusal(&mut large(66)), NoTurn::Busy(1));
-        assert!(turn(&mut small(66)).is_none());
+        assert_eq!(refusal(&mut large(99)), NoTurn::Busy(1));
+        assert!(turn(&mut small(99)).is_none());
         drop(waiting);
     }
+}
+
+/// A flood of long requests under one name refused logins under all others.
+#[tokio::test]
+async fn one_name_leaves_half_of_the_bytes_to_others() {
+    let stage = Stage::new(1, LONG);
+    let _held = turn(&mut stage.login(0)).unwrap();
+    let large = || stage.request(Cost::Hash, 1, (128 << 10) - WAITING_OVERHEAD);
+    // 10 of 20 MiB.
+    let mut flood: Vec<_> = (0..80).map(|_| large()).collect();
+    for waiting in &mut flood {
+        assert!(turn(waiting).is_none());
+    }
+    assert_eq!(refusal(&mut large()), NoTurn::Busy(1));
+    let mut other = stage.request(Cost::Hash, 2, 9 << 20);
+    assert!(turn(&mut other).is_none());
+}
+
+/// While Redis was away, a list held its turn until it could be sent: after that
+/// others were told to try again in a minute.
+#[tokio::test]
+async fn a_turn_that_waited_for_redis_counts_as_a_long_one() {
+    let stage = Stage::new(1, LONG);
+    let mut list = stage.request(Cost::Listing, 0, 0);
+    let mut list = turn(&mut list).unwrap();
+    list.did_its_work();
+    list.permit.since -= Duration::from_secs(600);
+    drop(list);
+    assert!(stage.turns.listing.lock().estimate < Duration::from_secs(1));
 }
 
 /// Attempts that the throttle refuses are over at once. They must not let the
