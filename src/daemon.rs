@@ -213,7 +213,10 @@ impl Started {
         };
         tokio::select! {
             () = wind_down => {}
-            () = termination.hurried() => lifecycle::end_at_once(),
+            () = termination.hurried() => {
+                dispatcher.flush_log();
+                lifecycle::end_at_once()
+            }
         }
         sweeper.abort();
         informer.abort();

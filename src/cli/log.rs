@@ -70,7 +70,8 @@ impl io::Write for Lines {
             return Ok(line.len());
         }
         let dropped = DROPPED.load(Ordering::Relaxed);
-        if REPORTED.swap(dropped, Ordering::Relaxed) != dropped {
+        // Only a line that was written shows that the next one will be.
+        if is_written && REPORTED.swap(dropped, Ordering::Relaxed) != dropped {
             // Goes through here again, with nothing left to report.
             tracing::warn!(
                 since_the_start = dropped,
@@ -143,4 +144,29 @@ fn takes_a_piece(stderr: &io::StderrLock<'_>, patience: Duration) -> io::Result<
     let mut descriptors = [PollFd::new(stderr, PollFlags::OUT)];
     // What cannot be waited for is written to.
     Ok(retry_on_intr(|| poll(&mut descriptors, Some(&timeout))).map_or(true, |count| count > 0))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Write as _;
+
+    use super::*;
+    use crate::log_quota::discard;
+
+    /// On a full disk, a line that was only pretended to be written marked the
+    /// dropped ones as told.
+    #[test]
+    fn a_discarded_line_tells_of_no_dropped_ones() {
+        DROPPED.fetch_add(1, Ordering::Relaxed);
+        discard(|| Lines.write_all(b"x").unwrap());
+        assert_ne!(
+            REPORTED.load(Ordering::Relaxed),
+            DROPPED.load(Ordering::Relaxed)
+        );
+        Lines.write(b"").unwrap();
+        assert_eq!(
+            REPORTED.load(Ordering::Relaxed),
+            DROPPED.load(Ordering::Relaxed)
+        );
+    }
 }

@@ -53,7 +53,7 @@ pub enum OpenError {
     },
     /// The database is gone, but the working directory has been used.
     #[error(
-        "there is no database in {path}, but {file} shows that there was one. Restore a backup; or, to begin with an empty database, remove the files `commit` and `runs` beside it", path = path.display(), file = file.display()
+        "there is no database in {path}, but {file} shows that there was one. Restore a backup; or, to begin with an empty database, move that folder away and remove the files `commit` and `runs` beside it", path = path.display(), file = file.display()
     )]
     Missing {
         /// The database folder.
