@@ -3,6 +3,7 @@
 use std::io::{BufRead as _, BufReader};
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
+use std::time::Instant;
 
 use rustix::process::{Pid, Signal, kill_process};
 use tempfile::TempDir;
@@ -57,9 +58,10 @@ impl Stage {
         let rows = format!(
             "CREATE TABLE user (user_id INTEGER PRIMARY KEY, username VARCHAR, password VARCHAR,
                 password_salt VARCHAR, hmac_iterations INTEGER, created_at DATETIME);
-            INSERT INTO user VALUES (1, '{username}', '{}', '{}', 100000, '2026-01-01 00:00:00');",
+            INSERT INTO user VALUES (1, '{username}', '{}', '{}', {}, '2026-01-01 00:00:00');",
             "c0".repeat(32),
-            "5a".repeat(16)
+            "5a".repeat(16),
+            node_iterations()
         );
         database.execute_batch(&rows).unwrap();
         let imported = Command::new(env!("CARGO_BIN_EXE_platypush-userd"))
@@ -121,4 +123,44 @@ impl Drop for Stage {
         let _ = self.redis.kill();
         let _ = self.redis.wait();
     }
+}
+
+/// Iterations of the record of a node: Platypush's 100,000, or fewer where that
+/// would be dearer than today's hash. (Dearer ones can be told: docs/security.md.)
+fn node_iterations() -> u32 {
+    const OF_PLATYPUSH: u32 = 100_000;
+    let today = shortest(|| {
+        let mut hash = [0; 32];
+        let argon2 = argon2::Argon2::default();
+        argon2
+            .hash_password_into(b"password", b"some salt", &mut hash)
+            .unwrap();
+    });
+    let node = shortest(|| {
+        pbkdf2::pbkdf2_hmac_array::<sha2::Sha256, 32>(b"password", b"some salt", OF_PLATYPUSH);
+    });
+    let ratio = today / node;
+    if ratio > 1.1 {
+        return OF_PLATYPUSH;
+    }
+    #[expect(
+        clippy::cast_possible_truncation,
+        clippy::cast_sign_loss,
+        reason = "half of at most 110,000"
+    )]
+    let iterations = (f64::from(OF_PLATYPUSH) * ratio / 2.0) as u32;
+    println!(
+        "a node's {OF_PLATYPUSH} iterations are dearer than today's hash here: {iterations} instead"
+    );
+    iterations
+}
+
+/// Seconds of the shortest of some runs.
+fn shortest(work: impl Fn()) -> f64 {
+    let time = || {
+        let start = Instant::now();
+        work();
+        start.elapsed().as_secs_f64()
+    };
+    (0..9).map(|_| time()).fold(f64::MAX, f64::min)
 }
