@@ -163,7 +163,7 @@ mod tests {
             REPORTED.load(Ordering::Relaxed),
             DROPPED.load(Ordering::Relaxed)
         );
-        Lines.write(b"").unwrap();
+        assert_eq!(Lines.write(b"").unwrap(), 0);
         assert_eq!(
             REPORTED.load(Ordering::Relaxed),
             DROPPED.load(Ordering::Relaxed)
