@@ -167,7 +167,8 @@ impl Turns {
         let waiting_bytes = state.waiting_bytes.saturating_add(bytes);
         let wait = class.expected_wait(&state, &name);
         // Names that wait already leave half for others: one alone could fill it all.
-        let is_waiting = state.queue.ahead(&name).of_name > 0;
+        // (Lists of users are asked for under no name, all of them under the same.)
+        let is_waiting = Arc::ptr_eq(class, &self.hashing) && state.queue.ahead(&name).of_name > 0;
         let max_bytes = class.max_bytes / if is_waiting { 2 } else { 1 };
         let too_much = wait > self.max_wait || waiting_bytes > max_bytes;
         if too_much && state.queue.waiting() > ALWAYS_WAITING {
