@@ -337,7 +337,7 @@ impl Dispatcher {
             Ok(bound) => bound,
             Err(error) => return Ok(Err(error)),
         };
-        // What nobody waits for any more takes no place in line.
+        // A request whose sender has given up takes no place in line.
         if let Err(error) = self.policy.check_age(sent, taken, taken) {
             return Ok(Err(error));
         }

@@ -71,6 +71,9 @@ struct Class {
     turns: usize,
     /// Most bytes of requests that wait.
     max_bytes: usize,
+    /// The same for a request whose name waits already, so that a flood under one
+    /// name leaves room for others.
+    max_bytes_of_waiting_name: usize,
     state: Mutex<State>,
 }
 
@@ -123,10 +126,11 @@ impl Turns {
     #[must_use]
     pub fn new(hashing: usize, max_wait: Duration, running: Arc<Running>) -> Self {
         Self {
-            hashing: Class::new(hashing, HASHING_BYTES),
-            tokens: Class::new(TOKEN_TURNS, OTHER_BYTES),
-            listing: Class::new(LISTING_TURNS, OTHER_BYTES),
-            sessions: Class::new(SESSIONS_TURNS, OTHER_BYTES),
+            hashing: Class::new(hashing, HASHING_BYTES, HASHING_BYTES / 2),
+            tokens: Class::new(TOKEN_TURNS, OTHER_BYTES, OTHER_BYTES / 2),
+            // All of these wait under one name, which is empty.
+            listing: Class::new(LISTING_TURNS, OTHER_BYTES, OTHER_BYTES),
+            sessions: Class::new(SESSIONS_TURNS, OTHER_BYTES, OTHER_BYTES / 2),
             max_wait,
             running,
         }
@@ -166,10 +170,12 @@ impl Turns {
         let bytes = bytes.saturating_add(WAITING_OVERHEAD);
         let waiting_bytes = state.waiting_bytes.saturating_add(bytes);
         let wait = class.expected_wait(&state, &name);
-        // Names that wait already leave half for others: one alone could fill it all.
-        // (Lists of users are asked for under no name, all of them under the same.)
-        let is_waiting = Arc::ptr_eq(class, &self.hashing) && state.queue.ahead(&name).of_name > 0;
-        let max_bytes = class.max_bytes / if is_waiting { 2 } else { 1 };
+        let is_waiting = state.queue.ahead(&name).of_name > 0;
+        let max_bytes = if is_waiting {
+            class.max_bytes_of_waiting_name
+        } else {
+            class.max_bytes
+        };
         let too_much = wait > self.max_wait || waiting_bytes > max_bytes;
         if too_much && state.queue.waiting() > ALWAYS_WAITING {
             let seconds = wait.saturating_sub(self.max_wait).as_secs() + 1;
@@ -202,10 +208,11 @@ impl Turns {
 }
 
 impl Class {
-    fn new(turns: usize, max_bytes: usize) -> Arc<Self> {
+    fn new(turns: usize, max_bytes: usize, max_bytes_of_waiting_name: usize) -> Arc<Self> {
         Arc::new(Self {
             turns: turns.max(1),
             max_bytes,
+            max_bytes_of_waiting_name,
             state: Mutex::new(State {
                 queue: FairQueue::new(turns),
                 waiting_bytes: 0,
