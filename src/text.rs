@@ -132,18 +132,35 @@ pub fn is_plain_origin(origin: &str) -> bool {
 }
 
 /// Returns the text as a terminal may show it: control and invisible characters as `\n` or
-/// `\u{202e}`, so that none of them moves the cursor, hides or reorders what stands there.
+/// `\u{202e}`, so that none of them moves the cursor or hides what stands there.
 #[must_use]
 pub fn printable(text: &str) -> String {
-    let mut printable = String::with_capacity(text.len());
+    escape(text, is_invisible)
+}
+
+/// Returns the text as it may stand in a table: [`printable`], and of several characters of white space
+/// each but the first as `\u{20}`. Else a line could be made to break where a new row seems to begin.
+#[must_use]
+pub fn printable_cell(text: &str) -> String {
+    let mut last = ' ';
+    escape(text, |character| {
+        let before = std::mem::replace(&mut last, character);
+        is_invisible(character) || before.is_whitespace() && character.is_whitespace()
+    })
+}
+
+fn escape(text: &str, mut is_escaped: impl FnMut(char) -> bool) -> String {
+    let mut escaped = String::with_capacity(text.len());
     for character in text.chars() {
-        if is_invisible(character) {
-            printable.extend(character.escape_debug());
+        if !is_escaped(character) {
+            escaped.push(character);
+        } else if character.is_control() {
+            escaped.extend(character.escape_debug());
         } else {
-            printable.push(character);
+            escaped.extend(character.escape_unicode());
         }
     }
-    printable
+    escaped
 }
 
 /// Returns JSON with the control and invisible characters in its texts as `\uXXXX`. (Those below
@@ -171,8 +188,10 @@ impl fmt::Display for CodePoint {
     }
 }
 
-/// Whether a character is of Unicode's general category Cc, Cf, Zl or Zp. U+200C and U+200D are not
-/// counted: languages and emoji need them.
+/// Whether a character is a control character or shows nothing, and is no white space: Unicode's
+/// general categories Cc, Cf, Zl and Zp, noncharacters, and what else has the property
+/// Default_Ignorable_Code_Point or an empty glyph. U+200C, U+200D, U+034F and the variation selectors
+/// are not counted: languages and emoji need them.
 fn is_invisible(character: char) -> bool {
     if character.is_ascii() {
         return character.is_ascii_control();
@@ -181,18 +200,22 @@ fn is_invisible(character: char) -> bool {
     let range = INVISIBLE.get(INVISIBLE.partition_point(is_before));
     range.is_some_and(|(first, _)| *first <= character)
         && !matches!(character, '\u{200c}' | '\u{200d}')
+        || u32::from(character) & 0xfffe == 0xfffe
 }
 
-/// The ranges of Cc beyond ASCII, Cf, Zl and Zp in Unicode 16.0.
+/// The ranges of them beyond ASCII in Unicode 16.0, but for the noncharacters at the end of each
+/// plane.
 #[rustfmt::skip]
 const INVISIBLE: &[(char, char)] = &[
     ('\u{80}', '\u{9f}'), ('\u{ad}', '\u{ad}'), ('\u{600}', '\u{605}'), ('\u{61c}', '\u{61c}'),
     ('\u{6dd}', '\u{6dd}'), ('\u{70f}', '\u{70f}'), ('\u{890}', '\u{891}'),
-    ('\u{8e2}', '\u{8e2}'), ('\u{180e}', '\u{180e}'), ('\u{200b}', '\u{200f}'),
-    ('\u{2028}', '\u{202e}'), ('\u{2060}', '\u{2064}'), ('\u{2066}', '\u{206f}'),
-    ('\u{feff}', '\u{feff}'), ('\u{fff9}', '\u{fffb}'), ('\u{110bd}', '\u{110bd}'),
-    ('\u{110cd}', '\u{110cd}'), ('\u{13430}', '\u{1343f}'), ('\u{1bca0}', '\u{1bca3}'),
-    ('\u{1d173}', '\u{1d17a}'), ('\u{e0001}', '\u{e0001}'), ('\u{e0020}', '\u{e007f}'),
+    ('\u{8e2}', '\u{8e2}'), ('\u{115f}', '\u{1160}'), ('\u{17b4}', '\u{17b5}'),
+    ('\u{180e}', '\u{180e}'), ('\u{200b}', '\u{200f}'), ('\u{2028}', '\u{202e}'),
+    ('\u{2060}', '\u{206f}'), ('\u{2800}', '\u{2800}'), ('\u{3164}', '\u{3164}'),
+    ('\u{fdd0}', '\u{fdef}'), ('\u{feff}', '\u{feff}'), ('\u{ffa0}', '\u{ffa0}'),
+    ('\u{fff0}', '\u{fffb}'), ('\u{110bd}', '\u{110bd}'), ('\u{110cd}', '\u{110cd}'),
+    ('\u{13430}', '\u{1343f}'), ('\u{1bca0}', '\u{1bca3}'), ('\u{1d173}', '\u{1d17a}'),
+    ('\u{e0000}', '\u{e00ff}'), ('\u{e01f0}', '\u{e0fff}'),
 ];
 
 #[cfg(test)]

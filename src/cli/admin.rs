@@ -8,7 +8,7 @@ use clap::Subcommand;
 use super::office::{self, Office};
 use super::{ConfigFile, print, prompt};
 use crate::admin::{AdminCommand, AdminReply, UserState};
-use crate::text::printable;
+use crate::text::{printable, printable_cell};
 
 /// Look after users and keys, on the machine of the daemon
 ///
@@ -158,7 +158,7 @@ fn row(user: &UserState) -> [String; 6] {
     [
         user.id.to_string(),
         // Names are clients' text: they must not reach a terminal as they are.
-        printable(&user.name),
+        printable_cell(&user.name),
         user.created.clone(),
         if user.second_factor { "on" } else { "-" }.into(),
         user.failures.to_string(),

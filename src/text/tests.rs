@@ -52,6 +52,8 @@ fn unusable_names_are_refused_with_the_code_point() {
         ("a\u{202e}b", "U+202E, a control or invisible character"),
         ("a\nb", "U+000A, a control or invisible character"),
         ("\u{e0041}", "U+E0041, a control or invisible character"),
+        ("\u{3164}", "U+3164, a control or invisible character"),
+        ("a\u{1ffff}", "U+1FFFF, a control or invisible character"),
     ] {
         let refused = check_name(name).unwrap_err();
         assert_eq!(refused.to_string(), text, "{name:?}");
@@ -61,6 +63,8 @@ fn unusable_names_are_refused_with_the_code_point() {
         "Zoë 🦎",
         "👩\u{200d}🚀",
         "می\u{200c}خواهم",
+        "❤\u{fe0f}",
+        "葛\u{e0100}城",
         "a b",
         "$a",
         "{a}",
@@ -103,15 +107,32 @@ fn terminals_are_shown_no_control_character() {
     );
 }
 
-/// The table of categories is that of Python, for all that the Python at hand knows.
+/// Padded names forged rows of `admin users` on a terminal that breaks lines.
+#[test]
+fn white_space_in_a_cell_pushes_nothing_into_another_line() {
+    for (name, shown) in [
+        ("Anna Maria", "Anna Maria"),
+        ("a   b", "a \\u{20}\\u{20}b"),
+        (" a ", "\\u{20}a "),
+        ("a \u{3000}\u{a0}b", "a \\u{3000}\\u{a0}b"),
+        ("a\n\u{3164}", "a\\n\\u{3164}"),
+    ] {
+        assert_eq!(printable_cell(name), shown, "{name:?}");
+    }
+}
+
+/// The table of categories is that of Python, for all that the Python at hand knows, and more that
+/// shows nothing.
 #[test]
 fn the_categories_are_those_of_python() {
     let script = "
 import sys, unicodedata
 invisible = set(map(int, sys.stdin.read().split()))
+blank = {0x115f, 0x1160, 0x17b4, 0x17b5, 0x2800, 0x3164, 0xffa0}
+assert blank < invisible
 for point in range(0x110000):
     category = unicodedata.category(chr(point))
-    if category not in ('Cn', 'Cs') and point not in (0x200c, 0x200d):
+    if category not in ('Cn', 'Cs') and point not in (0x200c, 0x200d) and point not in blank:
         assert (category in ('Cc', 'Cf', 'Zl', 'Zp')) == (point in invisible), hex(point)
 ";
     let mut python = Command::new("python3")

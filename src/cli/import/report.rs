@@ -6,7 +6,7 @@ use crate::cli::table;
 use crate::migration::admission::Fate;
 use crate::migration::{LeftBehind, Person};
 use crate::model::PasswordRecord;
-use crate::text::{check_name, printable, usable_name};
+use crate::text::{check_name, printable_cell, usable_name};
 
 /// What an import did.
 pub(super) struct Report {
@@ -97,7 +97,7 @@ fn row((person, fate): &(Person, Fate)) -> [String; 8] {
     let (here, becomes) = outcome(&user.username, fate);
     [
         // Names are others' text: they must not reach a terminal as they are.
-        printable(&user.username),
+        printable_cell(&user.username),
         here,
         scheme(&user.password).into(),
         if factor.is_some() { "on" } else { "-" }.into(),
@@ -120,7 +120,11 @@ fn outcome(username: &str, fate: &Fate) -> (String, String) {
         } => {
             let mut text = String::from("comes");
             if renamed(name) {
-                text += &format!(" as {}: {}", printable(name), why_renamed(username, name));
+                text += &format!(
+                    " as {}: {}",
+                    printable_cell(name),
+                    why_renamed(username, name)
+                );
             }
             if *loses_codes {
                 text += ", without backup codes (refresh_backup_codes makes new ones)";
@@ -129,7 +133,7 @@ fn outcome(username: &str, fate: &Fate) -> (String, String) {
         }
         Fate::IsHere { id, name } if renamed(name) => (
             id.to_string(),
-            format!("is here already, as {}", printable(name)),
+            format!("is here already, as {}", printable_cell(name)),
         ),
         Fate::IsHere { id, .. } => (id.to_string(), "is here already".into()),
         Fate::WasDeleted => (
@@ -141,14 +145,16 @@ fn outcome(username: &str, fate: &Fate) -> (String, String) {
             let text = if *name == *username {
                 "somebody else has the name".into()
             } else {
-                format!("it would come as {}, which is taken", printable(&name))
+                format!("it would come as {}, which is taken", printable_cell(&name))
             };
             (
                 "-".into(),
                 format!("skipped: {text} (--on-conflict rename)"),
             )
         }
-        Fate::UnusableName { reason } => ("-".into(), format!("skipped: {}", printable(reason))),
+        Fate::UnusableName { reason } => {
+            ("-".into(), format!("skipped: {}", printable_cell(reason)))
+        }
     }
 }
 
