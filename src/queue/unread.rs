@@ -232,6 +232,8 @@ fn are_unread(
             // The time alone does not tell: each further reply to a list keeps
             // the earlier ones for as long again.
             Some(Ok(length)) => *newer < *length,
+            // No list: the reply became a dead letter.
+            Some(Err(error)) if error.code() == Some("WRONGTYPE") => false,
             _ => reply.at.elapsed() < reply_ttl,
         };
         *newer += 1;
@@ -265,6 +267,21 @@ mod tests {
         let lengths = [1, 0, 1, 1, 16].map(Ok);
         let unread = are_unread(&VecDeque::from(sent), &lengths, Duration::ZERO);
         assert_eq!(unread, [false, false, false, true, true]);
+    }
+
+    /// Replies that became dead letters kept lists from others for `reply_ttl`.
+    #[test]
+    fn what_is_no_list_holds_no_reply() {
+        let sent = VecDeque::from([Sent {
+            id: "a".into(),
+            bytes: 1,
+            at: Instant::now(),
+        }]);
+        let error = redis::RedisError::from((redis::ErrorKind::Parse, "no length"));
+        let unread = |error| are_unread(&sent, &[Err(error)], Duration::from_secs(60));
+        assert_eq!(unread(error), [true]);
+        let wrong_type = redis::make_extension_error("WRONGTYPE".into(), None);
+        assert_eq!(unread(wrong_type), [false]);
     }
 
     #[test]
