@@ -15,7 +15,7 @@ use tempfile::TempDir;
 use super::start::{assert_says, used};
 use crate::admin::{self, Done};
 use crate::support::strace::{end_tracer, under_strace};
-use crate::support::{Daemon, NotifySocket, RedisServer, run_by};
+use crate::support::{Daemon, NotifySocket, RedisServer, run_by, with_sighup};
 
 /// What the log says of an obstacle.
 const WAITS: &str = "cannot start yet";
@@ -109,7 +109,9 @@ fn a_start_that_waits_ends_at_once_when_it_is_asked_to() {
     for signal in [Signal::TERM, Signal::INT, Signal::HUP] {
         let (folder, redis) = used();
         let few = FewFiles::new();
-        let mut daemon = Daemon::launch(folder, &redis, &[], |command| few.wrap(&command));
+        let mut daemon = Daemon::launch(folder, &redis, &[], |command| {
+            with_sighup(&few.wrap(&command))
+        });
         daemon.wait_for_log(WAITS);
         daemon.signal(signal);
         assert_eq!(daemon.wait().code(), Some(0));

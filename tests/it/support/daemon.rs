@@ -38,7 +38,7 @@ impl Daemon {
 
     /// The same in a folder that is there already.
     pub fn start_in(folder: Arc<TempDir>, redis: &RedisServer, settings: &[(&str, &str)]) -> Self {
-        let daemon = Self::launch(folder, redis, settings, |command| command);
+        let daemon = Self::launch(folder, redis, settings, |command| with_sighup(&command));
         daemon.wait_for_log("ready");
         daemon
     }
@@ -182,6 +182,12 @@ impl Daemon {
     pub fn log(&self) -> String {
         self.log.lines.lock().unwrap().join("\n")
     }
+}
+
+/// The command with the default disposition of SIGHUP: under `nohup` the tests would inherit
+/// another, and their daemons with them.
+pub fn with_sighup(command: &Command) -> Command {
+    run_by(&["/usr/bin/env", "--default-signal=HUP"], command)
 }
 
 /// The command, run by another program that becomes it: `wrapper` ends where

@@ -20,7 +20,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 pub use client::{Client, QUEUE, REPLIES, Reply};
-pub use daemon::{Daemon, run_by};
+pub use daemon::{Daemon, run_by, with_sighup};
 pub use load::Load;
 pub use notify_socket::NotifySocket;
 pub use redis_server::RedisServer;
