@@ -81,7 +81,7 @@ demo: ## play the whole story, first user to deletion (installs redis-server if 
 
 lint: rust ## check formatting, clippy (warnings denied), the shell scripts and the syntax of the Python files
 	$(CARGO) fmt --check
-	$(CARGO) clippy --all-targets --locked -- -D warnings
+	$(CARGO) clippy --all-targets --test enumeration --locked -- -D warnings
 	for script in $(SCRIPTS); do bash -n $$script || exit 1; done
 	@$(NEED) python3
 	python3 -c 'import sys; [compile(open(file, encoding="utf-8").read(), file, "exec") for file in sys.argv[1:]]' $(PYTHON_FILES)

@@ -1,5 +1,6 @@
 //! A redis-server and a daemon of its own.
 
+use std::hint::black_box;
 use std::io::{BufRead as _, BufReader};
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
@@ -137,7 +138,11 @@ fn node_iterations() -> u32 {
             .unwrap();
     });
     let node = shortest(|| {
-        pbkdf2::pbkdf2_hmac_array::<sha2::Sha256, 32>(b"password", b"some salt", OF_PLATYPUSH);
+        black_box(pbkdf2::pbkdf2_hmac_array::<sha2::Sha256, 32>(
+            b"password",
+            b"some salt",
+            OF_PLATYPUSH,
+        ));
     });
     let ratio = today / node;
     if ratio > 1.1 {
