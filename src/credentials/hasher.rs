@@ -10,9 +10,9 @@ use std::time::Duration;
 use secrecy::{ExposeSecret as _, SecretString};
 use tokio::sync::oneshot;
 
+use super::equalizer::Equalizer;
 use super::error::HasherError;
-use super::password::{self, Argon2Parameters, Memory};
-use super::top_up::{TopUp, Work};
+use super::password::{self, Argon2Parameters, Cost, Memory};
 use crate::model::PasswordRecord;
 use crate::priority;
 
@@ -24,7 +24,7 @@ type Job = Box<dyn FnOnce(&mut Memory) + Send>;
 /// Hashes and checks passwords off the async threads.
 pub struct Hasher {
     parameters: Argon2Parameters,
-    top_up: Arc<TopUp>,
+    equalizer: Arc<Equalizer>,
     jobs: crossbeam_channel::Sender<Job>,
 }
 
@@ -43,7 +43,7 @@ impl Hasher {
                 .map_err(|error| HasherError::Thread(error.to_string()))?;
         }
         Ok(Self {
-            top_up: Arc::new(TopUp::new(parameters.cost())),
+            equalizer: Arc::new(Equalizer::new(parameters.cost())),
             parameters,
             jobs,
         })
@@ -74,8 +74,7 @@ impl Hasher {
         let (record, password) = (record.clone(), password.clone());
         self.check(move |memory| {
             let secret = password.expose_secret().as_bytes();
-            let (right, work) = password::verify(secret, &record, memory)?;
-            Ok((right, Some(work)))
+            password::verify(secret, &record, memory)
         })
         .await
     }
@@ -87,46 +86,21 @@ impl Hasher {
         secret: &SecretString,
         records: Vec<PasswordRecord>,
     ) -> Result<Option<usize>, HasherError> {
-        let (secret, today) = (secret.clone(), self.parameters.cost());
-        self.check(move |memory| {
-            let (found, work) = password::find(secret.expose_secret().as_bytes(), &records);
-            if let [one] = work[..] {
-                return Ok((found, Some(one)));
-            }
-            // None, or several that may be cheap.
-            password::spend(today, memory).map(|()| (found, None))
+        let secret = secret.clone();
+        self.check(move |_| {
+            let found = password::find(secret.expose_secret().as_bytes(), &records);
+            Ok((found, None))
         })
         .await
     }
 
-    /// Runs a check, which gives the work it has cost where something may be
-    /// missing to today's.
+    /// Runs a check, which returns its cost where that is Argon2's.
     async fn check<T: Send + 'static>(
         &self,
-        check: impl FnOnce(&mut Memory) -> Result<(T, Option<Work>), HasherError> + Send + 'static,
+        check: impl FnOnce(&mut Memory) -> Result<(T, Option<Cost>), HasherError> + Send + 'static,
     ) -> Result<T, HasherError> {
-        let (today, top_up) = (self.parameters.cost(), Arc::clone(&self.top_up));
-        let (result, new) = self
-            .run(move |memory| {
-                // Memory that is touched anew takes time, the more the larger.
-                memory.prepare(today)?;
-                let (result, work) = check(memory)?;
-                let is_new = match work {
-                    Some(work) => top_up.spend_missing(work, memory)?,
-                    None => false,
-                };
-                Ok((result, work.filter(|_| is_new)))
-            })
-            .await?;
-        if let Some(work) = new {
-            let top_up = Arc::clone(&self.top_up);
-            self.post(Box::new(move |memory| {
-                if let Err(error) = top_up.measure(work, memory) {
-                    tracing::warn!(%error, "cannot measure what cheaper password records lack");
-                }
-            }))?;
-        }
-        Ok(result)
+        let equalizer = Arc::clone(&self.equalizer);
+        self.run(move |memory| equalizer.run(memory, check)).await
     }
 
     async fn run<T: Send + 'static>(

@@ -6,6 +6,7 @@
 
 mod api_token;
 mod blocklist;
+mod equalizer;
 mod error;
 mod hasher;
 mod keeping;
@@ -16,7 +17,6 @@ mod qr_picture;
 mod second_factor;
 mod throttle;
 mod token;
-mod top_up;
 mod vault;
 
 use std::sync::Arc;

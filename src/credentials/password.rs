@@ -8,7 +8,6 @@ use zeroize::{Zeroize as _, Zeroizing};
 
 use super::error::HasherError;
 use super::imported::{self, Checker};
-use super::top_up::Work;
 use crate::error::Error;
 use crate::model::PasswordRecord;
 
@@ -98,19 +97,6 @@ impl Cost {
     fn of(params: &Params) -> Self {
         Self::new(params.m_cost(), params.t_cost(), params.p_cost())
     }
-
-    pub(super) const fn memory_kib(self) -> u32 {
-        self.memory_kib
-    }
-
-    pub(super) const fn lanes(self) -> u32 {
-        self.lanes
-    }
-
-    /// KiB that are gone through.
-    pub(super) fn work(self) -> u64 {
-        u64::from(self.memory_kib) * u64::from(self.passes)
-    }
 }
 
 /// Does the work of a hash for nothing.
@@ -123,38 +109,33 @@ pub(super) fn spend(cost: Cost, memory: &mut Memory) -> Result<(), HasherError> 
     Ok(())
 }
 
-/// Checks a password, in constant time once the hash is made; gives what that
-/// has cost as well.
+/// Checks a password, in constant time once the hash is made. Returns the cost
+/// as well, of a record of ours.
 pub(super) fn verify(
     password: &[u8],
     record: &PasswordRecord,
     memory: &mut Memory,
-) -> Result<(bool, Work), HasherError> {
+) -> Result<(bool, Option<Cost>), HasherError> {
     if let Some(scheme) = imported::parse(record) {
         let scheme = scheme?;
-        let right = imported::verify(password, &scheme);
-        return Ok((right, Work::Imported(scheme.work())));
+        return Ok((imported::verify(password, &scheme), None));
     }
     let parsed = parse(record)?;
     let mut hash = Zeroizing::new(vec![0u8; parsed.hash.len()]);
     derive(&parsed.params, password, &parsed.salt, &mut hash, memory)?;
     let right = hash.ct_eq(parsed.hash.as_bytes()).into();
-    Ok((right, Work::Argon2(Cost::of(&parsed.params))))
+    Ok((right, Some(Cost::of(&parsed.params))))
 }
 
-/// Which of these imported records a secret matches; gives what that has cost
-/// as well. What cannot be read matches nothing.
-pub(super) fn find(secret: &[u8], records: &[PasswordRecord]) -> (Option<usize>, Vec<Work>) {
+/// Returns which of these imported records a secret matches. What cannot be read
+/// matches nothing.
+pub(super) fn find(secret: &[u8], records: &[PasswordRecord]) -> Option<usize> {
     let mut checker = Checker::default();
     let matches = |record: &PasswordRecord| match imported::parse(record) {
         Some(Ok(scheme)) => checker.verify(secret, &scheme),
         _ => false,
     };
-    let found = records.iter().position(matches);
-    (
-        found,
-        checker.done.into_iter().map(Work::Imported).collect(),
-    )
+    records.iter().position(matches)
 }
 
 struct Parsed {

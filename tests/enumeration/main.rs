@@ -38,8 +38,8 @@ use self::statistics::{Auc, median};
 
 /// Above this AUC the time tells too much.
 const LIMIT: f64 = 0.55;
-/// For users whose record was made at a lower cost than today's: what its check
-/// lacks is made up for to about a hundredth (`credentials/top_up.rs`).
+/// For users whose record was made at a lower cost than today's: a check that is nearly as dear as
+/// today's is sometimes dearer than the one it is held against (`credentials/equalizer.rs`).
 const LIMIT_OF_OTHER_COSTS: f64 = 0.7;
 /// Samples of each kind that are thrown away: caches fill, memory is touched.
 const WARM_UP: usize = 20;

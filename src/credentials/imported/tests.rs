@@ -227,25 +227,10 @@ fn other_records_are_not_ours() {
 }
 
 #[test]
-fn the_work_is_in_proportion() {
-    let argon2 = 19 * 1_024 * 2;
-    let pbkdf2 = Work::Pbkdf2 {
-        iterations: 100_000,
-    }
-    .kib_estimate();
-    let bcrypt = Work::Bcrypt { cost: 12 }.kib_estimate();
-    // 15.5 ms and 296 ms of 21.
-    assert!((pbkdf2 * 210).abs_diff(argon2 * 155) < argon2 * 2);
-    assert!((bcrypt * 21).abs_diff(argon2 * 296) < argon2 * 2);
-    Work::Pbkdf2 { iterations: 2 }.spend();
-    Work::Bcrypt { cost: 4 }.spend();
-}
-
-#[test]
 fn nothing_of_a_hash_is_shown() {
     let record = bcrypt_text(BCRYPT_72);
     let scheme = parse(&record).unwrap().unwrap();
-    assert_eq!(format!("{scheme:?}"), "Scheme(Bcrypt { cost: 4 })");
+    assert_eq!(format!("{scheme:?}"), "Bcrypt { cost: 4 }");
     let errors = [
         pbkdf2_record("secret-stuff", SALT, 1),
         bcrypt_record("$2secret-stuff"),
