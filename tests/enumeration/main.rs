@@ -287,7 +287,7 @@ fn times(title: &str, kinds: &[Kind], of: impl Fn(&Kind) -> &[f64]) -> bool {
     for (index, one) in kinds.iter().enumerate() {
         for other in &kinds[index + 1..] {
             let auc = Auc::of(of(one), of(other));
-            passed &= auc.value <= limit(one, other);
+            passed &= !auc.exceeds(limit(one, other));
             println!("| {} : {} | | {auc} |", one.what, other.what);
         }
     }

@@ -5,7 +5,7 @@ use std::fmt;
 /// Area under the ROC curve: how often a time of one set is above one of the
 /// other (Mann and Whitney's U, as a share), whichever way round is more.
 pub struct Auc {
-    pub value: f64,
+    value: f64,
     /// Half of the 95 % interval.
     margin: f64,
 }
@@ -32,10 +32,21 @@ impl Auc {
     }
 }
 
+impl Auc {
+    /// Whether it is above a limit, and not by chance: of few samples any value comes up.
+    pub fn exceeds(&self, limit: f64) -> bool {
+        self.value > limit && self.low() > 0.5
+    }
+
+    fn low(&self) -> f64 {
+        (self.value - self.margin).max(0.0)
+    }
+}
+
 impl fmt::Display for Auc {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { value, margin } = self;
-        let (low, high) = ((value - margin).max(0.0), (value + margin).min(1.0));
+        let (low, high) = (self.low(), (value + margin).min(1.0));
         write!(f, "{value:.3} ({low:.3}–{high:.3})")
     }
 }
