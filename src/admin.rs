@@ -8,16 +8,16 @@ use std::sync::Arc;
 use secrecy::{ExposeSecret as _, SecretString};
 use serde::{Deserialize, Serialize};
 
-use crate::actions::{World, check_new_password, until_settled};
+use crate::actions::{Services, check_new_password, retry_on_conflict};
 use crate::audit::{self, Who};
 use crate::error::Error;
-use crate::events::{self, Act, Event, Publisher};
+use crate::events::{self, Event, EventKind, Publisher};
 use crate::keyring::Keyring;
-use crate::migration::admission::{self, AdmissionError, Fate, Order, pause};
-use crate::migration::export::{self, Exported, Part};
 use crate::model::{Attempted, User, UserId};
 use crate::rotation::{self, RotationError};
-use crate::store::{Amendment, StoreError};
+use crate::store::{AdminUpdate, StoreError};
+use crate::transfer::export::{self, Exported, Part};
+use crate::transfer::import::{self, ImportError, ImportOutcome, ImportRequest, pause};
 
 /// A command of the operator, as it goes over the control socket.
 #[derive(Debug, Serialize, Deserialize)]
@@ -59,7 +59,7 @@ pub enum AdminCommand {
     /// Seal everything with a new key and drop the old one.
     RotateKey,
     /// Let users in who come from elsewhere.
-    Import(Order),
+    Import(ImportRequest),
     /// Write a part of everything.
     Export(Part),
 }
@@ -95,7 +95,7 @@ pub enum AdminReply {
         resealed: u64,
     },
     /// What became of each who came, in their order.
-    Imported(Vec<Fate>),
+    Imported(Vec<ImportOutcome>),
     /// A part of everything, and where the next one begins.
     Exported(Exported, Option<Part>),
 }
@@ -128,7 +128,7 @@ pub enum AdminError {
     Rotation(#[from] RotationError),
     /// About those who come.
     #[error(transparent)]
-    Admission(#[from] AdmissionError),
+    Import(#[from] ImportError),
 }
 
 impl From<StoreError> for AdminError {
@@ -142,7 +142,7 @@ impl AdminError {
         match self {
             Self::User(error) => error.name(),
             Self::Rotation(_) => "not_rotated",
-            Self::Admission(_) => "not_imported",
+            Self::Import(_) => "not_imported",
         }
     }
 }
@@ -195,7 +195,7 @@ impl AdminCommand {
 
 /// Carries the commands out.
 pub struct Operator {
-    world: Arc<World>,
+    services: Arc<Services>,
     keyring: Arc<Keyring>,
     /// Whether requests are served meanwhile.
     is_serving: bool,
@@ -220,9 +220,9 @@ impl From<AdminReply> for Done {
 impl Operator {
     /// Works on a store that no daemon has.
     #[must_use]
-    pub const fn alone(world: Arc<World>, keyring: Arc<Keyring>) -> Self {
+    pub const fn alone(services: Arc<Services>, keyring: Arc<Keyring>) -> Self {
         Self {
-            world,
+            services,
             keyring,
             is_serving: false,
             events: None,
@@ -233,12 +233,12 @@ impl Operator {
     /// they do.
     #[must_use]
     pub const fn in_daemon(
-        world: Arc<World>,
+        services: Arc<Services>,
         keyring: Arc<Keyring>,
         events: Option<Publisher>,
     ) -> Self {
         Self {
-            world,
+            services,
             keyring,
             is_serving: true,
             events,
@@ -251,7 +251,7 @@ impl Operator {
     /// When it could not be done; nothing was changed then, unless the store
     /// has stopped.
     pub async fn run(&self, command: AdminCommand, by: &Caller) -> Result<AdminReply, AdminError> {
-        let act = audit::Act {
+        let act = audit::AdminAct {
             action: command.name(),
             by,
             keep_api_tokens: command.keep_api_tokens(),
@@ -275,14 +275,14 @@ impl Operator {
         ) {
             for (number, fate) in fates.iter().enumerate() {
                 pause(number).await;
-                if let Fate::Comes { name, .. } = fate {
+                if let ImportOutcome::Comes { name, .. } = fate {
                     audit::admin(&act, Some(&Who::User(name.clone())), "success");
                 }
             }
         }
         let Done { reply, events } = result?;
         if let Some(publisher) = &self.events {
-            let now = self.world.clock.now();
+            let now = self.services.clock.now();
             for event in events {
                 publisher.publish(&event, Some(events::OPERATOR), None, now);
             }
@@ -291,9 +291,9 @@ impl Operator {
     }
 
     async fn who(&self, name: &str) -> Result<Who, AdminError> {
-        Ok(match self.world.store.user_by_name(name).await? {
+        Ok(match self.services.store.user_by_name(name).await? {
             Some(user) => Who::User(user.username),
-            None => Who::Nobody(self.world.credentials.name_hash(name)),
+            None => Who::UnknownName(self.services.credentials.name_hash(name)),
         })
     }
 
@@ -308,65 +308,70 @@ impl Operator {
                 keep_api_tokens,
             } => self.reset_password(&name, &password, keep_api_tokens).await,
             AdminCommand::DeleteSessions { name } => {
-                let act = Act::all_sessions_deleted();
-                self.amend(&name, Amendment::EndSessions, vec![act]).await
+                let act = EventKind::all_sessions_deleted();
+                self.amend(&name, AdminUpdate::EndSessions, vec![act]).await
             }
             AdminCommand::DeleteApiTokens { name } => {
-                let act = Act::all_api_tokens_deleted();
-                self.amend(&name, Amendment::DropApiTokens, vec![act]).await
+                let act = EventKind::all_api_tokens_deleted();
+                self.amend(&name, AdminUpdate::DropApiTokens, vec![act])
+                    .await
             }
             AdminCommand::RotateKey => Ok(self.rotate_key().await?.into()),
             AdminCommand::Import(order) => {
                 let _lease = self.keyring.lease();
-                let fates = admission::admit(&self.world, order, self.is_serving).await?;
+                let fates = import::import(&self.services, order, self.is_serving).await?;
                 Ok(AdminReply::Imported(fates).into())
             }
             AdminCommand::Export(part) => {
-                let (exported, next) = export::export(&self.world, &self.keyring, part).await?;
+                let (exported, next) = export::export(&self.services, &self.keyring, part).await?;
                 Ok(AdminReply::Exported(exported, next).into())
             }
         }
     }
 
     async fn users(&self) -> Result<AdminReply, AdminError> {
-        let users = self.world.store.users().await?;
+        let users = self.services.store.users().await?;
         let state = |user: User| UserState {
             id: user.id,
             created: user.created_at.format("%Y-%m-%d %H:%M:%S").to_string(),
             second_factor: user.second_factor.is_some(),
             failures: user.failures.count,
-            locked_for: self.world.credentials.wait_of(user.failures),
+            locked_for: self.services.credentials.wait_of(user.failures),
             name: user.username,
         };
         Ok(AdminReply::Users(users.into_iter().map(state).collect()))
     }
 
     async fn unlock(&self, name: &str) -> Result<AdminReply, AdminError> {
-        let user = self.world.store.user_by_name(name).await?;
+        let user = self.services.store.user_by_name(name).await?;
         let attempted = user.as_ref().map_or_else(
-            || Attempted::Nobody(self.world.credentials.name_hash(name)),
+            || Attempted::UnknownName(self.services.credentials.name_hash(name)),
             |user| Attempted::User(user.id),
         );
-        self.world.store.forget_failures(attempted).await?;
+        self.services.store.forget_failures(attempted).await?;
         Ok(AdminReply::Unlocked {
             exists: user.is_some(),
         })
     }
 
     async fn disable_otp(&self, name: &str) -> Result<Done, AdminError> {
-        until_settled(|| async {
-            let Some(user) = self.world.store.user_by_name(name).await? else {
+        retry_on_conflict(|| async {
+            let Some(user) = self.services.store.user_by_name(name).await? else {
                 return Ok(());
             };
             if user.second_factor.is_none() {
                 return Err(Error::OtpNotEnabled(name.to_owned()));
             }
-            let credentials = &self.world.credentials;
+            let credentials = &self.services.credentials;
             credentials.add_secret_fingerprint(&user).await
         })
         .await?;
-        self.amend(name, Amendment::DropSecondFactor, vec![Act::OtpDisabled {}])
-            .await
+        self.amend(
+            name,
+            AdminUpdate::DropSecondFactor,
+            vec![EventKind::OtpDisabled {}],
+        )
+        .await
     }
 
     async fn reset_password(
@@ -375,32 +380,32 @@ impl Operator {
         password: &SecretString,
         keep_api_tokens: bool,
     ) -> Result<Done, AdminError> {
-        check_new_password("password", password.expose_secret(), &self.world.limits)?;
-        let record = self.world.credentials.hash(password).await?;
-        let act = Act::PasswordUpdated {
+        check_new_password("password", password.expose_secret(), &self.services.limits)?;
+        let record = self.services.credentials.hash(password).await?;
+        let act = EventKind::PasswordUpdated {
             sessions_revoked: true,
         };
-        let amendment = Amendment::ResetPassword {
+        let update = AdminUpdate::ResetPassword {
             record,
             keep_api_tokens,
         };
-        let mut acts = vec![act];
+        let mut kinds = vec![act];
         if !keep_api_tokens {
-            acts.push(Act::all_api_tokens_deleted());
+            kinds.push(EventKind::all_api_tokens_deleted());
         }
-        self.amend(name, amendment, acts).await
+        self.amend(name, update, kinds).await
     }
 
     async fn amend(
         &self,
         name: &str,
-        amendment: Amendment,
-        acts: Vec<Act>,
+        update: AdminUpdate,
+        kinds: Vec<EventKind>,
     ) -> Result<Done, AdminError> {
-        match self.world.store.amend_user(name, amendment).await {
+        match self.services.store.update_user(name, update).await {
             Ok(user) => Ok(Done {
                 reply: AdminReply::Done,
-                events: acts.into_iter().map(|act| Event::of(&user, act)).collect(),
+                events: kinds.into_iter().map(|act| Event::of(&user, act)).collect(),
             }),
             Err(StoreError::NoSuchUser) => Err(Error::NoSuchUser(name.to_owned()).into()),
             Err(error) => Err(error.into()),
@@ -408,7 +413,7 @@ impl Operator {
     }
 
     async fn rotate_key(&self) -> Result<AdminReply, AdminError> {
-        let report = rotation::rotate_key(&self.keyring, &*self.world.store).await?;
+        let report = rotation::rotate_key(&self.keyring, &*self.services.store).await?;
         Ok(AdminReply::KeyRotated {
             key: report.key,
             resealed: report.resealed,

@@ -37,14 +37,14 @@ pub enum Who {
     /// A user, by name.
     User(String),
     /// A name that nobody has.
-    Nobody(NameHash),
+    UnknownName(NameHash),
 }
 
 impl fmt::Debug for Who {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::User(name) => write!(f, "{name:?}"),
-            Self::Nobody(hash) => write!(f, "unknown:{}", hex::encode(hash.0)),
+            Self::UnknownName(hash) => write!(f, "unknown:{}", hex::encode(hash.0)),
         }
     }
 }
@@ -126,7 +126,7 @@ impl Notes {
         let event = lock(&self.event).take()?;
         match self.get().by {
             Some(Who::User(name)) => Some((event, Some(name))),
-            Some(Who::Nobody(_)) | None => Some((event, None)),
+            Some(Who::UnknownName(_)) | None => Some((event, None)),
         }
     }
 
@@ -217,7 +217,7 @@ fn is_effective(noted: &Noted, outcome: &str) -> bool {
 }
 
 /// An act of the operator.
-pub struct Act<'a> {
+pub struct AdminAct<'a> {
     /// The command.
     pub action: &'a str,
     /// Who gives it.
@@ -227,8 +227,8 @@ pub struct Act<'a> {
 }
 
 /// Logs an act of the operator. The uid behind `sudo` is what the command says.
-pub fn admin(act: &Act<'_>, user: Option<&Who>, outcome: &str) {
-    let Act {
+pub fn admin(act: &AdminAct<'_>, user: Option<&Who>, outcome: &str) {
+    let AdminAct {
         action,
         by: caller,
         keep_api_tokens,

@@ -24,8 +24,8 @@ use zeroize::Zeroizing;
 
 use crate::admin::{AdminCommand, AdminReply, Caller, Operator};
 use crate::failure::{HasRemedy, Remedy, advice};
-use crate::migration::admission::Order;
 use crate::store::ImportProgress;
+use crate::transfer::import::ImportRequest;
 
 const SOCKET: &str = "control.sock";
 /// Where it is made, to be closed to others before anybody can find it.
@@ -81,7 +81,7 @@ impl HasRemedy for ControlError {
 }
 
 /// Where commands are carried out.
-struct Office {
+struct AdminServer {
     operator: Operator,
     /// Held by each command under way, so that the end can wait for them.
     busy: RwLock<()>,
@@ -92,7 +92,7 @@ struct Office {
 /// The open control socket.
 pub struct Control {
     path: PathBuf,
-    office: Arc<Office>,
+    server: Arc<AdminServer>,
     accepting: JoinHandle<()>,
 }
 
@@ -111,15 +111,15 @@ impl Control {
             path: path.clone(),
             error,
         })?;
-        let office = Arc::new(Office {
+        let server = Arc::new(AdminServer {
             operator,
             busy: RwLock::new(()),
             rotating: Mutex::new(()),
         });
-        let accepting = tokio::spawn(accept(listener, Arc::clone(&office)));
+        let accepting = tokio::spawn(accept(listener, Arc::clone(&server)));
         Ok(Self {
             path,
-            office,
+            server,
             accepting,
         })
     }
@@ -127,7 +127,7 @@ impl Control {
     /// Takes no more connections, and waits for the commands under way.
     pub async fn close(self) {
         self.shut();
-        drop(self.office.busy.write().await);
+        drop(self.server.busy.write().await);
     }
 
     fn shut(&self) {
@@ -158,11 +158,11 @@ fn listen(draft: &Path, path: &Path) -> io::Result<UnixListener> {
     Ok(listener)
 }
 
-async fn accept(listener: UnixListener, office: Arc<Office>) {
+async fn accept(listener: UnixListener, server: Arc<AdminServer>) {
     loop {
         match listener.accept().await {
             Ok((stream, _)) => {
-                tokio::spawn(serve(stream, Arc::clone(&office)));
+                tokio::spawn(serve(stream, Arc::clone(&server)));
             }
             Err(error) => {
                 warn!(%error, "the control socket cannot take a connection");
@@ -172,28 +172,28 @@ async fn accept(listener: UnixListener, office: Arc<Office>) {
     }
 }
 
-async fn serve(mut stream: UnixStream, office: Arc<Office>) {
-    if let Err(error) = converse(&mut stream, &office).await {
+async fn serve(mut stream: UnixStream, server: Arc<AdminServer>) {
+    if let Err(error) = converse(&mut stream, &server).await {
         debug!(%error, "a connection to the control socket broke");
     }
 }
 
-async fn converse(stream: &mut UnixStream, office: &Office) -> io::Result<()> {
+async fn converse(stream: &mut UnixStream, server: &AdminServer) -> io::Result<()> {
     let uid = stream.peer_cred()?.uid();
     let line = read_line(stream).await?;
     let answer: Answer = match parse(line).await {
         Some((AdminCommand::Import(order), Claim { sudo_uid })) => {
-            let _busy = office.busy.read().await;
-            import(stream, office, order, &Caller { uid, sudo_uid }).await
+            let _busy = server.busy.read().await;
+            import(stream, server, order, &Caller { uid, sudo_uid }).await
         }
         Some((command, Claim { sudo_uid })) => {
             let by = Caller { uid, sudo_uid };
-            let _busy = office.busy.read().await;
+            let _busy = server.busy.read().await;
             let _rotating = match command {
-                AdminCommand::RotateKey => Some(office.rotating.lock().await),
+                AdminCommand::RotateKey => Some(server.rotating.lock().await),
                 _ => None,
             };
-            let result = office.operator.run(command, &by).await;
+            let result = server.operator.run(command, &by).await;
             result.map_err(|error| error.to_string())
         }
         None => {
@@ -217,9 +217,14 @@ async fn converse(stream: &mut UnixStream, office: &Office) -> io::Result<()> {
 
 /// Runs an import and tells the client how far it is. Interrupts it when the
 /// client has gone, or says no more.
-async fn import(stream: &mut UnixStream, office: &Office, order: Order, by: &Caller) -> Answer {
+async fn import(
+    stream: &mut UnixStream,
+    server: &AdminServer,
+    order: ImportRequest,
+    by: &Caller,
+) -> Answer {
     let progress = Arc::clone(&order.progress);
-    let mut run = pin!(office.operator.run(AdminCommand::Import(order), by));
+    let mut run = pin!(server.operator.run(AdminCommand::Import(order), by));
     let mut interval = tokio::time::interval(PROGRESS_INTERVAL);
     let mut told = 0;
     let mut more = [0; 1];

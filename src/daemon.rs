@@ -14,7 +14,7 @@ use tokio::sync::watch;
 use tokio::time::{Instant, timeout_at};
 use tracing::{info, warn};
 
-use crate::actions::{ACTIONS, Limits, World};
+use crate::actions::{ACTIONS, Limits, Services};
 use crate::admin::{AdminCommand, Caller, Operator};
 use crate::clock::{Clock, SystemClock};
 use crate::config::Config;
@@ -26,7 +26,8 @@ use crate::keyring::Keyring;
 use crate::lifecycle::{self, Termination, retry};
 use crate::model::SessionLimits;
 use crate::queue::{
-    self, Connector, Handler, Keys, LeftNotes, Running, Settings, Status, UnreadReplies, Worker,
+    self, Connector, CrashJournal, Handler, Keys, LeftEntries, Settings, Status, UnreadReplies,
+    Worker,
 };
 use crate::rotation;
 use crate::store::Store;
@@ -67,8 +68,8 @@ struct Started {
     workdir: Workdir,
     runs: Vec<[u8; 16]>,
     store: Arc<SledStore>,
-    running: Arc<Running>,
-    left: LeftNotes,
+    running: Arc<CrashJournal>,
+    left: LeftEntries,
     connector: Connector,
     publishing: Option<Publishing>,
     dispatcher: Arc<Dispatcher>,
@@ -92,7 +93,7 @@ async fn start(config: &Config) -> Result<Started> {
     let (keyring, vault) = retry(async || open_keys(config, workdir.path(), &*store).await).await?;
     retry(async || Ok(rotation::finish_rotation(&keyring, &*store).await?)).await?;
     let blocklist = retry(async || blocklist(config)).await?;
-    let world = Arc::new(world(
+    let services = Arc::new(services(
         config,
         Arc::clone(&store) as Arc<dyn Store>,
         vault,
@@ -106,7 +107,7 @@ async fn start(config: &Config) -> Result<Started> {
     let dispatcher = Arc::new(
         Dispatcher::new(Parts {
             actions: ACTIONS,
-            world: Arc::clone(&world),
+            services: Arc::clone(&services),
             policy: policy(config)?,
             turns: Turns::new(hashing_turns, config.max_login_wait, Arc::clone(&running)),
             keyring: Arc::clone(&keyring),
@@ -116,8 +117,8 @@ async fn start(config: &Config) -> Result<Started> {
         .await?,
     );
     let control = retry(async || {
-        let (world, keyring) = (Arc::clone(&world), Arc::clone(&keyring));
-        let operator = Operator::in_daemon(world, keyring, events.clone());
+        let (services, keyring) = (Arc::clone(&services), Arc::clone(&keyring));
+        let operator = Operator::in_daemon(services, keyring, events.clone());
         Ok(Control::open(workdir.path(), operator)?)
     })
     .await?;
@@ -146,9 +147,9 @@ async fn keep_a_thread() -> Result<()> {
     Ok(started.await?)
 }
 
-fn open_running(workdir: &Path, turns: usize) -> Result<(Arc<Running>, LeftNotes)> {
+fn open_running(workdir: &Path, turns: usize) -> Result<(Arc<CrashJournal>, LeftEntries)> {
     let path = workdir.join(RUNNING_FILE);
-    let opened = Running::open(&path, Turns::count(turns));
+    let opened = CrashJournal::open(&path, Turns::count(turns));
     Ok(opened.map_err(|error| WorkdirError::Io { path, error })?)
 }
 
@@ -241,9 +242,9 @@ impl Administration {
         let workdir = Workdir::open(&config.workdir)?;
         let store: Arc<dyn Store> = Arc::new(SledStore::open(workdir.path())?);
         let (keyring, vault) = open_keys(config, workdir.path(), &*store).await?;
-        let world = world(config, store, vault, blocklist(config)?)?;
+        let services = services(config, store, vault, blocklist(config)?)?;
         Ok(Self {
-            operator: Operator::alone(Arc::new(world), keyring),
+            operator: Operator::alone(Arc::new(services), keyring),
             _workdir: workdir,
         })
     }
@@ -308,12 +309,12 @@ const fn hashing_turns(config: &Config) -> usize {
     config.password.threads.saturating_mul(2)
 }
 
-fn world(
+fn services(
     config: &Config,
     store: Arc<dyn Store>,
     vault: Vault,
     blocklist: Option<Arc<Blocklist>>,
-) -> Result<World> {
+) -> Result<Services> {
     let clock: Arc<dyn Clock> = Arc::new(SystemClock);
     let password = &config.password;
     let parameters = Argon2Parameters::new(
@@ -323,7 +324,7 @@ fn world(
     )?;
     let threads = NonZeroUsize::new(password.threads).unwrap_or(NonZeroUsize::MIN);
     let hasher = Hasher::start(parameters, threads)?;
-    Ok(World {
+    Ok(Services {
         credentials: Credentials::new(
             Arc::clone(&store),
             hasher,

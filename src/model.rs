@@ -156,7 +156,7 @@ pub enum Attempted {
     User(UserId),
     /// That of nobody: names are kept as keyed hashes, because people type
     /// passwords where names belong.
-    Nobody(NameHash),
+    UnknownName(NameHash),
 }
 
 /// Keyed hash of a name that nobody has.

@@ -8,7 +8,7 @@ use platypush_userd::clock::{Clock as _, SystemClock};
 use platypush_userd::credentials::SessionToken;
 use platypush_userd::dispatch::Dispatcher;
 use platypush_userd::model::DeliveryId;
-use platypush_userd::queue::{Begun, Disposition, Handler as _};
+use platypush_userd::queue::{DeliveryContext, Disposition, Handler as _};
 
 use crate::requests;
 use crate::stage::{Stage, without_waiting};
@@ -52,6 +52,6 @@ fn answers(bencher: Bencher<'_, '_>, stage: &Stage, token: &SessionToken, expect
 }
 
 fn handle(dispatcher: &Arc<Dispatcher>, message: Vec<u8>) -> Disposition {
-    let mut begun = Begun::new(DELIVERY, false);
-    without_waiting(Arc::clone(dispatcher).handle(&mut begun, message))
+    let mut context = DeliveryContext::new(DELIVERY, false);
+    without_waiting(Arc::clone(dispatcher).handle(&mut context, message))
 }

@@ -13,7 +13,7 @@ fn verify(bencher: Bencher<'_, '_>) {
     let stage = Stage::new();
     let (name, password) = (&stage.user.username, password());
     bencher.bench_local(|| {
-        let verdict = stage.world.credentials.verify(name, &password, None);
+        let verdict = stage.services.credentials.verify(name, &password, None);
         let verdict = stage.runtime.block_on(verdict).unwrap();
         // Not given out: as long as it lives, others who try the name may wait.
         assert!(matches!(verdict, Verdict::Verified(_)));

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use futures_util::FutureExt as _;
 use futures_util::future::try_join_all;
-use platypush_userd::actions::{ACTIONS, Limits, World};
+use platypush_userd::actions::{ACTIONS, Limits, Services};
 use platypush_userd::clock::{Clock as _, SystemClock};
 use platypush_userd::config::{self, Config, Environment};
 use platypush_userd::credentials::{
@@ -15,9 +15,9 @@ use platypush_userd::credentials::{
 use platypush_userd::dispatch::{Dispatcher, Parts, Policy, Turns};
 use platypush_userd::keyring::Keyring;
 use platypush_userd::model::{PasswordRecord, SessionLimits, User};
-use platypush_userd::queue::Running;
+use platypush_userd::queue::CrashJournal;
 use platypush_userd::store::sled::SledStore;
-use platypush_userd::store::{NewSession, NewUser, PasswordWitness, Store, Witness};
+use platypush_userd::store::{NewSession, NewUser, PasswordPrecondition, Precondition, Store};
 use platypush_userd::wire::request::MessageLimits;
 use secrecy::SecretString;
 use tempfile::TempDir;
@@ -34,7 +34,7 @@ pub struct Stage {
     pub runtime: Runtime,
     pub config: Config,
     pub store: Arc<SledStore>,
-    pub world: Arc<World>,
+    pub services: Arc<Services>,
     /// The first user.
     pub user: User,
     keyring: Arc<Keyring>,
@@ -82,17 +82,17 @@ impl Stage {
         let store = Arc::new(SledStore::open(folder.path()).unwrap());
         let keyring = Keyring::open(Keyring::default_path(folder.path()), true).unwrap();
         let keyring = Arc::new(keyring);
-        let world = Arc::new(world(&config, &store, &keyring));
+        let services = Arc::new(services(&config, &store, &keyring));
         let user = runtime.block_on(async {
-            let record = world.credentials.hash(&password()).await.unwrap();
-            let first = store.create_user(new_user(1, &record), Witness::NoUsers, None);
+            let record = services.credentials.hash(&password()).await.unwrap();
+            let first = store.create_user(new_user(1, &record), Precondition::NoUsers, None);
             first.await.unwrap()
         });
         let stage = Self {
             runtime,
             config,
             store,
-            world,
+            services,
             user,
             keyring,
             folder,
@@ -107,20 +107,20 @@ impl Stage {
             let users = numbers.iter().map(|number| {
                 let user = new_user(*number, &self.user.password);
                 self.store
-                    .create_user(user, Witness::Password(self.witness()), None)
+                    .create_user(user, Precondition::Password(self.precondition()), None)
             });
             let users = self.runtime.block_on(try_join_all(users)).unwrap();
             let sessions = users.iter().map(|user| {
                 let session = new_session(&SessionToken::generate().unwrap());
-                self.store.create_session(session, witness(user), None)
+                self.store.create_session(session, precondition(user), None)
             });
             self.runtime.block_on(try_join_all(sessions)).unwrap();
         }
     }
 
     /// What the right password of the first user proves.
-    pub fn witness(&self) -> PasswordWitness {
-        witness(&self.user)
+    pub fn precondition(&self) -> PasswordPrecondition {
+        precondition(&self.user)
     }
 
     /// Makes sessions of the first user. Nobody has looked them up, so
@@ -132,7 +132,7 @@ impl Stage {
         for tokens in tokens.chunks(AT_ONCE) {
             let sessions = tokens.iter().map(|token| {
                 self.store
-                    .create_session(new_session(token), self.witness(), None)
+                    .create_session(new_session(token), self.precondition(), None)
             });
             self.runtime.block_on(try_join_all(sessions)).unwrap();
         }
@@ -157,10 +157,10 @@ impl Stage {
             limits: message_limits(config),
         };
         let notes = self.folder.path().join("running");
-        let (running, _) = Running::open(&notes, Turns::count(1)).unwrap();
+        let (running, _) = CrashJournal::open(&notes, Turns::count(1)).unwrap();
         let parts = Parts {
             actions: ACTIONS,
-            world: Arc::clone(&self.world),
+            services: Arc::clone(&self.services),
             policy,
             turns: Turns::new(1, config.max_login_wait, running),
             keyring: Arc::clone(&self.keyring),
@@ -171,7 +171,7 @@ impl Stage {
     }
 }
 
-fn world(config: &Config, store: &Arc<SledStore>, keyring: &Arc<Keyring>) -> World {
+fn services(config: &Config, store: &Arc<SledStore>, keyring: &Arc<Keyring>) -> Services {
     let store = Arc::clone(store) as Arc<dyn Store>;
     let hash_key = Vault::new_hash_key(keyring).unwrap();
     let vault = Vault::open(Arc::clone(keyring), &hash_key).unwrap();
@@ -189,7 +189,7 @@ fn world(config: &Config, store: &Arc<SledStore>, keyring: &Arc<Keyring>) -> Wor
         clock.clone(),
         SessionLimits::default(),
     );
-    World {
+    Services {
         store,
         credentials: credentials.unwrap(),
         clock,
@@ -221,8 +221,8 @@ pub fn new_session(token: &SessionToken) -> NewSession {
     }
 }
 
-fn witness(user: &User) -> PasswordWitness {
-    PasswordWitness {
+fn precondition(user: &User) -> PasswordPrecondition {
+    PasswordPrecondition {
         user_id: user.id,
         record: user.password.clone(),
         generation: user.generation,

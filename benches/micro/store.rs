@@ -66,9 +66,11 @@ fn create_session(bencher: Bencher<'_, '_>, count: usize) {
             tokens.map(|token| new_session(&token)).collect::<Vec<_>>()
         })
         .bench_local_values(|sessions| {
-            let created = sessions
-                .into_iter()
-                .map(|session| stage.store.create_session(session, stage.witness(), None));
+            let created = sessions.into_iter().map(|session| {
+                stage
+                    .store
+                    .create_session(session, stage.precondition(), None)
+            });
             stage.runtime.block_on(try_join_all(created)).unwrap()
         });
 }

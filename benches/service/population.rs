@@ -10,7 +10,7 @@ use futures_util::future::join_all;
 use platypush_userd::clock::{Clock as _, SystemClock};
 use platypush_userd::model::{PasswordRecord, TokenHash};
 use platypush_userd::store::sled::SledStore;
-use platypush_userd::store::{NewSession, NewUser, PasswordWitness, Store as _, Witness};
+use platypush_userd::store::{NewSession, NewUser, PasswordPrecondition, Precondition, Store as _};
 use sha2::{Digest as _, Sha256};
 
 /// The password of every user.
@@ -52,10 +52,10 @@ pub fn populate(workdir: &Path, users: u64) {
             password: password.clone(),
         };
         let first = store
-            .create_user(new_user(0), Witness::NoUsers, None)
+            .create_user(new_user(0), Precondition::NoUsers, None)
             .await
             .unwrap();
-        let witness = |user_id| PasswordWitness {
+        let precondition = |user_id| PasswordPrecondition {
             user_id,
             record: password.clone(),
             generation: 0,
@@ -67,19 +67,22 @@ pub fn populate(workdir: &Path, users: u64) {
             expires_at: None,
         };
         store
-            .create_session(new_session(0), witness(first.id), None)
+            .create_session(new_session(0), precondition(first.id), None)
             .await
             .unwrap();
         for from in (1..users).step_by(usize::try_from(AT_ONCE).unwrap()) {
             let numbers = from..users.min(from + AT_ONCE);
-            let (store, new_user, witness, new_session) =
-                (&store, &new_user, &witness, &new_session);
+            let (store, new_user, precondition, new_session) =
+                (&store, &new_user, &precondition, &new_session);
             join_all(numbers.map(|number| async move {
-                let user =
-                    store.create_user(new_user(number), Witness::Password(witness(first.id)), None);
+                let user = store.create_user(
+                    new_user(number),
+                    Precondition::Password(precondition(first.id)),
+                    None,
+                );
                 let id = user.await.unwrap().id;
                 store
-                    .create_session(new_session(number), witness(id), None)
+                    .create_session(new_session(number), precondition(id), None)
                     .await
                     .unwrap();
             }))

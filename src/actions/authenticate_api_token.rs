@@ -2,7 +2,7 @@
 
 use async_trait::async_trait;
 
-use super::{Action, Arguments, Call, Cost, Kind, Output, Parameter, Signature, World};
+use super::{Action, Arguments, Call, Cost, Kind, Output, Parameter, Services, Signature};
 use crate::audit::Who;
 use crate::error::Error;
 
@@ -33,9 +33,9 @@ impl Action for AuthenticateApiToken {
 
     /// One of ours is found by its hash; one that was imported has to be
     /// hashed as its maker did.
-    async fn cost_now(&self, world: &World, arguments: &Arguments) -> Result<Cost, Error> {
+    async fn cost_now(&self, services: &Services, arguments: &Arguments) -> Result<Cost, Error> {
         let token = arguments.peek("token").unwrap_or_default();
-        let hashes = world.credentials.api_token_costs_hashes(token).await?;
+        let hashes = services.credentials.api_token_costs_hashes(token).await?;
         Ok(if hashes {
             Cost::TokenHashes
         } else {
@@ -51,12 +51,12 @@ impl Action for AuthenticateApiToken {
 
     async fn run(
         &self,
-        world: &World,
+        services: &Services,
         call: &Call,
         mut arguments: Arguments,
     ) -> Result<Output, Error> {
         let token = arguments.secret("token")?;
-        let user = world
+        let user = services
             .credentials
             .api_token(&token)
             .await?

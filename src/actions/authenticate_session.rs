@@ -3,7 +3,7 @@
 use async_trait::async_trait;
 
 use super::signature::SESSION_TOKEN;
-use super::{Action, Arguments, Call, Cost, Output, Signature, World};
+use super::{Action, Arguments, Call, Cost, Output, Services, Signature};
 use crate::error::Error;
 
 /// Tells whose session a token is.
@@ -33,12 +33,12 @@ impl Action for AuthenticateSession {
 
     async fn run(
         &self,
-        world: &World,
+        services: &Services,
         _: &Call,
         mut arguments: Arguments,
     ) -> Result<Output, Error> {
         let token = arguments.secret("session_token")?;
-        let (_, user) = world
+        let (_, user) = services
             .credentials
             .session(&token)
             .await?

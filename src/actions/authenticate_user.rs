@@ -5,8 +5,8 @@ use secrecy::SecretString;
 
 use super::signature::{CODE, USERNAME};
 use super::{
-    Action, Arguments, Call, Cost, Kind, Output, Parameter, Reason, Signature, World, proof,
-    until_settled,
+    Action, Arguments, Call, Cost, Kind, Output, Parameter, Reason, Services, Signature, proof,
+    retry_on_conflict,
 };
 use crate::credentials::Verdict;
 use crate::error::Error;
@@ -49,7 +49,7 @@ impl Action for AuthenticateUser {
 
     async fn run(
         &self,
-        world: &World,
+        services: &Services,
         call: &Call,
         mut arguments: Arguments,
     ) -> Result<Output, Error> {
@@ -58,8 +58,10 @@ impl Action for AuthenticateUser {
         let code = arguments.optional_secret("code")?;
         let details = arguments.flag("return_details")?;
 
-        until_settled(|| authenticate(world, call, details, &username, &password, code.as_ref()))
-            .await
+        retry_on_conflict(|| {
+            authenticate(services, call, details, &username, &password, code.as_ref())
+        })
+        .await
     }
 }
 
@@ -73,30 +75,33 @@ fn answer(reason: Reason, details: bool) -> Output {
 }
 
 async fn authenticate(
-    world: &World,
+    services: &Services,
     call: &Call,
     details: bool,
     username: &str,
     password: &SecretString,
     code: Option<&SecretString>,
 ) -> Result<Output, Error> {
-    match proof::verify(world, call, username, password, code).await? {
+    match proof::verify(services, call, username, password, code).await? {
         Verdict::Verified(verified) => {
             // A plain success changes nothing that would have to be written.
-            if verified.witness.code.is_some() || verified.user.failures.count > 0 {
+            if verified.precondition.code.is_some() || verified.user.failures.count > 0 {
                 let outcome = call.outcome(move |()| answer(Reason::None, details))?;
-                world.store.accept(verified.witness, outcome).await?;
+                services
+                    .store
+                    .accept(verified.precondition, outcome)
+                    .await?;
             }
             Ok(answer(Reason::None, details))
         }
         Verdict::InvalidCredentials(failure) => {
             let answer = move || Ok(answer(Reason::InvalidCredentials, details));
-            proof::count(world, call, username, failure, answer).await?;
+            proof::count(services, call, username, failure, answer).await?;
             answer()
         }
         Verdict::InvalidCode(failure) => {
             let answer = move || Ok(answer(Reason::InvalidCode, details));
-            proof::count(world, call, username, failure, answer).await?;
+            proof::count(services, call, username, failure, answer).await?;
             answer()
         }
         Verdict::MissingCode => Ok(answer(Reason::MissingCode, details)),

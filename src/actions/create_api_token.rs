@@ -5,11 +5,12 @@ use async_trait::async_trait;
 use super::bound::check_name;
 use super::signature::{CODE, PASSWORD, USERNAME};
 use super::{
-    Action, Arguments, Call, Cost, Kind, Output, Parameter, Signature, World, proof, until_settled,
+    Action, Arguments, Call, Cost, Kind, Output, Parameter, Services, Signature, proof,
+    retry_on_conflict,
 };
 use crate::credentials::{ApiTokenText, draw_api_token_name};
 use crate::error::Error;
-use crate::events::{Act, Event};
+use crate::events::{Event, EventKind};
 use crate::store::{NewApiToken, StoreError};
 use crate::text;
 
@@ -56,7 +57,7 @@ impl Action for CreateApiToken {
 
     async fn run(
         &self,
-        world: &World,
+        services: &Services,
         call: &Call,
         mut arguments: Arguments,
     ) -> Result<Output, Error> {
@@ -69,8 +70,9 @@ impl Action for CreateApiToken {
         }
         let expires_at = arguments.time("expires_at")?;
 
-        until_settled(|| async {
-            let verified = proof::prove(world, call, &username, &password, code.as_ref()).await?;
+        retry_on_conflict(|| async {
+            let verified =
+                proof::prove(services, call, &username, &password, code.as_ref()).await?;
             // The token is sent to a node, with the name in it.
             let name_in_token = text::neutralize(&username);
             let token = ApiTokenText::generate(&name_in_token)?;
@@ -81,20 +83,20 @@ impl Action for CreateApiToken {
                 name: name.clone(),
                 token: token.hash(),
                 name_in_token: Some(name_in_token.into_owned()).filter(|name| *name != username),
-                created_at: world.clock.now(),
+                created_at: services.clock.now(),
                 expires_at,
             };
             let answer = move |made: &_| Output::new_api_token(token.clone(), made);
             let outcome = call.outcome(answer.clone())?;
-            let (user, witness) = (verified.user, verified.witness);
-            let made = world
+            let (user, precondition) = (verified.user, verified.precondition);
+            let made = services
                 .store
-                .create_api_token(new, MAX_TOKENS, witness, outcome)
+                .create_api_token(new, MAX_TOKENS, precondition, outcome)
                 .await;
             match made {
                 Ok(made) => {
                     call.notes
-                        .event(|| Event::of(&user, Act::api_token_created(&made)));
+                        .event(|| Event::of(&user, EventKind::api_token_created(&made)));
                     Ok(answer(&made))
                 }
                 Err(StoreError::ApiTokenNameTaken) => Err(Error::ApiTokenExists(name)),

@@ -4,11 +4,12 @@ use async_trait::async_trait;
 
 use super::signature::{CODE, USERNAME};
 use super::{
-    Action, Arguments, Call, Cost, Kind, Output, Parameter, Signature, World, proof, until_settled,
+    Action, Arguments, Call, Cost, Kind, Output, Parameter, Services, Signature, proof,
+    retry_on_conflict,
 };
 use crate::credentials::SessionToken;
 use crate::error::Error;
-use crate::events::{Act, Event};
+use crate::events::{Event, EventKind};
 use crate::store::NewSession;
 
 /// Logs a user in: makes a session.
@@ -44,7 +45,7 @@ impl Action for CreateSession {
 
     async fn run(
         &self,
-        world: &World,
+        services: &Services,
         call: &Call,
         mut arguments: Arguments,
     ) -> Result<Output, Error> {
@@ -53,26 +54,27 @@ impl Action for CreateSession {
         let code = arguments.optional_secret("code")?;
         let expires_at = arguments.time("expires_at")?;
 
-        until_settled(|| async {
-            let verified = proof::prove(world, call, &username, &password, code.as_ref()).await?;
+        retry_on_conflict(|| async {
+            let verified =
+                proof::prove(services, call, &username, &password, code.as_ref()).await?;
             let token = SessionToken::generate()?;
             let new = NewSession {
                 token: token.hash(),
-                created_at: world.clock.now(),
+                created_at: services.clock.now(),
                 expires_at,
             };
             let answer = move |(session, user): &_| Output::session(token.clone(), session, user);
             let outcome = call.outcome(answer.clone())?;
-            let made = world
+            let made = services
                 .store
-                .create_session(new, verified.witness, outcome)
+                .create_session(new, verified.precondition, outcome)
                 .await?;
             call.notes.event(|| {
                 let (session, user) = &made;
                 let (session_id, expires_at) = (session.id(), session.expires_at);
                 Event::of(
                     user,
-                    Act::SessionCreated {
+                    EventKind::SessionCreated {
                         session_id,
                         expires_at,
                     },

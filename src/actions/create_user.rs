@@ -5,15 +5,15 @@ use secrecy::SecretString;
 
 use super::signature::{EXECUTING_SESSION, EXECUTING_USER, EXECUTING_USER_PASSWORD, USERNAME};
 use super::{
-    Action, Arguments, Call, Cost, Kind, Output, Parameter, Signature, World, check_new_username,
-    proof, until_settled,
+    Action, Arguments, Call, Cost, Kind, Output, Parameter, Services, Signature,
+    check_new_username, proof, retry_on_conflict,
 };
 use crate::audit::Who;
 use crate::credentials::Executor;
 use crate::error::Error;
-use crate::events::{Act, Event};
+use crate::events::{Event, EventKind};
 use crate::model::User;
-use crate::store::{NewUser, StoreError, Witness};
+use crate::store::{NewUser, Precondition, StoreError};
 
 /// Creates a user; the first one without authentication.
 pub(super) struct CreateUser;
@@ -45,15 +45,16 @@ impl Action for CreateUser {
 
     async fn run(
         &self,
-        world: &World,
+        services: &Services,
         call: &Call,
         mut arguments: Arguments,
     ) -> Result<Output, Error> {
         let username = arguments.text("username")?;
-        check_new_username(&username, &world.limits)?;
-        let password = arguments.new_password("password", &world.limits)?;
+        check_new_username(&username, &services.limits)?;
+        let password = arguments.new_password("password", &services.limits)?;
         let executor = arguments.executor()?;
-        let user = until_settled(|| create(world, call, &username, &password, &executor)).await?;
+        let user =
+            retry_on_conflict(|| create(services, call, &username, &password, &executor)).await?;
         Ok(answer(&user))
     }
 }
@@ -63,37 +64,38 @@ fn answer(user: &User) -> Output {
 }
 
 async fn create(
-    world: &World,
+    services: &Services,
     call: &Call,
     username: &str,
     password: &SecretString,
     executor: &Executor,
 ) -> Result<User, Error> {
-    let witness = if !world.store.has_users().await? {
-        Witness::NoUsers
+    let precondition = if !services.store.has_users().await? {
+        Precondition::NoUsers
     } else if executor.is_anonymous() {
         return Err(Error::AuthenticationNeeded);
     } else {
-        proof::authorize(world, call, executor).await?
+        proof::authorize(services, call, executor).await?
     };
     call.notes
-        .user(Who::Nobody(world.credentials.name_hash(username)));
+        .user(Who::UnknownName(services.credentials.name_hash(username)));
     // Before the hash, which would be in vain; the writer looks again.
-    if world.store.user_by_name(username).await?.is_some() {
+    if services.store.user_by_name(username).await?.is_some() {
         call.notes.user(Who::User(username.to_owned()));
         return Err(Error::UserExists(username.to_owned()));
     }
     call.hashed();
     let new = NewUser {
         username: username.to_owned(),
-        password: world.credentials.hash(password).await?,
-        created_at: world.clock.now(),
+        password: services.credentials.hash(password).await?,
+        created_at: services.clock.now(),
     };
     let outcome = call.outcome(answer)?;
-    match world.store.create_user(new, witness, outcome).await {
+    match services.store.create_user(new, precondition, outcome).await {
         Ok(user) => {
             call.notes.user(Who::User(user.username.clone()));
-            call.notes.event(|| Event::of(&user, Act::UserCreated {}));
+            call.notes
+                .event(|| Event::of(&user, EventKind::UserCreated {}));
             Ok(user)
         }
         Err(StoreError::NameTaken) => Err(Error::UserExists(username.to_owned())),

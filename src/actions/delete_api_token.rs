@@ -4,11 +4,11 @@ use async_trait::async_trait;
 
 use super::signature::SESSION_TOKEN;
 use super::{
-    Action, Arguments, Call, Cost, Kind, Output, Parameter, Signature, World, until_settled,
+    Action, Arguments, Call, Cost, Kind, Output, Parameter, Services, Signature, retry_on_conflict,
 };
 use crate::audit::Who;
 use crate::error::Error;
-use crate::events::{Act, Event};
+use crate::events::{Event, EventKind};
 
 /// Ends an API token of the session's user.
 pub(super) struct DeleteApiToken;
@@ -40,26 +40,26 @@ impl Action for DeleteApiToken {
 
     async fn run(
         &self,
-        world: &World,
+        services: &Services,
         call: &Call,
         mut arguments: Arguments,
     ) -> Result<Output, Error> {
         let token = arguments.secret("session_token")?;
         let id = arguments.number("id")?;
-        let deleted = until_settled(|| async {
-            let (session, user) = world
+        let deleted = retry_on_conflict(|| async {
+            let (session, user) = services
                 .credentials
                 .session(&token)
                 .await?
                 .ok_or(Error::InvalidSession)?;
             let outcome = call.outcome(|deleted: &Option<_>| Output::Flag(deleted.is_some()))?;
-            let deleted = world
+            let deleted = services
                 .store
                 .delete_api_token(session.token, id, outcome)
                 .await?;
             match &deleted {
                 Some(token) => call.notes.event(|| {
-                    Event::of_user(user.id, &user.username, Act::api_token_deleted(token))
+                    Event::of_user(user.id, &user.username, EventKind::api_token_deleted(token))
                 }),
                 None => call.notes.refusal(Some("no_such_api_token")),
             }

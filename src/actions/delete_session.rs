@@ -3,11 +3,11 @@
 use async_trait::async_trait;
 
 use super::signature::SESSION_TOKEN;
-use super::{Action, Arguments, Call, Cost, Output, Signature, World};
+use super::{Action, Arguments, Call, Cost, Output, Services, Signature};
 use crate::audit::Who;
 use crate::credentials::token_hash;
 use crate::error::Error;
-use crate::events::{Act, Event};
+use crate::events::{Event, EventKind};
 
 /// Logs a session out.
 pub(super) struct DeleteSession;
@@ -32,24 +32,24 @@ impl Action for DeleteSession {
 
     async fn run(
         &self,
-        world: &World,
+        services: &Services,
         call: &Call,
         mut arguments: Arguments,
     ) -> Result<Output, Error> {
         let token = arguments.secret("session_token")?;
         let mut event = None;
-        if let Some((session, user)) = world.credentials.session(&token).await? {
+        if let Some((session, user)) = services.credentials.session(&token).await? {
             if call.notes.wants_event() {
-                let act = Act::session_deleted(session.id());
+                let act = EventKind::session_deleted(session.id());
                 event = Some(Event::of_user(user.id, &user.username, act));
             }
             call.notes.user(Who::User(user.username));
         }
-        let deleted = world
+        let deleted = services
             .store
             .delete_session(
                 &token_hash(&token),
-                world.credentials.session_rules(),
+                services.credentials.session_rules(),
                 call.outcome(|deleted| Output::Flag(*deleted))?,
             )
             .await?;

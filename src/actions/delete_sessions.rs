@@ -4,10 +4,11 @@ use async_trait::async_trait;
 
 use super::signature::{CODE, PASSWORD, USERNAME};
 use super::{
-    Action, Arguments, Call, Cost, Kind, Output, Parameter, Signature, World, proof, until_settled,
+    Action, Arguments, Call, Cost, Kind, Output, Parameter, Services, Signature, proof,
+    retry_on_conflict,
 };
 use crate::error::Error;
-use crate::events::{Act, Event};
+use crate::events::{Event, EventKind};
 use crate::model::TokenHash;
 
 /// Hash of nothing that was ever handed out.
@@ -45,7 +46,7 @@ impl Action for DeleteSessions {
 
     async fn run(
         &self,
-        world: &World,
+        services: &Services,
         call: &Call,
         mut arguments: Arguments,
     ) -> Result<Output, Error> {
@@ -53,12 +54,13 @@ impl Action for DeleteSessions {
         let password = arguments.secret("password")?;
         let code = arguments.optional_secret("code")?;
         let session_id = arguments.optional_text("session_id")?;
-        let ended = until_settled(|| async {
-            let verified = proof::prove(world, call, &username, &password, code.as_ref()).await?;
+        let ended = retry_on_conflict(|| async {
+            let verified =
+                proof::prove(services, call, &username, &password, code.as_ref()).await?;
             let which = match &session_id {
                 None => None,
                 Some(id) => {
-                    let sessions = world
+                    let sessions = services
                         .store
                         .sessions_of(verified.user.id, verified.user.generation)
                         .await?;
@@ -68,15 +70,15 @@ impl Action for DeleteSessions {
                 }
             };
             let outcome = call.outcome(|ended| Output::Flag(*ended))?;
-            let ended = world
+            let ended = services
                 .store
-                .end_sessions(verified.witness, which, outcome)
+                .end_sessions(verified.precondition, which, outcome)
                 .await?;
             if ended {
                 call.notes.event(|| {
                     let act = session_id
                         .clone()
-                        .map_or_else(Act::all_sessions_deleted, Act::session_deleted);
+                        .map_or_else(EventKind::all_sessions_deleted, EventKind::session_deleted);
                     Event::of(&verified.user, act)
                 });
             }

@@ -3,10 +3,10 @@
 use async_trait::async_trait;
 
 use super::signature::{EXECUTING_SESSION, EXECUTING_USER, EXECUTING_USER_PASSWORD, USERNAME};
-use super::{Action, Arguments, Call, Cost, Output, Signature, World, proof, until_settled};
+use super::{Action, Arguments, Call, Cost, Output, Services, Signature, proof, retry_on_conflict};
 use crate::audit::Who;
 use crate::error::Error;
-use crate::events::{Act, Event};
+use crate::events::{Event, EventKind};
 use crate::store::StoreError;
 
 /// Deletes a user with all that belongs to it.
@@ -42,26 +42,30 @@ impl Action for DeleteUser {
 
     async fn run(
         &self,
-        world: &World,
+        services: &Services,
         call: &Call,
         mut arguments: Arguments,
     ) -> Result<Output, Error> {
         let username = arguments.text("username")?;
         let executor = arguments.executor()?;
-        until_settled(|| async {
-            let witness = proof::authorize(world, call, &executor).await?;
+        retry_on_conflict(|| async {
+            let precondition = proof::authorize(services, call, &executor).await?;
             let outcome = call.outcome(|_| Output::Flag(true))?;
-            match world.store.delete_user(&username, witness, outcome).await {
+            match services
+                .store
+                .delete_user(&username, precondition, outcome)
+                .await
+            {
                 Err(StoreError::NoSuchUser) => {
-                    let hash = world.credentials.name_hash(&username);
-                    call.notes.user(Who::Nobody(hash));
+                    let hash = services.credentials.name_hash(&username);
+                    call.notes.user(Who::UnknownName(hash));
                     Err(Error::NoSuchUser(username.clone()))
                 }
                 other => {
                     call.notes.user(Who::User(username.clone()));
                     let id = other?;
                     call.notes
-                        .event(|| Event::of_user(id, &username, Act::UserDeleted {}));
+                        .event(|| Event::of_user(id, &username, EventKind::UserDeleted {}));
                     Ok(())
                 }
             }

@@ -3,9 +3,9 @@
 use async_trait::async_trait;
 
 use super::signature::{CODE, PASSWORD, USERNAME};
-use super::{Action, Arguments, Call, Cost, Output, Signature, World, proof, until_settled};
+use super::{Action, Arguments, Call, Cost, Output, Services, Signature, proof, retry_on_conflict};
 use crate::error::Error;
-use crate::events::{Act, Event};
+use crate::events::{Event, EventKind};
 
 /// Switches a user's second factor off.
 pub(super) struct DisableOtp;
@@ -30,28 +30,28 @@ impl Action for DisableOtp {
 
     async fn run(
         &self,
-        world: &World,
+        services: &Services,
         call: &Call,
         mut arguments: Arguments,
     ) -> Result<Output, Error> {
         let username = arguments.text("username")?;
         let password = arguments.secret("password")?;
         let code = arguments.optional_secret("code")?;
-        until_settled(|| async {
+        retry_on_conflict(|| async {
             let code = code.as_ref();
             let verified =
-                proof::prove_second_factor(world, call, &username, &password, code).await?;
-            world
+                proof::prove_second_factor(services, call, &username, &password, code).await?;
+            services
                 .credentials
                 .add_secret_fingerprint(&verified.user)
                 .await?;
             let outcome = call.outcome(|()| Output::Flag(true))?;
-            world
+            services
                 .store
-                .set_second_factor(verified.witness, None, outcome)
+                .set_second_factor(verified.precondition, None, outcome)
                 .await?;
             call.notes
-                .event(|| Event::of(&verified.user, Act::OtpDisabled {}));
+                .event(|| Event::of(&verified.user, EventKind::OtpDisabled {}));
             Ok(Output::Flag(true))
         })
         .await

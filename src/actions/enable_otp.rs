@@ -5,12 +5,13 @@ use async_trait::async_trait;
 use super::output;
 use super::signature::{CODE, PASSWORD, USERNAME};
 use super::{
-    Action, Arguments, Call, Cost, Kind, Output, Parameter, Signature, World, proof, until_settled,
+    Action, Arguments, Call, Cost, Kind, Output, Parameter, Services, Signature, proof,
+    retry_on_conflict,
 };
 use crate::clock::Iso;
 use crate::credentials::{BackupCode, TotpSecret};
 use crate::error::Error;
-use crate::events::{Act, Event};
+use crate::events::{Event, EventKind};
 use secrecy::ExposeSecret as _;
 
 /// Switches a user's second factor on.
@@ -46,7 +47,7 @@ impl Action for EnableOtp {
 
     async fn run(
         &self,
-        world: &World,
+        services: &Services,
         call: &Call,
         mut arguments: Arguments,
     ) -> Result<Output, Error> {
@@ -60,8 +61,8 @@ impl Action for EnableOtp {
             None if dry_run => TotpSecret::generate()?,
             None => return Err(Error::BadOtpSecret),
         };
-        until_settled(|| async {
-            let proved = proof::prove(world, call, &username, &password, None).await;
+        retry_on_conflict(|| async {
+            let proved = proof::prove(services, call, &username, &password, None).await;
             let verified = match proved {
                 Err(Error::MissingCode) => {
                     call.notes.refusal(None);
@@ -71,38 +72,41 @@ impl Action for EnableOtp {
             };
             // Not before: drawing the picture takes longer than a look-up, and
             // anybody can ask.
-            let enrolment = Enrolment::new(world, &username, &secret)?;
+            let enrolment = Enrolment::new(services, &username, &secret)?;
             if dry_run {
                 call.notes.refusal(Some("proposed"));
                 if verified.user.failures.count > 0 {
                     let proposed = enrolment.clone();
                     let outcome = call.outcome(move |()| proposed.answer(Vec::new()))?;
-                    world.store.accept(verified.witness, outcome).await?;
+                    services
+                        .store
+                        .accept(verified.precondition, outcome)
+                        .await?;
                 }
                 return Ok(enrolment.answer(Vec::new()));
             }
             let code = code.as_ref().ok_or(Error::MissingCode)?;
             let made =
-                world
+                services
                     .credentials
                     .new_second_factor(&verified.user, &enrolment.secret, code)?;
             let Some((factor, codes)) = made else {
                 call.notes.refusal(Some("invalid_otp_code"));
-                let failure = world.credentials.failure_of(verified);
-                let now = Iso(world.clock.now()).to_string();
+                let failure = services.credentials.failure_of(verified);
+                let now = Iso(services.clock.now()).to_string();
                 let left = now.clone();
                 let answer = move || Err(Error::WrongEnrolmentCode { now: left });
-                proof::count(world, call, &username, failure, answer).await?;
+                proof::count(services, call, &username, failure, answer).await?;
                 return Err(Error::WrongEnrolmentCode { now });
             };
             let (left, its_codes) = (enrolment.clone(), codes.clone());
             let outcome = call.outcome(move |()| left.answer(its_codes))?;
-            world
+            services
                 .store
-                .set_second_factor(verified.witness, Some(factor), outcome)
+                .set_second_factor(verified.precondition, Some(factor), outcome)
                 .await?;
             call.notes
-                .event(|| Event::of(&verified.user, Act::OtpEnabled {}));
+                .event(|| Event::of(&verified.user, EventKind::OtpEnabled {}));
             Ok(enrolment.answer(codes))
         })
         .await
@@ -119,8 +123,8 @@ struct Enrolment {
 }
 
 impl Enrolment {
-    fn new(world: &World, username: &str, secret: &TotpSecret) -> Result<Self, Error> {
-        let (uri, picture) = secret.enrolment(&world.issuer, username)?;
+    fn new(services: &Services, username: &str, secret: &TotpSecret) -> Result<Self, Error> {
+        let (uri, picture) = secret.enrolment(&services.issuer, username)?;
         Ok(Self {
             username: username.to_owned(),
             secret: secret.clone(),

@@ -3,7 +3,7 @@
 use async_trait::async_trait;
 
 use super::signature::SESSION_TOKEN;
-use super::{Action, Arguments, Call, Cost, Output, Signature, World};
+use super::{Action, Arguments, Call, Cost, Output, Services, Signature};
 use crate::error::Error;
 
 /// Lists the API tokens of the session's user.
@@ -34,22 +34,22 @@ impl Action for GetApiTokens {
 
     async fn run(
         &self,
-        world: &World,
+        services: &Services,
         _: &Call,
         mut arguments: Arguments,
     ) -> Result<Output, Error> {
         let token = arguments.secret("session_token")?;
-        let (_, profile) = world
+        let (_, profile) = services
             .credentials
             .session(&token)
             .await?
             .ok_or(Error::InvalidSession)?;
-        let user = world
+        let user = services
             .store
             .user(profile.id)
             .await?
             .ok_or(Error::InvalidSession)?;
-        let now = world.clock.now();
+        let now = services.clock.now();
         let valid = user
             .api_tokens
             .iter()

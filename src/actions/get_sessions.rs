@@ -4,7 +4,7 @@ use async_trait::async_trait;
 
 use super::output::OwnSessions;
 use super::signature::SESSION_TOKEN;
-use super::{Action, Arguments, Call, Cost, Output, Signature, World};
+use super::{Action, Arguments, Call, Cost, Output, Services, Signature};
 use crate::error::Error;
 
 /// Lists the sessions of the session's user.
@@ -35,18 +35,18 @@ impl Action for GetSessions {
 
     async fn run(
         &self,
-        world: &World,
+        services: &Services,
         _: &Call,
         mut arguments: Arguments,
     ) -> Result<Output, Error> {
         let token = arguments.secret("session_token")?;
-        let (current, user) = world
+        let (current, user) = services
             .credentials
             .session(&token)
             .await?
             .ok_or(Error::InvalidSession)?;
-        let rules = world.credentials.session_rules();
-        let mut sessions = world.store.sessions_of(user.id, user.generation).await?;
+        let rules = services.credentials.session_rules();
+        let mut sessions = services.store.sessions_of(user.id, user.generation).await?;
         sessions.retain(|session| !session.is_expired(&rules));
         Ok(Output::Sessions(OwnSessions {
             sessions,

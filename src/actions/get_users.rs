@@ -2,7 +2,7 @@
 
 use async_trait::async_trait;
 
-use super::{Action, Arguments, Call, Cost, Output, Signature, World};
+use super::{Action, Arguments, Call, Cost, Output, Services, Signature};
 use crate::error::Error;
 
 /// Lists all users.
@@ -30,7 +30,7 @@ impl Action for GetUsers {
         false
     }
 
-    async fn run(&self, world: &World, _: &Call, _: Arguments) -> Result<Output, Error> {
-        Ok(Output::Users(world.store.profiles().await?))
+    async fn run(&self, services: &Services, _: &Call, _: Arguments) -> Result<Output, Error> {
+        Ok(Output::Users(services.store.profiles().await?))
     }
 }

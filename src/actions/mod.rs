@@ -16,7 +16,7 @@
 //! An action that changes something hands the store `call.outcome(…)` with the
 //! change, so that a request that is delivered again is answered, not run.
 //! An action that decides on what it read from the store hands the store the
-//! witness of it and wraps the deciding in [`until_settled`].
+//! precondition of it and wraps the deciding in [`retry_on_conflict`].
 
 mod arguments;
 mod authenticate_api_token;
@@ -84,7 +84,7 @@ pub const ACTIONS: &[&dyn Action] = &[
 pub const PLUGIN: &str = "user";
 
 /// What an action works with.
-pub struct World {
+pub struct Services {
     /// Users and sessions.
     pub store: Arc<dyn Store>,
     /// Who somebody is.
@@ -165,7 +165,7 @@ pub trait Action: Send + Sync {
     ///
     /// # Errors
     /// When the store fails.
-    async fn cost_now(&self, _: &World, _: &Arguments) -> Result<Cost, Error> {
+    async fn cost_now(&self, _: &Services, _: &Arguments) -> Result<Cost, Error> {
         Ok(Cost::Hash)
     }
 
@@ -193,19 +193,24 @@ pub trait Action: Send + Sync {
     ///
     /// # Errors
     /// With the text of the contract.
-    async fn run(&self, world: &World, call: &Call, arguments: Arguments) -> Result<Output, Error>;
+    async fn run(
+        &self,
+        services: &Services,
+        call: &Call,
+        arguments: Arguments,
+    ) -> Result<Output, Error>;
 }
 
 /// Decides again as long as what was read to decide has changed by the time
 /// the store was to act on it. It ends: each round means that somebody else's
 /// change went through.
-pub(crate) async fn until_settled<T, F>(mut decide: impl FnMut() -> F) -> Result<T, Error>
+pub(crate) async fn retry_on_conflict<T, F>(mut decide: impl FnMut() -> F) -> Result<T, Error>
 where
     F: Future<Output = Result<T, Error>>,
 {
     loop {
         match decide().await {
-            Err(Error::Store(StoreError::Changed)) => {}
+            Err(Error::Store(StoreError::Conflict)) => {}
             settled => return settled,
         }
     }

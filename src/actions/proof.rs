@@ -3,31 +3,34 @@
 
 use secrecy::SecretString;
 
-use super::{Call, Output, Reason, World};
+use super::{Call, Output, Reason, Services};
 use crate::audit::Who;
 use crate::credentials::{Executor, Failure, Verdict, Verified};
 use crate::error::Error;
 use crate::events::Event;
-use crate::store::Witness;
+use crate::store::Precondition;
 
 /// Checks who somebody is, and notes it for the audit trail.
 pub(super) async fn verify(
-    world: &World,
+    services: &Services,
     call: &Call,
     username: &str,
     password: &SecretString,
     code: Option<&SecretString>,
 ) -> Result<Verdict, Error> {
-    let verdict = world.credentials.verify(username, password, code).await?;
+    let verdict = services
+        .credentials
+        .verify(username, password, code)
+        .await?;
     if !matches!(verdict, Verdict::Throttled { .. }) {
         call.hashed();
     }
     call.notes.user(match verdict.unknown_name() {
-        Some(hash) => Who::Nobody(hash),
+        Some(hash) => Who::UnknownName(hash),
         None => Who::User(username.to_owned()),
     });
     if let Verdict::Verified(verified) = &verdict {
-        call.notes.factor(verified.witness.code.as_ref());
+        call.notes.factor(verified.precondition.code.as_ref());
     }
     call.notes.refusal(match verdict {
         Verdict::Verified(_) => None,
@@ -42,23 +45,26 @@ pub(super) async fn verify(
 /// The user of a name, password and code, for actions that fail with what was
 /// wrong.
 pub(super) async fn prove(
-    world: &World,
+    services: &Services,
     call: &Call,
     username: &str,
     password: &SecretString,
     code: Option<&SecretString>,
 ) -> Result<Verified, Error> {
-    match verify(world, call, username, password, code).await? {
+    match verify(services, call, username, password, code).await? {
         Verdict::Verified(verified) => Ok(*verified),
         Verdict::InvalidCredentials(failure) => {
-            count(world, call, username, failure, || {
+            count(services, call, username, failure, || {
                 Err(Error::InvalidCredentials)
             })
             .await?;
             Err(Error::InvalidCredentials)
         }
         Verdict::InvalidCode(failure) => {
-            count(world, call, username, failure, || Err(Error::InvalidCode)).await?;
+            count(services, call, username, failure, || {
+                Err(Error::InvalidCode)
+            })
+            .await?;
             Err(Error::InvalidCode)
         }
         Verdict::MissingCode => Err(Error::MissingCode),
@@ -68,41 +74,41 @@ pub(super) async fn prove(
 
 /// The same for actions on the second factor, which has to be on.
 pub(super) async fn prove_second_factor(
-    world: &World,
+    services: &Services,
     call: &Call,
     username: &str,
     password: &SecretString,
     code: Option<&SecretString>,
 ) -> Result<Verified, Error> {
-    let verified = prove(world, call, username, password, code).await?;
+    let verified = prove(services, call, username, password, code).await?;
     if verified.user.second_factor.is_none() {
         return Err(Error::OtpNotEnabled(username.to_owned()));
     }
     Ok(verified)
 }
 
-/// A witness of an executing user's password or session token, either of which
+/// A precondition of an executing user's password or session token, either of which
 /// is enough. A user with a second factor needs the session token.
 pub(super) async fn authorize(
-    world: &World,
+    services: &Services,
     call: &Call,
     executor: &Executor,
-) -> Result<Witness, Error> {
+) -> Result<Precondition, Error> {
     if let Some(token) = &executor.session_token
-        && let Some((session, user)) = world.credentials.session(token).await?
+        && let Some((session, user)) = services.credentials.session(token).await?
     {
         call.notes.by(Who::User(user.username));
-        return Ok(Witness::Session(session.token));
+        return Ok(Precondition::Session(session.token));
     }
     let (Some(username), Some(password)) = (&executor.username, &executor.password) else {
         return Err(Error::InvalidExecutor);
     };
-    let verdict = verify(world, call, username, password, None).await?;
+    let verdict = verify(services, call, username, password, None).await?;
     call.notes.executing();
     match verdict {
-        Verdict::Verified(verified) => Ok(Witness::Password(verified.witness)),
+        Verdict::Verified(verified) => Ok(Precondition::Password(verified.precondition)),
         Verdict::InvalidCredentials(failure) | Verdict::InvalidCode(failure) => {
-            count(world, call, username, failure, || {
+            count(services, call, username, failure, || {
                 Err(Error::InvalidExecutor)
             })
             .await?;
@@ -116,7 +122,7 @@ pub(super) async fn authorize(
 /// Counts a failed attempt under a name, where that is done, leaves `answer` as
 /// its outcome, and notes it.
 pub(super) async fn count(
-    world: &World,
+    services: &Services,
     call: &Call,
     username: &str,
     failure: Failure,
@@ -128,9 +134,9 @@ pub(super) async fn count(
     } else {
         Reason::InvalidCredentials
     };
-    let attempts = if world.credentials.counts_failures() {
+    let attempts = if services.credentials.counts_failures() {
         let outcome = call.outcome_of(move |_| answer())?;
-        let failures = world.credentials.count(failure, outcome).await?;
+        let failures = services.credentials.count(failure, outcome).await?;
         // None of a user who was deleted meanwhile.
         Some(failures.count).filter(|count| *count > 0)
     } else {

@@ -3,9 +3,9 @@
 use async_trait::async_trait;
 
 use super::signature::{CODE, PASSWORD, USERNAME};
-use super::{Action, Arguments, Call, Cost, Output, Signature, World, proof, until_settled};
+use super::{Action, Arguments, Call, Cost, Output, Services, Signature, proof, retry_on_conflict};
 use crate::error::Error;
-use crate::events::{Act, Event};
+use crate::events::{Event, EventKind};
 
 /// Gives a user new backup codes.
 pub(super) struct RefreshBackupCodes;
@@ -30,26 +30,26 @@ impl Action for RefreshBackupCodes {
 
     async fn run(
         &self,
-        world: &World,
+        services: &Services,
         call: &Call,
         mut arguments: Arguments,
     ) -> Result<Output, Error> {
         let username = arguments.text("username")?;
         let password = arguments.secret("password")?;
         let code = arguments.optional_secret("code")?;
-        until_settled(|| async {
+        retry_on_conflict(|| async {
             let code = code.as_ref();
             let verified =
-                proof::prove_second_factor(world, call, &username, &password, code).await?;
-            let (codes, hashes) = world.credentials.new_backup_codes(&verified.user)?;
+                proof::prove_second_factor(services, call, &username, &password, code).await?;
+            let (codes, hashes) = services.credentials.new_backup_codes(&verified.user)?;
             let left = codes.clone();
             let outcome = call.outcome(move |()| Output::BackupCodes(left))?;
-            world
+            services
                 .store
-                .replace_backup_codes(verified.witness, hashes, outcome)
+                .replace_backup_codes(verified.precondition, hashes, outcome)
                 .await?;
             call.notes
-                .event(|| Event::of(&verified.user, Act::BackupCodesRefreshed {}));
+                .event(|| Event::of(&verified.user, EventKind::BackupCodesRefreshed {}));
             Ok(Output::BackupCodes(codes))
         })
         .await

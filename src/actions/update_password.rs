@@ -4,11 +4,12 @@ use async_trait::async_trait;
 
 use super::signature::{CODE, USERNAME};
 use super::{
-    Action, Arguments, Call, Cost, Kind, Output, Parameter, Signature, World, proof, until_settled,
+    Action, Arguments, Call, Cost, Kind, Output, Parameter, Services, Signature, proof,
+    retry_on_conflict,
 };
 use crate::credentials::Verdict;
 use crate::error::Error;
-use crate::events::{Act, Event};
+use crate::events::{Event, EventKind};
 
 /// Changes a user's password.
 pub(super) struct UpdatePassword;
@@ -48,23 +49,23 @@ impl Action for UpdatePassword {
 
     async fn run(
         &self,
-        world: &World,
+        services: &Services,
         call: &Call,
         mut arguments: Arguments,
     ) -> Result<Output, Error> {
         let username = arguments.text("username")?;
         let old = arguments.secret("old_password")?;
-        let new = arguments.new_password("new_password", &world.limits)?;
+        let new = arguments.new_password("new_password", &services.limits)?;
         let code = arguments.optional_secret("code")?;
-        let revoke = arguments.flag("revoke_sessions")? || world.revoke_on_password_change;
+        let revoke = arguments.flag("revoke_sessions")? || services.revoke_on_password_change;
 
-        until_settled(|| async {
-            let verdict = proof::verify(world, call, &username, &old, code.as_ref()).await?;
+        retry_on_conflict(|| async {
+            let verdict = proof::verify(services, call, &username, &old, code.as_ref()).await?;
             let verified = match verdict {
                 Verdict::Verified(verified) => verified,
                 Verdict::InvalidCredentials(failure) | Verdict::InvalidCode(failure) => {
                     let answer = || Ok(Output::Flag(false));
-                    proof::count(world, call, &username, failure, answer).await?;
+                    proof::count(services, call, &username, failure, answer).await?;
                     return answer();
                 }
                 Verdict::MissingCode => return Ok(Output::Flag(false)),
@@ -73,15 +74,15 @@ impl Action for UpdatePassword {
                     return Ok(Output::refused(Output::Flag(false), error));
                 }
             };
-            let record = world.credentials.hash(&new).await?;
+            let record = services.credentials.hash(&new).await?;
             let outcome = call.outcome(|_| Output::Flag(true))?;
-            let user = world
+            let user = services
                 .store
-                .set_password(verified.witness, record, revoke, outcome)
+                .set_password(verified.precondition, record, revoke, outcome)
                 .await?;
             let sessions_revoked = revoke;
             call.notes
-                .event(|| Event::of(&user, Act::PasswordUpdated { sessions_revoked }));
+                .event(|| Event::of(&user, EventKind::PasswordUpdated { sessions_revoked }));
             Ok(Output::Flag(true))
         })
         .await

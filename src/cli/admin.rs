@@ -5,7 +5,7 @@ use std::process::ExitCode;
 use anyhow::{Result, bail};
 use clap::Subcommand;
 
-use super::office::{self, Office};
+use super::admin_client::{self, AdminClient};
 use super::{ConfigFile, print, prompt};
 use crate::admin::{AdminCommand, AdminReply, UserState};
 use crate::text::{printable, printable_cell};
@@ -80,10 +80,10 @@ struct Named {
 impl Admin {
     pub(super) fn run(self) -> Result<ExitCode> {
         let loaded = self.file.load()?;
-        office::become_owner(&loaded)?;
-        let mut office = Office::enter(&loaded.config);
+        admin_client::become_owner(&loaded)?;
+        let mut client = AdminClient::enter(&loaded.config);
         let done = self.task.done();
-        let reply = office.run(self.task.into_command()?)?;
+        let reply = client.run(self.task.into_command()?)?;
         print(render(reply, &printable(&done))?.as_bytes())
     }
 }

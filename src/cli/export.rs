@@ -6,10 +6,10 @@ use std::process::ExitCode;
 use anyhow::{Context as _, Result, bail};
 
 use super::ConfigFile;
-use super::office::{self, Office};
+use super::admin_client::{self, AdminClient};
 use crate::admin::{AdminCommand, AdminReply};
-use crate::migration::export::Part;
 use crate::text::printable_json;
+use crate::transfer::export::Part;
 
 /// Write all users and sessions to standard output, as JSON lines
 ///
@@ -26,8 +26,8 @@ pub(super) struct Export {
 impl Export {
     pub(super) fn run(self) -> Result<ExitCode> {
         let loaded = self.file.load()?;
-        office::become_owner(&loaded)?;
-        let mut office = Office::enter(&loaded.config);
+        admin_client::become_owner(&loaded)?;
+        let mut client = AdminClient::enter(&loaded.config);
         let mut out = io::BufWriter::new(io::stdout().lock());
         let (mut users, mut sessions) = (0, 0);
         let mut key = None;
@@ -37,7 +37,7 @@ impl Export {
                 Part::Footing(export, ..) => Part::Footing(export, users, sessions),
                 part => part,
             };
-            let reply = office.run(AdminCommand::Export(part))?;
+            let reply = client.run(AdminCommand::Export(part))?;
             let AdminReply::Exported(exported, following) = reply else {
                 bail!("the daemon answered something else");
             };

@@ -16,15 +16,15 @@ use zeroize::Zeroizing;
 use self::rehearsal::{Rehearsal, has_no_database};
 use self::report::Report;
 use self::watch::{Interrupts, WritingBar};
-use super::office::{self, Office};
+use super::admin_client::{self, AdminClient};
 use super::{ConfigFile, complain, print};
 use crate::admin::{AdminCommand, AdminReply};
 use crate::clock::{Clock as _, SystemClock};
 use crate::config::{Config, Loaded};
 use crate::keyring::{Keyring, KeyringError};
 use crate::lifecycle;
-use crate::migration::admission::{Fate, OnConflict, Order, Restore};
-use crate::migration::{Person, PersonRecord, jsonl, platypush};
+use crate::transfer::import::{ImportOutcome, ImportRequest, OnConflict, Restore};
+use crate::transfer::{Person, PersonRecord, jsonl, platypush};
 
 /// Bring users along, from Platypush nodes or an export
 ///
@@ -82,7 +82,7 @@ enum Source {
     /// Carry out an order from standard input, for root who runs this as the
     /// owner of the working directory
     #[command(hide = true)]
-    Order,
+    ImportRequest,
 }
 
 #[derive(Debug, clap::Args)]
@@ -141,13 +141,18 @@ impl Import {
                 report.left_behind = found.left_behind;
                 print(report.to_string().as_bytes())
             }
-            Source::Order => carry_out_order(&loaded.config, interrupts),
+            Source::ImportRequest => carry_out_order(&loaded.config, interrupts),
         }
     }
 }
 
-fn order(people: &[Person], restore: Option<Restore>, how: &How, interrupts: &Interrupts) -> Order {
-    Order {
+fn order(
+    people: &[Person],
+    restore: Option<Restore>,
+    how: &How,
+    interrupts: &Interrupts,
+) -> ImportRequest {
+    ImportRequest {
         people: people.iter().map(PersonRecord::of).collect(),
         restore,
         on_conflict: how.on_conflict,
@@ -160,7 +165,7 @@ fn order(people: &[Person], restore: Option<Restore>, how: &How, interrupts: &In
 fn bring(
     loaded: &Loaded,
     people: Vec<Person>,
-    order: Order,
+    order: ImportRequest,
     interrupts: &Interrupts,
 ) -> Result<Report> {
     let dry_run = order.dry_run;
@@ -183,7 +188,7 @@ fn bring(
         let rehearsal = Rehearsal::prepare()?;
         import(&rehearsal.configure(&loaded.config), order, interrupts)?
     } else {
-        match office::as_owner(loaded)? {
+        match admin_client::as_owner(loaded)? {
             None => import(&loaded.config, order, interrupts)?,
             Some(command) => import_as_owner(command, &order, interrupts)?,
         }
@@ -201,9 +206,9 @@ fn bring(
 /// touch what is the owner's.
 fn import_as_owner(
     mut command: std::process::Command,
-    order: &Order,
+    order: &ImportRequest,
     interrupts: &Interrupts,
-) -> Result<Vec<Fate>> {
+) -> Result<Vec<ImportOutcome>> {
     let mut child = command
         .args(["import", "order"])
         .stdin(Stdio::piped())
@@ -234,10 +239,14 @@ struct Ended(u8);
 const ALL_OR_NONE: &str = "All users were brought or none: run it again to see, users who came are \
                            left as they are";
 
-fn import(config: &Config, order: Order, interrupts: &Interrupts) -> Result<Vec<Fate>> {
+fn import(
+    config: &Config,
+    order: ImportRequest,
+    interrupts: &Interrupts,
+) -> Result<Vec<ImportOutcome>> {
     let bar = WritingBar::start(&order);
     interrupts.interrupt_the_import();
-    let reply = Office::enter(config).run(AdminCommand::Import(order));
+    let reply = AdminClient::enter(config).run(AdminCommand::Import(order));
     bar.finish();
     match reply {
         Ok(AdminReply::Imported(fates)) => Ok(fates),
@@ -257,7 +266,7 @@ fn carry_out_order(config: &Config, interrupts: &Interrupts) -> Result<ExitCode>
     let mut json = Zeroizing::new(Vec::new());
     io::stdin().read_to_end(&mut json)?;
     // Without serde's words, which can quote.
-    let order: Option<Order> = serde_json::from_slice(&json).ok();
+    let order: Option<ImportRequest> = serde_json::from_slice(&json).ok();
     let mut order = order.context("standard input holds no order")?;
     order.progress = interrupts.progress();
     let fates = import(config, order, interrupts)?;

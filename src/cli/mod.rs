@@ -2,13 +2,13 @@
 //! completions and the man page come.
 
 mod admin;
+mod admin_client;
 mod call;
 mod completions;
 mod config;
 mod export;
 mod import;
 mod log;
-mod office;
 mod prompt;
 mod qr_code;
 mod serve;

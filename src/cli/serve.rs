@@ -7,7 +7,7 @@ use anyhow::{Context as _, Result};
 use rustix::fs::Mode;
 use rustix::process::umask;
 
-use super::{ConfigFile, log, office};
+use super::{ConfigFile, admin_client, log};
 use crate::daemon;
 use crate::priority;
 
@@ -21,7 +21,7 @@ pub(super) fn run(file: &ConfigFile) -> Result<ExitCode> {
     let loaded = file.load()?;
     // Without a working directory there is no owner yet: it is made.
     if loaded.config.workdir.exists() {
-        office::become_owner(&loaded)?;
+        admin_client::become_owner(&loaded)?;
     }
     log::start(&loaded.config.log);
     match &loaded.file {

@@ -37,7 +37,7 @@ fn shown(settings: &Settings, config: &Config, key: &Key) -> String {
 
 fn origin(settings: &Settings, key: &Key) -> String {
     let setting = settings.get(key);
-    match setting.set_aside_by {
+    match setting.overridden_by {
         None => setting.place.to_string(),
         Some(by) => {
             let over = settings.get(by).place;

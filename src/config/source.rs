@@ -38,7 +38,7 @@ pub(super) struct Setting {
     pub value: Option<Value>,
     pub place: Place,
     /// The key whose value makes this one meaningless.
-    pub set_aside_by: Option<&'static Key>,
+    pub overridden_by: Option<&'static Key>,
 }
 
 /// The raw configuration: a setting for each key.
@@ -156,7 +156,7 @@ impl Settings {
         let setting = Setting {
             value,
             place,
-            set_aside_by: None,
+            overridden_by: None,
         };
         self.0.insert(key.path, setting);
     }
@@ -166,7 +166,7 @@ impl Settings {
         self.0.get(key.path).cloned().unwrap_or(Setting {
             value: None,
             place: Place::Default,
-            set_aside_by: None,
+            overridden_by: None,
         })
     }
 
@@ -174,7 +174,7 @@ impl Settings {
     pub(super) fn set_aside(&mut self, key: &Key, by: &'static Key) {
         if let Some(setting) = self.0.get_mut(key.path) {
             setting.value = None;
-            setting.set_aside_by = Some(by);
+            setting.overridden_by = Some(by);
         }
     }
 

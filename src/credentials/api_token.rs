@@ -186,7 +186,7 @@ impl Credentials {
         {
             Err(StoreError::Stopped) => Err(StoreError::Stopped.into()),
             // Or somebody else used or deleted it meanwhile.
-            Ok(()) | Err(StoreError::Changed) => self.own_api_token(token.expose_secret()).await,
+            Ok(()) | Err(StoreError::Conflict) => self.own_api_token(token.expose_secret()).await,
             Err(error) => {
                 // It was right all the same; the next use tries again.
                 tracing::warn!(%error, "an imported API token could not be renewed");

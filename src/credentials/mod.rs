@@ -1,7 +1,7 @@
 //! Who somebody is: passwords, one-time codes, session tokens.
 //!
 //! Every check of a password costs one hash, whether or not the user exists
-//! (OWASP ASVS 5.0, 6.3.8), and hands out a witness of what it was checked
+//! (OWASP ASVS 5.0, 6.3.8), and hands out a precondition of what it was checked
 //! against, for the store to compare when it acts on it.
 
 mod api_token;
@@ -41,7 +41,7 @@ use crate::model::{
     Attempted, CodeHash, CodeUse, Failures, ImportedCode, NameHash, PasswordRecord, Profile,
     SecondFactor, Session, SessionLimits, SessionRules, TokenHash, User,
 };
-use crate::store::{Outcome, PasswordWitness, Store, StoreError};
+use crate::store::{Outcome, PasswordPrecondition, Store, StoreError};
 
 /// How often within an idle time-out the use of a session is noted…
 const USE_NOTED_TIMES: i32 = 20;
@@ -97,7 +97,7 @@ impl Verdict {
         match self {
             Self::InvalidCredentials(Failure { attempted, .. })
             | Self::Throttled { attempted, .. } => match attempted {
-                Attempted::Nobody(hash) => Some(*hash),
+                Attempted::UnknownName(hash) => Some(*hash),
                 Attempted::User(_) => None,
             },
             Self::Verified(_) | Self::MissingCode | Self::InvalidCode(_) => None,
@@ -105,14 +105,14 @@ impl Verdict {
     }
 }
 
-/// A user who has proved who it is, and the witness of it. Acting on the
-/// witness forgets the failures before.
+/// A user who has proved who it is, and the precondition of it. Acting on the
+/// precondition forgets the failures before.
 #[derive(Debug)]
 pub struct Verified {
     /// The user as it was read.
     pub user: User,
     /// What was checked, for the store to compare.
-    pub witness: PasswordWitness,
+    pub precondition: PasswordPrecondition,
     pass: Pass,
 }
 
@@ -230,8 +230,8 @@ impl Credentials {
                 None => return Ok(Verdict::InvalidCode(failure(pass, true))),
             },
         };
-        let user = self.strengthen(user, password).await?;
-        let witness = PasswordWitness {
+        let user = self.rehash(user, password).await?;
+        let precondition = PasswordPrecondition {
             user_id: user.id,
             record: user.password.clone(),
             generation: user.generation,
@@ -239,7 +239,7 @@ impl Credentials {
         };
         Ok(Verdict::Verified(Box::new(Verified {
             user,
-            witness,
+            precondition,
             pass,
         })))
     }
@@ -395,7 +395,7 @@ impl Credentials {
     /// its used steps are kept.
     ///
     /// # Errors
-    /// When the store fails; `Changed` where the secret was sealed anew meanwhile.
+    /// When the store fails; `Conflict` where the secret was sealed anew meanwhile.
     /// A secret that does not open gets no fingerprint: switching it off is the way
     /// out of that.
     pub async fn add_secret_fingerprint(&self, user: &User) -> Result<(), Error> {
@@ -424,7 +424,7 @@ impl Credentials {
 
     /// Brings a record with weaker parameters up to today's, now that the
     /// password is at hand.
-    async fn strengthen(&self, mut user: User, password: &SecretString) -> Result<User, Error> {
+    async fn rehash(&self, mut user: User, password: &SecretString) -> Result<User, Error> {
         // A match of which bcrypt has read a part tells nothing about the rest: the
         // record of another ending would shut the user out.
         if imported::is_cut(password.expose_secret(), &user.password)
@@ -441,8 +441,8 @@ impl Credentials {
             Ok(()) => user.password = stronger,
             Err(StoreError::Stopped) => return Err(StoreError::Stopped.into()),
             // Somebody else changed the password meanwhile: if that matters,
-            // the witness of the old record will tell.
-            Err(StoreError::Changed) => {}
+            // the precondition of the old record will tell.
+            Err(StoreError::Conflict) => {}
             // The password was right all the same; the next login tries again.
             Err(error) => tracing::warn!(%error, "a password record could not be renewed"),
         }
@@ -451,7 +451,9 @@ impl Credentials {
 }
 
 fn attempted(user: Option<&User>, hash: NameHash) -> Attempted {
-    user.map_or(Attempted::Nobody(hash), |user| Attempted::User(user.id))
+    user.map_or(Attempted::UnknownName(hash), |user| {
+        Attempted::User(user.id)
+    })
 }
 
 /// The hash under which the store knows a session token.

@@ -27,7 +27,7 @@ pub(super) fn finish(
         }),
         Err(error) => {
             error!(id = ?id.name(), %error, "a reply could not be encoded");
-            Disposition::Keep
+            Disposition::Unresolved
         }
     }
 }

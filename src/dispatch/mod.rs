@@ -19,7 +19,7 @@ use self::encoding::{encode_aside, encode_body, encode_reply, finish};
 pub use self::policy::Policy;
 pub use self::turns::Turns;
 use self::turns::{NoTurn, Turn};
-use crate::actions::{Action, Arguments, Call, Cost, Output, PLUGIN, World, outcome_context};
+use crate::actions::{Action, Arguments, Call, Cost, Output, PLUGIN, Services, outcome_context};
 use crate::audit::{self, Entry, Trail};
 use crate::clock::Timestamp;
 use crate::crash_point::poison;
@@ -29,7 +29,7 @@ use crate::keyring::Keyring;
 use crate::log_quota::LogQuota;
 use crate::model::DeliveryId;
 use crate::queue::{
-    self, Begun, Disposition, Finished, Handler, Reply, UnreadReplies, UnreadShare,
+    self, DeliveryContext, Disposition, Finished, Handler, Reply, UnreadReplies, UnreadShare,
 };
 use crate::store::StoreError;
 use crate::wire::RequestId;
@@ -40,7 +40,7 @@ use crate::wire::request::{self, Envelope, Refused, Request, Sent};
 /// Runs messages.
 pub struct Dispatcher {
     actions: &'static [&'static dyn Action],
-    world: Arc<World>,
+    services: Arc<Services>,
     policy: Policy,
     turns: Turns,
     keyring: Arc<Keyring>,
@@ -58,7 +58,7 @@ pub struct Parts {
     /// All actions.
     pub actions: &'static [&'static dyn Action],
     /// What they work with.
-    pub world: Arc<World>,
+    pub services: Arc<Services>,
     /// What requests are judged by.
     pub policy: Policy,
     /// Turns for requests with a cost.
@@ -101,9 +101,9 @@ impl Dispatcher {
     /// When the store fails.
     pub async fn new(parts: Parts) -> Result<Self, StoreError> {
         Ok(Self {
-            left_outcomes: Mutex::new(parts.world.store.outcomes().await?),
+            left_outcomes: Mutex::new(parts.services.store.outcomes().await?),
             actions: parts.actions,
-            world: parts.world,
+            services: parts.services,
             policy: parts.policy,
             turns: parts.turns,
             keyring: parts.keyring,
@@ -127,16 +127,16 @@ impl Dispatcher {
         self.turns.close();
     }
 
-    async fn handle_message(&self, begun: &mut Begun, message: Vec<u8>) -> Disposition {
-        let redelivered = begun.redelivered;
+    async fn handle_message(&self, context: &mut DeliveryContext, message: Vec<u8>) -> Disposition {
+        let redelivered = context.redelivered;
         let length = message.len();
         let handle = async move {
-            let now = self.world.clock.now();
-            let read = self.read(begun, &message, now);
+            let now = self.services.clock.now();
+            let read = self.read(context, &message, now);
             // What waits keeps its arguments only: a message may be long.
             drop(message);
             match read {
-                Ok(request) => self.handle_request(begun, request, now).await,
+                Ok(request) => self.handle_request(context, request, now).await,
                 Err(refused) => self.refuse(*refused, redelivered),
             }
         };
@@ -144,7 +144,7 @@ impl Dispatcher {
             Ok(disposition) => disposition,
             // Actions have a net of their own: this is a defect in reading the
             // request or writing the reply, and would be one again.
-            Err(_) => self.refuse(request::condemn_unread(length), redelivered),
+            Err(_) => self.refuse(request::quarantine_unread(length), redelivered),
         }
     }
 
@@ -152,12 +152,12 @@ impl Dispatcher {
     /// it can be answered, and what is wrong with it alone is known.
     fn read(
         &self,
-        begun: &mut Begun,
+        context: &mut DeliveryContext,
         message: &[u8],
         taken: Timestamp,
     ) -> Result<BoundRequest, Box<Refused>> {
         let mut request = request::decode(message, &self.policy.limits)?;
-        begun.was_read();
+        context.was_read();
         poison(request.action.as_deref());
         let envelope = std::mem::take(&mut request.envelope);
         let action = request.action.as_deref().unwrap_or_default().to_owned();
@@ -165,7 +165,7 @@ impl Dispatcher {
         // A defect there is one of this request, whose sender is known by now.
         let bound = catch_unwind(AssertUnwindSafe(|| self.bind(request, taken)))
             .unwrap_or_else(|_| Err(Error::Internal("judging a request panicked".into())));
-        begun.holds(envelope.bytes() + bound.as_ref().map_or(0, |bound| bound.arguments.bytes()));
+        context.holds(envelope.bytes() + bound.as_ref().map_or(0, |bound| bound.arguments.bytes()));
         Ok(BoundRequest {
             envelope,
             action,
@@ -176,13 +176,13 @@ impl Dispatcher {
 
     async fn handle_request(
         &self,
-        begun: &mut Begun,
+        context: &mut DeliveryContext,
         request: BoundRequest,
         taken: Timestamp,
     ) -> Disposition {
         let Envelope { id, origin } = request.envelope;
         let Some(id) = id.or_else(|| self.generate_id(origin.as_deref())) else {
-            return Disposition::Keep;
+            return Disposition::Unresolved;
         };
         let address = self.address(&id, origin.as_deref());
         let entry = Entry {
@@ -190,26 +190,26 @@ impl Dispatcher {
             origin: origin.as_deref(),
             action: &request.action,
         };
-        if begun.redelivered {
-            match self.recorded(&begun.id, &address).await {
+        if context.redelivered {
+            match self.recorded(&context.id, &address).await {
                 Ok(None) => {}
                 Ok(Some(disposition)) => {
                     entry.log_recorded();
                     return disposition;
                 }
-                Err(_) => return Disposition::Keep,
+                Err(_) => return Disposition::Unresolved,
             }
         }
-        let redelivered = begun.redelivered;
+        let redelivered = context.redelivered;
         let call = Call::new(
-            begun.id,
+            context.id,
             Arc::clone(&self.keyring),
             encode_body,
             self.events.is_some(),
         );
         let mut turn = None;
         let run = self.run(
-            begun,
+            context,
             &call,
             &mut turn,
             request.bound,
@@ -217,8 +217,8 @@ impl Dispatcher {
         );
         let result = match AssertUnwindSafe(run).catch_unwind().await {
             Ok(Ok(result)) => result,
-            Ok(Err(NotRun::Stopping)) => return Disposition::GiveBack,
-            Ok(Err(NotRun::Unknown)) => return Disposition::Keep,
+            Ok(Err(NotRun::Stopping)) => return Disposition::Requeue,
+            Ok(Err(NotRun::Unknown)) => return Disposition::Unresolved,
             Err(_) => Err(Error::Internal("the action panicked".into())),
         };
         self.log(&entry, &call, &result);
@@ -294,7 +294,7 @@ impl Dispatcher {
             && let Some((event, by)) = call.notes.take_event()
             && (event.is_on_record() || !redelivered)
         {
-            let now = self.world.clock.now();
+            let now = self.services.clock.now();
             publisher.publish(&event, by.as_deref(), entry.origin, now);
         }
     }
@@ -306,7 +306,7 @@ impl Dispatcher {
         address: &Address<'_>,
     ) -> Result<Option<Disposition>, StoreError> {
         let _lease = self.keyring.lease();
-        let Some(sealed) = self.world.store.outcome(delivery).await? else {
+        let Some(sealed) = self.services.store.outcome(delivery).await? else {
             return Ok(None);
         };
         debug!(id = ?address.id.name(), "had its effect before: answered from its outcome");
@@ -327,7 +327,7 @@ impl Dispatcher {
     /// Runs a request that was taken at that time.
     async fn run(
         &self,
-        begun: &mut Begun,
+        context: &mut DeliveryContext,
         call: &Call,
         turn: &mut Option<Turn>,
         bound: Result<BoundAction, Error>,
@@ -342,7 +342,7 @@ impl Dispatcher {
             return Ok(Err(error));
         }
         let cost = match action.cost(&arguments) {
-            Cost::Depends => match action.cost_now(&self.world, &arguments).await {
+            Cost::Depends => match action.cost_now(&self.services, &arguments).await {
                 Ok(cost) => cost,
                 Err(Error::Store(StoreError::Stopped)) => return Err(NotRun::Unknown),
                 Err(error) => return Ok(Err(error)),
@@ -350,10 +350,10 @@ impl Dispatcher {
             cost => cost,
         };
         let name = || {
-            let credentials = &self.world.credentials;
+            let credentials = &self.services.credentials;
             credentials.name_hash(action.turn_name(&arguments))
         };
-        *turn = match self.turns.wait(cost, name, begun).await {
+        *turn = match self.turns.wait(cost, name, context).await {
             Ok(turn) => turn,
             Err(NoTurn::Closed) => return Err(NotRun::Stopping),
             Err(NoTurn::Busy(seconds)) => {
@@ -363,13 +363,13 @@ impl Dispatcher {
         };
         // Judged again when the work would start: a request that waited too long is
         // one whose sender has given up.
-        let now = self.world.clock.now();
+        let now = self.services.clock.now();
         if let Err(error) = self.policy.check_age(sent, taken, now) {
             return Ok(Err(error));
         }
         // Not before its turn: a rotation of keys waits for it.
         let _lease = self.keyring.lease();
-        let result = action.run(&self.world, call, arguments).await;
+        let result = action.run(&self.services, call, arguments).await;
         if let Some(turn) = turn
             && (cost != Cost::Hash || call.has_hashed())
         {
@@ -385,7 +385,7 @@ impl Dispatcher {
     fn bind(&self, request: Request<'_>, now: Timestamp) -> Result<BoundAction, Error> {
         self.policy.admit(&request, now)?;
         let action = self.resolve(&request)?;
-        let arguments = Arguments::bind(action.signature(), request.args, &self.world.limits)?;
+        let arguments = Arguments::bind(action.signature(), request.args, &self.services.limits)?;
         Ok(BoundAction { action, arguments })
     }
 
@@ -415,14 +415,14 @@ impl Dispatcher {
             id,
             target,
             origin: &self.policy.device_id,
-            now: self.world.clock.now(),
+            now: self.services.clock.now(),
         }
     }
 
     fn refuse(&self, refused: Refused, left_outcome: bool) -> Disposition {
         let reason = refused.dead_letter.reason.clone();
-        let Ok(bytes) = refused.dead_letter.encode(self.world.clock.now()) else {
-            return Disposition::Keep;
+        let Ok(bytes) = refused.dead_letter.encode(self.services.clock.now()) else {
+            return Disposition::Unresolved;
         };
         let reply = refused
             .reply_to
@@ -480,20 +480,24 @@ impl Dispatcher {
 
 #[async_trait]
 impl Handler for Dispatcher {
-    async fn handle(self: Arc<Self>, begun: &mut Begun, message: Vec<u8>) -> Disposition {
-        self.handle_message(begun, message).await
+    async fn handle(
+        self: Arc<Self>,
+        context: &mut DeliveryContext,
+        message: Vec<u8>,
+    ) -> Disposition {
+        self.handle_message(context, message).await
     }
 
-    async fn condemn(&self, id: &DeliveryId, message: &[u8], unread: bool) -> Disposition {
+    async fn quarantine(&self, id: &DeliveryId, message: &[u8], unread: bool) -> Disposition {
         // What had its effect is answered from that, which runs nothing.
-        if matches!(self.world.store.outcome(id).await, Ok(Some(_))) {
-            let begun = &mut Begun::new(*id, true);
-            return self.handle_message(begun, message.to_vec()).await;
+        if matches!(self.services.store.outcome(id).await, Ok(Some(_))) {
+            let context = &mut DeliveryContext::new(*id, true);
+            return self.handle_message(context, message.to_vec()).await;
         }
         let refused = if unread {
-            request::condemn_unread(message.len())
+            request::quarantine_unread(message.len())
         } else {
-            request::condemn(message, &self.policy.limits)
+            request::quarantine(message, &self.policy.limits)
         };
         self.refuse(refused, false)
     }
@@ -509,26 +513,26 @@ impl Handler for Dispatcher {
                 count = orphaned.len(),
                 "forgetting outcomes nobody asks for"
             );
-            self.world.store.forget_outcomes(orphaned);
+            self.services.store.forget_outcomes(orphaned);
         }
     }
 
     fn settled(&self, deliveries: Vec<DeliveryId>) {
-        self.world.store.forget_outcomes(deliveries);
+        self.services.store.forget_outcomes(deliveries);
     }
 
     fn over_long_prefix(&self) -> String {
-        dead_letter::over_long_prefix(self.world.clock.now())
+        dead_letter::over_long_prefix(self.services.clock.now())
     }
 
     fn undeliverable_prefix(&self) -> String {
-        dead_letter::undeliverable_prefix(self.world.clock.now())
+        dead_letter::undeliverable_prefix(self.services.clock.now())
     }
 
     fn undeliverable(&self, id: &str) -> Option<queue::DeadLetter> {
         let letter = DeadLetter::undeliverable(id);
         let reason = letter.reason.clone();
-        let bytes = letter.encode(self.world.clock.now()).ok()?;
+        let bytes = letter.encode(self.services.clock.now()).ok()?;
         Some(queue::DeadLetter { reason, bytes })
     }
 }

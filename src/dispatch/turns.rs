@@ -14,7 +14,7 @@ use tokio::sync::oneshot;
 use super::fair_queue::{FairQueue, Ticket};
 use crate::actions::Cost;
 use crate::model::NameHash;
-use crate::queue::{Begun, Note, Running};
+use crate::queue::{CrashJournal, DeliveryContext, JournalEntry};
 
 /// Requests that list users, at a time.
 const LISTING_TURNS: usize = 1;
@@ -63,7 +63,7 @@ pub struct Turns {
     sessions: Arc<Class>,
     /// The expected wait from which a request is refused.
     max_wait: Duration,
-    running: Arc<Running>,
+    running: Arc<CrashJournal>,
 }
 
 /// The turns for requests of one cost.
@@ -89,7 +89,7 @@ struct State {
 /// The turn of a request, noted for the case that it ends the process.
 pub(super) struct Turn {
     // Struck out before the turn is another's.
-    _note: Option<Note>,
+    _note: Option<JournalEntry>,
     permit: Permit,
     /// Whether it is over only when the reply is sent.
     pub(super) until_settled: bool,
@@ -124,7 +124,7 @@ impl Turns {
     /// hashing threads, so that none is idle while an answer is on its way.
     /// Requests that would wait for more than `max_wait` are refused.
     #[must_use]
-    pub fn new(hashing: usize, max_wait: Duration, running: Arc<Running>) -> Self {
+    pub fn new(hashing: usize, max_wait: Duration, running: Arc<CrashJournal>) -> Self {
         Self {
             hashing: Class::new(hashing, HASHING_BYTES, HASHING_BYTES / 2),
             tokens: Class::new(TOKEN_TURNS, OTHER_BYTES, OTHER_BYTES / 2),
@@ -142,7 +142,7 @@ impl Turns {
         &self,
         cost: Cost,
         name: impl FnOnce() -> NameHash,
-        begun: &mut Begun,
+        context: &mut DeliveryContext,
     ) -> Result<Option<Turn>, NoTurn> {
         let (class, until_settled) = match cost {
             Cost::Light => return Ok(None),
@@ -152,12 +152,12 @@ impl Turns {
             Cost::Listing => (&self.listing, true),
             Cost::Sessions => (&self.sessions, true),
         };
-        let waiter = self.queue_up(class, name(), begun.bytes())?;
-        begun.leave_fast();
+        let waiter = self.queue_up(class, name(), context.bytes())?;
+        context.leave_fast();
         let permit = waiter.permit().await.ok_or(NoTurn::Closed)?;
         Ok(Some(Turn {
             permit,
-            _note: self.running.begin_turn(begun.id),
+            _note: self.running.begin_turn(context.id),
             until_settled,
         }))
     }

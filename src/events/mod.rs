@@ -13,7 +13,7 @@
 //! # Adding a kind
 //!
 //! A line in `acts!`, and behind the store's operation
-//! `call.notes.event(|| Event::of(&user, Act::…))`. A case in
+//! `call.notes.event(|| Event::of(&user, EventKind::…))`. A case in
 //! `tests/it/events/kinds.rs` and a row in the README: tests fail until both
 //! are there. No argument may be called `event`, nor like a parameter or a
 //! member of Platypush's `Event`; a test knows those.
@@ -46,14 +46,14 @@ macro_rules! acts {
         /// What was done, with the arguments of its own.
         #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
         #[serde(untagged)]
-        pub enum Act {
+        pub enum EventKind {
             $($(#[$doc])* $act { $($(#[$argument_doc])* $argument: $type,)* },)*
         }
 
         /// Every kind of event, as hooks name it.
         pub const KINDS: &[&str] = &[$($kind),*];
 
-        impl Act {
+        impl EventKind {
             /// Its kind, as hooks name it.
             #[must_use]
             pub const fn kind(&self) -> &'static str {
@@ -127,7 +127,7 @@ acts! {
     }
 }
 
-impl Act {
+impl EventKind {
     /// All sessions of a user were ended.
     #[must_use]
     pub const fn all_sessions_deleted() -> Self {
@@ -182,19 +182,19 @@ impl Act {
 pub struct Event {
     /// Whom it is about: number and name. None where nobody has the name.
     user: Option<(UserId, String)>,
-    act: Act,
+    act: EventKind,
 }
 
 impl Event {
     /// It is about this user.
     #[must_use]
-    pub fn of(user: &User, act: Act) -> Self {
+    pub fn of(user: &User, act: EventKind) -> Self {
         Self::of_user(user.id, &user.username, act)
     }
 
     /// It is about the user of this number and name.
     #[must_use]
-    pub fn of_user(id: UserId, name: &str, act: Act) -> Self {
+    pub fn of_user(id: UserId, name: &str, act: EventKind) -> Self {
         Self {
             user: Some((id, name.to_owned())),
             act,
@@ -212,9 +212,9 @@ impl Event {
     ) -> Self {
         let (user, name_hash) = match attempted {
             Attempted::User(id) => (Some((id, name.to_owned())), None),
-            Attempted::Nobody(hash) => (None, Some(hex::encode(hash.0))),
+            Attempted::UnknownName(hash) => (None, Some(hex::encode(hash.0))),
         };
-        let act = Act::LoginFailed {
+        let act = EventKind::LoginFailed {
             attempts,
             reason,
             name_hash,
@@ -226,7 +226,7 @@ impl Event {
     /// again when its request is delivered again.
     #[must_use]
     pub const fn is_on_record(&self) -> bool {
-        !matches!(self.act, Act::LoginFailed { attempts: None, .. })
+        !matches!(self.act, EventKind::LoginFailed { attempts: None, .. })
     }
 
     /// The message for a Platypush node. `by` asked for it, which is told
@@ -279,7 +279,7 @@ struct Arguments<'a> {
     username: Option<&'a str>,
     user_id: Option<UserId>,
     #[serde(flatten)]
-    act: &'a Act,
+    act: &'a EventKind,
     by: Option<&'a str>,
     requested_by: Option<&'a str>,
     #[serde(serialize_with = "iso")]

@@ -95,7 +95,7 @@ fn only_what_a_person_must_mend_has_exit_status_78() {
             error: errno(Errno::AGAIN),
         }),
         remedy(RotationError::Randomness(errno(Errno::IO))),
-        remedy(StoreError::Changed),
+        remedy(StoreError::Conflict),
         remedy(StoreError::Interrupted),
         remedy(StoreError::NameTaken),
         remedy(StoreError::ApiTokenNameTaken),

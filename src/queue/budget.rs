@@ -10,12 +10,12 @@ use tokio::sync::Notify;
 
 /// What there is room for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Room {
+pub(super) struct Capacity {
     pub(super) messages: usize,
     pub(super) bytes: usize,
 }
 
-impl Room {
+impl Capacity {
     /// Whether there is room for nothing.
     pub(super) const fn is_none(self) -> bool {
         self.messages == 0 || self.bytes == 0
@@ -31,16 +31,16 @@ pub(super) struct Budget {
 
 #[derive(Debug)]
 struct State {
-    left: Room,
+    left: Capacity,
     /// Messages in flight, with room or without.
     in_flight: usize,
 }
 
 /// A message in flight; dropping it makes room.
 #[derive(Debug)]
-pub(super) struct Claim {
+pub(super) struct InFlightPermit {
     budget: Arc<Budget>,
-    taken: Room,
+    taken: Capacity,
     is_in_flight: bool,
 }
 
@@ -48,7 +48,7 @@ impl Budget {
     pub(super) fn new(messages: usize, bytes: usize) -> Arc<Self> {
         Arc::new(Self {
             state: Mutex::new(State {
-                left: Room { messages, bytes },
+                left: Capacity { messages, bytes },
                 in_flight: 0,
             }),
             freed: Notify::new(),
@@ -56,7 +56,7 @@ impl Budget {
     }
 
     /// Waits until there is room for a message, and tells how much.
-    pub(super) async fn room(&self) -> Room {
+    pub(super) async fn room(&self) -> Capacity {
         self.wait(|state| !state.left.is_none()).await
     }
 
@@ -65,8 +65,8 @@ impl Budget {
         self.wait(|state| state.in_flight == 0).await;
     }
 
-    /// One waits at a time: the taker.
-    async fn wait(&self, enough: impl Fn(&State) -> bool) -> Room {
+    /// One waits at a time: the fetcher.
+    async fn wait(&self, enough: impl Fn(&State) -> bool) -> Capacity {
         loop {
             let freed = self.freed.notified();
             {
@@ -80,7 +80,7 @@ impl Budget {
     }
 
     /// What there is room for now.
-    pub(super) fn left(&self) -> Room {
+    pub(super) fn left(&self) -> Capacity {
         self.lock().left
     }
 
@@ -90,10 +90,10 @@ impl Budget {
 
     /// Takes room for a message that is here already: a single one may exceed
     /// what is left, because it could not be left behind.
-    pub(super) fn claim(self: &Arc<Self>, bytes: usize) -> Claim {
+    pub(super) fn claim(self: &Arc<Self>, bytes: usize) -> InFlightPermit {
         let mut state = self.lock();
         state.in_flight += 1;
-        Claim {
+        InFlightPermit {
             budget: Arc::clone(self),
             taken: state.take(1, bytes),
             is_in_flight: true,
@@ -103,8 +103,8 @@ impl Budget {
 
 impl State {
     /// Takes as much room as there is, up to this.
-    fn take(&mut self, messages: usize, bytes: usize) -> Room {
-        let taken = Room {
+    fn take(&mut self, messages: usize, bytes: usize) -> Capacity {
+        let taken = Capacity {
             messages: self.left.messages.min(messages),
             bytes: self.left.bytes.min(bytes),
         };
@@ -113,13 +113,13 @@ impl State {
         taken
     }
 
-    fn give_back(&mut self, taken: &mut Room) {
+    fn give_back(&mut self, taken: &mut Capacity) {
         self.left.messages += std::mem::take(&mut taken.messages);
         self.left.bytes += std::mem::take(&mut taken.bytes);
     }
 }
 
-impl Claim {
+impl InFlightPermit {
     /// Gives the room back. The message stays in flight.
     pub(super) fn give_back_room(&mut self) {
         self.budget.lock().give_back(&mut self.taken);
@@ -141,7 +141,7 @@ impl Claim {
     }
 }
 
-impl Claim {
+impl InFlightPermit {
     /// The message is done with, and its reply waits for a right: it holds its
     /// room, and is in flight no more.
     pub(super) fn park(&mut self) {
@@ -150,7 +150,7 @@ impl Claim {
     }
 }
 
-impl Drop for Claim {
+impl Drop for InFlightPermit {
     fn drop(&mut self) {
         let mut state = self.budget.lock();
         state.give_back(&mut self.taken);
@@ -170,7 +170,7 @@ mod tests {
         drop([budget.claim(4), budget.claim(4), budget.claim(4)]);
         assert_eq!(
             budget.room().await,
-            Room {
+            Capacity {
                 messages: 1,
                 bytes: 10
             }
@@ -181,7 +181,7 @@ mod tests {
     async fn what_waits_for_a_turn_takes_no_room_and_is_in_flight() {
         let budget = Budget::new(2, 10);
         let mut waiting = budget.claim(4);
-        let room = |messages, bytes| Room { messages, bytes };
+        let room = |messages, bytes| Capacity { messages, bytes };
         assert_eq!(budget.left(), room(1, 6));
         waiting.give_back_room();
         assert_eq!(budget.left(), room(2, 10));
@@ -210,7 +210,7 @@ mod tests {
         }
         assert!(budget.left().is_none());
         drop(done);
-        let all = Room {
+        let all = Capacity {
             messages: 2,
             bytes: 10,
         };
@@ -224,7 +224,7 @@ mod tests {
         let mut parked = budget.claim(4);
         parked.park();
         budget.idle().await;
-        let room = |messages, bytes| Room { messages, bytes };
+        let room = |messages, bytes| Capacity { messages, bytes };
         assert_eq!(budget.left(), room(1, 6));
         drop(parked);
         budget.idle().await;
@@ -237,7 +237,7 @@ mod tests {
         let first = budget.claim(4);
         assert_eq!(
             budget.room().await,
-            Room {
+            Capacity {
                 messages: 1,
                 bytes: 6
             }
@@ -250,7 +250,7 @@ mod tests {
         drop(second);
         assert_eq!(
             waiting.await.unwrap(),
-            Room {
+            Capacity {
                 messages: 1,
                 bytes: 6
             }
@@ -258,7 +258,7 @@ mod tests {
         drop(first);
         assert_eq!(
             budget.room().await,
-            Room {
+            Capacity {
                 messages: 2,
                 bytes: 10
             }

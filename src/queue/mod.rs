@@ -27,22 +27,22 @@
 //! - `running` in the working directory names what is being worked on
 //!   (`running.rs`): what may have been the end of the process is run alone.
 
+mod acker;
 mod availability;
 mod budget;
 mod connection;
-mod crew;
+mod crash_journal;
 mod dead_letter_log;
+mod executor;
+mod fetcher;
 mod keys;
 mod recovery;
 mod refused;
 mod rights;
-mod running;
 mod scripts;
-mod settler;
 mod settling;
 mod staging;
 mod take_over;
-mod taker;
 mod taking;
 mod unread;
 mod worker;
@@ -56,9 +56,9 @@ use crate::model::DeliveryId;
 
 pub(crate) use self::availability::Backoff;
 pub use self::connection::{Connector, ConnectorError};
-pub use self::crew::Begun;
+pub use self::crash_journal::{CrashJournal, JournalEntry, LeftEntries, Suspect};
+pub use self::executor::DeliveryContext;
 pub use self::keys::{Keys, OWNER_TTL};
-pub use self::running::{LeftNotes, Note, Running, Suspect};
 pub use self::unread::{UnreadReplies, UnreadShare};
 pub use self::worker::{Settings, Status, Worker};
 
@@ -66,11 +66,15 @@ pub use self::worker::{Settings, Status, Worker};
 #[async_trait]
 pub trait Handler: Send + Sync + 'static {
     /// Works on one message and says what is to become of it.
-    async fn handle(self: Arc<Self>, begun: &mut Begun, message: Vec<u8>) -> Disposition;
+    async fn handle(
+        self: Arc<Self>,
+        context: &mut DeliveryContext,
+        message: Vec<u8>,
+    ) -> Disposition;
 
     /// Says what is to become of a message that ended the process each time it
     /// ran. With `unread` even reading it may be what does it.
-    async fn condemn(&self, id: &DeliveryId, message: &[u8], unread: bool) -> Disposition;
+    async fn quarantine(&self, id: &DeliveryId, message: &[u8], unread: bool) -> Disposition;
 
     /// All that an earlier process left has been started; these are its
     /// messages that were open.
@@ -97,10 +101,10 @@ pub enum Disposition {
     /// It is done with.
     Finished(Finished),
     /// It was not started: it goes back to the head of the queue.
-    GiveBack,
+    Requeue,
     /// Nobody knows what became of it: it stays where it is, for the next
     /// start to look at.
-    Keep,
+    Unresolved,
 }
 
 /// A message that is done with.

@@ -7,8 +7,8 @@ use std::sync::Arc;
 use redis::RedisResult;
 use redis::aio::MultiplexedConnection;
 
-use super::budget::Room;
-use super::crew::{Batch, Crew, Messages};
+use super::budget::Capacity;
+use super::executor::{Batch, BatchExecutor, Messages};
 use super::scripts::SETTLED;
 use super::taking::MAX_BATCH_BYTES;
 use super::{Keys, scripts};
@@ -95,7 +95,7 @@ pub(super) struct LeftList {
 impl LeftList {
     /// `None` where no entry is open.
     pub(super) fn new(
-        crew: &Crew,
+        executor: &BatchExecutor,
         keys: &Keys,
         entries: Entries,
         redelivered: bool,
@@ -103,7 +103,7 @@ impl LeftList {
         let (boot, number) = entries.batch;
         let open = entries.open.len();
         (open > 0).then(|| Self {
-            batch: crew.batch(keys.batch(boot, number), entries.count, open),
+            batch: executor.batch(keys.batch(boot, number), entries.count, open),
             unread: entries.open,
             redelivered,
         })
@@ -119,7 +119,7 @@ impl LeftList {
     pub(super) async fn read(
         &mut self,
         connection: &mut MultiplexedConnection,
-        room: Room,
+        room: Capacity,
     ) -> RedisResult<Messages> {
         let part = part(&self.unread, room);
         let positions = self.unread.iter().map(|(id, _)| id.position).take(part);
@@ -143,7 +143,7 @@ impl LeftList {
 }
 
 /// How many of the messages there is room for, and at least one.
-fn part(unread: &VecDeque<(DeliveryId, usize)>, room: Room) -> usize {
+fn part(unread: &VecDeque<(DeliveryId, usize)>, room: Capacity) -> usize {
     let most_bytes = room.bytes.min(MAX_BATCH_BYTES);
     let mut bytes = 0;
     let fitting = unread.iter().take(room.messages).take_while(|(_, length)| {
@@ -190,7 +190,7 @@ mod tests {
                 (id, length)
             })
             .collect();
-        let part = |messages, bytes| part(&unread, Room { messages, bytes });
+        let part = |messages, bytes| part(&unread, Capacity { messages, bytes });
         assert_eq!(part(2, 1000), 2);
         assert_eq!(part(10, 29), 2);
         assert_eq!(part(10, 30), 3);

@@ -7,8 +7,8 @@ use std::time::{Duration, Instant};
 use redis::RedisResult;
 use tracing::warn;
 
+use super::acker::{Acker, SETTLING};
 use super::rights;
-use super::settler::{SETTLING, Settler};
 
 /// What does not work while all reply lists are refused, in the log.
 const REPLYING: &str = "writing to reply lists";
@@ -16,7 +16,7 @@ const REPLYING: &str = "writing to reply lists";
 /// only, any client can cause it, and any reply that was or is delivered ends it.
 const TELL_EVERY: Duration = Duration::from_secs(60);
 
-impl Settler {
+impl Acker {
     /// Tries again to send the replies that were refused, once reply lists can be
     /// written: a list that is still refused then is a fault of its own.
     pub(super) async fn retry_refused(&mut self) {

@@ -6,7 +6,7 @@ use std::sync::atomic::Ordering;
 
 use redis::{Pipeline, RedisError, RedisResult, Value};
 
-use super::crew::{Batch, Delivery};
+use super::executor::{Batch, Delivery};
 use super::keys::DEAD_LETTER_CAP;
 use super::{Finished, Reply, Settings};
 

@@ -13,9 +13,9 @@ use redis::RedisResult;
 use redis::aio::MultiplexedConnection;
 use tracing::{error, warn};
 
+use super::crash_journal::{CrashJournal, LeftEntries, SoloRun, Suspect};
+use super::fetcher::Fetcher;
 use super::recovery::{self, LeftList};
-use super::running::{LeftNotes, LoneRun, Running, Suspect};
-use super::taker::Taker;
 use crate::crash_point::crash_point;
 use crate::model::DeliveryId;
 
@@ -24,8 +24,8 @@ const MAX_DEATHS: u32 = 5;
 
 /// How far taking over has come; it goes on after a lost connection.
 pub(super) struct TakeOver {
-    running: Arc<Running>,
-    left: LeftNotes,
+    running: Arc<CrashJournal>,
+    left: LeftEntries,
     suspects: Option<VecDeque<(usize, Suspect)>>,
     /// Whether the first of them is under way. A connection that breaks does
     /// not end its run.
@@ -37,7 +37,7 @@ pub(super) struct TakeOver {
 }
 
 impl TakeOver {
-    pub(super) fn new(running: Arc<Running>, left: LeftNotes) -> Self {
+    pub(super) fn new(running: Arc<CrashJournal>, left: LeftEntries) -> Self {
         Self {
             running,
             left,
@@ -50,7 +50,7 @@ impl TakeOver {
     }
 }
 
-impl Taker {
+impl Fetcher {
     /// Starts all that was left. Returns early, to be called again, after an
     /// error or when stopped.
     pub(super) async fn take_over(
@@ -64,7 +64,7 @@ impl Taker {
         self.run_suspects(connection).await?;
         self.run_left_lists(connection).await?;
         if !self.is_stopped() {
-            self.crew.handler().taken_over(&self.takeover.open);
+            self.executor.handler().taken_over(&self.takeover.open);
             self.takeover.done = true;
         }
         Ok(())
@@ -143,17 +143,17 @@ impl Taker {
         let keys = &self.settings.keys;
         let list = keys.batch(suspect.id.boot, suspect.id.batch);
         if deaths < MAX_DEATHS {
-            let lone = LoneRun::new(Arc::clone(&self.takeover.running), index, suspect);
-            self.crew.work_alone(list, lone, message);
+            let lone = SoloRun::new(Arc::clone(&self.takeover.running), index, suspect);
+            self.executor.work_alone(list, lone, message);
             return;
         }
         error!(
             deaths,
             "a request ended the process each time it ran: it becomes a dead letter"
         );
-        let handler = self.crew.handler();
-        let disposition = handler.condemn(&suspect.id, &message, unread).await;
-        self.crew
+        let handler = self.executor.handler();
+        let disposition = handler.quarantine(&suspect.id, &message, unread).await;
+        self.executor
             .settle_unworked(list, suspect.id, message.len(), disposition);
     }
 
@@ -173,7 +173,7 @@ impl Taker {
             if let Some(lists) = &mut self.takeover.lists {
                 lists.pop_front();
             }
-            self.left_list = LeftList::new(&self.crew, &self.settings.keys, entries, true);
+            self.left_list = LeftList::new(&self.executor, &self.settings.keys, entries, true);
         }
     }
 
@@ -190,7 +190,7 @@ impl Taker {
             let room = match self.wait_for_room(connection).await? {
                 Some(room) => room,
                 None if was_started => return Ok(()),
-                None => self.crew.budget().left(),
+                None => self.executor.budget().left(),
             };
             let Some(list) = &mut self.left_list else {
                 return Ok(());

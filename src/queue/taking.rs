@@ -7,8 +7,8 @@ use redis::aio::MultiplexedConnection;
 use redis::{Pipeline, RedisResult, Value};
 
 use super::Settings;
-use super::budget::Room;
-use super::crew::{Batch, Messages};
+use super::budget::Capacity;
+use super::executor::{Batch, Messages};
 use super::keys::{DEAD_LETTER_CAP, OWNER_TTL};
 use crate::model::DeliveryId;
 
@@ -27,7 +27,7 @@ pub(super) struct Take {
     /// Number of the batch that is to be made.
     pub(super) batch: u64,
     /// How much of it.
-    pub(super) room: Room,
+    pub(super) room: Capacity,
     /// Whether to wait on an empty queue.
     pub(super) block: bool,
 }

@@ -6,14 +6,14 @@ use std::time::Duration;
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
 
+use super::acker::Acker;
 use super::availability::Availability;
 use super::budget::Budget;
-use super::crew::Crew;
 use super::dead_letter_log::DeadLetterLog;
-use super::settler::Settler;
+use super::executor::BatchExecutor;
+use super::fetcher::Fetcher;
 use super::take_over::TakeOver;
-use super::taker::Taker;
-use super::{Connector, Handler, Keys, LeftNotes, Running};
+use super::{Connector, CrashJournal, Handler, Keys, LeftEntries};
 
 /// Most bytes of messages in flight.
 const MAX_BYTES_IN_FLIGHT: usize = 64 << 20;
@@ -49,8 +49,8 @@ pub enum Status {
 pub struct Worker {
     stop: watch::Sender<bool>,
     status: watch::Receiver<Status>,
-    taker: JoinHandle<()>,
-    settler: JoinHandle<()>,
+    fetcher: JoinHandle<()>,
+    acker: JoinHandle<()>,
 }
 
 impl Worker {
@@ -61,8 +61,8 @@ impl Worker {
     pub fn start(
         settings: Settings,
         handler: Arc<dyn Handler>,
-        running: Arc<Running>,
-        left: LeftNotes,
+        running: Arc<CrashJournal>,
+        left: LeftEntries,
     ) -> Self {
         let (stop, stopped) = watch::channel(false);
         let (done, inbox) = mpsc::unbounded_channel();
@@ -70,14 +70,14 @@ impl Worker {
         let availability = Arc::new(Availability::new());
         let status = availability.subscribe();
         let dead_letters = Arc::new(DeadLetterLog::default());
-        let settler = Settler::new(
+        let acker = Acker::new(
             Arc::clone(&settings),
             Arc::clone(&availability),
             Arc::clone(&handler),
             Arc::clone(&dead_letters),
         );
         let budget = Budget::new(settings.max_in_flight, MAX_BYTES_IN_FLIGHT);
-        let crew = Crew::new(
+        let executor = BatchExecutor::new(
             Arc::clone(&settings),
             handler,
             Arc::clone(&running),
@@ -85,10 +85,10 @@ impl Worker {
             done,
         );
         let takeover = TakeOver::new(running, left);
-        let taker = Taker::new(
+        let fetcher = Fetcher::new(
             settings,
             availability,
-            crew,
+            executor,
             takeover,
             dead_letters,
             stopped,
@@ -96,8 +96,8 @@ impl Worker {
         Self {
             stop,
             status,
-            taker: tokio::spawn(taker.run()),
-            settler: tokio::spawn(settler.run(inbox)),
+            fetcher: tokio::spawn(fetcher.run()),
+            acker: tokio::spawn(acker.run(inbox)),
         }
     }
 
@@ -112,7 +112,7 @@ impl Worker {
     /// leaves what is not settled where it is, for the next start.
     pub async fn stop(self) {
         let _ = self.stop.send(true);
-        for task in [self.taker, self.settler] {
+        for task in [self.fetcher, self.acker] {
             if let Err(error) = task.await {
                 tracing::error!(%error, "a part of the queue worker failed");
             }

@@ -3,8 +3,8 @@
 //! the same suite (`tests/it/store_conformance/`).
 //!
 //! The store knows no policy. A caller that decided on what it read names
-//! that in a [`Witness`]; the one writer compares it again and answers
-//! [`StoreError::Changed`] where it is no longer true, and the caller decides
+//! that in a [`Precondition`]; the one writer compares it again and answers
+//! [`StoreError::Conflict`] where it is no longer true, and the caller decides
 //! anew.
 //!
 //! An operation can leave an [`Outcome`] under the id of its request's
@@ -21,8 +21,8 @@ use async_trait::async_trait;
 use chrono::TimeDelta;
 
 pub use self::operands::{
-    Amendment, Arrivals, ImportProgress, NewApiToken, NewSession, NewUser, NextIds, Outcome, Page,
-    PasswordWitness, Record, Resealed, SealedItem, SweepStep, Witness,
+    AdminUpdate, ImportBatch, ImportProgress, NewApiToken, NewSession, NewUser, NextIds, Outcome,
+    Page, PasswordPrecondition, Precondition, Record, Resealed, SealedItem, SweepStep,
 };
 use crate::clock::Timestamp;
 use crate::failure::{HasRemedy, Remedy};
@@ -37,7 +37,7 @@ use crate::model::{
 pub enum StoreError {
     /// What the caller had read is no longer true; nothing was changed.
     #[error("what was read to decide has changed meanwhile")]
-    Changed,
+    Conflict,
     /// There is a user of that name; nothing was changed.
     #[error("a user of that name exists")]
     NameTaken,
@@ -78,7 +78,7 @@ impl HasRemedy for StoreError {
     fn remedy(&self) -> Remedy {
         match self {
             Self::DiskFull { .. } => Remedy::Wait,
-            Self::Changed
+            Self::Conflict
             | Self::Interrupted
             | Self::NameTaken
             | Self::ApiTokenNameTaken
@@ -120,22 +120,22 @@ pub trait Store: Send + Sync + 'static {
     async fn create_user(
         &self,
         user: NewUser,
-        witness: Witness,
+        precondition: Precondition,
         outcome: Option<Outcome<User>>,
     ) -> Result<User>;
 
-    /// Replaces the password of the witness's user; with `revoke_sessions`
+    /// Replaces the password of the precondition's user; with `revoke_sessions`
     /// all its sessions end in the same step. Returns the new record's user.
     async fn set_password(
         &self,
-        witness: PasswordWitness,
+        precondition: PasswordPrecondition,
         password: PasswordRecord,
         revoke_sessions: bool,
         outcome: Option<Outcome<User>>,
     ) -> Result<User>;
 
     /// Puts a record of the same password, made at another cost, in the place
-    /// of `from`; `Changed` where `from` no longer stands there.
+    /// of `from`; `Conflict` where `from` no longer stands there.
     async fn replace_password_record(
         &self,
         user_id: UserId,
@@ -143,11 +143,15 @@ pub trait Store: Send + Sync + 'static {
         to: PasswordRecord,
     ) -> Result<()>;
 
-    /// Notes a complete success: takes the code of the witness, so that it is
+    /// Notes a complete success: takes the code of the precondition, so that it is
     /// never accepted again, and forgets the failures before it. (Every other
-    /// operation with a witness does the same.) Where there is nothing to take or
+    /// operation with a precondition does the same.) Where there is nothing to take or
     /// to forget it writes nothing and leaves no outcome.
-    async fn accept(&self, witness: PasswordWitness, outcome: Option<Outcome<()>>) -> Result<()>;
+    async fn accept(
+        &self,
+        precondition: PasswordPrecondition,
+        outcome: Option<Outcome<()>>,
+    ) -> Result<()>;
 
     /// The failures under a name that nobody has.
     async fn failures(&self, name: &NameHash) -> Result<Failures>;
@@ -170,7 +174,7 @@ pub trait Store: Send + Sync + 'static {
     /// it stands in the store by then.
     async fn replace_backup_codes(
         &self,
-        witness: PasswordWitness,
+        precondition: PasswordPrecondition,
         backup_codes: Vec<CodeHash>,
         outcome: Option<Outcome<()>>,
     ) -> Result<()>;
@@ -182,13 +186,13 @@ pub trait Store: Send + Sync + 'static {
     /// [`MAX_USED_SECRETS`]: crate::model::MAX_USED_SECRETS
     async fn set_second_factor(
         &self,
-        witness: PasswordWitness,
+        precondition: PasswordPrecondition,
         second_factor: Option<SecondFactor>,
         outcome: Option<Outcome<()>>,
     ) -> Result<()>;
 
     /// Adds the fingerprint to a second factor that was stored without one;
-    /// `Changed` where another secret stands there, or the same one under
+    /// `Conflict` where another secret stands there, or the same one under
     /// another key.
     async fn add_secret_fingerprint(
         &self,
@@ -202,7 +206,7 @@ pub trait Store: Send + Sync + 'static {
     async fn delete_user(
         &self,
         username: &str,
-        witness: Witness,
+        precondition: Precondition,
         outcome: Option<Outcome<UserId>>,
     ) -> Result<UserId>;
 
@@ -210,35 +214,35 @@ pub trait Store: Send + Sync + 'static {
     /// not revoked, oldest first.
     async fn sessions_of(&self, user: UserId, generation: u64) -> Result<Vec<Session>>;
 
-    /// Ends sessions of the witness's user: one, or all. `false`: there is no
+    /// Ends sessions of the precondition's user: one, or all. `false`: there is no
     /// such session.
     async fn end_sessions(
         &self,
-        witness: PasswordWitness,
+        precondition: PasswordPrecondition,
         which: Option<TokenHash>,
         outcome: Option<Outcome<bool>>,
     ) -> Result<bool>;
 
-    /// Makes a session for the witness's user.
+    /// Makes a session for the precondition's user.
     async fn create_session(
         &self,
         session: NewSession,
-        witness: PasswordWitness,
+        precondition: PasswordPrecondition,
         outcome: Option<Outcome<(Session, User)>>,
     ) -> Result<(Session, User)>;
 
-    /// Makes an API token for the witness's user. Those that have expired by
+    /// Makes an API token for the precondition's user. Those that have expired by
     /// then are removed, and then there may be `limit` of them.
     async fn create_api_token(
         &self,
         token: NewApiToken,
         limit: usize,
-        witness: PasswordWitness,
+        precondition: PasswordPrecondition,
         outcome: Option<Outcome<ApiToken>>,
     ) -> Result<ApiToken>;
 
     /// Removes an API token of the session's user, and returns it; `None` where
-    /// the user has none of that id. `Changed` where the session is no longer
+    /// the user has none of that id. `Conflict` where the session is no longer
     /// there.
     async fn delete_api_token(
         &self,
@@ -248,7 +252,7 @@ pub trait Store: Send + Sync + 'static {
     ) -> Result<Option<ApiToken>>;
 
     /// Puts the hash of an API token in the place of what it was imported
-    /// with; `Changed` where that no longer stands there.
+    /// with; `Conflict` where that no longer stands there.
     async fn replace_api_token_record(
         &self,
         user_id: UserId,
@@ -289,8 +293,8 @@ pub trait Store: Send + Sync + 'static {
     /// Forgets the failed attempts of a user, or under a name that nobody has.
     async fn forget_failures(&self, attempted: Attempted) -> Result<()>;
 
-    /// Changes a user without a witness. `NoSuchUser` where there is none.
-    async fn amend_user(&self, username: &str, amendment: Amendment) -> Result<User>;
+    /// Changes a user without a precondition. `NoSuchUser` where there is none.
+    async fn update_user(&self, username: &str, update: AdminUpdate) -> Result<User>;
 
     /// The record that an operation left for a delivery.
     async fn outcome(&self, delivery: &DeliveryId) -> Result<Option<Vec<u8>>>;
@@ -332,9 +336,9 @@ pub trait Store: Send + Sync + 'static {
     /// Lets users in who come from elsewhere, all or none: in parts, of which
     /// readers may see some before the last one, and which are taken back
     /// where it comes to an end before that, or is interrupted
-    /// (`Arrivals::progress`). `Changed` where other numbers are
+    /// (`ImportBatch::progress`). `Conflict` where other numbers are
     /// given next by then, or a name or an origin of theirs is here.
-    async fn admit(&self, arrivals: Arrivals) -> Result<()>;
+    async fn import(&self, batch: ImportBatch) -> Result<()>;
 
     /// Removes the expired API tokens of a user. It does not wait.
     fn drop_expired_tokens(&self, user: UserId, now: Timestamp);

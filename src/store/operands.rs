@@ -11,18 +11,18 @@ use crate::model::{
 /// What a caller had read when it decided. Compared again, with what stands
 /// in the store then, in the same step that changes it.
 #[derive(Debug, Clone)]
-pub enum Witness {
+pub enum Precondition {
     /// There was no user at all: the first one needs no authentication.
     NoUsers,
     /// A password (and a one-time code, where needed) was right.
-    Password(PasswordWitness),
+    Password(PasswordPrecondition),
     /// A session was valid.
     Session(TokenHash),
 }
 
 /// The record a right password was checked against.
 #[derive(Debug, Clone)]
-pub struct PasswordWitness {
+pub struct PasswordPrecondition {
     /// Whose password.
     pub user_id: UserId,
     /// The record it was checked against.
@@ -45,7 +45,7 @@ pub struct NewUser {
     pub password: PasswordRecord,
 }
 
-/// A session to be made for the user of the witness.
+/// A session to be made for the user of the precondition.
 #[derive(Debug, Clone)]
 pub struct NewSession {
     /// Hash of the token.
@@ -56,7 +56,7 @@ pub struct NewSession {
     pub expires_at: Option<Timestamp>,
 }
 
-/// An API token to be made for the user of the witness; the writer gives the
+/// An API token to be made for the user of the precondition; the writer gives the
 /// id.
 #[derive(Debug, Clone)]
 pub struct NewApiToken {
@@ -87,7 +87,7 @@ pub type Record<T> = Box<dyn FnOnce(&T) -> Vec<u8> + Send>;
 
 /// What an operator changes of a user, who proves nothing.
 #[derive(Debug, Clone)]
-pub enum Amendment {
+pub enum AdminUpdate {
     /// No second factor any more.
     DropSecondFactor,
     /// Another password; sessions end and failures are forgotten with it.
@@ -146,7 +146,7 @@ pub struct NextIds {
 /// Users who come from elsewhere, all or none, with their sessions. Whoever
 /// makes this gives the numbers: secrets are sealed under them.
 #[derive(Debug, Clone)]
-pub struct Arrivals {
+pub struct ImportBatch {
     /// The numbers as they were read before…
     pub before: NextIds,
     /// …and as they are to be afterwards.

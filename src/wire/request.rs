@@ -121,7 +121,7 @@ pub fn decode<'m>(message: &'m [u8], limits: &MessageLimits) -> Result<Request<'
 /// The dead letter of a message that must not be run any more, and where an
 /// error reply is due.
 #[must_use]
-pub fn condemn(message: &[u8], limits: &MessageLimits) -> Refused {
+pub fn quarantine(message: &[u8], limits: &MessageLimits) -> Refused {
     let decoded = literal::decode(message).ok();
     let value = decoded.map(|decoded| decoded.value);
     Refused {
@@ -133,7 +133,7 @@ pub fn condemn(message: &[u8], limits: &MessageLimits) -> Refused {
 /// The same of a message of that length, without reading it: that may be what is
 /// wrong with it.
 #[must_use]
-pub fn condemn_unread(length: usize) -> Refused {
+pub fn quarantine_unread(length: usize) -> Refused {
     Refused {
         reply_to: None,
         dead_letter: DeadLetter::deadly(length, None),

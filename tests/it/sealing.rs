@@ -12,7 +12,7 @@ use platypush_userd::credentials::Verdict;
 use platypush_userd::keyring::Keyring;
 use platypush_userd::rotation::{RotationError, finish_rotation, rotate_key};
 use platypush_userd::store::sled::SledStore;
-use platypush_userd::store::{PasswordWitness, SealedItem, Store};
+use platypush_userd::store::{PasswordPrecondition, SealedItem, Store};
 use serde_json::json;
 
 use crate::store_conformance::bench::{proof, wait};
@@ -53,11 +53,11 @@ fn a_secret_that_is_moved_to_another_user_does_not_open() {
         std::mem::swap(&mut swap.0.secret, &mut swap.1.secret);
         for (user, factor) in [(&alice, of_alice), (&bob, of_bob)] {
             let code = user.second_factor.as_ref().unwrap().backup_codes[0];
-            let witness = PasswordWitness {
+            let precondition = PasswordPrecondition {
                 code: Some(platypush_userd::model::CodeUse::Backup(code)),
                 ..proof(user)
             };
-            let set = store.set_second_factor(witness, factor, None);
+            let set = store.set_second_factor(precondition, factor, None);
             set.await.unwrap();
         }
     });

@@ -7,7 +7,7 @@ use platypush_userd::clock::{Clock, Timestamp};
 use platypush_userd::credentials::{Credentials, SessionToken};
 use platypush_userd::model::{Attempted, NameHash, SessionLimits};
 use platypush_userd::store::sled::SledStore;
-use platypush_userd::store::{NewSession, Store, Witness};
+use platypush_userd::store::{NewSession, Precondition, Store};
 use serde_json::json;
 
 use crate::store_conformance::bench::{new_user, noon, proof, wait};
@@ -39,7 +39,7 @@ impl Bench {
         let token = SessionToken::generate().unwrap();
         let credentials = wait(async {
             let alice = store
-                .create_user(new_user("alice"), Witness::NoUsers, None)
+                .create_user(new_user("alice"), Precondition::NoUsers, None)
                 .await
                 .unwrap();
             let session = NewSession {
@@ -67,7 +67,7 @@ impl Bench {
         *self.clock.0.lock().unwrap() = noon() + TimeDelta::seconds(seconds);
         let found = wait(self.credentials.session(&self.token.expose().into()));
         // Behind the note of the use, which nobody waits for.
-        let nobody = Attempted::Nobody(NameHash([0; 16]));
+        let nobody = Attempted::UnknownName(NameHash([0; 16]));
         wait(self.store.forget_failures(nobody)).unwrap();
         found.unwrap().is_some()
     }

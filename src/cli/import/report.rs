@@ -3,14 +3,14 @@
 use std::fmt;
 
 use crate::cli::table;
-use crate::migration::admission::Fate;
-use crate::migration::{LeftBehind, Person};
 use crate::model::PasswordRecord;
 use crate::text::{check_name, printable_cell, usable_name};
+use crate::transfer::import::ImportOutcome;
+use crate::transfer::{LeftBehind, Person};
 
 /// What an import did.
 pub(super) struct Report {
-    people: Vec<(Person, Fate)>,
+    people: Vec<(Person, ImportOutcome)>,
     dry_run: bool,
     /// Who and what could not be taken along.
     pub(super) left_behind: Vec<LeftBehind>,
@@ -19,7 +19,7 @@ pub(super) struct Report {
 }
 
 impl Report {
-    pub(super) fn new(people: Vec<Person>, fates: Vec<Fate>, dry_run: bool) -> Self {
+    pub(super) fn new(people: Vec<Person>, fates: Vec<ImportOutcome>, dry_run: bool) -> Self {
         Self {
             people: people.into_iter().zip(fates).collect(),
             dry_run,
@@ -29,7 +29,9 @@ impl Report {
     }
 
     fn brought(&self) -> usize {
-        let comes = |(_, fate): &&(Person, Fate)| matches!(fate, Fate::Comes { .. });
+        let comes = |(_, outcome): &&(Person, ImportOutcome)| {
+            matches!(outcome, ImportOutcome::Comes { .. })
+        };
         self.people.iter().filter(comes).count()
     }
 }
@@ -84,17 +86,17 @@ impl fmt::Display for Report {
     }
 }
 
-fn row((person, fate): &(Person, Fate)) -> [String; 8] {
+fn row((person, outcome): &(Person, ImportOutcome)) -> [String; 8] {
     let user = &person.user;
     let factor = user.second_factor.as_ref();
-    let own_codes = match fate {
-        Fate::Comes {
+    let own_codes = match outcome {
+        ImportOutcome::Comes {
             loses_codes: true, ..
         } => 0,
         _ => factor.map_or(0, |factor| factor.backup_codes.len()),
     };
     let codes = own_codes + factor.map_or(0, |factor| factor.imported_codes.len());
-    let (here, becomes) = outcome(&user.username, fate);
+    let (here, becomes) = result(&user.username, outcome);
     [
         // Names are others' text: they must not reach a terminal as they are.
         printable_cell(&user.username),
@@ -109,10 +111,10 @@ fn row((person, fate): &(Person, Fate)) -> [String; 8] {
 }
 
 /// The number that somebody has here, and what becomes of it.
-fn outcome(username: &str, fate: &Fate) -> (String, String) {
+fn result(username: &str, outcome: &ImportOutcome) -> (String, String) {
     let renamed = |name: &String| name != username;
-    match fate {
-        Fate::Comes {
+    match outcome {
+        ImportOutcome::Comes {
             id,
             name,
             loses_codes,
@@ -131,16 +133,16 @@ fn outcome(username: &str, fate: &Fate) -> (String, String) {
             }
             (id.to_string(), text)
         }
-        Fate::IsHere { id, name } if renamed(name) => (
+        ImportOutcome::IsHere { id, name } if renamed(name) => (
             id.to_string(),
             format!("is here already, as {}", printable_cell(name)),
         ),
-        Fate::IsHere { id, .. } => (id.to_string(), "is here already".into()),
-        Fate::WasDeleted => (
+        ImportOutcome::IsHere { id, .. } => (id.to_string(), "is here already".into()),
+        ImportOutcome::WasDeleted => (
             "-".into(),
             "skipped: was deleted here since (--bring-deleted)".into(),
         ),
-        Fate::NameTaken => {
+        ImportOutcome::NameTaken => {
             let name = usable_name(username);
             let text = if *name == *username {
                 "somebody else has the name".into()
@@ -152,7 +154,7 @@ fn outcome(username: &str, fate: &Fate) -> (String, String) {
                 format!("skipped: {text} (--on-conflict rename)"),
             )
         }
-        Fate::UnusableName { reason } => {
+        ImportOutcome::UnusableName { reason } => {
             ("-".into(), format!("skipped: {}", printable_cell(reason)))
         }
     }
@@ -172,10 +174,10 @@ fn why_renamed(username: &str, name: &str) -> String {
 }
 
 /// API tokens that have other names here.
-fn renamed_tokens(people: &[(Person, Fate)]) -> Vec<String> {
-    let renamed = people.iter().flat_map(|(person, fate)| {
-        let renamed: &[_] = match fate {
-            Fate::Comes { renamed_tokens, .. } => renamed_tokens,
+fn renamed_tokens(people: &[(Person, ImportOutcome)]) -> Vec<String> {
+    let renamed = people.iter().flat_map(|(person, outcome)| {
+        let renamed: &[_] = match outcome {
+            ImportOutcome::Comes { renamed_tokens, .. } => renamed_tokens,
             _ => &[],
         };
         let user = &person.user.username;

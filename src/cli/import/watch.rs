@@ -11,8 +11,8 @@ use indicatif::{ProgressBar, ProgressStyle};
 use tokio::signal::unix::{SignalKind, signal};
 
 use crate::cli::complain;
-use crate::migration::admission::Order;
 use crate::store::ImportProgress;
+use crate::transfer::import::ImportRequest;
 
 /// Exit status of an import that Ctrl-C ended: as of a process that SIGINT
 /// ended.
@@ -120,7 +120,7 @@ fn lock(meaning: &Mutex<Meaning>) -> MutexGuard<'_, Meaning> {
 pub(super) struct WritingBar(Option<(Sender<()>, JoinHandle<()>)>);
 
 impl WritingBar {
-    pub(super) fn start(order: &Order) -> Self {
+    pub(super) fn start(order: &ImportRequest) -> Self {
         if order.dry_run || !io::stderr().is_terminal() {
             return Self(None);
         }

@@ -17,7 +17,7 @@ impl Stage {
     fn new(hashing: usize, max_wait: Duration) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("running");
-        let (running, _) = Running::open(&path, Turns::count(hashing)).unwrap();
+        let (running, _) = CrashJournal::open(&path, Turns::count(hashing)).unwrap();
         Self {
             turns: Turns::new(hashing, max_wait, running),
             _folder: folder,
@@ -35,11 +35,11 @@ impl Stage {
             batch: 0,
             position: 0,
         };
-        let mut begun = Begun::new(id, false);
-        begun.holds(bytes);
+        let mut context = DeliveryContext::new(id, false);
+        context.holds(bytes);
         let wait = async move {
             let name = || NameHash([name; 16]);
-            self.turns.wait(cost, name, &mut begun).await
+            self.turns.wait(cost, name, &mut context).await
         };
         Box::pin(wait)
     }

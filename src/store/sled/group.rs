@@ -6,11 +6,11 @@
 //! leaves nothing behind in the group.
 
 mod api_tokens;
-mod arrivals;
 mod attempts;
+mod import;
 mod stale;
 
-pub(super) use self::arrivals::Arriving;
+pub(super) use self::import::Importing;
 
 use std::collections::HashMap;
 
@@ -23,8 +23,8 @@ use crate::model::{
 };
 use crate::store::sled::{lookup::Lookup, records};
 use crate::store::{
-    Amendment, NewSession, NewUser, Outcome, PasswordWitness, Resealed, Result, SealedItem,
-    StoreError, Witness,
+    AdminUpdate, NewSession, NewUser, Outcome, PasswordPrecondition, Precondition, Resealed,
+    Result, SealedItem, StoreError,
 };
 
 pub(super) struct Group<'a> {
@@ -97,8 +97,12 @@ impl<'a> Group<'a> {
         self.remove(records::KEY_CHECK.into());
     }
 
-    pub(super) fn create_user(&mut self, new: NewUser, witness: &Witness) -> Result<User> {
-        let asker = self.check(witness)?;
+    pub(super) fn create_user(
+        &mut self,
+        new: NewUser,
+        precondition: &Precondition,
+    ) -> Result<User> {
+        let asker = self.check(precondition)?;
         if self.id_of(&new.username)?.is_some() {
             return Err(StoreError::NameTaken);
         }
@@ -116,11 +120,11 @@ impl<'a> Group<'a> {
 
     pub(super) fn set_password(
         &mut self,
-        witness: &PasswordWitness,
+        precondition: &PasswordPrecondition,
         password: PasswordRecord,
         revoke_sessions: bool,
     ) -> Result<User> {
-        let mut user = self.check_password(witness)?;
+        let mut user = self.check_password(precondition)?;
         user.password = password;
         if revoke_sessions {
             user.generation += 1;
@@ -140,22 +144,22 @@ impl<'a> Group<'a> {
                 user.password = to;
                 self.put_user(&user)
             }
-            _ => Err(StoreError::Changed),
+            _ => Err(StoreError::Conflict),
         }
     }
 
     /// Most logins change nothing, and then write nothing.
-    pub(super) fn accept(&mut self, witness: &PasswordWitness) -> Result<()> {
-        let user = self.check_password(witness)?;
+    pub(super) fn accept(&mut self, precondition: &PasswordPrecondition) -> Result<()> {
+        let user = self.check_password(precondition)?;
         self.put_user_if_changed(&user)
     }
 
     pub(super) fn set_second_factor(
         &mut self,
-        witness: &PasswordWitness,
+        precondition: &PasswordPrecondition,
         second_factor: Option<SecondFactor>,
     ) -> Result<()> {
-        let mut user = self.check_password(witness)?;
+        let mut user = self.check_password(precondition)?;
         user.set_second_factor(second_factor);
         self.put_user(&user)
     }
@@ -172,7 +176,7 @@ impl<'a> Group<'a> {
         {
             // Another secret, or the same one under another key.
             if factor.secret != *secret {
-                return Err(StoreError::Changed);
+                return Err(StoreError::Conflict);
             }
             factor.fingerprint = Some(fingerprint);
             self.put_user(&user)?;
@@ -182,18 +186,22 @@ impl<'a> Group<'a> {
 
     pub(super) fn replace_backup_codes(
         &mut self,
-        witness: &PasswordWitness,
+        precondition: &PasswordPrecondition,
         backup_codes: Vec<CodeHash>,
     ) -> Result<()> {
-        let mut user = self.check_password(witness)?;
-        let factor = user.second_factor.as_mut().ok_or(StoreError::Changed)?;
+        let mut user = self.check_password(precondition)?;
+        let factor = user.second_factor.as_mut().ok_or(StoreError::Conflict)?;
         factor.backup_codes = backup_codes;
         factor.imported_codes = Vec::new();
         self.put_user(&user)
     }
 
-    pub(super) fn delete_user(&mut self, username: &str, witness: &Witness) -> Result<UserId> {
-        let asker = self.check(witness)?;
+    pub(super) fn delete_user(
+        &mut self,
+        username: &str,
+        precondition: &Precondition,
+    ) -> Result<UserId> {
+        let asker = self.check(precondition)?;
         let id = self.id_of(username)?.ok_or(StoreError::NoSuchUser)?;
         let count = self.user_count()?;
         // First, as the user who asks may be the one to go.
@@ -210,9 +218,9 @@ impl<'a> Group<'a> {
     pub(super) fn create_session(
         &mut self,
         new: NewSession,
-        witness: &PasswordWitness,
+        precondition: &PasswordPrecondition,
     ) -> Result<(Session, User)> {
-        let user = self.check_password(witness)?;
+        let user = self.check_password(precondition)?;
         let session = Session {
             token: new.token,
             user_id: user.id,
@@ -228,13 +236,13 @@ impl<'a> Group<'a> {
         Ok((session, user))
     }
 
-    /// Ends one session of the witness's user, or all.
+    /// Ends one session of the precondition's user, or all.
     pub(super) fn end_sessions(
         &mut self,
-        witness: &PasswordWitness,
+        precondition: &PasswordPrecondition,
         which: Option<TokenHash>,
     ) -> Result<bool> {
-        let mut user = self.check_password(witness)?;
+        let mut user = self.check_password(precondition)?;
         let ended = match which {
             None => {
                 user.generation += 1;
@@ -287,18 +295,18 @@ impl<'a> Group<'a> {
         Ok(())
     }
 
-    pub(super) fn amend_user(&mut self, username: &str, amendment: Amendment) -> Result<User> {
+    pub(super) fn update_user(&mut self, username: &str, update: AdminUpdate) -> Result<User> {
         let id = self.id_of(username)?.ok_or(StoreError::NoSuchUser)?;
         let mut user = self.user(id)?.ok_or(StoreError::NoSuchUser)?;
-        match amendment {
-            Amendment::DropSecondFactor => user.set_second_factor(None),
-            Amendment::EndSessions => user.generation += 1,
-            Amendment::DropApiTokens => {
+        match update {
+            AdminUpdate::DropSecondFactor => user.set_second_factor(None),
+            AdminUpdate::EndSessions => user.generation += 1,
+            AdminUpdate::DropApiTokens => {
                 user.api_tokens = Vec::new();
                 self.put_tokens_of(user.clone())?;
                 return Ok(user);
             }
-            Amendment::ResetPassword {
+            AdminUpdate::ResetPassword {
                 record,
                 keep_api_tokens,
             } => {
@@ -363,36 +371,38 @@ impl<'a> Group<'a> {
     /// Compares what the caller had read with what stands here now. Gives
     /// the user whose one-time code is spent with that, to be put when all
     /// checks are done.
-    fn check(&self, witness: &Witness) -> Result<Option<User>> {
-        match witness {
-            Witness::NoUsers if self.user_count()? == 0 => Ok(None),
-            Witness::NoUsers => Err(StoreError::Changed),
-            Witness::Session(token) => match self.session(token)? {
+    fn check(&self, precondition: &Precondition) -> Result<Option<User>> {
+        match precondition {
+            Precondition::NoUsers if self.user_count()? == 0 => Ok(None),
+            Precondition::NoUsers => Err(StoreError::Conflict),
+            Precondition::Session(token) => match self.session(token)? {
                 Some(_) => Ok(None),
-                None => Err(StoreError::Changed),
+                None => Err(StoreError::Conflict),
             },
-            Witness::Password(witness) => {
-                let user = self.check_password(witness)?;
+            Precondition::Password(precondition) => {
+                let user = self.check_password(precondition)?;
                 Ok(Some(user))
             }
         }
     }
 
-    /// The witness's user after its complete success: with its code taken and
+    /// The precondition's user after its complete success: with its code taken and
     /// its failures forgotten.
-    fn check_password(&self, witness: &PasswordWitness) -> Result<User> {
-        let mut user = self.user(witness.user_id)?.ok_or(StoreError::Changed)?;
-        if user.password != witness.record || user.generation != witness.generation {
-            return Err(StoreError::Changed);
+    fn check_password(&self, precondition: &PasswordPrecondition) -> Result<User> {
+        let mut user = self
+            .user(precondition.user_id)?
+            .ok_or(StoreError::Conflict)?;
+        if user.password != precondition.record || user.generation != precondition.generation {
+            return Err(StoreError::Conflict);
         }
-        match (&mut user.second_factor, &witness.code) {
+        match (&mut user.second_factor, &precondition.code) {
             (None, None) => {}
             (Some(factor), Some(code)) => {
                 if !factor.take(code) {
-                    return Err(StoreError::Changed);
+                    return Err(StoreError::Conflict);
                 }
             }
-            _ => return Err(StoreError::Changed),
+            _ => return Err(StoreError::Conflict),
         }
         user.failures = Failures::default();
         Ok(user)

@@ -24,8 +24,8 @@ use self::session_cache::SessionCache;
 pub use self::writer::Progress;
 use self::{group::Group, lookup::Lookup as _, writer::Writer};
 use super::{
-    Amendment, Arrivals, NewApiToken, NewSession, NewUser, NextIds, Outcome, Page, PasswordWitness,
-    Resealed, Result, Store, StoreError, SweepStep, Witness,
+    AdminUpdate, ImportBatch, NewApiToken, NewSession, NewUser, NextIds, Outcome, Page,
+    PasswordPrecondition, Precondition, Resealed, Result, Store, StoreError, SweepStep,
 };
 use crate::clock::Timestamp;
 use crate::model::{
@@ -185,22 +185,22 @@ impl Store for SledStore {
     async fn create_user(
         &self,
         user: NewUser,
-        witness: Witness,
+        precondition: Precondition,
         outcome: Option<Outcome<User>>,
     ) -> Result<User> {
-        self.run(outcome, move |group| group.create_user(user, &witness))
+        self.run(outcome, move |group| group.create_user(user, &precondition))
             .await
     }
 
     async fn set_password(
         &self,
-        witness: PasswordWitness,
+        precondition: PasswordPrecondition,
         password: PasswordRecord,
         revoke_sessions: bool,
         outcome: Option<Outcome<User>>,
     ) -> Result<User> {
         self.run(outcome, move |group| {
-            group.set_password(&witness, password, revoke_sessions)
+            group.set_password(&precondition, password, revoke_sessions)
         })
         .await
     }
@@ -215,8 +215,13 @@ impl Store for SledStore {
             .await
     }
 
-    async fn accept(&self, witness: PasswordWitness, outcome: Option<Outcome<()>>) -> Result<()> {
-        self.run(outcome, move |group| group.accept(&witness)).await
+    async fn accept(
+        &self,
+        precondition: PasswordPrecondition,
+        outcome: Option<Outcome<()>>,
+    ) -> Result<()> {
+        self.run(outcome, move |group| group.accept(&precondition))
+            .await
     }
 
     async fn failures(&self, name: &NameHash) -> Result<Failures> {
@@ -239,24 +244,24 @@ impl Store for SledStore {
 
     async fn replace_backup_codes(
         &self,
-        witness: PasswordWitness,
+        precondition: PasswordPrecondition,
         backup_codes: Vec<CodeHash>,
         outcome: Option<Outcome<()>>,
     ) -> Result<()> {
         self.run(outcome, move |group| {
-            group.replace_backup_codes(&witness, backup_codes)
+            group.replace_backup_codes(&precondition, backup_codes)
         })
         .await
     }
 
     async fn set_second_factor(
         &self,
-        witness: PasswordWitness,
+        precondition: PasswordPrecondition,
         second_factor: Option<SecondFactor>,
         outcome: Option<Outcome<()>>,
     ) -> Result<()> {
         self.run(outcome, move |group| {
-            group.set_second_factor(&witness, second_factor)
+            group.set_second_factor(&precondition, second_factor)
         })
         .await
     }
@@ -274,12 +279,14 @@ impl Store for SledStore {
     async fn delete_user(
         &self,
         username: &str,
-        witness: Witness,
+        precondition: Precondition,
         outcome: Option<Outcome<UserId>>,
     ) -> Result<UserId> {
         let username = username.to_owned();
-        self.run(outcome, move |group| group.delete_user(&username, &witness))
-            .await
+        self.run(outcome, move |group| {
+            group.delete_user(&username, &precondition)
+        })
+        .await
     }
 
     async fn sessions_of(&self, user: UserId, generation: u64) -> Result<Vec<Session>> {
@@ -289,22 +296,24 @@ impl Store for SledStore {
 
     async fn end_sessions(
         &self,
-        witness: PasswordWitness,
+        precondition: PasswordPrecondition,
         which: Option<TokenHash>,
         outcome: Option<Outcome<bool>>,
     ) -> Result<bool> {
-        self.run(outcome, move |group| group.end_sessions(&witness, which))
-            .await
+        self.run(outcome, move |group| {
+            group.end_sessions(&precondition, which)
+        })
+        .await
     }
 
     async fn create_session(
         &self,
         session: NewSession,
-        witness: PasswordWitness,
+        precondition: PasswordPrecondition,
         outcome: Option<Outcome<(Session, User)>>,
     ) -> Result<(Session, User)> {
         self.run(outcome, move |group| {
-            group.create_session(session, &witness)
+            group.create_session(session, &precondition)
         })
         .await
     }
@@ -313,11 +322,11 @@ impl Store for SledStore {
         &self,
         token: NewApiToken,
         limit: usize,
-        witness: PasswordWitness,
+        precondition: PasswordPrecondition,
         outcome: Option<Outcome<ApiToken>>,
     ) -> Result<ApiToken> {
         self.run(outcome, move |group| {
-            group.create_api_token(token, limit, &witness)
+            group.create_api_token(token, limit, &precondition)
         })
         .await
     }
@@ -406,9 +415,9 @@ impl Store for SledStore {
             .await
     }
 
-    async fn amend_user(&self, username: &str, amendment: Amendment) -> Result<User> {
+    async fn update_user(&self, username: &str, update: AdminUpdate) -> Result<User> {
         let username = username.to_owned();
-        self.commit(move |group| group.amend_user(&username, amendment))
+        self.commit(move |group| group.update_user(&username, update))
             .await
     }
 
@@ -472,8 +481,8 @@ impl Store for SledStore {
         .await
     }
 
-    async fn admit(&self, arrivals: Arrivals) -> Result<()> {
-        self.writer.admit(arrivals).await
+    async fn import(&self, batch: ImportBatch) -> Result<()> {
+        self.writer.import(batch).await
     }
 
     fn drop_expired_tokens(&self, user: UserId, now: Timestamp) {

@@ -142,7 +142,7 @@ pub(super) fn open(workdir: &Path) -> Result<Disk, OpenError> {
         migrate(&tree, schema).map_err(engine)?;
     }
 
-    take_back_arrivals(&tree, found).map_err(engine)?;
+    roll_back_imports(&tree, found).map_err(engine)?;
 
     tree.flush().map_err(failed)?;
     // sled never syncs `conf`, and refuses a database whose `conf` a power cut has emptied.
@@ -212,7 +212,7 @@ fn check_schema(workdir: &Path, tree: &::sled::Tree) -> Result<u32, OpenError> {
 }
 
 /// Takes users back who had not all come when the process ended.
-fn take_back_arrivals(tree: &::sled::Tree, commit: u64) -> Result<(), StoreError> {
+fn roll_back_imports(tree: &::sled::Tree, commit: u64) -> Result<(), StoreError> {
     loop {
         let mut group = Group::new(tree, MAX_ATTEMPTED);
         if !group.take_back()? {

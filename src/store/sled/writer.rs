@@ -6,7 +6,7 @@
 //! `sync_file_range`, which leaves the disk's cache and the file's metadata
 //! out (sled issues 1351 and 1452).
 
-mod admitting;
+mod importing;
 
 use std::fs::File;
 use std::os::unix::fs::FileExt as _;
@@ -19,12 +19,12 @@ use std::time::{Duration, Instant};
 use crossbeam_channel::RecvTimeoutError;
 use tokio::sync::{oneshot, watch};
 
-use self::admitting::Admission;
+use self::importing::Import;
 use super::group::Group;
 use super::session_cache::SessionCache;
 use crate::crash_point::crash_point;
 use crate::model::DeliveryId;
-use crate::store::{Arrivals, Result, StoreError};
+use crate::store::{ImportBatch, Result, StoreError};
 
 /// Most operations in one group: sled 0.34 was seen to hang with 2,000
 /// transactions between two flushes, never with 1,000 or fewer.
@@ -74,7 +74,7 @@ enum Order {
     /// for a while: nobody waits for it.
     Forget(Vec<DeliveryId>),
     /// Users to let in, in groups of their own.
-    Admit(Box<Admission>),
+    Import(Box<Import>),
 }
 
 /// The way to the writer, and what it tells about itself.
@@ -191,9 +191,9 @@ impl Writer {
     }
 
     /// Has the writer let users in; resolves when the last one is on disk.
-    pub(super) async fn admit(&self, arrivals: Arrivals) -> Result<()> {
+    pub(super) async fn import(&self, batch: ImportBatch) -> Result<()> {
         let (reply, result) = oneshot::channel();
-        self.order(Order::Admit(Box::new(Admission::new(arrivals, reply))))?;
+        self.order(Order::Import(Box::new(Import::new(batch, reply))))?;
         result.await.map_err(|_| StoreError::Stopped)?
     }
 
@@ -257,7 +257,7 @@ fn run(mut disk: Disk, queue: &crossbeam_channel::Receiver<Order>, progress: &Pr
             Err(RecvTimeoutError::Disconnected) => (true, true),
         };
         let mut jobs = Vec::new();
-        let mut admissions = Vec::new();
+        let mut imports = Vec::new();
         for order in first
             .into_iter()
             .chain(queue.try_iter().take(MAX_GROUP - 1))
@@ -265,7 +265,7 @@ fn run(mut disk: Disk, queue: &crossbeam_channel::Receiver<Order>, progress: &Pr
             match order {
                 Order::Operation(job) => jobs.push(job),
                 Order::Forget(deliveries) => forgotten.extend(deliveries),
-                Order::Admit(admission) => admissions.push(admission),
+                Order::Import(import) => imports.push(import),
             }
         }
         if !jobs.is_empty() || idle || forgotten.len() >= MAX_GROUP {
@@ -279,8 +279,8 @@ fn run(mut disk: Disk, queue: &crossbeam_channel::Receiver<Order>, progress: &Pr
             }
             progress.busy(false);
         }
-        for admission in admissions {
-            if let Err(error) = admitting::admit(&mut disk, *admission, progress) {
+        for import in imports {
+            if let Err(error) = importing::import(&mut disk, *import, progress) {
                 let _ = progress.failure.set(error);
                 return;
             }

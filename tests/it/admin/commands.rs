@@ -29,7 +29,7 @@ fn lock(workdir: &Path, name: &str) {
             None => {
                 let clock = Arc::new(SystemClock);
                 let credentials = credentials(workdir, store.clone(), clock).await;
-                Attempted::Nobody(credentials.name_hash(name))
+                Attempted::UnknownName(credentials.name_hash(name))
             }
         };
         for _ in 0..MANY {

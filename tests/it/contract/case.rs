@@ -36,7 +36,7 @@ enum Given {
     /// These, and a user with a second factor.
     Otto,
     /// No user at all.
-    Nobody,
+    UnknownName,
 }
 
 impl Case {
@@ -57,7 +57,7 @@ impl Case {
 
     /// There is no user.
     pub const fn with_nobody(mut self) -> Self {
-        self.given = Given::Nobody;
+        self.given = Given::UnknownName;
         self
     }
 }
@@ -105,7 +105,7 @@ impl Form {
 
 fn run(action: &str, case: &Case, form: Form, stage: &mut Stage) -> Result<(), String> {
     let mut empty;
-    let (fixture, client) = if case.given == Given::Nobody {
+    let (fixture, client) = if case.given == Given::UnknownName {
         empty = Setup::new();
         (Fixture::of_nobody(), &mut empty.client)
     } else {

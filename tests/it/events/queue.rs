@@ -3,7 +3,7 @@
 
 use platypush_userd::clock::{Clock as _, SystemClock};
 use platypush_userd::config::{self, Environment};
-use platypush_userd::events::{Act, Event, Publisher, Publishing};
+use platypush_userd::events::{Event, EventKind, Publisher, Publishing};
 use platypush_userd::queue::Connector;
 use redis::Commands as _;
 
@@ -26,7 +26,7 @@ fn start(redis: &RedisServer) -> (Publisher, Publishing) {
 /// So many, without a moment in which one could be sent.
 fn publish(publisher: &Publisher, events: usize) {
     for number in (1..).take(events) {
-        let event = Event::of_user(number, "alice", Act::UserDeleted {});
+        let event = Event::of_user(number, "alice", EventKind::UserDeleted {});
         publisher.publish(&event, None, None, SystemClock.now());
     }
 }

@@ -6,13 +6,15 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use async_trait::async_trait;
-use platypush_userd::actions::{Action, Arguments, Call, Cost, Limits, Output, Signature, World};
+use platypush_userd::actions::{
+    Action, Arguments, Call, Cost, Limits, Output, Services, Signature,
+};
 use platypush_userd::clock::SystemClock;
 use platypush_userd::dispatch::{Dispatcher, Parts, Policy, Turns};
 use platypush_userd::error::Error;
 use platypush_userd::keyring::Keyring;
 use platypush_userd::model::DeliveryId;
-use platypush_userd::queue::{Begun, Disposition, Handler as _, Running};
+use platypush_userd::queue::{CrashJournal, DeliveryContext, Disposition, Handler as _};
 use platypush_userd::store::Store;
 use platypush_userd::store::sled::SledStore;
 use platypush_userd::wire::request::MessageLimits;
@@ -73,8 +75,8 @@ impl Action for Stub {
         self.cost
     }
 
-    async fn run(&self, world: &World, _: &Call, _: Arguments) -> Result<Output, Error> {
-        world.store.has_users().await?;
+    async fn run(&self, services: &Services, _: &Call, _: Arguments) -> Result<Output, Error> {
+        services.store.has_users().await?;
         assert!(!self.panics, "it was to panic");
         Ok(Output::Flag(true))
     }
@@ -97,7 +99,7 @@ impl Action for PanicsBefore {
         Cost::Light
     }
 
-    async fn run(&self, _: &World, _: &Call, _: Arguments) -> Result<Output, Error> {
+    async fn run(&self, _: &Services, _: &Call, _: Arguments) -> Result<Output, Error> {
         Ok(Output::Flag(true))
     }
 }
@@ -107,7 +109,7 @@ async fn dispatcher(folder: &Path) -> Arc<Dispatcher> {
     let store: Arc<dyn Store> = Arc::new(SledStore::open(folder).unwrap());
     let clock = Arc::new(SystemClock);
     let credentials = credentials(folder, Arc::clone(&store), clock.clone()).await;
-    let world = World {
+    let services = Services {
         store,
         credentials,
         clock,
@@ -130,10 +132,10 @@ async fn dispatcher(folder: &Path) -> Arc<Dispatcher> {
             max_id_length: 256,
         },
     };
-    let (running, _) = Running::open(&folder.join("running"), Turns::count(1)).unwrap();
+    let (running, _) = CrashJournal::open(&folder.join("running"), Turns::count(1)).unwrap();
     let parts = Parts {
         actions: &TABLE,
-        world: Arc::new(world),
+        services: Arc::new(services),
         policy,
         turns: Turns::new(1, Duration::from_secs(4), running),
         keyring: Arc::new(Keyring::open(Keyring::default_path(folder), true).unwrap()),
@@ -151,9 +153,9 @@ async fn response(dispatcher: &Arc<Dispatcher>, action: &str) -> Value {
         batch: 0,
         position: 0,
     };
-    let mut begun = Begun::new(delivery, false);
+    let mut context = DeliveryContext::new(delivery, false);
     let disposition = Arc::clone(dispatcher)
-        .handle(&mut begun, request.to_string().into_bytes())
+        .handle(&mut context, request.to_string().into_bytes())
         .await;
     let Disposition::Finished(finished) = disposition else {
         panic!("{disposition:?}");

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use chrono::DateTime;
 use futures_util::future::join_all;
 use platypush_userd::model::{PasswordRecord, TokenHash};
-use platypush_userd::store::{NewSession, NewUser, PasswordWitness, Store, Witness};
+use platypush_userd::store::{NewSession, NewUser, PasswordPrecondition, Precondition, Store};
 use redis::Commands as _;
 use serde_json::json;
 
@@ -50,28 +50,32 @@ pub fn make_long_list_of_users(workdir: &Path) {
         .build()
         .unwrap();
     runtime.block_on(async {
-        let create = |number: usize, witness| {
+        let create = |number: usize, precondition| {
             let user = NewUser {
                 username: format!("{number:0>250}"),
                 created_at: DateTime::UNIX_EPOCH,
                 password: PasswordRecord::new(String::new()),
             };
-            store.create_user(user, witness, None)
+            store.create_user(user, precondition, None)
         };
-        let first = create(0, Witness::NoUsers).await.unwrap();
+        let first = create(0, Precondition::NoUsers).await.unwrap();
         let session = NewSession {
             token: TokenHash([7; 32]),
             created_at: DateTime::UNIX_EPOCH,
             expires_at: None,
         };
-        let witness = PasswordWitness {
+        let precondition = PasswordPrecondition {
             user_id: first.id,
             record: first.password,
             generation: first.generation,
             code: None,
         };
-        store.create_session(session, witness, None).await.unwrap();
-        let others = (1..4_000).map(|number| create(number, Witness::Session(TokenHash([7; 32]))));
+        store
+            .create_session(session, precondition, None)
+            .await
+            .unwrap();
+        let others =
+            (1..4_000).map(|number| create(number, Precondition::Session(TokenHash([7; 32]))));
         for made in join_all(others).await {
             made.unwrap();
         }

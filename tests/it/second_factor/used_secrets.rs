@@ -2,7 +2,7 @@
 
 use platypush_userd::clock::{Clock as _, SystemClock};
 use platypush_userd::model::{CodeUse, SecondFactor, User};
-use platypush_userd::store::{PasswordWitness, Store as _};
+use platypush_userd::store::{PasswordPrecondition, Store as _};
 use serde_json::{Value, json};
 
 use super::{Enrolled, codes_of, is_on_for_alice, propose};
@@ -26,7 +26,7 @@ pub fn use_a_code_of_the_day_after_tomorrow(
     let alice = || wait(store.user_by_name("alice")).unwrap().unwrap();
     let ahead = |user: &User| {
         let last_step = user.second_factor.as_ref().unwrap().last_step;
-        PasswordWitness {
+        PasswordPrecondition {
             code: Some(CodeUse::Step(last_step + AHEAD)),
             ..proof(user)
         }

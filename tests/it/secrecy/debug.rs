@@ -14,7 +14,7 @@ use platypush_userd::model::{
 };
 use platypush_userd::queue::{Disposition, Finished, Reply};
 use platypush_userd::store::sled::SledStore;
-use platypush_userd::store::{NewSession, NewUser, Store as _, StoreError, Witness};
+use platypush_userd::store::{NewSession, NewUser, Precondition, Store as _, StoreError};
 use platypush_userd::value::Value;
 
 use super::scan::Secrets;
@@ -67,7 +67,7 @@ fn verified() -> Verdict {
         let credentials = credentials(folder.path(), store.clone(), clock).await;
         let mut alice = new_user("alice");
         alice.password = credentials.hash(&SECRET.into()).await.unwrap();
-        let made = store.create_user(alice, Witness::NoUsers, None).await;
+        let made = store.create_user(alice, Precondition::NoUsers, None).await;
         made.unwrap();
         let verdict = credentials.verify("alice", &SECRET.into(), None).await;
         let verdict = verdict.unwrap();
@@ -125,13 +125,13 @@ fn shows_no_secret() {
             },
         ),
         ("NewSession", &session),
-        ("PasswordWitness", &proof(&secret_user())),
+        ("PasswordPrecondition", &proof(&secret_user())),
         (
-            "Witness::Password",
-            &Witness::Password(proof(&secret_user())),
+            "Precondition::Password",
+            &Precondition::Password(proof(&secret_user())),
         ),
-        ("Witness::Session", &Witness::Session(hash())),
-        ("StoreError", &StoreError::Changed),
+        ("Precondition::Session", &Precondition::Session(hash())),
+        ("StoreError", &StoreError::Conflict),
         ("Verdict", &verified),
         ("Executor", &executor),
         ("Value", &text()),

@@ -1,7 +1,7 @@
 //! What is gone takes everything with it that stood beside it.
 
 use platypush_userd::model::{Attempted, DeliveryId, NameHash};
-use platypush_userd::store::{Outcome, Store as _, Witness};
+use platypush_userd::store::{Outcome, Precondition, Store as _};
 
 use super::{database_of, open, wait_until_closed};
 use crate::store_conformance::bench::{at, new_session, noon, proof, rules, token, wait};
@@ -37,16 +37,16 @@ fn only_what_is_there_takes_room() {
             delivery,
             record: Box::new(|_| vec![1]),
         };
-        let by_alice = Witness::Password(proof(&alice));
+        let by_alice = Precondition::Password(proof(&alice));
         let deleted = store.delete_user("bob", by_alice, Some(outcome));
         deleted.await.unwrap();
         store.forget_outcomes(vec![delivery]);
         for (number, micros) in [(1, 1), (2, 2), (1, 3), (2, 4)] {
-            let nobody = Attempted::Nobody(NameHash([number; 16]));
+            let nobody = Attempted::UnknownName(NameHash([number; 16]));
             store.note_failure(nobody, at(micros), None).await.unwrap();
         }
         for number in [1, 2] {
-            let nobody = Attempted::Nobody(NameHash([number; 16]));
+            let nobody = Attempted::UnknownName(NameHash([number; 16]));
             store.forget_failures(nobody).await.unwrap();
         }
         let swept = store.sweep_sessions(None, 10, rules(noon()));

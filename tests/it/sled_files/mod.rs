@@ -10,7 +10,7 @@ use std::fs;
 use std::path::Path;
 
 use platypush_userd::store::sled::SledStore;
-use platypush_userd::store::{Store as _, Witness};
+use platypush_userd::store::{Precondition, Store as _};
 
 use crate::store_conformance::bench::{new_user, proof, wait};
 use crate::support::{open_store as open, wait_until_closed};
@@ -30,8 +30,10 @@ pub fn add_users(workdir: &Path, names: &[&str]) {
     let store = open(workdir).unwrap();
     for name in names {
         let first = wait(store.users()).unwrap().into_iter().next();
-        let witness = first.map_or(Witness::NoUsers, |user| Witness::Password(proof(&user)));
-        wait(store.create_user(new_user(name), witness, None)).unwrap();
+        let precondition = first.map_or(Precondition::NoUsers, |user| {
+            Precondition::Password(proof(&user))
+        });
+        wait(store.create_user(new_user(name), precondition, None)).unwrap();
     }
     drop(store);
     wait_until_closed(workdir);

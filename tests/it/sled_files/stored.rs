@@ -11,7 +11,9 @@ use platypush_userd::model::{
     TokenHash, User,
 };
 use platypush_userd::store::sled::OpenError;
-use platypush_userd::store::{NewSession, NewUser, PasswordWitness, Store, StoreError, Witness};
+use platypush_userd::store::{
+    NewSession, NewUser, PasswordPrecondition, Precondition, Store, StoreError,
+};
 
 use super::{copy_folder, database_of, open, wait_until_closed};
 use crate::store_conformance::bench::{at, at_once, new_session, proof, rules, token, wait};
@@ -95,8 +97,8 @@ fn a_database_of_schema_1_is_read_and_goes_on() {
         created_at: at(0),
         password: PasswordRecord::new("x".into()),
     };
-    let witness = Witness::Password(proof(&alice()));
-    let dora = wait(store.create_user(new, witness, None)).unwrap();
+    let precondition = Precondition::Password(proof(&alice()));
+    let dora = wait(store.create_user(new, precondition, None)).unwrap();
     assert_eq!(dora.id, 4, "2 had been given to bob");
 
     // What came with later versions is kept beside what was there.
@@ -159,46 +161,48 @@ fn make_stored() {
     assert!(!folder.exists(), "a stored database is never replaced");
     fs::create_dir_all(&folder).unwrap();
     let store = open(&folder).unwrap();
-    let create = |user: &User, witness| {
+    let create = |user: &User, precondition| {
         let new = NewUser {
             username: user.username.clone(),
             created_at: user.created_at,
             password: user.password.clone(),
         };
         assert_eq!(
-            wait(store.create_user(new, witness, None)).unwrap().id,
+            wait(store.create_user(new, precondition, None)).unwrap().id,
             user.id
         );
     };
-    let log_in = |session: &Session, witness| {
+    let log_in = |session: &Session, precondition| {
         let new = NewSession {
             token: session.token,
             created_at: session.created_at,
             expires_at: session.expires_at,
         };
-        let made = wait(store.create_session(new, witness, None)).unwrap().0;
+        let made = wait(store.create_session(new, precondition, None))
+            .unwrap()
+            .0;
         assert_eq!(made, *session);
     };
     let plain = user(1, "alice", 0);
-    create(&plain, Witness::NoUsers);
+    create(&plain, Precondition::NoUsers);
     let bob = user(2, "bob", 1);
-    create(&bob, Witness::Password(proof(&plain)));
-    create(&zoe(), Witness::Password(proof(&plain)));
+    create(&bob, Precondition::Password(proof(&plain)));
+    create(&zoe(), Precondition::Password(proof(&plain)));
     log_in(&session(3, &bob, None), proof(&bob));
     log_in(&session(4, &plain, None), proof(&plain));
     let same = plain.password.clone();
     let revoked = wait(store.set_password(proof(&plain), same, true, None)).unwrap();
-    wait(store.delete_user("bob", Witness::Password(proof(&revoked)), None)).unwrap();
+    wait(store.delete_user("bob", Precondition::Password(proof(&revoked)), None)).unwrap();
     log_in(&session(2, &zoe(), None), proof(&zoe()));
     let mut factor = alice().second_factor.unwrap();
     let step = factor.last_step;
     factor.last_step -= 1;
     wait(store.set_second_factor(proof(&revoked), Some(factor), None)).unwrap();
-    let witness = PasswordWitness {
+    let precondition = PasswordPrecondition {
         code: Some(CodeUse::Step(step)),
         ..proof(&revoked)
     };
-    log_in(&sessions()[0].0, witness);
+    log_in(&sessions()[0].0, precondition);
 }
 
 /// Writes to a closed database behind the program's back.

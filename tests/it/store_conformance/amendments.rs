@@ -1,22 +1,22 @@
 //! What an operator changes of a user, who proves nothing.
 
 use platypush_userd::model::{Attempted, Failures, SecretFingerprint, UsedSecret, User};
-use platypush_userd::store::{Amendment, StoreError};
+use platypush_userd::store::{AdminUpdate, StoreError};
 
 use super::Engine;
 use super::bench::{Bench, at, proof, record, wait};
 use super::operations::Operation;
 
-fn all() -> [Amendment; 5] {
+fn all() -> [AdminUpdate; 5] {
     [
-        Amendment::DropSecondFactor,
-        Amendment::EndSessions,
-        Amendment::DropApiTokens,
-        Amendment::ResetPassword {
+        AdminUpdate::DropSecondFactor,
+        AdminUpdate::EndSessions,
+        AdminUpdate::DropApiTokens,
+        AdminUpdate::ResetPassword {
             record: record("reset"),
             keep_api_tokens: false,
         },
-        Amendment::ResetPassword {
+        AdminUpdate::ResetPassword {
             record: record("reset"),
             keep_api_tokens: true,
         },
@@ -24,7 +24,7 @@ fn all() -> [Amendment; 5] {
 }
 
 pub fn each_changes_what_it_names_and_nothing_else<E: Engine>() {
-    for amendment in all() {
+    for update in all() {
         let mut bench = Bench::<E>::fresh();
         bench.session(1, &bench.user("first"), None);
         let alice = bench.user_with_factor("alice", 41);
@@ -34,8 +34,8 @@ pub fn each_changes_what_it_names_and_nothing_else<E: Engine>() {
         bench.api_token("backup", &bench.read("alice"));
         let before = bench.read("alice");
         let used = before.second_factor.as_ref().unwrap().last_step;
-        let expected = match &amendment {
-            Amendment::DropSecondFactor => User {
+        let expected = match &update {
+            AdminUpdate::DropSecondFactor => User {
                 second_factor: None,
                 used_secrets: vec![UsedSecret {
                     fingerprint: SecretFingerprint([0; 16]),
@@ -43,15 +43,15 @@ pub fn each_changes_what_it_names_and_nothing_else<E: Engine>() {
                 }],
                 ..before
             },
-            Amendment::EndSessions => User {
+            AdminUpdate::EndSessions => User {
                 generation: before.generation + 1,
                 ..before
             },
-            Amendment::DropApiTokens => User {
+            AdminUpdate::DropApiTokens => User {
                 api_tokens: Vec::new(),
                 ..before
             },
-            Amendment::ResetPassword {
+            AdminUpdate::ResetPassword {
                 record,
                 keep_api_tokens,
             } => User {
@@ -74,24 +74,24 @@ pub fn each_changes_what_it_names_and_nothing_else<E: Engine>() {
             .filter(|(session, _)| session.belongs_to(&expected))
             .map(|(session, _)| (session, expected.clone().into()));
 
-        let amended = bench.store().amend_user("alice", amendment.clone());
-        assert_eq!(wait(amended).unwrap(), expected, "{amendment:?}");
-        assert_eq!(bench.state(), state, "{amendment:?}");
+        let amended = bench.store().update_user("alice", update.clone());
+        assert_eq!(wait(amended).unwrap(), expected, "{update:?}");
+        assert_eq!(bench.state(), state, "{update:?}");
         bench.reopen();
-        assert_eq!(bench.state(), state, "{amendment:?}");
+        assert_eq!(bench.state(), state, "{update:?}");
     }
 }
 
 pub fn what_was_proved_before_serves_for_nothing_after<E: Engine>() {
-    let proves_nothing = |amendment: &Amendment| matches!(amendment, Amendment::DropApiTokens);
-    for amendment in all().into_iter().filter(|a| !proves_nothing(a)) {
+    let proves_nothing = |update: &AdminUpdate| matches!(update, AdminUpdate::DropApiTokens);
+    for update in all().into_iter().filter(|a| !proves_nothing(a)) {
         let bench = Bench::<E>::fresh();
         bench.user("first");
         let alice = bench.user_with_factor("alice", 41);
-        wait(bench.store().amend_user("alice", amendment)).unwrap();
+        wait(bench.store().update_user("alice", update)).unwrap();
         for operation in Operation::ALL {
             bench.refuses(
-                &StoreError::Changed,
+                &StoreError::Conflict,
                 operation.run(bench.store(), "alice", proof(&alice), 1),
             );
         }
@@ -104,11 +104,11 @@ pub fn nobody_cannot_be_amended<E: Engine>() {
         bench.user(name);
     }
     bench.delete("bob");
-    for amendment in all() {
+    for update in all() {
         for name in ["bob", "", "Alice"] {
             bench.refuses(
                 &StoreError::NoSuchUser,
-                bench.store().amend_user(name, amendment.clone()),
+                bench.store().update_user(name, update.clone()),
             );
         }
     }

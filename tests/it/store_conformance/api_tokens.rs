@@ -1,7 +1,7 @@
 //! API tokens: made, ended, replaced, and gone with their user.
 
 use platypush_userd::model::{ApiTokenRecord, User};
-use platypush_userd::store::{NewApiToken, StoreError, Witness};
+use platypush_userd::store::{NewApiToken, Precondition, StoreError};
 
 use super::Engine;
 use super::bench::{Bench, assert_fails, at, noon, proof, record, token, wait};
@@ -76,7 +76,7 @@ pub fn have_names_of_their_own_and_a_limit<E: Engine>() {
     let mut wrong = proof(&alice);
     wrong.record = record("other");
     let refused = bench.store().create_api_token(new("c", 4), 9, wrong, None);
-    assert_fails(&wait(refused), &StoreError::Changed);
+    assert_fails(&wait(refused), &StoreError::Conflict);
 }
 
 /// Until the user has no API token any more.
@@ -108,8 +108,8 @@ pub fn are_found_by_the_name_that_stands_in_them<E: Engine>() {
         wait(bench.store().delete_api_token(token(1), id, None)).unwrap();
         assert_eq!(found(&bench), left);
     }
-    let witness = Witness::Password(proof(&alice));
-    wait(bench.store().delete_user("bob", witness, None)).unwrap();
+    let precondition = Precondition::Password(proof(&alice));
+    wait(bench.store().delete_user("bob", precondition, None)).unwrap();
     bench.reopen();
     assert_eq!(found(&bench), [0; 0]);
 }
@@ -122,7 +122,7 @@ pub fn are_ended_by_a_session_of_their_user_alone<E: Engine>() {
     let delete = |session, id| wait(bench.store().delete_api_token(token(session), id, None));
     assert_eq!(delete(2, id).unwrap(), None, "of somebody else");
     assert_eq!(delete(1, id + 1).unwrap(), None, "there is none");
-    assert_fails(&delete(3, id), &StoreError::Changed);
+    assert_fails(&delete(3, id), &StoreError::Conflict);
     assert_eq!(names(&bench.read("alice")), ["a"]);
     assert_eq!(delete(1, id).unwrap().map(|token| token.id), Some(id));
     assert_eq!(delete(1, id).unwrap(), None, "it is gone");
@@ -138,10 +138,15 @@ pub fn outlive_a_new_password_and_end_with_their_user<E: Engine>() {
         .store()
         .set_password(proof(&alice), record("new"), true, None);
     assert_eq!(names(&wait(changed).unwrap()), ["a"]);
-    let witness = Witness::Password(proof(&bob));
-    wait(bench.store().delete_user("alice", witness.clone(), None)).unwrap();
+    let precondition = Precondition::Password(proof(&bob));
+    wait(
+        bench
+            .store()
+            .delete_user("alice", precondition.clone(), None),
+    )
+    .unwrap();
     let again = super::bench::new_user("alice");
-    wait(bench.store().create_user(again, witness, None)).unwrap();
+    wait(bench.store().create_user(again, precondition, None)).unwrap();
     bench.reopen();
     assert_eq!(names(&bench.read("alice")), [""; 0]);
 }

@@ -9,7 +9,7 @@ use platypush_userd::model::{
     Session, SessionLimits, SessionRules, TokenHash, User,
 };
 use platypush_userd::store::{
-    NewApiToken, NewSession, NewUser, PasswordWitness, Result, Store, StoreError, Witness,
+    NewApiToken, NewSession, NewUser, PasswordPrecondition, Precondition, Result, Store, StoreError,
 };
 
 use super::Engine;
@@ -122,8 +122,8 @@ pub const fn backup_code(number: u8) -> CodeHash {
 
 /// What a right password proves of a user as it was read, with the next step
 /// where a second factor is on.
-pub fn proof(user: &User) -> PasswordWitness {
-    PasswordWitness {
+pub fn proof(user: &User) -> PasswordPrecondition {
+    PasswordPrecondition {
         user_id: user.id,
         record: user.password.clone(),
         generation: user.generation,
@@ -183,8 +183,10 @@ impl<E: Engine> Bench<E> {
     /// Makes a user, on the word of the first one where there is one.
     pub fn user(&self, name: &str) -> User {
         let first = wait(self.store().users()).unwrap().into_iter().next();
-        let witness = first.map_or(Witness::NoUsers, |user| Witness::Password(proof(&user)));
-        wait(self.store().create_user(new_user(name), witness, None)).unwrap()
+        let precondition = first.map_or(Precondition::NoUsers, |user| {
+            Precondition::Password(proof(&user))
+        });
+        wait(self.store().create_user(new_user(name), precondition, None)).unwrap()
     }
 
     /// Makes a user with a second factor.
@@ -223,10 +225,11 @@ impl<E: Engine> Bench<E> {
 
     pub fn delete(&self, name: &str) {
         let user = self.read(name);
-        let deleted = wait(
-            self.store()
-                .delete_user(name, Witness::Password(proof(&user)), None),
-        );
+        let deleted = wait(self.store().delete_user(
+            name,
+            Precondition::Password(proof(&user)),
+            None,
+        ));
         assert_eq!(deleted.unwrap(), user.id);
     }
 

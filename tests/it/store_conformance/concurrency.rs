@@ -1,7 +1,7 @@
 //! Many at once: whoever writes decides.
 
 use platypush_userd::model::CodeUse;
-use platypush_userd::store::{PasswordWitness, StoreError, Witness};
+use platypush_userd::store::{PasswordPrecondition, Precondition, StoreError};
 
 use super::Engine;
 use super::bench::{
@@ -26,9 +26,12 @@ pub fn of_100_first_users_one_is_made<E: Engine>() {
     let bench = Bench::<E>::fresh();
     let results = at_once(100, async |number| {
         let new = new_user(&format!("user-{number}"));
-        bench.store().create_user(new, Witness::NoUsers, None).await
+        bench
+            .store()
+            .create_user(new, Precondition::NoUsers, None)
+            .await
     });
-    let winner = the_one(&results, &StoreError::Changed);
+    let winner = the_one(&results, &StoreError::Conflict);
     let users = wait(bench.store().users()).unwrap();
     assert_eq!(users, [results[winner].clone().unwrap()]);
     assert_eq!((users[0].id, bench.user("next").id), (1, 2));
@@ -40,8 +43,8 @@ pub fn of_50_users_of_a_name_one_is_made<E: Engine>() {
     let results = at_once(50, async |number| {
         let mut new = new_user("wanted");
         new.password = record(&number.to_string());
-        let witness = Witness::Password(proof(&first));
-        bench.store().create_user(new, witness, None).await
+        let precondition = Precondition::Password(proof(&first));
+        bench.store().create_user(new, precondition, None).await
     });
     let winner = the_one(&results, &StoreError::NameTaken);
     assert_eq!(bench.read("wanted").password, record(&winner.to_string()));
@@ -67,7 +70,7 @@ pub fn a_step_is_taken_once<E: Engine>() {
                 .run(bench.store(), &name, proof(&user), number)
                 .await
         });
-        the_one(&results, &StoreError::Changed);
+        the_one(&results, &StoreError::Conflict);
         let taken = bench.read(&name).second_factor.unwrap().last_step;
         assert_eq!(taken, last_step + 1);
     }
@@ -78,16 +81,16 @@ pub fn a_backup_code_is_taken_once<E: Engine>() {
     bench.user("first");
     let alice = bench.user_with_factor("alice", 41);
     let results = at_once(100, async |number| {
-        let witness = PasswordWitness {
+        let precondition = PasswordPrecondition {
             code: Some(CodeUse::Backup(backup_code(3))),
             ..proof(&alice)
         };
         let operation = [Operation::Accept, Operation::CreateSession][number % 2];
         operation
-            .run(bench.store(), "alice", witness, number as u64)
+            .run(bench.store(), "alice", precondition, number as u64)
             .await
     });
-    the_one(&results, &StoreError::Changed);
+    the_one(&results, &StoreError::Conflict);
     let left = bench.read("alice").second_factor.unwrap().backup_codes;
     assert_eq!(left.len(), 9);
     assert!(!left.contains(&backup_code(3)));
@@ -110,7 +113,7 @@ pub fn a_password_is_changed_from_once<E: Engine>() {
             replaced.await
         }
     });
-    let winner = the_one(&results, &StoreError::Changed);
+    let winner = the_one(&results, &StoreError::Conflict);
     assert_eq!(bench.read("alice").password, record(&winner.to_string()));
 }
 
@@ -137,15 +140,18 @@ pub fn no_session_outlives_its_user<E: Engine>() {
         let results = at_once(17, async |thread| {
             let store = bench.store();
             if thread == 16 {
-                let witness = Witness::Session(token(round * 100));
-                store.delete_user("alice", witness, None).await.unwrap();
+                let precondition = Precondition::Session(token(round * 100));
+                store
+                    .delete_user("alice", precondition, None)
+                    .await
+                    .unwrap();
                 return store.session(&token(round * 100)).await.unwrap().is_none();
             }
             let number = round * 100 + 1 + thread as u64;
             let made = store
                 .create_session(new_session(number, None), proof(&alice), None)
                 .await;
-            let user = Witness::Session(token(number));
+            let user = Precondition::Session(token(number));
             let created = store
                 .create_user(new_user(&format!("{number}")), user, None)
                 .await;

@@ -1,7 +1,9 @@
 //! What was acknowledged is there after closing and opening again.
 
 use platypush_userd::model::{Attempted, CodeUse};
-use platypush_userd::store::{Amendment, PasswordWitness, Resealed, SealedItem, Witness};
+use platypush_userd::store::{
+    AdminUpdate, PasswordPrecondition, Precondition, Resealed, SealedItem,
+};
 
 use super::Engine;
 use super::bench::{
@@ -21,8 +23,8 @@ pub fn all_that_64_did_at_once_is_there_after_reopening<E: Engine>() {
         let store = bench.store();
         let (stays, goes) = (2 * thread as u64, 2 * thread as u64 + 1);
         let new = new_user(&format!("user-{thread}"));
-        let witness = Witness::Password(proof(&first));
-        let user = store.create_user(new, witness, None).await.unwrap();
+        let precondition = Precondition::Password(proof(&first));
+        let user = store.create_user(new, precondition, None).await.unwrap();
         store
             .create_session(new_session(goes, None), proof(&user), None)
             .await
@@ -99,7 +101,7 @@ pub fn every_operation_is_there_after_reopening<E: Engine>() {
     )
     .unwrap();
     check(&mut bench, "set_second_factor");
-    let code = PasswordWitness {
+    let code = PasswordPrecondition {
         code: Some(CodeUse::Step(9)),
         ..proof(&bench.read("alice"))
     };
@@ -126,10 +128,10 @@ pub fn every_operation_is_there_after_reopening<E: Engine>() {
     wait(
         bench
             .store()
-            .amend_user("alice", Amendment::DropSecondFactor),
+            .update_user("alice", AdminUpdate::DropSecondFactor),
     )
     .unwrap();
-    check(&mut bench, "amend_user");
+    check(&mut bench, "update_user");
     assert!(wait(bench.store().delete_session(&token(1), rules(noon()), None)).unwrap());
     check(&mut bench, "delete_session");
     let swept = wait(bench.store().sweep_sessions(None, 10, rules(noon()))).unwrap();

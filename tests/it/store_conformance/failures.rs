@@ -12,7 +12,7 @@ const fn name(number: u8) -> NameHash {
 }
 
 const fn nobody(number: u8) -> Attempted {
-    Attempted::Nobody(name(number))
+    Attempted::UnknownName(name(number))
 }
 
 /// Notes a failure; gives what the store says that there are then.
@@ -79,7 +79,7 @@ pub fn an_operation_that_is_refused_forgets_none<E: Engine>() {
     stale.generation += 1;
     for operation in Operation::ALL {
         let refused = operation.run(bench.store(), "alice", stale.clone(), 1);
-        bench.refuses(&platypush_userd::store::StoreError::Changed, refused);
+        bench.refuses(&platypush_userd::store::StoreError::Conflict, refused);
     }
     assert_eq!(bench.read("alice").failures, failures(1, 1));
 }

@@ -7,17 +7,18 @@
 
 mod amendments;
 mod api_tokens;
-mod arrivals;
 pub mod bench;
 mod concurrency;
 mod durability;
 mod failures;
+mod import;
 mod linearizability;
 mod model;
 mod operations;
 mod outcomes;
 mod own_sessions;
 mod passwords;
+mod preconditions;
 mod random_operations;
 mod sealed;
 mod second_factor;
@@ -25,7 +26,6 @@ mod session_limits;
 mod sessions;
 mod sweeping;
 mod users;
-mod witnesses;
 
 use platypush_userd::store::{
     Store,
@@ -107,11 +107,11 @@ macro_rules! conformance {
             users::somebody_unknown_cannot_be_deleted,
             users::names_are_compared_byte_for_byte,
             users::users_are_listed_by_id_as_a_number,
-            witnesses::a_good_password_serves_for_every_operation,
-            witnesses::a_step_serves_for_every_operation_once,
-            witnesses::a_stale_password_serves_for_none,
-            witnesses::a_valid_session_serves,
-            witnesses::a_dead_session_does_not,
+            preconditions::a_good_password_serves_for_every_operation,
+            preconditions::a_step_serves_for_every_operation_once,
+            preconditions::a_stale_password_serves_for_none,
+            preconditions::a_valid_session_serves,
+            preconditions::a_dead_session_does_not,
             passwords::a_new_password_leaves_all_else_as_it_was,
             passwords::revoking_ends_all_sessions_of_the_user_and_of_nobody_else,
             passwords::a_stronger_record_takes_the_place_of_its_own_weaker_one_only,
@@ -144,12 +144,12 @@ macro_rules! conformance {
             amendments::what_was_proved_before_serves_for_nothing_after,
             amendments::nobody_cannot_be_amended,
             sealed::the_hash_key_is_kept,
-            arrivals::are_let_in_with_all_they_have,
-            arrivals::come_all_or_none,
-            arrivals::interrupted_leave_nobody,
-            arrivals::bring_a_key_only_where_nobody_was,
-            arrivals::who_came_is_found_by_origin_and_token_name,
-            arrivals::everybody_is_listed_in_pages,
+            import::are_let_in_with_all_they_have,
+            import::come_all_or_none,
+            import::interrupted_leave_nobody,
+            import::bring_a_key_only_where_nobody_was,
+            import::who_came_is_found_by_origin_and_token_name,
+            import::everybody_is_listed_in_pages,
             sealed::what_stands_there_is_replaced_and_nothing_else,
             sealed::what_is_gone_does_not_come_back,
             sessions::a_session_is_kept_as_it_was_made,

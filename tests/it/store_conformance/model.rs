@@ -8,7 +8,7 @@ use platypush_userd::model::{
     TokenHash, User, UserId,
 };
 use platypush_userd::store::{
-    Amendment, NewSession, NewUser, PasswordWitness, Result, Store, StoreError, Witness,
+    AdminUpdate, NewSession, NewUser, PasswordPrecondition, Precondition, Result, Store, StoreError,
 };
 
 use super::bench::rules;
@@ -20,20 +20,20 @@ pub enum Call {
     UserByName(String),
     Users,
     Session(TokenHash),
-    CreateUser(NewUser, Witness),
-    SetPassword(PasswordWitness, PasswordRecord, bool),
+    CreateUser(NewUser, Precondition),
+    SetPassword(PasswordPrecondition, PasswordRecord, bool),
     ReplacePasswordRecord(UserId, PasswordRecord, PasswordRecord),
-    Accept(PasswordWitness),
+    Accept(PasswordPrecondition),
     NoteFailure(Attempted, Timestamp),
     ForgetFailures(Attempted),
     Failures(NameHash),
-    SetSecondFactor(PasswordWitness, Option<SecondFactor>),
-    Amend(String, Amendment),
-    EndSessions(PasswordWitness, Option<TokenHash>),
+    SetSecondFactor(PasswordPrecondition, Option<SecondFactor>),
+    Amend(String, AdminUpdate),
+    EndSessions(PasswordPrecondition, Option<TokenHash>),
     /// In the order of their tokens.
     SessionsOf(User),
-    DeleteUser(String, Witness),
-    CreateSession(NewSession, PasswordWitness),
+    DeleteUser(String, Precondition),
+    CreateSession(NewSession, PasswordPrecondition),
     DeleteSession(TokenHash, Timestamp),
     /// All steps, each of at most so many.
     Sweep(usize, Timestamp),
@@ -63,18 +63,20 @@ impl Call {
                 Self::UserByName(name) => Found::User(store.user_by_name(&name).await?),
                 Self::Users => Found::Users(store.users().await?),
                 Self::Session(token) => Found::Session(store.session(&token).await?),
-                Self::CreateUser(new, witness) => {
-                    Found::User(Some(store.create_user(new, witness, None).await?))
+                Self::CreateUser(new, precondition) => {
+                    Found::User(Some(store.create_user(new, precondition, None).await?))
                 }
-                Self::SetPassword(witness, password, revoke) => Found::User(Some(
-                    store.set_password(witness, password, revoke, None).await?,
+                Self::SetPassword(precondition, password, revoke) => Found::User(Some(
+                    store
+                        .set_password(precondition, password, revoke, None)
+                        .await?,
                 )),
                 Self::ReplacePasswordRecord(id, from, to) => {
                     store.replace_password_record(id, from, to).await?;
                     Found::Done
                 }
-                Self::Accept(witness) => {
-                    store.accept(witness, None).await?;
+                Self::Accept(precondition) => {
+                    store.accept(precondition, None).await?;
                     Found::Done
                 }
                 Self::NoteFailure(attempted, at) => {
@@ -85,27 +87,27 @@ impl Call {
                     Found::Done
                 }
                 Self::Failures(name) => Found::Failures(store.failures(&name).await?),
-                Self::Amend(name, amendment) => {
-                    Found::User(Some(store.amend_user(&name, amendment).await?))
+                Self::Amend(name, update) => {
+                    Found::User(Some(store.update_user(&name, update).await?))
                 }
-                Self::EndSessions(witness, which) => {
-                    Found::Flag(store.end_sessions(witness, which, None).await?)
+                Self::EndSessions(precondition, which) => {
+                    Found::Flag(store.end_sessions(precondition, which, None).await?)
                 }
                 Self::SessionsOf(user) => {
                     let mut sessions = store.sessions_of(user.id, user.generation).await?;
                     sessions.sort_by_key(|session| session.token);
                     Found::Sessions(sessions)
                 }
-                Self::SetSecondFactor(witness, factor) => {
-                    store.set_second_factor(witness, factor, None).await?;
+                Self::SetSecondFactor(precondition, factor) => {
+                    store.set_second_factor(precondition, factor, None).await?;
                     Found::Done
                 }
-                Self::DeleteUser(name, witness) => {
-                    store.delete_user(&name, witness, None).await?;
+                Self::DeleteUser(name, precondition) => {
+                    store.delete_user(&name, precondition, None).await?;
                     Found::Done
                 }
-                Self::CreateSession(new, witness) => {
-                    let (session, user) = store.create_session(new, witness, None).await?;
+                Self::CreateSession(new, precondition) => {
+                    let (session, user) = store.create_session(new, precondition, None).await?;
                     Found::Made(session, user)
                 }
                 Self::DeleteSession(token, now) => {
@@ -154,8 +156,8 @@ impl Model {
             Call::UserByName(name) => Found::User(self.named(&name).cloned()),
             Call::Users => Found::Users(self.users.values().cloned().collect()),
             Call::Session(token) => Found::Session(self.session(&token)),
-            Call::CreateUser(new, witness) => {
-                self.check(&witness)?;
+            Call::CreateUser(new, precondition) => {
+                self.check(&precondition)?;
                 if self.named(&new.username).is_some() {
                     return Err(StoreError::NameTaken);
                 }
@@ -164,22 +166,22 @@ impl Model {
                 self.users.insert(user.id, user.clone());
                 Found::User(Some(user))
             }
-            Call::SetPassword(witness, password, revoke) => {
-                let user = self.prove(&witness)?;
+            Call::SetPassword(precondition, password, revoke) => {
+                let user = self.prove(&precondition)?;
                 user.password = password;
                 user.generation += u64::from(revoke);
                 Found::User(Some(user.clone()))
             }
             Call::ReplacePasswordRecord(id, from, to) => {
-                let user = self.users.get_mut(&id).ok_or(StoreError::Changed)?;
+                let user = self.users.get_mut(&id).ok_or(StoreError::Conflict)?;
                 if user.password != from {
-                    return Err(StoreError::Changed);
+                    return Err(StoreError::Conflict);
                 }
                 user.password = to;
                 Found::Done
             }
-            Call::Accept(witness) => {
-                self.prove(&witness)?;
+            Call::Accept(precondition) => {
+                self.prove(&precondition)?;
                 Found::Done
             }
             Call::NoteFailure(attempted, at) => Found::Failures(
@@ -198,9 +200,9 @@ impl Model {
             Call::Failures(name) => {
                 Found::Failures(self.attempted.get(&name.0).copied().unwrap_or_default())
             }
-            Call::Amend(name, amendment) => Found::User(Some(self.amend(&name, amendment)?)),
-            Call::EndSessions(witness, which) => {
-                let user = self.prove(&witness)?;
+            Call::Amend(name, update) => Found::User(Some(self.amend(&name, update)?)),
+            Call::EndSessions(precondition, which) => {
+                let user = self.prove(&precondition)?;
                 let id = user.id;
                 let Some(token) = which else {
                     user.generation += 1;
@@ -216,18 +218,18 @@ impl Model {
                 let all = self.sessions.values();
                 Found::Sessions(all.filter(|s| s.belongs_to(&user)).cloned().collect())
             }
-            Call::SetSecondFactor(witness, factor) => {
-                self.prove(&witness)?.set_second_factor(factor);
+            Call::SetSecondFactor(precondition, factor) => {
+                self.prove(&precondition)?.set_second_factor(factor);
                 Found::Done
             }
-            Call::DeleteUser(name, witness) => {
-                self.check(&witness)?;
+            Call::DeleteUser(name, precondition) => {
+                self.check(&precondition)?;
                 let id = self.named(&name).ok_or(StoreError::NoSuchUser)?.id;
                 self.users.remove(&id);
                 Found::Done
             }
-            Call::CreateSession(new, witness) => {
-                let user = self.prove(&witness)?.clone();
+            Call::CreateSession(new, precondition) => {
+                let user = self.prove(&precondition)?.clone();
                 let session = Session {
                     token: new.token,
                     user_id: user.id,
@@ -265,18 +267,18 @@ impl Model {
     fn failures(&mut self, attempted: Attempted) -> Option<&mut Failures> {
         match attempted {
             Attempted::User(id) => Some(&mut self.users.get_mut(&id)?.failures),
-            Attempted::Nobody(name) => Some(self.attempted.entry(name.0).or_default()),
+            Attempted::UnknownName(name) => Some(self.attempted.entry(name.0).or_default()),
         }
     }
 
-    fn amend(&mut self, name: &str, amendment: Amendment) -> Result<User> {
+    fn amend(&mut self, name: &str, update: AdminUpdate) -> Result<User> {
         let id = self.named(name).ok_or(StoreError::NoSuchUser)?.id;
         let user = self.users.get_mut(&id).ok_or(StoreError::NoSuchUser)?;
-        match amendment {
-            Amendment::DropSecondFactor => user.set_second_factor(None),
-            Amendment::EndSessions => user.generation += 1,
-            Amendment::DropApiTokens => user.api_tokens = Vec::new(),
-            Amendment::ResetPassword {
+        match update {
+            AdminUpdate::DropSecondFactor => user.set_second_factor(None),
+            AdminUpdate::EndSessions => user.generation += 1,
+            AdminUpdate::DropApiTokens => user.api_tokens = Vec::new(),
+            AdminUpdate::ResetPassword {
                 record,
                 keep_api_tokens,
             } => {
@@ -299,21 +301,22 @@ impl Model {
             .then(|| (session.clone(), user.clone().into()))
     }
 
-    fn check(&mut self, witness: &Witness) -> Result<()> {
-        let good = match witness {
-            Witness::NoUsers => self.users.is_empty(),
-            Witness::Session(token) => self.session(token).is_some(),
-            Witness::Password(witness) => return self.prove(witness).map(drop),
+    fn check(&mut self, precondition: &Precondition) -> Result<()> {
+        let good = match precondition {
+            Precondition::NoUsers => self.users.is_empty(),
+            Precondition::Session(token) => self.session(token).is_some(),
+            Precondition::Password(precondition) => return self.prove(precondition).map(drop),
         };
-        good.then_some(()).ok_or(StoreError::Changed)
+        good.then_some(()).ok_or(StoreError::Conflict)
     }
 
-    /// The witness's user, its code taken and its failures forgotten.
-    fn prove(&mut self, witness: &PasswordWitness) -> Result<&mut User> {
-        let user = self.users.get_mut(&witness.user_id);
-        let user = user.ok_or(StoreError::Changed)?;
-        let same = user.password == witness.record && user.generation == witness.generation;
-        match (&mut user.second_factor, &witness.code) {
+    /// The precondition's user, its code taken and its failures forgotten.
+    fn prove(&mut self, precondition: &PasswordPrecondition) -> Result<&mut User> {
+        let user = self.users.get_mut(&precondition.user_id);
+        let user = user.ok_or(StoreError::Conflict)?;
+        let same =
+            user.password == precondition.record && user.generation == precondition.generation;
+        match (&mut user.second_factor, &precondition.code) {
             (None, None) if same => {}
             (Some(factor), Some(CodeUse::Step(step))) if same && *step > factor.last_step => {
                 factor.last_step = *step;
@@ -323,7 +326,7 @@ impl Model {
             {
                 factor.backup_codes.retain(|left| left != code);
             }
-            _ => return Err(StoreError::Changed),
+            _ => return Err(StoreError::Conflict),
         }
         user.failures = Failures::default();
         Ok(user)

@@ -1,7 +1,7 @@
-//! Every operation that acts on a password witness, as a table.
+//! Every operation that acts on a password precondition, as a table.
 
 use platypush_userd::model::CodeUse;
-use platypush_userd::store::{NewApiToken, PasswordWitness, Result, Store, Witness};
+use platypush_userd::store::{NewApiToken, PasswordPrecondition, Precondition, Result, Store};
 
 use super::bench::{factor, new_session, new_user, noon, record, token};
 
@@ -36,13 +36,13 @@ impl Operation {
         Self::DeleteUser,
     ];
 
-    /// Runs it for the witness's user `name`; `number` tells its effects
+    /// Runs it for the precondition's user `name`; `number` tells its effects
     /// from those of others.
     pub async fn run(
         self,
         store: &dyn Store,
         name: &str,
-        witness: PasswordWitness,
+        precondition: PasswordPrecondition,
         number: u64,
     ) -> Result<()> {
         let password = record(&format!("changed-{number}"));
@@ -50,7 +50,7 @@ impl Operation {
             Self::CreateUser => {
                 let user = new_user(&format!("created-{number}"));
                 let made = store
-                    .create_user(user, Witness::Password(witness), None)
+                    .create_user(user, Precondition::Password(precondition), None)
                     .await;
                 made.map(drop)
             }
@@ -63,39 +63,47 @@ impl Operation {
                     expires_at: None,
                 };
                 store
-                    .create_api_token(new, 100, witness, None)
+                    .create_api_token(new, 100, precondition, None)
                     .await
                     .map(drop)
             }
             Self::SetPassword => {
-                let changed = store.set_password(witness, password, false, None).await;
+                let changed = store
+                    .set_password(precondition, password, false, None)
+                    .await;
                 changed.map(drop)
             }
             Self::SetPasswordAndRevoke => {
-                let changed = store.set_password(witness, password, true, None).await;
+                let changed = store.set_password(precondition, password, true, None).await;
                 changed.map(drop)
             }
-            Self::Accept => store.accept(witness, None).await,
+            Self::Accept => store.accept(precondition, None).await,
             Self::SwitchFactorOn => {
-                let last_step = match witness.code {
+                let last_step = match precondition.code {
                     Some(CodeUse::Step(step)) => step,
                     _ => 0,
                 };
                 let on = Some(factor(last_step));
-                store.set_second_factor(witness, on, None).await
+                store.set_second_factor(precondition, on, None).await
             }
-            Self::SwitchFactorOff => store.set_second_factor(witness, None, None).await,
+            Self::SwitchFactorOff => store.set_second_factor(precondition, None, None).await,
             Self::CreateSession => {
                 let session = new_session(number, None);
-                store.create_session(session, witness, None).await.map(drop)
+                store
+                    .create_session(session, precondition, None)
+                    .await
+                    .map(drop)
             }
             Self::EndSession => {
                 let token = Some(token(number));
-                store.end_sessions(witness, token, None).await.map(drop)
+                store
+                    .end_sessions(precondition, token, None)
+                    .await
+                    .map(drop)
             }
-            Self::EndSessions => store.end_sessions(witness, None, None).await.map(drop),
+            Self::EndSessions => store.end_sessions(precondition, None, None).await.map(drop),
             Self::DeleteUser => store
-                .delete_user(name, Witness::Password(witness), None)
+                .delete_user(name, Precondition::Password(precondition), None)
                 .await
                 .map(drop),
         }

@@ -34,7 +34,7 @@ pub fn whoever_was_tried_leaves_one<E: Engine>() {
     let mut bench = Bench::<E>::fresh();
     let alice = bench.user("alice");
     let bob = bench.user_with_factor("bob", 41);
-    let (store, nobody) = (bench.store(), Attempted::Nobody(NameHash([1; 16])));
+    let (store, nobody) = (bench.store(), Attempted::UnknownName(NameHash([1; 16])));
     wait(async {
         // Of alice nothing changes.
         store.accept(proof(&alice), outcome(0)).await.unwrap();
@@ -70,13 +70,13 @@ pub fn whoever_was_refused_leaves_none<E: Engine>() {
     let bob = bench.user_with_factor("bob", 41);
     wait(bench.store().accept(proof(&bob), None)).unwrap();
     let store = bench.store();
-    bench.refuses(&StoreError::Changed, store.accept(proof(&bob), outcome(0)));
+    bench.refuses(&StoreError::Conflict, store.accept(proof(&bob), outcome(0)));
     bench.refuses(
-        &StoreError::Changed,
+        &StoreError::Conflict,
         store.set_second_factor(proof(&bob), None, outcome(1)),
     );
     bench.refuses(
-        &StoreError::Changed,
+        &StoreError::Conflict,
         store.end_sessions(proof(&bob), None, outcome(2)),
     );
     assert_eq!(left(&bench), [0; 0]);

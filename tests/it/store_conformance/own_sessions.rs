@@ -2,7 +2,7 @@
 
 use chrono::TimeDelta;
 use platypush_userd::model::{TokenHash, User};
-use platypush_userd::store::{Amendment, StoreError};
+use platypush_userd::store::{AdminUpdate, StoreError};
 
 use super::Engine;
 use super::bench::{Bench, at, noon, proof, record, rules, token, wait};
@@ -53,7 +53,7 @@ pub fn are_listed_for_as_long_as_they_stand<E: Engine>() {
     assert_eq!(listed(&bench, "alice"), [4]);
     bench.reopen();
     assert_eq!(listed(&bench, "alice"), [4]);
-    wait(bench.store().amend_user("alice", Amendment::EndSessions)).unwrap();
+    wait(bench.store().update_user("alice", AdminUpdate::EndSessions)).unwrap();
     assert_eq!(listed(&bench, "alice"), NONE);
     assert_eq!(listed(&bench, "bob"), [11, 12]);
 }
@@ -87,7 +87,7 @@ pub fn all_of_ones_own_can_be_ended<E: Engine>() {
     // What was proved before has no say in what came after.
     bench.session(4, &bench.read("alice"), None);
     bench.refuses(
-        &StoreError::Changed,
+        &StoreError::Conflict,
         bench.store().end_sessions(proof(&alice), None, None),
     );
     assert_eq!(listed(&bench, "alice"), [4]);
@@ -102,7 +102,7 @@ pub fn looking_for_one_to_end_in_vain_spends_the_code<E: Engine>() {
         bench.store().end_sessions(proof(&alice), token, None)
     };
     assert!(!wait(end()).unwrap());
-    bench.refuses(&StoreError::Changed, end());
+    bench.refuses(&StoreError::Conflict, end());
 }
 
 pub fn use_is_noted_and_only_goes_forward<E: Engine>() {

@@ -67,7 +67,7 @@ pub fn a_stronger_record_takes_the_place_of_its_own_weaker_one_only<E: Engine>()
         |bench: &Bench<E>, id, from, to| wait(bench.store().replace_password_record(id, from, to));
     let refused = |bench: &Bench<E>, id, from| {
         bench.refuses(
-            &StoreError::Changed,
+            &StoreError::Conflict,
             bench.store().replace_password_record(id, from, record("x")),
         );
     };

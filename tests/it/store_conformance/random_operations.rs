@@ -3,7 +3,7 @@
 
 use platypush_userd::clock::Timestamp;
 use platypush_userd::model::{Attempted, CodeUse, NameHash};
-use platypush_userd::store::{Amendment, PasswordWitness, Witness};
+use platypush_userd::store::{AdminUpdate, PasswordPrecondition, Precondition};
 use proptest::prelude::*;
 use proptest::sample::Index;
 use proptest::test_runner::TestRunner;
@@ -14,7 +14,7 @@ use super::bench::{
 };
 use super::model::{Call, Model};
 
-/// A witness as somebody may hold it who had looked at the store: mostly
+/// A precondition as somebody may hold it who had looked at the store: mostly
 /// true, sometimes not any more.
 #[derive(Debug, Clone)]
 pub struct Belief {
@@ -144,17 +144,17 @@ pub fn any_kind() -> impl Strategy<Value = Kind> {
 }
 
 impl Belief {
-    fn of(&self, model: &Model) -> PasswordWitness {
+    fn of(&self, model: &Model) -> PasswordPrecondition {
         let users: Vec<_> = model.users.values().collect();
         let Some(user) = (!users.is_empty()).then(|| users[self.user.index(users.len())]) else {
-            return PasswordWitness {
+            return PasswordPrecondition {
                 user_id: 1,
                 record: record("0"),
                 generation: 0,
                 code: self.code,
             };
         };
-        PasswordWitness {
+        PasswordPrecondition {
             user_id: user.id,
             record: if self.other_record {
                 record("other")
@@ -179,7 +179,7 @@ impl Step {
         let belief = self.belief.of(model);
         let session = token(self.session.index(*sessions as usize + 1) as u64);
         let password = record(&self.password.to_string());
-        let by_session = Witness::Session(session);
+        let by_session = Precondition::Session(session);
         let mut new = new_user(&name);
         new.password = password.clone();
         Some(match self.kind {
@@ -187,28 +187,28 @@ impl Step {
             Kind::UserByName => Call::UserByName(name),
             Kind::Users => Call::Users,
             Kind::Session => Call::Session(session),
-            Kind::CreateUser => Call::CreateUser(new, Witness::Password(belief)),
+            Kind::CreateUser => Call::CreateUser(new, Precondition::Password(belief)),
             Kind::CreateUserBySession => Call::CreateUser(new, by_session),
-            Kind::CreateFirstUser => Call::CreateUser(new, Witness::NoUsers),
+            Kind::CreateFirstUser => Call::CreateUser(new, Precondition::NoUsers),
             Kind::SetPassword => Call::SetPassword(belief, password, self.flag),
             Kind::Rehash => Call::ReplacePasswordRecord(belief.user_id, belief.record, password),
             Kind::Accept => Call::Accept(belief),
             Kind::NoteFailure => Call::NoteFailure(Attempted::User(belief.user_id), self.moment()),
             Kind::NoteFailureOfNobody => {
-                let name = Attempted::Nobody(nobody(self.name));
+                let name = Attempted::UnknownName(nobody(self.name));
                 Call::NoteFailure(name, self.moment())
             }
             Kind::ForgetFailures => Call::ForgetFailures(if self.flag {
                 Attempted::User(belief.user_id)
             } else {
-                Attempted::Nobody(nobody(self.name))
+                Attempted::UnknownName(nobody(self.name))
             }),
             Kind::Amend => Call::Amend(
                 name,
                 match self.moment {
-                    0.. => Amendment::DropSecondFactor,
-                    -1 => Amendment::EndSessions,
-                    _ => Amendment::ResetPassword {
+                    0.. => AdminUpdate::DropSecondFactor,
+                    -1 => AdminUpdate::EndSessions,
+                    _ => AdminUpdate::ResetPassword {
                         record: password,
                         keep_api_tokens: self.flag,
                     },
@@ -226,7 +226,7 @@ impl Step {
                 Call::SetSecondFactor(belief, Some(factor_of(secret, last_step)))
             }
             Kind::SwitchOff => Call::SetSecondFactor(belief, None),
-            Kind::DeleteUser => Call::DeleteUser(name, Witness::Password(belief)),
+            Kind::DeleteUser => Call::DeleteUser(name, Precondition::Password(belief)),
             Kind::DeleteUserBySession => Call::DeleteUser(name, by_session),
             Kind::CreateSession => {
                 // Tokens are random: none is ever made twice.

@@ -1,7 +1,7 @@
 //! What is kept sealed, and how it is sealed anew.
 
 use platypush_userd::model::DeliveryId;
-use platypush_userd::store::{Outcome, Resealed, SealedItem, Witness};
+use platypush_userd::store::{Outcome, Precondition, Resealed, SealedItem};
 
 use super::Engine;
 use super::bench::{Bench, factor, new_user, proof, wait};
@@ -42,10 +42,10 @@ pub fn what_stands_there_is_replaced_and_nothing_else<E: Engine>() {
         delivery: DELIVERY,
         record: Box::new(|_| b"outcome".to_vec()),
     };
-    let witness = Witness::Password(proof(&first));
+    let precondition = Precondition::Password(proof(&first));
     let made = bench
         .store()
-        .create_user(new_user("carol"), witness, Some(outcome));
+        .create_user(new_user("carol"), precondition, Some(outcome));
     wait(made).unwrap();
     let secret = &factor(0).secret.0;
 

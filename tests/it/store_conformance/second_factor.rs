@@ -2,7 +2,7 @@
 
 use platypush_userd::model::{CodeUse, Sealed, SecondFactor, SecretFingerprint, UsedSecret};
 use platypush_userd::store::{
-    Amendment, PasswordWitness, Resealed, SealedItem, StoreError, Witness,
+    AdminUpdate, PasswordPrecondition, Precondition, Resealed, SealedItem, StoreError,
 };
 
 use super::Engine;
@@ -53,14 +53,14 @@ pub fn any_secret_is_kept<E: Engine>() {
             imported_codes: Vec::new(),
         });
         let on = user.second_factor.clone();
-        let plain = PasswordWitness {
+        let plain = PasswordPrecondition {
             code: None,
             ..proof(&bench.read(&name))
         };
         wait(bench.store().set_second_factor(plain, on, None)).unwrap();
         // Who makes the next user must not need a code.
         if made.is_empty() {
-            let off = PasswordWitness {
+            let off = PasswordPrecondition {
                 code: Some(CodeUse::Step(1)),
                 ..proof(&user)
             };
@@ -80,7 +80,7 @@ pub fn any_secret_is_kept<E: Engine>() {
 pub fn new_backup_codes_change_nothing_else<E: Engine>() {
     let mut bench = Bench::<E>::fresh();
     let alice = bench.user_with_factor("alice", 10);
-    let by = |code| PasswordWitness {
+    let by = |code| PasswordPrecondition {
         code: Some(code),
         ..proof(&alice)
     };
@@ -93,10 +93,10 @@ pub fn new_backup_codes_change_nothing_else<E: Engine>() {
     };
     wait(bench.store().reseal(vec![resealed])).unwrap();
     let codes = vec![backup_code(77)];
-    let witness = by(CodeUse::Backup(backup));
+    let precondition = by(CodeUse::Backup(backup));
     let replaced = bench
         .store()
-        .replace_backup_codes(witness.clone(), codes.clone(), None);
+        .replace_backup_codes(precondition.clone(), codes.clone(), None);
     wait(replaced).unwrap();
     bench.reopen();
     let expected = SecondFactor {
@@ -107,8 +107,10 @@ pub fn new_backup_codes_change_nothing_else<E: Engine>() {
         imported_codes: Vec::new(),
     };
     assert_eq!(bench.read("alice").second_factor, Some(expected));
-    let again = bench.store().replace_backup_codes(witness, vec![], None);
-    bench.refuses(&StoreError::Changed, again);
+    let again = bench
+        .store()
+        .replace_backup_codes(precondition, vec![], None);
+    bench.refuses(&StoreError::Conflict, again);
 }
 
 /// Regression: with the same secret again, used codes were good again.
@@ -116,7 +118,7 @@ pub fn a_used_step_stays_used_when_the_factor_comes_back<E: Engine>() {
     let mut bench = Bench::<E>::fresh();
     let alice = bench.user_with_factor("alice", 10);
     let factor = alice.second_factor.clone();
-    let off = PasswordWitness {
+    let off = PasswordPrecondition {
         code: Some(CodeUse::Step(12)),
         ..proof(&alice)
     };
@@ -126,8 +128,8 @@ pub fn a_used_step_stays_used_when_the_factor_comes_back<E: Engine>() {
     wait(bench.store().set_second_factor(on, factor.clone(), None)).unwrap();
     let last_step = |bench: &Bench<E>| bench.read("alice").second_factor.unwrap().last_step;
     assert_eq!(last_step(&bench), 12);
-    let drop_it = Amendment::DropSecondFactor;
-    wait(bench.store().amend_user("alice", drop_it)).unwrap();
+    let drop_it = AdminUpdate::DropSecondFactor;
+    wait(bench.store().update_user("alice", drop_it)).unwrap();
     let on = proof(&bench.read("alice"));
     wait(bench.store().set_second_factor(on, factor, None)).unwrap();
     assert_eq!(last_step(&bench), 12);
@@ -145,10 +147,10 @@ pub fn used_steps_of_one_secret_block_no_other<E: Engine>() {
         wait(bench.store().set_second_factor(proof(&alice), on, None)).unwrap();
     };
     let drop_it = |bench: &Bench<E>| {
-        let drop_it = Amendment::DropSecondFactor;
-        wait(bench.store().amend_user("alice", drop_it)).unwrap();
+        let drop_it = AdminUpdate::DropSecondFactor;
+        wait(bench.store().update_user("alice", drop_it)).unwrap();
     };
-    let ahead = PasswordWitness {
+    let ahead = PasswordPrecondition {
         code: Some(CodeUse::Step(1_000_000)),
         ..proof(&bench.read("alice"))
     };
@@ -199,7 +201,7 @@ pub fn a_fingerprint_is_added_to_the_secret_it_was_made_of<E: Engine>() {
     };
     // So the caller reads again: a rotation of keys may have sealed it anew.
     let other = add(&bench, b"another one", 7);
-    assert!(matches!(other, Err(StoreError::Changed)), "{other:?}");
+    assert!(matches!(other, Err(StoreError::Conflict)), "{other:?}");
     assert_eq!(bench.read("alice").second_factor, Some(old));
     add(&bench, b"sealed", 8).unwrap();
     add(&bench, b"sealed", 9).unwrap();
@@ -221,13 +223,16 @@ const fn used_secret(secret: u8, last_step: u64) -> UsedSecret {
 pub fn steps_only_go_forward<E: Engine>() {
     let mut bench = Bench::<E>::fresh();
     let alice = bench.user_with_factor("alice", 10);
-    let with = |step| PasswordWitness {
+    let with = |step| PasswordPrecondition {
         code: Some(CodeUse::Step(step)),
         ..proof(&alice)
     };
     let take = |bench: &Bench<E>, step| wait(bench.store().accept(with(step), None));
     let refused = |bench: &Bench<E>, step| {
-        bench.refuses(&StoreError::Changed, bench.store().accept(with(step), None));
+        bench.refuses(
+            &StoreError::Conflict,
+            bench.store().accept(with(step), None),
+        );
     };
     for step in [0, 9, 10] {
         refused(&bench, step);
@@ -243,23 +248,26 @@ pub fn steps_only_go_forward<E: Engine>() {
     take(&bench, u64::MAX).unwrap();
     refused(&bench, u64::MAX);
     // Without a step it is no proof at all while the factor is on.
-    let without = PasswordWitness {
+    let without = PasswordPrecondition {
         code: None,
         ..proof(&alice)
     };
-    bench.refuses(&StoreError::Changed, bench.store().accept(without, None));
+    bench.refuses(&StoreError::Conflict, bench.store().accept(without, None));
 }
 
 pub fn a_backup_code_is_good_once<E: Engine>() {
     let mut bench = Bench::<E>::fresh();
     bench.user("first");
     let alice = bench.user_with_factor("alice", 10);
-    let with = |code| PasswordWitness {
+    let with = |code| PasswordPrecondition {
         code: Some(CodeUse::Backup(backup_code(code))),
         ..proof(&alice)
     };
     let refused = |bench: &Bench<E>, code| {
-        bench.refuses(&StoreError::Changed, bench.store().accept(with(code), None));
+        bench.refuses(
+            &StoreError::Conflict,
+            bench.store().accept(with(code), None),
+        );
     };
     refused(&bench, 10);
     let mut expected = alice.clone();
@@ -285,23 +293,28 @@ pub fn an_operation_that_fails_spends_no_code<E: Engine>() {
     let bench = Bench::<E>::fresh();
     bench.user("first");
     let alice = bench.user_with_factor("alice", 10);
-    let witness = || Witness::Password(proof(&alice));
+    let precondition = || Precondition::Password(proof(&alice));
     bench.refuses(
         &StoreError::NameTaken,
         bench
             .store()
-            .create_user(new_user("first"), witness(), None),
+            .create_user(new_user("first"), precondition(), None),
     );
     bench.refuses(
         &StoreError::NoSuchUser,
-        bench.store().delete_user("nobody", witness(), None),
+        bench.store().delete_user("nobody", precondition(), None),
     );
     // It is still good, once.
-    wait(bench.store().create_user(new_user("new"), witness(), None)).unwrap();
+    wait(
+        bench
+            .store()
+            .create_user(new_user("new"), precondition(), None),
+    )
+    .unwrap();
     let again = wait(
         bench
             .store()
-            .create_user(new_user("other"), witness(), None),
+            .create_user(new_user("other"), precondition(), None),
     );
-    assert_fails(&again, &StoreError::Changed);
+    assert_fails(&again, &StoreError::Conflict);
 }

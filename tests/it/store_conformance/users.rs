@@ -1,7 +1,7 @@
 //! Users: ids, names, what is kept of them.
 
 use platypush_userd::model::User;
-use platypush_userd::store::{StoreError, Witness};
+use platypush_userd::store::{Precondition, StoreError};
 
 use super::Engine;
 use super::bench::{Bench, at, at_once, new_user, proof, wait};
@@ -48,12 +48,12 @@ pub fn a_user_is_kept_as_it_was_made<E: Engine>() {
             new.created_at,
             new.password.clone(),
         );
-        let witness = match made.first() {
-            Some(user) => Witness::Password(proof(user)),
-            None => Witness::NoUsers,
+        let precondition = match made.first() {
+            Some(user) => Precondition::Password(proof(user)),
+            None => Precondition::NoUsers,
         };
         assert_eq!(
-            wait(bench.store().create_user(new, witness, None)).unwrap(),
+            wait(bench.store().create_user(new, precondition, None)).unwrap(),
             expected
         );
         assert_eq!(bench.read(&expected.username), expected);
@@ -68,15 +68,15 @@ pub fn a_taken_name_is_refused_and_uses_no_id<E: Engine>() {
     let mut bench = Bench::<E>::fresh();
     let alice = bench.user("alice");
     bench.session(1, &alice, None);
-    for witness in [
-        Witness::Password(proof(&alice)),
-        Witness::Session(super::bench::token(1)),
+    for precondition in [
+        Precondition::Password(proof(&alice)),
+        Precondition::Session(super::bench::token(1)),
     ] {
         let mut again = new_user("alice");
         again.password = super::bench::record("another");
         bench.refuses(
             &StoreError::NameTaken,
-            bench.store().create_user(again, witness, None),
+            bench.store().create_user(again, precondition, None),
         );
     }
     assert_eq!(bench.user("bob").id, 2);
@@ -88,27 +88,29 @@ pub fn no_users_is_true_before_the_first_and_after_the_last<E: Engine>() {
         wait(
             bench
                 .store()
-                .create_user(new_user(name), Witness::NoUsers, None),
+                .create_user(new_user(name), Precondition::NoUsers, None),
         )
     };
     let has_users = |bench: &Bench<E>| wait(bench.store().has_users()).unwrap();
 
     bench.refuses(
         &StoreError::NoSuchUser,
-        bench.store().delete_user("nobody", Witness::NoUsers, None),
+        bench
+            .store()
+            .delete_user("nobody", Precondition::NoUsers, None),
     );
     assert!(!has_users(&bench));
     create(&bench, "a").unwrap();
     assert!(has_users(&bench));
     bench.refuses(
-        &StoreError::Changed,
+        &StoreError::Conflict,
         bench
             .store()
-            .create_user(new_user("b"), Witness::NoUsers, None),
+            .create_user(new_user("b"), Precondition::NoUsers, None),
     );
     bench.refuses(
-        &StoreError::Changed,
-        bench.store().delete_user("a", Witness::NoUsers, None),
+        &StoreError::Conflict,
+        bench.store().delete_user("a", Precondition::NoUsers, None),
     );
     bench.user("b");
     bench.delete("a");
@@ -124,10 +126,10 @@ pub fn somebody_unknown_cannot_be_deleted<E: Engine>() {
     let bench = Bench::<E>::fresh();
     let alice = bench.user("alice");
     for name in ["bob", "Alice", "alic", "alice "] {
-        let witness = Witness::Password(proof(&alice));
+        let precondition = Precondition::Password(proof(&alice));
         bench.refuses(
             &StoreError::NoSuchUser,
-            bench.store().delete_user(name, witness, None),
+            bench.store().delete_user(name, precondition, None),
         );
     }
 }
@@ -199,8 +201,12 @@ pub fn users_are_listed_by_id_as_a_number<E: Engine>() {
     at_once(4, async |thread| {
         for number in 0..75 {
             let new = new_user(&format!("{thread}-{number}"));
-            let witness = Witness::Password(proof(&first));
-            bench.store().create_user(new, witness, None).await.unwrap();
+            let precondition = Precondition::Password(proof(&first));
+            bench
+                .store()
+                .create_user(new, precondition, None)
+                .await
+                .unwrap();
         }
     });
     assert!(ids(&bench).into_iter().eq(1..=301));

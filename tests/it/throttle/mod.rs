@@ -62,7 +62,7 @@ impl Stopped {
         wait(async {
             let hash = self.credentials.name_hash(name);
             let user = self.store.user_by_name(name).await.unwrap();
-            let attempted = user.map_or(Attempted::Nobody(hash), |it| Attempted::User(it.id));
+            let attempted = user.map_or(Attempted::UnknownName(hash), |it| Attempted::User(it.id));
             for _ in 0..count {
                 self.store.note_failure(attempted, at, None).await.unwrap();
             }

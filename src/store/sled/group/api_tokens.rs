@@ -6,16 +6,16 @@ use super::Group;
 use crate::clock::Timestamp;
 use crate::model::{ApiToken, ApiTokenId, ApiTokenRecord, PasswordRecord, TokenHash, User, UserId};
 use crate::store::sled::{lookup::Lookup as _, records};
-use crate::store::{NewApiToken, PasswordWitness, Result, StoreError};
+use crate::store::{NewApiToken, PasswordPrecondition, Result, StoreError};
 
 impl Group<'_> {
     pub(in crate::store::sled) fn create_api_token(
         &mut self,
         new: NewApiToken,
         limit: usize,
-        witness: &PasswordWitness,
+        precondition: &PasswordPrecondition,
     ) -> Result<ApiToken> {
-        let mut user = self.check_password(witness)?;
+        let mut user = self.check_password(precondition)?;
         user.api_tokens
             .retain(|token| !token.is_expired(new.created_at));
         if user.api_tokens.iter().any(|token| token.name == new.name) {
@@ -49,7 +49,7 @@ impl Group<'_> {
         session: &TokenHash,
         id: ApiTokenId,
     ) -> Result<Option<ApiToken>> {
-        let (_, mut user) = self.session(session)?.ok_or(StoreError::Changed)?;
+        let (_, mut user) = self.session(session)?.ok_or(StoreError::Conflict)?;
         let Some(place) = user.api_tokens.iter().position(|token| token.id == id) else {
             return Ok(None);
         };
@@ -65,13 +65,13 @@ impl Group<'_> {
         from: &PasswordRecord,
         to: TokenHash,
     ) -> Result<()> {
-        let mut user = self.user(user_id)?.ok_or(StoreError::Changed)?;
+        let mut user = self.user(user_id)?.ok_or(StoreError::Conflict)?;
         let stands_there = |token: &&mut ApiToken| {
             token.id == id
                 && matches!(&token.record, ApiTokenRecord::Imported(record) if record == from)
         };
         let token = user.api_tokens.iter_mut().find(stands_there);
-        token.ok_or(StoreError::Changed)?.record = ApiTokenRecord::Hash(to);
+        token.ok_or(StoreError::Conflict)?.record = ApiTokenRecord::Hash(to);
         self.put_tokens_of(user)
     }
 

@@ -22,7 +22,7 @@ impl Group<'_> {
                 }
                 None => Ok(Failures::default()),
             },
-            Attempted::Nobody(name) => self.note_failure_of_nobody(&name, at),
+            Attempted::UnknownName(name) => self.note_failure_of_nobody(&name, at),
         }
     }
 
@@ -75,7 +75,7 @@ impl Group<'_> {
                     self.put_user_if_changed(&user)?;
                 }
             }
-            Attempted::Nobody(name) => {
+            Attempted::UnknownName(name) => {
                 if self.failures(&name)?.count > 0 {
                     let known = self.number(records::ATTEMPTED_COUNT)?.unwrap_or(0);
                     self.put_number(records::ATTEMPTED_COUNT.into(), known.saturating_sub(1));

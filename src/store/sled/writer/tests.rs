@@ -9,7 +9,7 @@ use tempfile::TempDir;
 use super::*;
 use crate::model::{PasswordRecord, User};
 use crate::store::sled::{lookup::Lookup as _, open};
-use crate::store::{NewUser, Witness};
+use crate::store::{NewUser, Precondition};
 
 type Answer = oneshot::Receiver<Result<User>>;
 
@@ -38,7 +38,7 @@ fn make_first(group: &mut Group<'_>) -> Result<User> {
         created_at: DateTime::UNIX_EPOCH,
         password: PasswordRecord::new("record".into()),
     };
-    group.create_user(new, &Witness::NoUsers)
+    group.create_user(new, &Precondition::NoUsers)
 }
 
 fn job() -> (Box<dyn Job>, Answer) {
@@ -99,7 +99,7 @@ fn a_group_that_changes_nothing_is_not_written() {
     commit_group(&mut disk, vec![again], &[], &progress).unwrap();
     assert!(matches!(
         answer.try_recv().unwrap(),
-        Err(StoreError::Changed)
+        Err(StoreError::Conflict)
     ));
     assert_eq!((disk.commit, *progress.durable.borrow()), (1, 1));
 }
@@ -193,5 +193,5 @@ fn an_asker_that_has_gone_does_not_take_its_effect_along() {
     drop(poll(asked.as_mut()));
     drop(asked);
     let again = wait(writer.commit(make_first));
-    assert!(matches!(again, Err(StoreError::Changed)));
+    assert!(matches!(again, Err(StoreError::Conflict)));
 }

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use chrono::DateTime;
 use platypush_userd::clock::Timestamp;
 use platypush_userd::model::{ApiToken, ApiTokenRecord, PasswordRecord, Session, TokenHash, User};
-use platypush_userd::store::{Arrivals, Store as _};
+use platypush_userd::store::{ImportBatch, Store as _};
 use serde_json::json;
 
 use super::export::Export;
@@ -58,7 +58,7 @@ fn store(setup: &mut Setup, mut users: Vec<User>, sessions: Vec<Session>) {
             after.api_token += 1;
         }
     }
-    let arrivals = Arrivals {
+    let batch = ImportBatch {
         before,
         after,
         users,
@@ -66,7 +66,7 @@ fn store(setup: &mut Setup, mut users: Vec<User>, sessions: Vec<Session>) {
         hash_key: None,
         progress: Arc::default(),
     };
-    wait(store.admit(arrivals)).unwrap();
+    wait(store.import(batch)).unwrap();
     drop(store);
     wait_until_closed(&setup.daemon.workdir());
     setup.daemon.restart();

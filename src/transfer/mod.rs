@@ -3,10 +3,10 @@
 //!
 //! `platypush` reads a node, `jsonl` what `export` has written; either gives
 //! people, who cross a socket or pipe on the same machine as JSON (`person`),
-//! and `admission` lets them in.
+//! and `importer` lets them in.
 
-pub mod admission;
 pub mod export;
+pub mod import;
 pub mod jsonl;
 mod left_behind;
 mod person;

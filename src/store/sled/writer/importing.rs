@@ -4,44 +4,44 @@
 use tokio::sync::oneshot;
 
 use super::{Disk, Progress, write_group};
-use crate::store::sled::group::{Arriving, Group};
-use crate::store::{Arrivals, Result, StoreError};
+use crate::store::sled::group::{Group, Importing};
+use crate::store::{ImportBatch, Result, StoreError};
 
 /// Users to let in.
-pub(super) struct Admission {
-    arriving: Arriving,
+pub(super) struct Import {
+    importing: Importing,
     reply: oneshot::Sender<Result<()>>,
 }
 
-impl Admission {
-    pub(super) fn new(arrivals: Arrivals, reply: oneshot::Sender<Result<()>>) -> Self {
+impl Import {
+    pub(super) fn new(batch: ImportBatch, reply: oneshot::Sender<Result<()>>) -> Self {
         Self {
-            arriving: arrivals.into(),
+            importing: batch.into(),
             reply,
         }
     }
 }
 
 /// Lets users in, part after part, and takes them back where one fails.
-pub(super) fn admit(
+pub(super) fn import(
     disk: &mut Disk,
-    admission: Admission,
+    import: Import,
     progress: &Progress,
 ) -> std::result::Result<(), String> {
-    let Admission {
-        mut arriving,
+    let Import {
+        mut importing,
         reply,
-    } = admission;
-    let mut result = commit_part(disk, progress, |group| arriving.begin(group))?;
+    } = import;
+    let mut result = commit_part(disk, progress, |group| importing.begin(group))?;
     while let Ok(()) = result {
-        if arriving.is_interrupted() {
+        if importing.is_interrupted() {
             result = Err(StoreError::Interrupted);
             break;
         }
-        match commit_part(disk, progress, |group| arriving.part(group))? {
+        match commit_part(disk, progress, |group| importing.part(group))? {
             Ok(true) => {}
             Ok(false) => {
-                result = commit_part(disk, progress, |group| arriving.end(group))?;
+                result = commit_part(disk, progress, |group| importing.end(group))?;
                 break;
             }
             Err(error) => result = Err(error),

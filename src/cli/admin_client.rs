@@ -25,13 +25,13 @@ const PATIENCE: Duration = Duration::from_secs(10);
 const PAUSE: Duration = Duration::from_millis(50);
 
 /// Carries commands out, one after the other.
-pub(super) struct Office<'a> {
+pub(super) struct AdminClient<'a> {
     config: &'a Config,
     /// The store, once it was found without a daemon.
     here: Option<(Runtime, Administration)>,
 }
 
-impl<'a> Office<'a> {
+impl<'a> AdminClient<'a> {
     /// For the owner of the working directory.
     pub(super) fn enter(config: &'a Config) -> Self {
         lifecycle::forbid_core_dumps();

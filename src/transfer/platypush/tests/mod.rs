@@ -16,8 +16,8 @@ use tempfile::TempDir;
 use super::{Found, Newcomer, ReadError, Source, read};
 use crate::clock::Timestamp;
 use crate::credentials::imported;
-use crate::migration::{LeftBehind, Location, What, Why};
 use crate::model::PasswordRecord;
+use crate::transfer::{LeftBehind, Location, What, Why};
 
 /// A day after the samples were made, and before anything in them expires that
 /// does not have to.

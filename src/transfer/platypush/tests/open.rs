@@ -8,8 +8,8 @@ use std::os::unix::ffi::OsStrExt as _;
 use proptest::prelude::*;
 
 use super::*;
-use crate::migration::platypush::database::Database;
-use crate::migration::platypush::rows::USERS;
+use crate::transfer::platypush::database::Database;
+use crate::transfer::platypush::rows::USERS;
 
 /// All that lies in a folder.
 fn files(folder: &Path) -> BTreeMap<PathBuf, Vec<u8>> {

@@ -1,7 +1,7 @@
 //! Takes messages off the queue, in batches, on a connection of its own.
 //!
 //! The future of a take is never dropped: Redis may have moved messages for
-//! it. The blocking command waits for a second at most, and the taker looks
+//! it. The blocking command waits for a second at most, and the fetcher looks
 //! at the stop flag in between.
 
 use std::pin::pin;
@@ -15,10 +15,10 @@ use tokio::task::yield_now;
 use tokio::time::sleep;
 
 use super::availability::{Availability, Backoff};
-use super::budget::Room;
+use super::budget::Capacity;
 use super::connection::Link;
-use super::crew::{Crew, Messages};
 use super::dead_letter_log::DeadLetterLog;
+use super::executor::{BatchExecutor, Messages};
 use super::recovery::LeftList;
 use super::take_over::TakeOver;
 use super::taking::{Answer, BLOCK, MAX_BATCH_BYTES, Take, Taken, ask, messages_of};
@@ -33,10 +33,10 @@ const RENEW: Duration = Duration::from_secs(2);
 /// fewer it would only keep their replies waiting.
 const AHEAD_FROM: usize = 8;
 
-pub(super) struct Taker {
+pub(super) struct Fetcher {
     pub(super) settings: Arc<Settings>,
     availability: Arc<Availability>,
-    pub(super) crew: Crew,
+    pub(super) executor: BatchExecutor,
     pub(super) takeover: TakeOver,
     dead_letters: Arc<DeadLetterLog>,
     stopped: watch::Receiver<bool>,
@@ -60,11 +60,11 @@ pub(super) struct Taker {
     fenced: bool,
 }
 
-impl Taker {
+impl Fetcher {
     pub(super) fn new(
         settings: Arc<Settings>,
         availability: Arc<Availability>,
-        crew: Crew,
+        executor: BatchExecutor,
         takeover: TakeOver,
         dead_letters: Arc<DeadLetterLog>,
         stopped: watch::Receiver<bool>,
@@ -73,7 +73,7 @@ impl Taker {
             link: Link::new(settings.connector.clone(), settings.keys.clone(), BLOCK),
             settings,
             availability,
-            crew,
+            executor,
             takeover,
             dead_letters,
             stopped,
@@ -169,7 +169,7 @@ impl Taker {
             let batch = (self.settings.keys.boot(), number);
             let entries = recovery::entries(connection, &self.settings.keys, batch).await?;
             self.unanswered = None;
-            self.left_list = LeftList::new(&self.crew, &self.settings.keys, entries, false);
+            self.left_list = LeftList::new(&self.executor, &self.settings.keys, entries, false);
         }
         // What taking over has begun goes on in its place.
         if self.takeover.done {
@@ -212,10 +212,10 @@ impl Taker {
         messages: Messages,
         redelivered: bool,
     ) -> RedisResult<()> {
-        let crew = self.crew.clone();
-        let claimed = crew.claim(messages, redelivered);
-        let (place, kept) = self.keep_during(connection, crew.place()).await;
-        crew.work(claimed, place).await;
+        let executor = self.executor.clone();
+        let claimed = executor.claim(messages, redelivered);
+        let (place, kept) = self.keep_during(connection, executor.place()).await;
+        executor.work(claimed, place).await;
         kept
     }
 
@@ -245,21 +245,21 @@ impl Taker {
         connection: &mut MultiplexedConnection,
         messages: Messages,
     ) -> RedisResult<Option<Messages>> {
-        let crew = self.crew.clone();
-        let claimed = crew.claim(messages, false);
+        let executor = self.executor.clone();
+        let claimed = executor.claim(messages, false);
         let many = !self.drained || claimed.count() >= AHEAD_FROM;
-        let (place, kept) = self.keep_during(connection, crew.place()).await;
-        let room = crew.budget().left();
+        let (place, kept) = self.keep_during(connection, executor.place()).await;
+        let room = executor.budget().left();
         let ahead = many && kept.is_ok() && !self.bloated && !self.is_stopped();
         if !ahead || room.is_none() {
-            crew.work(claimed, place).await;
+            executor.work(claimed, place).await;
             return kept.map(|()| None);
         }
         let block = self.drained;
         let (taken, ()) = tokio::join!(self.take(connection, room, block), async {
             // The take goes before the work.
             yield_now().await;
-            crew.work(claimed, place).await;
+            executor.work(claimed, place).await;
         });
         taken
     }
@@ -267,7 +267,7 @@ impl Taker {
     /// Takes the queue, or keeps it, without taking anything off it. `false`
     /// when it is another's.
     async fn renew(&mut self, connection: &mut MultiplexedConnection) -> RedisResult<bool> {
-        let nothing = Room {
+        let nothing = Capacity {
             messages: 0,
             bytes: 0,
         };
@@ -285,7 +285,7 @@ impl Taker {
     async fn take(
         &mut self,
         connection: &mut MultiplexedConnection,
-        room: Room,
+        room: Capacity,
         block: bool,
     ) -> RedisResult<Option<Messages>> {
         let batch = self.next_batch;
@@ -313,7 +313,7 @@ impl Taker {
         let number = (keys.boot(), batch);
         let count = messages.len();
         let list = self
-            .crew
+            .executor
             .batch(keys.batch(number.0, number.1), count, count);
         Ok(Some(messages_of(list, number, messages)))
     }
@@ -341,8 +341,8 @@ impl Taker {
         }
     }
 
-    fn ask_for(&self, batch: u64, room: Room, block: bool) -> Pipeline {
-        let prefix = self.crew.handler().over_long_prefix();
+    fn ask_for(&self, batch: u64, room: Capacity, block: bool) -> Pipeline {
+        let prefix = self.executor.handler().over_long_prefix();
         let take = Take { batch, room, block };
         take.pipeline(&self.settings, self.link.scripts.take(), &prefix)
     }
@@ -355,13 +355,13 @@ impl Taker {
     pub(super) async fn wait_for_room(
         &mut self,
         connection: &mut MultiplexedConnection,
-    ) -> RedisResult<Option<Room>> {
+    ) -> RedisResult<Option<Capacity>> {
         loop {
             if self.is_stopped() {
                 return Ok(None);
             }
             tokio::select! {
-                room = self.crew.budget().room() => return Ok(Some(room)),
+                room = self.executor.budget().room() => return Ok(Some(room)),
                 _ = self.stopped.wait_for(|stopped| *stopped) => return Ok(None),
                 () = sleep(RENEW) => {}
             }
@@ -376,7 +376,7 @@ impl Taker {
     ) -> RedisResult<()> {
         loop {
             tokio::select! {
-                () = self.crew.budget().idle() => return Ok(()),
+                () = self.executor.budget().idle() => return Ok(()),
                 _ = self.stopped.wait_for(|stopped| *stopped) => return Ok(()),
                 () = sleep(RENEW) => {}
             }

@@ -18,8 +18,8 @@ use crate::crash_point::crash_point;
 
 use super::availability::{Availability, Backoff};
 use super::connection::{ANSWER_TIMEOUT, Link, sending_time};
-use super::crew::{Batch, Delivery, Done};
 use super::dead_letter_log::DeadLetterLog;
+use super::executor::{Batch, Delivery, Done};
 use super::settling::{Group, Refusal, group_by_list, in_rounds, parse_refused};
 use super::{Disposition, Handler, Settings, rights, scripts};
 
@@ -30,7 +30,7 @@ const RETRY: Duration = Duration::from_millis(500);
 /// Most batches, or parts of them, that are settled in one round trip.
 const MAX_ROUND: usize = 128;
 
-pub(super) struct Settler {
+pub(super) struct Acker {
     pub(super) settings: Arc<Settings>,
     pub(super) availability: Arc<Availability>,
     handler: Arc<dyn Handler>,
@@ -49,7 +49,7 @@ pub(super) struct Settler {
     pub(super) told: Option<Instant>,
 }
 
-impl Settler {
+impl Acker {
     pub(super) fn new(
         settings: Arc<Settings>,
         availability: Arc<Availability>,
@@ -89,9 +89,9 @@ impl Settler {
             for (delivery, disposition) in round.drain(..).flatten() {
                 match disposition {
                     Disposition::Finished(done) => finished.push((delivery, done)),
-                    Disposition::GiveBack => given_back.push(delivery),
+                    Disposition::Requeue => given_back.push(delivery),
                     // Its list stays, because it is never fully settled.
-                    Disposition::Keep => {}
+                    Disposition::Unresolved => {}
                 }
             }
             for round in in_rounds(finished) {

@@ -5,7 +5,7 @@ use chrono::NaiveDateTime;
 use zeroize::Zeroizing;
 
 use crate::clock::{Timestamp, is_in_iso_years};
-use crate::migration::{Oddity, Why};
+use crate::transfer::{Oddity, Why};
 
 /// A table.
 pub(super) struct Table {

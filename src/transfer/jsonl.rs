@@ -8,11 +8,11 @@ use base64::engine::general_purpose::STANDARD;
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 
-use super::admission::Restore;
 use super::export::{
     ExportId, Footing, Heading, SessionLine, UserLine, VERSION, footing_context, heading_context,
     session_context, user_context,
 };
+use super::import::Restore;
 use super::{LeftBehind, Location, Person, PersonRecord, What, Why};
 use crate::clock::{Timestamp, is_in_iso_years};
 use crate::credentials::imported::is_cut_token;

@@ -12,9 +12,9 @@ use base64::engine::general_purpose::STANDARD;
 use serde::{Deserialize, Serialize};
 use zeroize::Zeroizing;
 
-use super::admission::{Restore, pause};
+use super::import::{Restore, pause};
 use super::{Person, PersonRecord};
-use crate::actions::World;
+use crate::actions::Services;
 use crate::clock::Iso;
 use crate::error::Error;
 use crate::keyring::Keyring;
@@ -113,13 +113,13 @@ pub struct Exported {
 /// # Errors
 /// When the store fails, something does not open, or the key is rotated.
 pub async fn export(
-    world: &World,
+    services: &Services,
     keyring: &Keyring,
     part: Part,
 ) -> Result<(Exported, Option<Part>), Error> {
     let _lease = keyring.lease();
     let mut writer = Writer {
-        world,
+        services,
         keyring,
         exported: Exported {
             lines: Vec::new(),
@@ -135,7 +135,7 @@ pub async fn export(
             Some(Part::Users(export, 0))
         }
         Part::Users(export, from) => {
-            let page = world.store.users_from(from, USERS).await?;
+            let page = services.store.users_from(from, USERS).await?;
             for (number, user) in page.items.into_iter().enumerate() {
                 pause(number).await;
                 writer.user(&export, user)?;
@@ -149,7 +149,7 @@ pub async fn export(
             let mut token = [0; 32];
             hex::decode_to_slice(from, &mut token)
                 .map_err(|_| Error::Internal("no part of an export begins there".into()))?;
-            let page = world
+            let page = services
                 .store
                 .sessions_from(TokenHash(token), SESSIONS)
                 .await?;
@@ -177,22 +177,22 @@ fn new_id() -> Result<ExportId, Error> {
 }
 
 struct Writer<'a> {
-    world: &'a World,
+    services: &'a Services,
     keyring: &'a Keyring,
     exported: Exported,
 }
 
 impl Writer<'_> {
     async fn heading(&mut self, export: &ExportId) -> Result<(), Error> {
-        let next = self.world.store.next_ids().await?;
+        let next = self.services.store.next_ids().await?;
         let restore = Restore {
             next_user_id: next.user,
             next_api_token_id: next.api_token,
-            hash_key: self.world.credentials.hash_key(),
+            hash_key: self.services.credentials.hash_key(),
         };
         let heading = Heading {
             platypush_userd_export: VERSION,
-            exported_at: Iso(self.world.clock.now()).to_string(),
+            exported_at: Iso(self.services.clock.now()).to_string(),
             export: export.clone(),
             sealed: self.seal(&heading_context(export), &restore)?,
         };
@@ -202,7 +202,11 @@ impl Writer<'_> {
     fn user(&mut self, export: &ExportId, user: User) -> Result<(), Error> {
         let factor = user.second_factor.as_ref();
         let totp_secret = factor
-            .map(|factor| self.world.credentials.open_second_factor(user.id, factor))
+            .map(|factor| {
+                self.services
+                    .credentials
+                    .open_second_factor(user.id, factor)
+            })
             .transpose()?;
         let mut line = UserLine {
             user: user.id,

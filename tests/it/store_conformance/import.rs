@@ -4,7 +4,7 @@ use platypush_userd::model::{
     ApiToken, ApiTokenRecord, ImportedCode, Origin, SecretFingerprint, Session, TokenHash,
     UsedSecret, User,
 };
-use platypush_userd::store::{Arrivals, NextIds, StoreError};
+use platypush_userd::store::{ImportBatch, NextIds, StoreError};
 
 use super::Engine;
 use super::bench::{Bench, assert_fails, factor, noon, proof, record, token, wait};
@@ -61,8 +61,8 @@ const fn ids(user: u64, api_token: u64) -> NextIds {
     NextIds { user, api_token }
 }
 
-fn arrivals(before: NextIds, users: Vec<User>) -> Arrivals {
-    Arrivals {
+fn batch(before: NextIds, users: Vec<User>) -> ImportBatch {
+    ImportBatch {
         before,
         after: ids(before.user + users.len() as u64, before.api_token),
         sessions: users.iter().map(|user| session(user.id, user)).collect(),
@@ -83,11 +83,11 @@ pub fn are_let_in_with_all_they_have<E: Engine>() {
     let before = wait(bench.store().next_ids()).unwrap();
     assert_eq!(before, ids(3, 1));
     let came = [user(3, "bob"), with_everything(4, "carol")];
-    let mut all = arrivals(before, came.to_vec());
+    let mut all = batch(before, came.to_vec());
     all.after.api_token = 3;
     // That of alice is not for two.
     all.sessions.push(session(9, &came[0]));
-    wait(bench.store().admit(all)).unwrap();
+    wait(bench.store().import(all)).unwrap();
     for _ in 0..2 {
         for user in &came {
             assert_eq!(bench.read(&user.username), *user);
@@ -108,8 +108,8 @@ pub fn are_let_in_with_all_they_have<E: Engine>() {
 pub fn come_all_or_none<E: Engine>() {
     let bench = Bench::<E>::fresh();
     bench.user("alice");
-    let known = arrivals(ids(2, 1), vec![user(2, "bob")]);
-    wait(bench.store().admit(known)).unwrap();
+    let known = batch(ids(2, 1), vec![user(2, "bob")]);
+    wait(bench.store().import(known)).unwrap();
     let state = bench.state();
     let again = user(3, "bobby");
     let same_origin = User {
@@ -119,27 +119,27 @@ pub fn come_all_or_none<E: Engine>() {
     for (what, all) in [
         (
             "a name is taken",
-            arrivals(ids(3, 1), vec![again.clone(), user(4, "alice")]),
+            batch(ids(3, 1), vec![again.clone(), user(4, "alice")]),
         ),
         (
             "one came before",
-            arrivals(ids(3, 1), vec![user(4, "eve"), same_origin]),
+            batch(ids(3, 1), vec![user(4, "eve"), same_origin]),
         ),
-        ("other numbers", arrivals(ids(2, 1), vec![again.clone()])),
+        ("other numbers", batch(ids(2, 1), vec![again.clone()])),
         (
             "other numbers of tokens",
-            arrivals(ids(3, 2), vec![again.clone()]),
+            batch(ids(3, 2), vec![again.clone()]),
         ),
         (
             "a number that was given",
-            arrivals(ids(3, 1), vec![user(2, "mallory")]),
+            batch(ids(3, 1), vec![user(2, "mallory")]),
         ),
         (
             "a number behind the next",
-            arrivals(ids(3, 1), vec![user(4, "mallory")]),
+            batch(ids(3, 1), vec![user(4, "mallory")]),
         ),
     ] {
-        assert_fails(&wait(bench.store().admit(all)), &StoreError::Changed);
+        assert_fails(&wait(bench.store().import(all)), &StoreError::Conflict);
         assert_eq!(bench.state(), state, "{what}");
     }
 }
@@ -150,10 +150,10 @@ pub fn interrupted_leave_nobody<E: Engine>() {
     bench.user("alice");
     let state = bench.state();
     let users = (2..600).map(|id| user(id, &format!("user-{id}")));
-    let all = arrivals(ids(2, 1), users.collect());
+    let all = batch(ids(2, 1), users.collect());
     all.progress.interrupt();
     assert_fails(
-        &wait(bench.store().admit(all.clone())),
+        &wait(bench.store().import(all.clone())),
         &StoreError::Interrupted,
     );
     assert_eq!(bench.state(), state);
@@ -161,37 +161,37 @@ pub fn interrupted_leave_nobody<E: Engine>() {
     assert_eq!(bench.state(), state);
 
     let progress = std::sync::Arc::default();
-    let all = Arrivals {
+    let all = ImportBatch {
         progress: std::sync::Arc::clone(&progress),
         ..all
     };
-    wait(bench.store().admit(all)).unwrap();
+    wait(bench.store().import(all)).unwrap();
     assert_eq!(progress.users(), 598);
     assert_eq!(bench.user("bob").id, 600);
 }
 
 pub fn bring_a_key_only_where_nobody_was<E: Engine>() {
     let bench = Bench::<E>::fresh();
-    let with_key = |before, id, name: &str| Arrivals {
+    let with_key = |before, id, name: &str| ImportBatch {
         hash_key: Some(b"key".to_vec()),
-        ..arrivals(before, vec![user(id, name)])
+        ..batch(before, vec![user(id, name)])
     };
-    wait(bench.store().admit(with_key(ids(1, 1), 1, "alice"))).unwrap();
+    wait(bench.store().import(with_key(ids(1, 1), 1, "alice"))).unwrap();
     assert_eq!(
         wait(bench.store().hash_key()).unwrap(),
         Some(b"key".to_vec())
     );
-    let late = bench.store().admit(with_key(ids(2, 1), 2, "bob"));
-    assert_fails(&wait(late), &StoreError::Changed);
+    let late = bench.store().import(with_key(ids(2, 1), 2, "bob"));
+    assert_fails(&wait(late), &StoreError::Conflict);
 }
 
 pub fn who_came_is_found_by_origin_and_token_name<E: Engine>() {
     let mut bench = Bench::<E>::fresh();
     let alice = bench.user("alice");
     let carol = with_everything(2, "carol");
-    let mut all = arrivals(ids(2, 1), vec![carol.clone()]);
+    let mut all = batch(ids(2, 1), vec![carol.clone()]);
     all.after.api_token = 3;
-    wait(bench.store().admit(all)).unwrap();
+    wait(bench.store().import(all)).unwrap();
     bench.reopen();
     let by_token = |bench: &Bench<E>, name| wait(bench.store().users_by_token_name(name)).unwrap();
     let has_imported = |bench: &Bench<E>| wait(bench.store().has_imported_tokens()).unwrap();
@@ -216,10 +216,10 @@ pub fn who_came_is_found_by_origin_and_token_name<E: Engine>() {
     let twice = bench
         .store()
         .replace_api_token_record(2, 2, record("token"), token(9));
-    assert_fails(&wait(twice), &StoreError::Changed);
+    assert_fails(&wait(twice), &StoreError::Conflict);
 
-    let witness = platypush_userd::store::Witness::Password(proof(&alice));
-    wait(bench.store().delete_user("carol", witness, None)).unwrap();
+    let precondition = platypush_userd::store::Precondition::Password(proof(&alice));
+    wait(bench.store().delete_user("carol", precondition, None)).unwrap();
     assert_eq!(by_token(&bench, "old name"), []);
     assert_eq!(by_origin(&bench), Some((2, None)), "it was here");
 }

@@ -109,7 +109,7 @@ fn without_room_for_all_nobody_comes() {
     let people = {
         let keyring = platypush_userd::keyring::Keyring::open(keys.into(), false).unwrap();
         let lines = std::io::BufReader::new(fs::File::open(&file).unwrap());
-        platypush_userd::migration::jsonl::read(lines, &keyring)
+        platypush_userd::transfer::jsonl::read(lines, &keyring)
             .unwrap()
             .people
     };
@@ -124,7 +124,7 @@ fn without_room_for_all_nobody_comes() {
         let before = store.next_ids().await.unwrap();
         let mut after = before;
         after.user += users.len() as u64;
-        let arrivals = platypush_userd::store::Arrivals {
+        let batch = platypush_userd::store::ImportBatch {
             before,
             after,
             users,
@@ -132,7 +132,7 @@ fn without_room_for_all_nobody_comes() {
             hash_key: None,
             progress: std::sync::Arc::default(),
         };
-        let refused = store.admit(arrivals).await.unwrap_err();
+        let refused = store.import(batch).await.unwrap_err();
         assert!(refused.to_string().contains("is full"), "{refused}");
         assert_eq!(store.users().await.unwrap(), []);
         assert_eq!(store.next_ids().await.unwrap(), before);

@@ -7,13 +7,13 @@ use std::sync::Arc;
 use super::Group;
 use crate::model::{Session, User, UserId};
 use crate::store::sled::{engine_error, lookup::Lookup as _, records};
-use crate::store::{Arrivals, ImportProgress, NextIds, Result, StoreError};
+use crate::store::{ImportBatch, ImportProgress, NextIds, Result, StoreError};
 
 /// Users and sessions in one part.
 const PART: usize = 256;
 
 /// Users on their way in.
-pub(in crate::store::sled) struct Arriving {
+pub(in crate::store::sled) struct Importing {
     before: NextIds,
     after: NextIds,
     users: Vec<User>,
@@ -24,38 +24,35 @@ pub(in crate::store::sled) struct Arriving {
     progress: Arc<ImportProgress>,
 }
 
-impl From<Arrivals> for Arriving {
-    fn from(arrivals: Arrivals) -> Self {
-        let imported = arrivals
-            .users
-            .iter()
-            .filter(|user| user.has_imported_tokens());
+impl From<ImportBatch> for Importing {
+    fn from(batch: ImportBatch) -> Self {
+        let imported = batch.users.iter().filter(|user| user.has_imported_tokens());
         Self {
-            users_in_all: arrivals.users.len() as u64,
+            users_in_all: batch.users.len() as u64,
             imported_tokens: imported.count() as u64,
-            before: arrivals.before,
-            after: arrivals.after,
-            users: arrivals.users,
-            sessions: arrivals.sessions,
-            hash_key: arrivals.hash_key,
-            progress: arrivals.progress,
+            before: batch.before,
+            after: batch.after,
+            users: batch.users,
+            sessions: batch.sessions,
+            hash_key: batch.hash_key,
+            progress: batch.progress,
         }
     }
 }
 
-impl Arriving {
+impl Importing {
     /// Whether they can come; notes that they do.
     pub(in crate::store::sled) fn begin(&self, group: &mut Group<'_>) -> Result<()> {
         let Self { before, after, .. } = self;
         // Their codes are hashed with it: nobody else's may be.
         let brings_key_too_late = self.hash_key.is_some() && before.user > 1;
         if group.next_ids()? != *before || brings_key_too_late {
-            return Err(StoreError::Changed);
+            return Err(StoreError::Conflict);
         }
         for user in &self.users {
             let is_new_id = (before.user..after.user).contains(&user.id);
             if !is_new_id || !group.can_come(user)? {
-                return Err(StoreError::Changed);
+                return Err(StoreError::Conflict);
             }
         }
         group.put_number(records::ARRIVING.into(), before.user);

@@ -8,9 +8,9 @@ use serde_json::Value;
 use super::*;
 use crate::clock::Iso;
 use crate::credentials::token_hash;
-use crate::migration::platypush::Progress;
-use crate::migration::{Person, PersonRecord};
 use crate::model::ApiTokenRecord;
+use crate::transfer::platypush::Progress;
+use crate::transfer::{Person, PersonRecord};
 
 fn found() -> Found {
     read_at(&sample("workdir")).unwrap()

@@ -1,7 +1,7 @@
 //! What was read to decide is compared again by whoever writes.
 
 use platypush_userd::model::{CodeUse, User};
-use platypush_userd::store::{PasswordWitness, StoreError, Witness};
+use platypush_userd::store::{PasswordPrecondition, Precondition, StoreError};
 
 use super::Engine;
 use super::bench::{Bench, factor, new_user, noon, proof, record, rules, token, wait};
@@ -68,7 +68,7 @@ impl Meanwhile {
             Self::LaterStepTaken => {
                 let last_step = user.second_factor.as_ref().unwrap().last_step;
                 let code = Some(CodeUse::Step(last_step + 2));
-                wait(store.accept(PasswordWitness { code, ..now }, None)).unwrap();
+                wait(store.accept(PasswordPrecondition { code, ..now }, None)).unwrap();
             }
         }
     }
@@ -102,12 +102,12 @@ pub fn a_step_serves_for_every_operation_once<E: Engine>() {
     for (operation, number) in Operation::ALL.into_iter().zip(1..) {
         let name = format!("{operation:?}");
         let user = bench.user_with_factor(&name, 41);
-        let witness = proof(&user);
-        wait(operation.run(bench.store(), &name, witness.clone(), number)).unwrap();
+        let precondition = proof(&user);
+        wait(operation.run(bench.store(), &name, precondition.clone(), number)).unwrap();
         for again in Operation::ALL {
             bench.refuses(
-                &StoreError::Changed,
-                again.run(bench.store(), &name, witness.clone(), number + 100),
+                &StoreError::Conflict,
+                again.run(bench.store(), &name, precondition.clone(), number + 100),
             );
         }
         let now = wait(bench.store().user_by_name(&name)).unwrap();
@@ -134,7 +134,7 @@ pub fn a_stale_password_serves_for_none<E: Engine>() {
         meanwhile.happens(&bench, &user);
         for operation in Operation::ALL {
             bench.refuses(
-                &StoreError::Changed,
+                &StoreError::Conflict,
                 operation.run(bench.store(), &name, proof(&user), 1),
             );
         }
@@ -148,7 +148,7 @@ pub fn a_valid_session_serves<E: Engine>() {
     let alice = bench.user("alice");
     bench.session(1, &alice, None);
     let store = bench.store();
-    let session = || Witness::Session(token(1));
+    let session = || Precondition::Session(token(1));
     let bob = wait(store.create_user(new_user("bob"), session(), None)).unwrap();
     assert_eq!(bob.id, 2);
     wait(store.delete_user("bob", session(), None)).unwrap();
@@ -180,15 +180,17 @@ pub fn a_dead_session_does_not<E: Engine>() {
 
     let never_made = 4;
     for number in [1, 2, 3, never_made] {
-        let witness = || Witness::Session(token(number));
+        let precondition = || Precondition::Session(token(number));
         bench.refuses(
-            &StoreError::Changed,
-            bench.store().create_user(new_user("new"), witness(), None),
+            &StoreError::Conflict,
+            bench
+                .store()
+                .create_user(new_user("new"), precondition(), None),
         );
         for name in ["first", "revoked", "deleted"] {
             bench.refuses(
-                &StoreError::Changed,
-                bench.store().delete_user(name, witness(), None),
+                &StoreError::Conflict,
+                bench.store().delete_user(name, precondition(), None),
             );
         }
     }

@@ -4,8 +4,8 @@
 use sha2::{Digest as _, Sha256};
 
 use super::rows::Row;
-use crate::migration::Why;
 use crate::model::Origin;
+use crate::transfer::Why;
 
 /// What the fingerprint begins with, so that it is no hash of anything else.
 const PURPOSE: &[u8] = b"platypush user 1";

@@ -7,12 +7,12 @@ use serde::{Deserialize, Serialize};
 use zeroize::Zeroizing;
 
 use super::{Person, PersonRecord};
-use crate::actions::{World, check_new_username};
+use crate::actions::{Services, check_new_username};
 use crate::clock::is_in_iso_years;
 use crate::error::Error;
 use crate::model::{ApiToken, User, UserId};
 use crate::store::record::Malformed;
-use crate::store::{Arrivals, ImportProgress, NextIds, StoreError};
+use crate::store::{ImportBatch, ImportProgress, NextIds, StoreError};
 use crate::text;
 
 /// People who are dealt with before others have a chance to run: requests are
@@ -33,7 +33,7 @@ pub enum OnConflict {
 
 /// Everybody who is to be let in, all or none.
 #[derive(Debug, Serialize, Deserialize)]
-pub struct Order {
+pub struct ImportRequest {
     /// Who comes.
     pub people: Vec<PersonRecord>,
     /// What an export says beside the users; none where they come from a
@@ -70,7 +70,7 @@ impl std::fmt::Debug for Restore {
 /// What becomes of somebody.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
-pub enum Fate {
+pub enum ImportOutcome {
     /// It comes.
     Comes {
         /// Its number here.
@@ -104,7 +104,7 @@ pub enum Fate {
 
 /// Why nobody is let in.
 #[derive(Debug, thiserror::Error)]
-pub enum AdmissionError {
+pub enum ImportError {
     /// The store failed, or a secret could not be sealed.
     #[error(transparent)]
     Failed(#[from] Error),
@@ -125,7 +125,7 @@ pub enum AdmissionError {
     Interrupted,
 }
 
-impl From<StoreError> for AdmissionError {
+impl From<StoreError> for ImportError {
     fn from(error: StoreError) -> Self {
         match error {
             StoreError::Interrupted => Self::Interrupted,
@@ -138,11 +138,11 @@ impl From<StoreError> for AdmissionError {
 ///
 /// # Errors
 /// When nobody was let in, unless the store has stopped.
-pub async fn admit(
-    world: &World,
-    mut order: Order,
+pub async fn import(
+    services: &Services,
+    mut order: ImportRequest,
     is_serving: bool,
-) -> Result<Vec<Fate>, AdmissionError> {
+) -> Result<Vec<ImportOutcome>, ImportError> {
     let mut people = Vec::with_capacity(order.people.len());
     for (number, record) in order.people.drain(..).enumerate() {
         pause(number).await;
@@ -153,30 +153,30 @@ pub async fn admit(
         people.push(person);
     }
     for _ in 0..TRIES {
-        let mut admission = Admission::new(world, &order, &people).await?;
+        let mut importer = Importer::new(services, &order, &people).await?;
         if let Some(restore) = &order.restore {
-            admission.take_over(restore, &people, is_serving)?;
+            importer.take_over(restore, &people, is_serving)?;
         }
         let mut fates = Vec::with_capacity(people.len());
         for (number, person) in people.iter().enumerate() {
             pause(number).await;
             if order.progress.is_interrupted() {
-                return Err(AdmissionError::Interrupted);
+                return Err(ImportError::Interrupted);
             }
-            fates.push(admission.judge(person).await?);
+            fates.push(importer.judge(person).await?);
         }
-        let arrivals = admission.finish();
-        if order.dry_run || arrivals.users.is_empty() {
+        let batch = importer.finish();
+        if order.dry_run || batch.users.is_empty() {
             return Ok(fates);
         }
-        match world.store.admit(arrivals).await {
+        match services.store.import(batch).await {
             // Somebody else was made meanwhile: decided anew.
-            Err(StoreError::Changed) => {}
+            Err(StoreError::Conflict) => {}
             Err(error) => return Err(error.into()),
             Ok(()) => return Ok(fates),
         }
     }
-    Err(AdmissionError::Busy)
+    Err(ImportError::Busy)
 }
 
 /// Lets others run from time to time.
@@ -206,9 +206,9 @@ fn rename_tokens(tokens: &mut [ApiToken]) -> Vec<(String, String)> {
     renamed
 }
 
-struct Admission<'a> {
-    world: &'a World,
-    order: &'a Order,
+struct Importer<'a> {
+    services: &'a Services,
+    order: &'a ImportRequest,
     /// Whether people keep their numbers: where nobody has ever had one.
     keep_ids: bool,
     /// Whether what is hashed with a key and their numbers can be checked here.
@@ -218,28 +218,28 @@ struct Admission<'a> {
     names: HashSet<String>,
     /// Names that people bring; none where nobody can get another one here.
     own_names: HashSet<&'a str>,
-    arrivals: Arrivals,
+    batch: ImportBatch,
 }
 
-impl<'a> Admission<'a> {
+impl<'a> Importer<'a> {
     async fn new(
-        world: &'a World,
-        order: &'a Order,
+        services: &'a Services,
+        order: &'a ImportRequest,
         people: &'a [Person],
     ) -> Result<Self, StoreError> {
-        let before = world.store.next_ids().await?;
+        let before = services.store.next_ids().await?;
         let own_names = || people.iter().map(|person| person.user.username.as_str());
         let may_rename = order.on_conflict == OnConflict::Rename
             || own_names().any(|name| text::check_name(name).is_err());
         Ok(Self {
-            world,
+            services,
             order,
             keep_ids: order.restore.is_some() && before.user == 1,
             keep_keyed: false,
             next: before,
             names: HashSet::new(),
             own_names: own_names().filter(|_| may_rename).collect(),
-            arrivals: Arrivals {
+            batch: ImportBatch {
                 before,
                 after: before,
                 users: Vec::new(),
@@ -257,7 +257,7 @@ impl<'a> Admission<'a> {
         restore: &Restore,
         people: &[Person],
         is_serving: bool,
-    ) -> Result<(), AdmissionError> {
+    ) -> Result<(), ImportError> {
         if !self.keep_ids {
             return Ok(());
         }
@@ -269,12 +269,12 @@ impl<'a> Admission<'a> {
             factor.is_some_and(|factor| !factor.backup_codes.is_empty())
                 || !person.user.used_secrets.is_empty()
         };
-        self.keep_keyed = self.world.credentials.has_hash_key(&key);
+        self.keep_keyed = self.services.credentials.has_hash_key(&key);
         if !self.keep_keyed && people.iter().any(needs_key) {
             if is_serving {
-                return Err(AdmissionError::StopTheDaemon);
+                return Err(ImportError::StopTheDaemon);
             }
-            self.arrivals.hash_key = Some(self.world.credentials.seal_hash_key(&key)?);
+            self.batch.hash_key = Some(self.services.credentials.seal_hash_key(&key)?);
             self.keep_keyed = true;
         }
         // Users may have been made while the export was written.
@@ -286,10 +286,10 @@ impl<'a> Admission<'a> {
         Ok(())
     }
 
-    async fn judge(&mut self, person: &Person) -> Result<Fate, AdmissionError> {
+    async fn judge(&mut self, person: &Person) -> Result<ImportOutcome, ImportError> {
         let username = &*text::usable_name(&person.user.username);
-        if let Some(fate) = self.came_before(&person.user).await? {
-            return Ok(fate);
+        if let Some(outcome) = self.came_before(&person.user).await? {
+            return Ok(outcome);
         }
         let is_own = username == person.user.username;
         let is_free =
@@ -299,10 +299,10 @@ impl<'a> Admission<'a> {
         } else if self.order.on_conflict == OnConflict::Rename {
             self.other_name(username).await?
         } else {
-            return Ok(Fate::NameTaken);
+            return Ok(ImportOutcome::NameTaken);
         };
-        if let Err(error) = check_new_username(&name, &self.world.limits) {
-            return Ok(Fate::UnusableName {
+        if let Err(error) = check_new_username(&name, &self.services.limits) {
+            return Ok(ImportOutcome::UnusableName {
                 reason: error.to_string(),
             });
         }
@@ -310,9 +310,9 @@ impl<'a> Admission<'a> {
     }
 
     /// What became of somebody who came before.
-    async fn came_before(&self, user: &User) -> Result<Option<Fate>, StoreError> {
-        let store = &self.world.store;
-        let is_here = |user: User| Fate::IsHere {
+    async fn came_before(&self, user: &User) -> Result<Option<ImportOutcome>, StoreError> {
+        let store = &self.services.store;
+        let is_here = |user: User| ImportOutcome::IsHere {
             id: user.id,
             name: user.username,
         };
@@ -324,7 +324,7 @@ impl<'a> Admission<'a> {
             Some((_, Some(user))) => return Ok(Some(is_here(user))),
             // Whoever restores an export wants them back.
             Some((_, None)) if !self.order.bring_deleted && self.order.restore.is_none() => {
-                return Ok(Some(Fate::WasDeleted));
+                return Ok(Some(ImportOutcome::WasDeleted));
             }
             _ => {}
         }
@@ -340,7 +340,7 @@ impl<'a> Admission<'a> {
     }
 
     async fn is_taken(&self, name: &str) -> Result<bool, StoreError> {
-        Ok(self.names.contains(name) || self.world.store.user_by_name(name).await?.is_some())
+        Ok(self.names.contains(name) || self.services.store.user_by_name(name).await?.is_some())
     }
 
     async fn other_name(&self, name: &str) -> Result<String, StoreError> {
@@ -355,7 +355,7 @@ impl<'a> Admission<'a> {
         }
     }
 
-    fn let_in(&mut self, person: &Person, name: String) -> Result<Fate, AdmissionError> {
+    fn let_in(&mut self, person: &Person, name: String) -> Result<ImportOutcome, ImportError> {
         let mut user = person.user.clone();
         let mut loses_codes = false;
         if !self.keep_ids {
@@ -374,7 +374,7 @@ impl<'a> Admission<'a> {
             user.token_names.push(std::mem::take(&mut user.username));
         }
         user.username.clone_from(&name);
-        let credentials = &self.world.credentials;
+        let credentials = &self.services.credentials;
         let renamed_tokens = rename_tokens(&mut user.api_tokens);
         if let (Some(factor), Some(secret)) = (&mut user.second_factor, &person.totp_secret) {
             factor.secret = credentials.seal_second_factor(user.id, secret)?;
@@ -391,11 +391,11 @@ impl<'a> Admission<'a> {
             session.user_id = user.id;
             session
         });
-        self.arrivals.sessions.extend(session);
+        self.batch.sessions.extend(session);
         self.names.insert(name.clone());
         let id = user.id;
-        self.arrivals.users.push(user);
-        Ok(Fate::Comes {
+        self.batch.users.push(user);
+        Ok(ImportOutcome::Comes {
             id,
             name,
             loses_codes,
@@ -403,8 +403,8 @@ impl<'a> Admission<'a> {
         })
     }
 
-    fn finish(mut self) -> Arrivals {
-        self.arrivals.after = self.next;
-        self.arrivals
+    fn finish(mut self) -> ImportBatch {
+        self.batch.after = self.next;
+        self.batch
     }
 }

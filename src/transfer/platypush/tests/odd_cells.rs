@@ -1,8 +1,8 @@
 //! SQLite keeps anything in any column.
 
 use super::*;
-use crate::migration::Oddity;
-use crate::migration::platypush::MAX_CELL_BYTES;
+use crate::transfer::Oddity;
+use crate::transfer::platypush::MAX_CELL_BYTES;
 
 /// What can stand in a cell, as SQL, and what that is where text is due.
 fn oddities() -> [(String, Oddity); 5] {
@@ -182,7 +182,7 @@ fn what_is_left_behind_cannot_write_to_the_terminal() {
 fn a_cell_of_64_mib_is_not_loaded() {
     const ALONE: &str = "MIGRATION_TEST_ALONE";
     if std::env::var_os(ALONE).is_none() {
-        let name = "migration::platypush::tests::odd_cells::a_cell_of_64_mib_is_not_loaded";
+        let name = "transfer::platypush::tests::odd_cells::a_cell_of_64_mib_is_not_loaded";
         let mut alone = std::process::Command::new(std::env::current_exe().unwrap());
         let alone = alone
             .args(["--exact", name])

@@ -16,8 +16,8 @@ use crate::credentials::imported::{
     UnusableHash, bcrypt_record, is_cut_token, looks_like_bcrypt, pbkdf2_record,
 };
 use crate::credentials::{TotpSecret, token_hash};
-use crate::migration::{LeftBehind, Location, What, Why};
 use crate::model::{ImportedCode, PasswordRecord, TokenHash};
+use crate::transfer::{LeftBehind, Location, What, Why};
 
 /// The most backup codes of a user that are taken, as many as Platypush makes: a
 /// wrong code costs a hash for each where they are bcrypt's.

@@ -12,10 +12,10 @@ use futures_util::{FutureExt as _, StreamExt as _};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 use tokio::task::yield_now;
 
-use super::budget::{Budget, Claim};
-use super::running::{BATCHES, LoneRun};
+use super::budget::{Budget, InFlightPermit};
+use super::crash_journal::{BATCHES, SoloRun};
 use super::staging::stage_if_long;
-use super::{Disposition, Handler, Note, Running, Settings};
+use super::{CrashJournal, Disposition, Handler, JournalEntry, Settings};
 use crate::model::DeliveryId;
 
 /// Bytes that a message in flight takes besides its own: what is decoded of it, and
@@ -45,7 +45,7 @@ pub(super) struct Delivery {
     pub(super) id: DeliveryId,
     /// Its share of what may be in flight; it is with the handler while that
     /// works on the message.
-    claim: Option<Claim>,
+    claim: Option<InFlightPermit>,
 }
 
 impl Delivery {
@@ -84,7 +84,7 @@ impl Claimed {
 }
 
 /// A message as its handler gets it.
-pub struct Begun {
+pub struct DeliveryContext {
     /// Which delivery it is.
     pub id: DeliveryId,
     /// Whether an earlier process may have worked on it: it may have had its
@@ -92,12 +92,12 @@ pub struct Begun {
     pub redelivered: bool,
     /// Bytes of the message, or of what is still held of it.
     bytes: usize,
-    claim: Option<Claim>,
+    claim: Option<InFlightPermit>,
     fast: Option<mpsc::Sender<()>>,
-    lone: Option<LoneRun>,
+    lone: Option<SoloRun>,
 }
 
-impl Begun {
+impl DeliveryContext {
     /// A message that is not part of any batch.
     #[must_use]
     pub const fn new(id: DeliveryId, redelivered: bool) -> Self {
@@ -150,27 +150,27 @@ impl Begun {
 }
 
 /// The right to work on a batch.
-pub(super) struct Place(
+pub(super) struct BatchPermit(
     #[expect(dead_code, reason = "held, not read")] Option<OwnedSemaphorePermit>,
 );
 
-/// Starts work. Dropping the last one ends the settler.
+/// Starts work. Dropping the last one ends the acker.
 #[derive(Clone)]
-pub(super) struct Crew {
+pub(super) struct BatchExecutor {
     settings: Arc<Settings>,
     handler: Arc<dyn Handler>,
-    running: Arc<Running>,
+    running: Arc<CrashJournal>,
     budget: Arc<Budget>,
     places: Arc<Semaphore>,
     done: mpsc::UnboundedSender<Vec<Done>>,
     started: Arc<AtomicU64>,
 }
 
-impl Crew {
+impl BatchExecutor {
     pub(super) fn new(
         settings: Arc<Settings>,
         handler: Arc<dyn Handler>,
-        running: Arc<Running>,
+        running: Arc<CrashJournal>,
         budget: Arc<Budget>,
         done: mpsc::UnboundedSender<Vec<Done>>,
     ) -> Self {
@@ -212,15 +212,15 @@ impl Crew {
     /// Waits until a batch more may be worked on. There are never more than a
     /// few of which the fast work is under way, so that the notes of them name
     /// all that may have been the end of the process.
-    pub(super) async fn place(&self) -> Place {
+    pub(super) async fn place(&self) -> BatchPermit {
         // Never closed: without a place nothing would be noted, which is all.
-        Place(Arc::clone(&self.places).acquire_owned().await.ok())
+        BatchPermit(Arc::clone(&self.places).acquire_owned().await.ok())
     }
 
     /// Works on messages of a list as far as it goes without waiting, which for
     /// look-ups is to the end. What waits for the disk, or for its turn, goes on
     /// by itself.
-    pub(super) async fn work(&self, claimed: Claimed, place: Place) {
+    pub(super) async fn work(&self, claimed: Claimed, place: BatchPermit) {
         let Some((first, _)) = claimed.entries.first() else {
             return;
         };
@@ -229,10 +229,10 @@ impl Crew {
         let mut done = Vec::with_capacity(claimed.entries.len());
         let waiting = FuturesUnordered::new();
         for (mut delivery, message) in claimed.entries {
-            let mut begun = Begun::of(&mut delivery, claimed.redelivered, &message);
-            begun.fast = Some(fast.clone());
+            let mut context = DeliveryContext::of(&mut delivery, claimed.redelivered, &message);
+            context.fast = Some(fast.clone());
             let is_long = message.len() >= LONG;
-            let mut work = self.start(delivery, begun, message);
+            let mut work = self.start(delivery, context, message);
             match poll_fn(|context| Poll::Ready(work.as_mut().poll(context))).await {
                 Poll::Ready(finished) => done.push(finished),
                 Poll::Pending => waiting.push(work),
@@ -245,9 +245,9 @@ impl Crew {
         }
         drop(fast);
         if !waiting.is_empty() {
-            let crew = self.clone();
+            let executor = self.clone();
             let held = (note, place);
-            tokio::spawn(async move { crew.finish(waiting, all_left, held).await });
+            tokio::spawn(async move { executor.finish(waiting, all_left, held).await });
         }
         self.settle(done);
         // Whoever waits for these goes before the next take.
@@ -260,7 +260,7 @@ impl Crew {
         &self,
         mut waiting: FuturesUnordered<Work>,
         mut all_left: mpsc::Receiver<()>,
-        held: (Option<Note>, Place),
+        held: (Option<JournalEntry>, BatchPermit),
     ) {
         // Nobody sends; it ends when all have left.
         let mut all_left = pin!(all_left.recv());
@@ -281,16 +281,21 @@ impl Crew {
         }
     }
 
-    fn start(&self, mut delivery: Delivery, mut begun: Begun, message: Vec<u8>) -> Work {
+    fn start(
+        &self,
+        mut delivery: Delivery,
+        mut context: DeliveryContext,
+        message: Vec<u8>,
+    ) -> Work {
         let handler = Arc::clone(&self.handler);
         let settings = Arc::clone(&self.settings);
         Box::pin(async move {
             // The handler has nets of its own. Behind them there is this, because
             // the work of others goes on in the same task.
-            let work = AssertUnwindSafe(handler.handle(&mut begun, message));
-            let disposition = work.catch_unwind().await.unwrap_or(Disposition::Keep);
-            delivery.claim = begun.claim.take();
-            drop(begun);
+            let work = AssertUnwindSafe(handler.handle(&mut context, message));
+            let disposition = work.catch_unwind().await.unwrap_or(Disposition::Unresolved);
+            delivery.claim = context.claim.take();
+            drop(context);
             // Its message is gone. Long replies are bounded by other means.
             if let Some(claim) = &mut delivery.claim {
                 claim.hold(MESSAGE_OVERHEAD);
@@ -301,28 +306,28 @@ impl Crew {
     }
 
     fn spawn(&self, work: Work) {
-        let crew = self.clone();
-        tokio::spawn(async move { crew.settle(vec![work.await]) });
+        let executor = self.clone();
+        tokio::spawn(async move { executor.settle(vec![work.await]) });
     }
 
     fn settle(&self, done: Vec<Done>) {
         if !done.is_empty() {
-            // The settler outlives every crew.
+            // The acker outlives every executor.
             let _ = self.done.send(done);
         }
     }
 
     /// Works on one message of a list with nothing else under way. Its own
     /// note is all there is: its neighbours have not started.
-    pub(super) fn work_alone(&self, list: String, lone: LoneRun, message: Vec<u8>) {
+    pub(super) fn work_alone(&self, list: String, lone: SoloRun, message: Vec<u8>) {
         let mut delivery = Delivery {
             batch: self.part_of(list),
             id: lone.id(),
             claim: Some(self.budget.claim(message.len() + MESSAGE_OVERHEAD)),
         };
-        let mut begun = Begun::of(&mut delivery, true, &message);
-        begun.lone = Some(lone);
-        self.spawn(self.start(delivery, begun, message));
+        let mut context = DeliveryContext::of(&mut delivery, true, &message);
+        context.lone = Some(lone);
+        self.spawn(self.start(delivery, context, message));
     }
 
     /// A list of which one entry is settled on its own, whatever others there

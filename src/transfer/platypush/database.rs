@@ -13,7 +13,7 @@ use rusqlite::{Connection, ErrorCode, OpenFlags, ffi};
 
 use super::error::ReadError;
 use super::rows::{Cell, Row, Table};
-use crate::migration::Oddity;
+use crate::transfer::Oddity;
 
 /// The longest text that is read. What Platypush writes is shorter by far,
 /// except for names, which are as long as somebody typed them.

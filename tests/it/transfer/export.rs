@@ -231,7 +231,7 @@ fn the_key_of_an_export_comes_only_where_no_daemon_has_its_own() {
 #[test]
 fn a_number_that_was_given_while_the_export_was_written_is_given_to_nobody_else() {
     use platypush_userd::admin::{AdminCommand, AdminReply};
-    use platypush_userd::migration::export::Part;
+    use platypush_userd::transfer::export::Part;
 
     let mut from = Setup::with_alice(&[]);
     let workdir = from.daemon.workdir();

@@ -2,11 +2,11 @@
 
 use crate::clock::Timestamp;
 use crate::credentials::TotpSecret;
-use crate::migration::{LeftBehind, Person};
 use crate::model::{
     ApiToken, ApiTokenRecord, ImportedCode, Origin, PasswordRecord, Sealed, SecondFactor, Session,
     TokenHash, User,
 };
+use crate::transfer::{LeftBehind, Person};
 
 /// What was found in one place.
 #[derive(Debug, Clone, PartialEq)]

@@ -32,7 +32,7 @@ pub(super) const BATCHES: usize = 2;
 const WHOLE_BATCH: u32 = u32::MAX;
 
 /// The notes of one working directory.
-pub struct Running {
+pub struct CrashJournal {
     file: File,
     turns: usize,
     free_batches: Mutex<Vec<usize>>,
@@ -57,14 +57,14 @@ impl Suspect {
 }
 
 /// The run of a suspect with nothing else in flight.
-pub(super) struct LoneRun {
-    running: Arc<Running>,
+pub(super) struct SoloRun {
+    running: Arc<CrashJournal>,
     index: usize,
     suspect: Suspect,
 }
 
-impl LoneRun {
-    pub(super) const fn new(running: Arc<Running>, index: usize, suspect: Suspect) -> Self {
+impl SoloRun {
+    pub(super) const fn new(running: Arc<CrashJournal>, index: usize, suspect: Suspect) -> Self {
         Self {
             running,
             index,
@@ -85,7 +85,7 @@ impl LoneRun {
 
 /// What an earlier process left noted.
 #[derive(Debug, Default, PartialEq, Eq)]
-pub struct LeftNotes {
+pub struct LeftEntries {
     /// Batches whose fast work was under way: boot id and number.
     pub batches: Vec<([u8; 16], u64)>,
     /// Requests whose turn had come, and suspects of earlier ends.
@@ -93,17 +93,17 @@ pub struct LeftNotes {
 }
 
 /// A note of a batch or turn. It is struck out when dropped.
-pub struct Note {
-    running: Arc<Running>,
+pub struct JournalEntry {
+    running: Arc<CrashJournal>,
     index: usize,
 }
 
-impl Running {
+impl CrashJournal {
     /// Opens the notes; `turns` is how many turns there are at a time.
     ///
     /// # Errors
     /// When the file cannot be used.
-    pub fn open(path: &Path, turns: usize) -> io::Result<(Arc<Self>, LeftNotes)> {
+    pub fn open(path: &Path, turns: usize) -> io::Result<(Arc<Self>, LeftEntries)> {
         let file = OpenOptions::new()
             .read(true)
             .write(true)
@@ -124,7 +124,7 @@ impl Running {
     }
 
     /// Notes that the fast work of a batch begins.
-    pub fn begin_batch(self: &Arc<Self>, boot: [u8; 16], batch: u64) -> Option<Note> {
+    pub fn begin_batch(self: &Arc<Self>, boot: [u8; 16], batch: u64) -> Option<JournalEntry> {
         let id = DeliveryId {
             boot,
             batch,
@@ -134,14 +134,14 @@ impl Running {
     }
 
     /// Notes that the turn of a request has come.
-    pub fn begin_turn(self: &Arc<Self>, id: DeliveryId) -> Option<Note> {
+    pub fn begin_turn(self: &Arc<Self>, id: DeliveryId) -> Option<JournalEntry> {
         self.begin(&self.free_turns, id)
     }
 
-    fn begin(self: &Arc<Self>, free: &Mutex<Vec<usize>>, id: DeliveryId) -> Option<Note> {
+    fn begin(self: &Arc<Self>, free: &Mutex<Vec<usize>>, id: DeliveryId) -> Option<JournalEntry> {
         let index = free.lock().unwrap_or_else(PoisonError::into_inner).pop()?;
         self.write(index, Some((id, IN_USE)));
-        Some(Note {
+        Some(JournalEntry {
             running: Arc::clone(self),
             index,
         })
@@ -192,7 +192,7 @@ impl Running {
     }
 }
 
-impl Drop for Note {
+impl Drop for JournalEntry {
     fn drop(&mut self) {
         self.running.write(self.index, None);
         let free = if self.index < BATCHES {
@@ -219,8 +219,8 @@ fn record(id: DeliveryId, mark: u32) -> [u8; RECORD_BYTES] {
 
 /// Every note in the file, wherever it stands: the number of turns may have
 /// changed since.
-fn read_notes(bytes: &[u8]) -> LeftNotes {
-    let mut left = LeftNotes::default();
+fn read_notes(bytes: &[u8]) -> LeftEntries {
+    let mut left = LeftEntries::default();
     for record in bytes.chunks_exact(RECORD_BYTES) {
         let Some((id, mark)) = record.split_first_chunk::<{ DeliveryId::BYTES }>() else {
             continue;
@@ -263,16 +263,16 @@ mod tests {
         }
     }
 
-    fn left_in(path: &Path) -> LeftNotes {
-        Running::open(path, 2).unwrap().1
+    fn left_in(path: &Path) -> LeftEntries {
+        CrashJournal::open(path, 2).unwrap().1
     }
 
     #[test]
     fn what_runs_is_found_by_the_next_process_and_what_is_done_is_not() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("running");
-        let (running, left) = Running::open(&path, 2).unwrap();
-        assert_eq!(left, LeftNotes::default());
+        let (running, left) = CrashJournal::open(&path, 2).unwrap();
+        assert_eq!(left, LeftEntries::default());
         let batch = running.begin_batch([7; 16], 3).unwrap();
         let other = running.begin_batch([7; 16], 4).unwrap();
         assert!(running.begin_batch([7; 16], 5).is_none());
@@ -293,7 +293,7 @@ mod tests {
     fn deaths_are_kept_until_the_suspect_has_done_no_harm() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("running");
-        let (running, _) = Running::open(&path, 2).unwrap();
+        let (running, _) = CrashJournal::open(&path, 2).unwrap();
         let _batch = running.begin_batch([7; 16], 3);
         let suspects = [0, 1].map(|n| suspect(n, n));
         running.note_suspects(&suspects).unwrap();
@@ -301,20 +301,20 @@ mod tests {
         assert!(left_in(&path).batches.is_empty());
         running.note_lone_run(0, suspect(0, 4));
         assert_eq!(left_in(&path).suspects[0].deaths, 4);
-        LoneRun::new(Arc::clone(&running), 0, suspect(0, 4)).was_read();
+        SoloRun::new(Arc::clone(&running), 0, suspect(0, 4)).was_read();
         assert!(left_in(&path).suspects[0].read);
         assert_eq!(left_in(&path).suspects[0].deaths, 4);
         running.clear_suspect(0);
         assert_eq!(left_in(&path).suspects, suspects[1..]);
         running.note_suspects(&[]).unwrap();
-        assert_eq!(left_in(&path), LeftNotes::default());
+        assert_eq!(left_in(&path), LeftEntries::default());
     }
 
     #[test]
     fn another_number_of_turns_finds_the_same_notes() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("running");
-        let (running, _) = Running::open(&path, 5).unwrap();
+        let (running, _) = CrashJournal::open(&path, 5).unwrap();
         let suspects = [suspect(0, 2)];
         running.note_suspects(&suspects).unwrap();
         assert_eq!(left_in(&path).suspects, suspects);
