@@ -1,40 +1,34 @@
 //! `user.authenticate_api_token`
 
 use async_trait::async_trait;
+use secrecy::ExposeSecret as _;
 
-use super::{Action, Arguments, Call, Cost, Kind, Output, Parameter, Services, Signature};
+use super::{Action, Call, Cost, Output, Run, Secret, Services};
+use crate::arguments;
 use crate::audit::Who;
 use crate::error::Error;
 
-/// Tells whose API token it is.
-pub(super) struct AuthenticateApiToken;
+pub(super) const ACTION: Action = Action::new::<AuthenticateApiToken>(
+    "authenticate_api_token",
+    "Tell whose API token it is, if it is valid. (Not in Platypush's own plugin.)",
+    "the user: `{\"user_id\", \"username\", \"created_at\"}`",
+);
 
-static SIGNATURE: Signature = Signature {
-    name: "authenticate_api_token",
-    parameters: &[Parameter::required(
-        "token",
-        Kind::Secret,
-        "The API token, as create_api_token returned it.",
-    )],
-    keywords_of: None,
-    doc: "Tell whose API token it is, if it is valid. (Not in Platypush's own plugin.)",
-    returns: "the user: `{\"user_id\", \"username\", \"created_at\"}`",
-};
+arguments! {
+    struct AuthenticateApiToken {
+        token: Secret = "The API token, as create_api_token returned it.",
+    }
+}
 
 #[async_trait]
-impl Action for AuthenticateApiToken {
-    fn signature(&self) -> &'static Signature {
-        &SIGNATURE
-    }
-
-    fn cost(&self, _: &Arguments) -> Cost {
+impl Run for AuthenticateApiToken {
+    fn cost(&self) -> Cost {
         Cost::Depends
     }
 
-    /// One of ours is found by its hash; one that was imported has to be
-    /// hashed as its maker did.
-    async fn cost_now(&self, services: &Services, arguments: &Arguments) -> Result<Cost, Error> {
-        let token = arguments.peek("token").unwrap_or_default();
+    /// A token of ours is found by its hash; an imported one has to be hashed as its node did.
+    async fn cost_now(&self, services: &Services) -> Result<Cost, Error> {
+        let token = self.token.0.expose_secret();
         let hashes = services.credentials.api_token_costs_hashes(token).await?;
         Ok(if hashes {
             Cost::TokenHashes
@@ -43,22 +37,16 @@ impl Action for AuthenticateApiToken {
         })
     }
 
-    /// The name that stands in the token.
-    fn turn_name<'a>(&self, arguments: &'a Arguments) -> &'a str {
-        let token = arguments.peek("token").unwrap_or_default();
+    /// Returns the name that stands in the token.
+    fn turn_name(&self) -> &str {
+        let token = self.token.0.expose_secret();
         token.rsplit_once(':').map_or("", |(name, _)| name)
     }
 
-    async fn run(
-        &self,
-        services: &Services,
-        call: &Call,
-        mut arguments: Arguments,
-    ) -> Result<Output, Error> {
-        let token = arguments.secret("token")?;
+    async fn run(self: Box<Self>, services: &Services, call: &Call) -> Result<Output, Error> {
         let user = services
             .credentials
-            .api_token(&token)
+            .api_token(&self.token.0)
             .await?
             .ok_or(Error::InvalidApiToken)?;
         call.notes.user(Who::User(user.username.clone()));

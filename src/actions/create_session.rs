@@ -2,66 +2,52 @@
 
 use async_trait::async_trait;
 
-use super::signature::{CODE, USERNAME};
+use super::parameter::{CODE, PASSWORD, USERNAME};
 use super::{
-    Action, Arguments, Call, Cost, Kind, Output, Parameter, Services, Signature, proof,
-    retry_on_conflict,
+    Action, Call, Cost, Name, Output, Password, Run, Secret, Services, proof, retry_on_conflict,
 };
+use crate::arguments;
+use crate::clock::Timestamp;
 use crate::credentials::SessionToken;
 use crate::error::Error;
 use crate::events::{Event, EventKind};
 use crate::store::NewSession;
 
-/// Logs a user in: makes a session.
-pub(super) struct CreateSession;
+pub(super) const ACTION: Action = Action::new::<CreateSession>(
+    "create_session",
+    "Log a user in. The token in the reply proves it from then on; it is shown this once.",
+    "`{\"session_token\", \"user_id\", \"username\", \"created_at\", \"expires_at\"}`",
+);
 
-static SIGNATURE: Signature = Signature {
-    name: "create_session",
-    parameters: &[
-        USERNAME,
-        Parameter::required("password", Kind::Password, "Password of the user."),
-        CODE,
-        Parameter::optional(
-            "expires_at",
-            Kind::Time,
-            "When the session ends: seconds since the epoch or ISO 8601, UTC unless it has an \
-             offset. Without it the session does not expire.",
-        ),
-    ],
-    keywords_of: None,
-    doc: "Log a user in. The token in the reply proves it from then on; it is shown this once.",
-    returns: "`{\"session_token\", \"user_id\", \"username\", \"created_at\", \"expires_at\"}`",
-};
+arguments! {
+    struct CreateSession {
+        username: Name = USERNAME,
+        password: Password = PASSWORD,
+        code: Option<Secret> = CODE,
+        expires_at: Option<Timestamp> = "When the session ends: seconds since the epoch or ISO 8601, UTC \
+         unless it has an offset. Without it the session does not expire.",
+    }
+}
 
 #[async_trait]
-impl Action for CreateSession {
-    fn signature(&self) -> &'static Signature {
-        &SIGNATURE
-    }
-
-    fn cost(&self, _: &Arguments) -> Cost {
+impl Run for CreateSession {
+    fn cost(&self) -> Cost {
         Cost::Hash
     }
 
-    async fn run(
-        &self,
-        services: &Services,
-        call: &Call,
-        mut arguments: Arguments,
-    ) -> Result<Output, Error> {
-        let username = arguments.text("username")?;
-        let password = arguments.secret("password")?;
-        let code = arguments.optional_secret("code")?;
-        let expires_at = arguments.time("expires_at")?;
+    fn turn_name(&self) -> &str {
+        &self.username.0
+    }
 
+    async fn run(self: Box<Self>, services: &Services, call: &Call) -> Result<Output, Error> {
+        let login = proof::Login::new(&self.username, &self.password, self.code.as_ref());
         retry_on_conflict(|| async {
-            let verified =
-                proof::prove(services, call, &username, &password, code.as_ref()).await?;
+            let verified = proof::prove(services, call, login).await?;
             let token = SessionToken::generate()?;
             let new = NewSession {
                 token: token.hash(),
                 created_at: services.clock.now(),
-                expires_at,
+                expires_at: self.expires_at,
             };
             let answer = move |(session, user): &_| Output::session(token.clone(), session, user);
             let outcome = call.outcome(answer.clone())?;
@@ -71,14 +57,11 @@ impl Action for CreateSession {
                 .await?;
             call.notes.event(|| {
                 let (session, user) = &made;
-                let (session_id, expires_at) = (session.id(), session.expires_at);
-                Event::of(
-                    user,
-                    EventKind::SessionCreated {
-                        session_id,
-                        expires_at,
-                    },
-                )
+                let kind = EventKind::SessionCreated {
+                    session_id: session.id(),
+                    expires_at: session.expires_at,
+                };
+                Event::of(user, kind)
             });
             Ok(answer(&made))
         })

@@ -1,104 +1,102 @@
 //! `user.create_user`
 
 use async_trait::async_trait;
-use secrecy::SecretString;
+use secrecy::ExposeSecret as _;
 
-use super::signature::{EXECUTING_SESSION, EXECUTING_USER, EXECUTING_USER_PASSWORD, USERNAME};
+use super::parameter::{EXECUTING_SESSION, EXECUTING_USER, EXECUTING_USER_PASSWORD, USERNAME};
 use super::{
-    Action, Arguments, Call, Cost, Kind, Output, Parameter, Services, Signature,
-    check_new_username, proof, retry_on_conflict,
+    Action, Call, Cost, Name, Output, Password, Run, Secret, Services, check_new_username, proof,
+    retry_on_conflict,
 };
+use crate::arguments;
 use crate::audit::Who;
-use crate::credentials::Executor;
 use crate::error::Error;
 use crate::events::{Event, EventKind};
 use crate::model::User;
 use crate::store::{NewUser, Precondition, StoreError};
 
-/// Creates a user; the first one without authentication.
-pub(super) struct CreateUser;
+pub(super) const ACTION: Action = Action::new::<CreateUser>(
+    "create_user",
+    "Create a user. The first user needs no authentication; every further one needs the credentials, or \
+     a session token, of one that exists.",
+    "the user: `{\"user_id\", \"username\", \"created_at\"}`",
+)
+.with_keywords_of("User");
 
-static SIGNATURE: Signature = Signature {
-    name: "create_user",
-    parameters: &[
-        USERNAME,
-        Parameter::required("password", Kind::Password, "Password of the new user."),
-        EXECUTING_USER,
-        EXECUTING_USER_PASSWORD,
-        EXECUTING_SESSION,
-    ],
-    keywords_of: Some("User"),
-    doc: "Create a user. The first user needs no authentication; every further one needs the \
-          credentials, or a session token, of one that exists.",
-    returns: "the user: `{\"user_id\", \"username\", \"created_at\"}`",
-};
+arguments! {
+    struct CreateUser {
+        username: Name = USERNAME,
+        password: Password = "Password of the new user.",
+        executing_user: Option<Name> = EXECUTING_USER,
+        executing_user_password: Option<Password> = EXECUTING_USER_PASSWORD,
+        session_token: Option<Secret> = EXECUTING_SESSION,
+    }
+}
 
 #[async_trait]
-impl Action for CreateUser {
-    fn signature(&self) -> &'static Signature {
-        &SIGNATURE
-    }
-
-    fn cost(&self, _: &Arguments) -> Cost {
+impl Run for CreateUser {
+    fn cost(&self) -> Cost {
         Cost::Hash
     }
 
-    async fn run(
-        &self,
-        services: &Services,
-        call: &Call,
-        mut arguments: Arguments,
-    ) -> Result<Output, Error> {
-        let username = arguments.text("username")?;
-        check_new_username(&username, &services.limits)?;
-        let password = arguments.new_password("password", &services.limits)?;
-        let executor = arguments.executor()?;
-        let user =
-            retry_on_conflict(|| create(services, call, &username, &password, &executor)).await?;
+    fn turn_name(&self) -> &str {
+        self.executor().turn_name()
+    }
+
+    async fn run(self: Box<Self>, services: &Services, call: &Call) -> Result<Output, Error> {
+        check_new_username(&self.username.0, &services.limits)?;
+        let password = self.password.0.expose_secret();
+        services.limits.check_new_password(password)?;
+        let user = retry_on_conflict(|| self.create(services, call)).await?;
         Ok(answer(&user))
+    }
+}
+
+impl CreateUser {
+    async fn create(&self, services: &Services, call: &Call) -> Result<User, Error> {
+        let username = &self.username.0;
+        let precondition = if !services.store.has_users().await? {
+            Precondition::NoUsers
+        } else if self.executor().is_anonymous() {
+            return Err(Error::AuthenticationNeeded);
+        } else {
+            proof::authorize(services, call, self.executor()).await?
+        };
+        let unknown = services.credentials.name_hash(username);
+        call.notes.user(Who::UnknownName(unknown));
+        // Before the hash, which would be in vain; the writer looks again.
+        if services.store.user_by_name(username).await?.is_some() {
+            call.notes.user(Who::User(username.clone()));
+            return Err(Error::UserExists(username.clone()));
+        }
+        call.hashed();
+        let new = NewUser {
+            username: username.clone(),
+            password: services.credentials.hash(&self.password.0).await?,
+            created_at: services.clock.now(),
+        };
+        let outcome = call.outcome(answer)?;
+        match services.store.create_user(new, precondition, outcome).await {
+            Ok(user) => {
+                call.notes.user(Who::User(user.username.clone()));
+                call.notes
+                    .event(|| Event::of(&user, EventKind::UserCreated {}));
+                Ok(user)
+            }
+            Err(StoreError::NameTaken) => Err(Error::UserExists(username.clone())),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    fn executor(&self) -> proof::Executor<'_> {
+        proof::Executor {
+            username: self.executing_user.as_ref(),
+            password: self.executing_user_password.as_ref(),
+            session_token: self.session_token.as_ref(),
+        }
     }
 }
 
 fn answer(user: &User) -> Output {
     Output::User(user.clone().into())
-}
-
-async fn create(
-    services: &Services,
-    call: &Call,
-    username: &str,
-    password: &SecretString,
-    executor: &Executor,
-) -> Result<User, Error> {
-    let precondition = if !services.store.has_users().await? {
-        Precondition::NoUsers
-    } else if executor.is_anonymous() {
-        return Err(Error::AuthenticationNeeded);
-    } else {
-        proof::authorize(services, call, executor).await?
-    };
-    call.notes
-        .user(Who::UnknownName(services.credentials.name_hash(username)));
-    // Before the hash, which would be in vain; the writer looks again.
-    if services.store.user_by_name(username).await?.is_some() {
-        call.notes.user(Who::User(username.to_owned()));
-        return Err(Error::UserExists(username.to_owned()));
-    }
-    call.hashed();
-    let new = NewUser {
-        username: username.to_owned(),
-        password: services.credentials.hash(password).await?,
-        created_at: services.clock.now(),
-    };
-    let outcome = call.outcome(answer)?;
-    match services.store.create_user(new, precondition, outcome).await {
-        Ok(user) => {
-            call.notes.user(Who::User(user.username.clone()));
-            call.notes
-                .event(|| Event::of(&user, EventKind::UserCreated {}));
-            Ok(user)
-        }
-        Err(StoreError::NameTaken) => Err(Error::UserExists(username.to_owned())),
-        Err(error) => Err(error.into()),
-    }
 }

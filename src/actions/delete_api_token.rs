@@ -2,60 +2,43 @@
 
 use async_trait::async_trait;
 
-use super::signature::SESSION_TOKEN;
-use super::{
-    Action, Arguments, Call, Cost, Kind, Output, Parameter, Services, Signature, retry_on_conflict,
-};
+use super::parameter::SESSION_TOKEN;
+use super::{Action, Call, Cost, Output, Run, Secret, Services, retry_on_conflict};
+use crate::arguments;
 use crate::audit::Who;
 use crate::error::Error;
 use crate::events::{Event, EventKind};
 
-/// Ends an API token of the session's user.
-pub(super) struct DeleteApiToken;
+pub(super) const ACTION: Action = Action::new::<DeleteApiToken>(
+    "delete_api_token",
+    "End an API token of the user of a session. (Not in Platypush's own plugin.)",
+    "`true`, or `false` when the user has no such API token",
+);
 
-static SIGNATURE: Signature = Signature {
-    name: "delete_api_token",
-    parameters: &[
-        SESSION_TOKEN,
-        Parameter::required(
-            "id",
-            Kind::Number,
-            "Which API token, by its id in get_api_tokens.",
-        ),
-    ],
-    keywords_of: None,
-    doc: "End an API token of the user of a session. (Not in Platypush's own plugin.)",
-    returns: "`true`, or `false` when the user has no such API token",
-};
+arguments! {
+    struct DeleteApiToken {
+        session_token: Secret = SESSION_TOKEN,
+        id: u64 = "Which API token, by its id in get_api_tokens.",
+    }
+}
 
 #[async_trait]
-impl Action for DeleteApiToken {
-    fn signature(&self) -> &'static Signature {
-        &SIGNATURE
-    }
-
-    fn cost(&self, _: &Arguments) -> Cost {
+impl Run for DeleteApiToken {
+    fn cost(&self) -> Cost {
         Cost::Light
     }
 
-    async fn run(
-        &self,
-        services: &Services,
-        call: &Call,
-        mut arguments: Arguments,
-    ) -> Result<Output, Error> {
-        let token = arguments.secret("session_token")?;
-        let id = arguments.number("id")?;
+    async fn run(self: Box<Self>, services: &Services, call: &Call) -> Result<Output, Error> {
         let deleted = retry_on_conflict(|| async {
             let (session, user) = services
                 .credentials
-                .session(&token)
+                .session(&self.session_token.0)
                 .await?
                 .ok_or(Error::InvalidSession)?;
             let outcome = call.outcome(|deleted: &Option<_>| Output::Flag(deleted.is_some()))?;
             let deleted = services
                 .store
-                .delete_api_token(session.token, id, outcome)
+                .delete_api_token(session.token, self.id, outcome)
                 .await?;
             match &deleted {
                 Some(token) => call.notes.event(|| {

@@ -2,70 +2,56 @@
 
 use async_trait::async_trait;
 
-use super::signature::{CODE, PASSWORD, USERNAME};
+use super::parameter::{CODE, PASSWORD, USERNAME};
 use super::{
-    Action, Arguments, Call, Cost, Kind, Output, Parameter, Services, Signature, proof,
+    Action, Call, Cost, Name, Output, Password, Run, Secret, Services, Text, proof,
     retry_on_conflict,
 };
+use crate::arguments;
 use crate::error::Error;
 use crate::events::{Event, EventKind};
 use crate::model::TokenHash;
 
-/// Hash of nothing that was ever handed out.
+/// Hash of no token that was ever handed out.
 const NO_TOKEN: TokenHash = TokenHash([0; 32]);
 
-/// Ends one or all sessions of a user.
-pub(super) struct DeleteSessions;
+pub(super) const ACTION: Action = Action::new::<DeleteSessions>(
+    "delete_sessions",
+    "End one or all of one's own sessions. (Not in Platypush's own plugin.)",
+    "`true`, or `false` when there is no such session",
+);
 
-static SIGNATURE: Signature = Signature {
-    name: "delete_sessions",
-    parameters: &[
-        USERNAME,
-        PASSWORD,
-        CODE,
-        Parameter::optional(
-            "session_id",
-            Kind::Text,
-            "Which session, by its id in get_sessions; without it all of them.",
-        ),
-    ],
-    keywords_of: None,
-    doc: "End one or all of one's own sessions. (Not in Platypush's own plugin.)",
-    returns: "`true`, or `false` when there is no such session",
-};
+arguments! {
+    struct DeleteSessions {
+        username: Name = USERNAME,
+        password: Password = PASSWORD,
+        code: Option<Secret> = CODE,
+        session_id: Option<Text> = "Which session, by its id in get_sessions; without it all of them.",
+    }
+}
 
 #[async_trait]
-impl Action for DeleteSessions {
-    fn signature(&self) -> &'static Signature {
-        &SIGNATURE
-    }
-
-    fn cost(&self, _: &Arguments) -> Cost {
+impl Run for DeleteSessions {
+    fn cost(&self) -> Cost {
         Cost::Hash
     }
 
-    async fn run(
-        &self,
-        services: &Services,
-        call: &Call,
-        mut arguments: Arguments,
-    ) -> Result<Output, Error> {
-        let username = arguments.text("username")?;
-        let password = arguments.secret("password")?;
-        let code = arguments.optional_secret("code")?;
-        let session_id = arguments.optional_text("session_id")?;
+    fn turn_name(&self) -> &str {
+        &self.username.0
+    }
+
+    async fn run(self: Box<Self>, services: &Services, call: &Call) -> Result<Output, Error> {
+        let login = proof::Login::new(&self.username, &self.password, self.code.as_ref());
         let ended = retry_on_conflict(|| async {
-            let verified =
-                proof::prove(services, call, &username, &password, code.as_ref()).await?;
-            let which = match &session_id {
+            let verified = proof::prove(services, call, login).await?;
+            let which = match &self.session_id {
                 None => None,
-                Some(id) => {
+                Some(Text(id)) => {
                     let sessions = services
                         .store
                         .sessions_of(verified.user.id, verified.user.generation)
                         .await?;
                     let found = sessions.iter().find(|session| session.id() == *id);
-                    // One that is not there has the hash of no token.
                     Some(found.map_or(NO_TOKEN, |session| session.token))
                 }
             };
@@ -76,10 +62,11 @@ impl Action for DeleteSessions {
                 .await?;
             if ended {
                 call.notes.event(|| {
-                    let act = session_id
-                        .clone()
-                        .map_or_else(EventKind::all_sessions_deleted, EventKind::session_deleted);
-                    Event::of(&verified.user, act)
+                    let kind = match &self.session_id {
+                        None => EventKind::all_sessions_deleted(),
+                        Some(Text(id)) => EventKind::session_deleted(id.clone()),
+                    };
+                    Event::of(&verified.user, kind)
                 });
             }
             Ok(ended)

@@ -2,62 +2,58 @@
 
 use async_trait::async_trait;
 
-use super::signature::{EXECUTING_SESSION, EXECUTING_USER, EXECUTING_USER_PASSWORD, USERNAME};
-use super::{Action, Arguments, Call, Cost, Output, Services, Signature, proof, retry_on_conflict};
+use super::parameter::{EXECUTING_SESSION, EXECUTING_USER, EXECUTING_USER_PASSWORD, USERNAME};
+use super::{
+    Action, Call, Cost, Name, Output, Password, Run, Secret, Services, proof, retry_on_conflict,
+};
+use crate::arguments;
 use crate::audit::Who;
 use crate::error::Error;
 use crate::events::{Event, EventKind};
 use crate::store::StoreError;
 
-/// Deletes a user with all that belongs to it.
-pub(super) struct DeleteUser;
+pub(super) const ACTION: Action = Action::new::<DeleteUser>(
+    "delete_user",
+    "Delete a user. From that instant nothing of the user's is valid: sessions, second factor, codes, \
+     tokens.",
+    "`true`",
+);
 
-static SIGNATURE: Signature = Signature {
-    name: "delete_user",
-    parameters: &[
-        USERNAME,
-        EXECUTING_USER,
-        EXECUTING_USER_PASSWORD,
-        EXECUTING_SESSION,
-    ],
-    keywords_of: None,
-    doc: "Delete a user. From that instant nothing of the user's is valid: sessions, second \
-          factor, codes, tokens.",
-    returns: "`true`",
-};
+arguments! {
+    struct DeleteUser {
+        username: Name = USERNAME,
+        executing_user: Option<Name> = EXECUTING_USER,
+        executing_user_password: Option<Password> = EXECUTING_USER_PASSWORD,
+        session_token: Option<Secret> = EXECUTING_SESSION,
+    }
+}
 
 #[async_trait]
-impl Action for DeleteUser {
-    fn signature(&self) -> &'static Signature {
-        &SIGNATURE
-    }
-
-    fn cost(&self, arguments: &Arguments) -> Cost {
-        if arguments.has("executing_user_password") {
+impl Run for DeleteUser {
+    fn cost(&self) -> Cost {
+        if self.executing_user_password.is_some() {
             Cost::Hash
         } else {
             Cost::Light
         }
     }
 
-    async fn run(
-        &self,
-        services: &Services,
-        call: &Call,
-        mut arguments: Arguments,
-    ) -> Result<Output, Error> {
-        let username = arguments.text("username")?;
-        let executor = arguments.executor()?;
+    fn turn_name(&self) -> &str {
+        self.executor().turn_name()
+    }
+
+    async fn run(self: Box<Self>, services: &Services, call: &Call) -> Result<Output, Error> {
+        let username = &self.username.0;
         retry_on_conflict(|| async {
-            let precondition = proof::authorize(services, call, &executor).await?;
+            let precondition = proof::authorize(services, call, self.executor()).await?;
             let outcome = call.outcome(|_| Output::Flag(true))?;
             match services
                 .store
-                .delete_user(&username, precondition, outcome)
+                .delete_user(username, precondition, outcome)
                 .await
             {
                 Err(StoreError::NoSuchUser) => {
-                    let hash = services.credentials.name_hash(&username);
+                    let hash = services.credentials.name_hash(username);
                     call.notes.user(Who::UnknownName(hash));
                     Err(Error::NoSuchUser(username.clone()))
                 }
@@ -65,12 +61,22 @@ impl Action for DeleteUser {
                     call.notes.user(Who::User(username.clone()));
                     let id = other?;
                     call.notes
-                        .event(|| Event::of_user(id, &username, EventKind::UserDeleted {}));
+                        .event(|| Event::of_user(id, username, EventKind::UserDeleted {}));
                     Ok(())
                 }
             }
         })
         .await?;
         Ok(Output::Flag(true))
+    }
+}
+
+impl DeleteUser {
+    fn executor(&self) -> proof::Executor<'_> {
+        proof::Executor {
+            username: self.executing_user.as_ref(),
+            password: self.executing_user_password.as_ref(),
+            session_token: self.session_token.as_ref(),
+        }
     }
 }

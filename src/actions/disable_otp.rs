@@ -2,45 +2,42 @@
 
 use async_trait::async_trait;
 
-use super::signature::{CODE, PASSWORD, USERNAME};
-use super::{Action, Arguments, Call, Cost, Output, Services, Signature, proof, retry_on_conflict};
+use super::parameter::{CODE, PASSWORD, USERNAME};
+use super::{
+    Action, Call, Cost, Name, Output, Password, Run, Secret, Services, proof, retry_on_conflict,
+};
+use crate::arguments;
 use crate::error::Error;
 use crate::events::{Event, EventKind};
 
-/// Switches a user's second factor off.
-pub(super) struct DisableOtp;
+pub(super) const ACTION: Action = Action::new::<DisableOtp>(
+    "disable_otp",
+    "Switch the second factor of a user off. (Not in Platypush's own plugin.)",
+    "`true`",
+);
 
-static SIGNATURE: Signature = Signature {
-    name: "disable_otp",
-    parameters: &[USERNAME, PASSWORD, CODE],
-    keywords_of: None,
-    doc: "Switch the second factor of a user off. (Not in Platypush's own plugin.)",
-    returns: "`true`",
-};
+arguments! {
+    struct DisableOtp {
+        username: Name = USERNAME,
+        password: Password = PASSWORD,
+        code: Option<Secret> = CODE,
+    }
+}
 
 #[async_trait]
-impl Action for DisableOtp {
-    fn signature(&self) -> &'static Signature {
-        &SIGNATURE
-    }
-
-    fn cost(&self, _: &Arguments) -> Cost {
+impl Run for DisableOtp {
+    fn cost(&self) -> Cost {
         Cost::Hash
     }
 
-    async fn run(
-        &self,
-        services: &Services,
-        call: &Call,
-        mut arguments: Arguments,
-    ) -> Result<Output, Error> {
-        let username = arguments.text("username")?;
-        let password = arguments.secret("password")?;
-        let code = arguments.optional_secret("code")?;
+    fn turn_name(&self) -> &str {
+        &self.username.0
+    }
+
+    async fn run(self: Box<Self>, services: &Services, call: &Call) -> Result<Output, Error> {
+        let login = proof::Login::new(&self.username, &self.password, self.code.as_ref());
         retry_on_conflict(|| async {
-            let code = code.as_ref();
-            let verified =
-                proof::prove_second_factor(services, call, &username, &password, code).await?;
+            let verified = proof::prove_second_factor(services, call, login).await?;
             services
                 .credentials
                 .add_secret_fingerprint(&verified.user)

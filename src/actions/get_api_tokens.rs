@@ -2,46 +2,35 @@
 
 use async_trait::async_trait;
 
-use super::signature::SESSION_TOKEN;
-use super::{Action, Arguments, Call, Cost, Output, Services, Signature};
+use super::parameter::SESSION_TOKEN;
+use super::{Action, Call, Cost, Output, Run, Secret, Services};
+use crate::arguments;
 use crate::error::Error;
 
-/// Lists the API tokens of the session's user.
-pub(super) struct GetApiTokens;
+pub(super) const ACTION: Action = Action::new::<GetApiTokens>(
+    "get_api_tokens",
+    "List the valid API tokens of the user of a session, without the tokens themselves. (Not in \
+     Platypush's own plugin.)",
+    "a list, oldest first: `[{\"id\", \"name\", \"created_at\", \"expires_at\"}, …]`",
+)
+.unaudited();
 
-static SIGNATURE: Signature = Signature {
-    name: "get_api_tokens",
-    parameters: &[SESSION_TOKEN],
-    keywords_of: None,
-    doc: "List the valid API tokens of the user of a session, without the tokens themselves. \
-          (Not in Platypush's own plugin.)",
-    returns: "a list, oldest first: `[{\"id\", \"name\", \"created_at\", \"expires_at\"}, …]`",
-};
+arguments! {
+    struct GetApiTokens {
+        session_token: Secret = SESSION_TOKEN,
+    }
+}
 
 #[async_trait]
-impl Action for GetApiTokens {
-    fn signature(&self) -> &'static Signature {
-        &SIGNATURE
-    }
-
-    fn cost(&self, _: &Arguments) -> Cost {
+impl Run for GetApiTokens {
+    fn cost(&self) -> Cost {
         Cost::Light
     }
 
-    fn is_audited(&self) -> bool {
-        false
-    }
-
-    async fn run(
-        &self,
-        services: &Services,
-        _: &Call,
-        mut arguments: Arguments,
-    ) -> Result<Output, Error> {
-        let token = arguments.secret("session_token")?;
+    async fn run(self: Box<Self>, services: &Services, _: &Call) -> Result<Output, Error> {
         let (_, profile) = services
             .credentials
-            .session(&token)
+            .session(&self.session_token.0)
             .await?
             .ok_or(Error::InvalidSession)?;
         let user = services

@@ -1,48 +1,42 @@
 //! `user.get_sessions`
 
 use async_trait::async_trait;
+use secrecy::ExposeSecret as _;
 
 use super::output::OwnSessions;
-use super::signature::SESSION_TOKEN;
-use super::{Action, Arguments, Call, Cost, Output, Services, Signature};
+use super::parameter::SESSION_TOKEN;
+use super::{Action, Call, Cost, Output, Run, Secret, Services};
+use crate::arguments;
 use crate::error::Error;
 
-/// Lists the sessions of the session's user.
-pub(super) struct GetSessions;
+pub(super) const ACTION: Action = Action::new::<GetSessions>(
+    "get_sessions",
+    "List the valid sessions of the user of a session. (Not in Platypush's own plugin.)",
+    "a list, oldest first: `[{\"session_id\", \"created_at\", \"expires_at\", \"current\"}, …]`",
+)
+.unaudited();
 
-static SIGNATURE: Signature = Signature {
-    name: "get_sessions",
-    parameters: &[SESSION_TOKEN],
-    keywords_of: None,
-    doc: "List the valid sessions of the user of a session. (Not in Platypush's own plugin.)",
-    returns: "a list, oldest first: `[{\"session_id\", \"created_at\", \"expires_at\", \"current\"}, …]`",
-};
+arguments! {
+    struct GetSessions {
+        session_token: Secret = SESSION_TOKEN,
+    }
+}
 
 #[async_trait]
-impl Action for GetSessions {
-    fn signature(&self) -> &'static Signature {
-        &SIGNATURE
-    }
-
-    fn cost(&self, _: &Arguments) -> Cost {
+impl Run for GetSessions {
+    fn cost(&self) -> Cost {
         // A user may have any number of them.
         Cost::Sessions
     }
 
-    fn is_audited(&self) -> bool {
-        false
+    fn turn_name(&self) -> &str {
+        self.session_token.0.expose_secret()
     }
 
-    async fn run(
-        &self,
-        services: &Services,
-        _: &Call,
-        mut arguments: Arguments,
-    ) -> Result<Output, Error> {
-        let token = arguments.secret("session_token")?;
+    async fn run(self: Box<Self>, services: &Services, _: &Call) -> Result<Output, Error> {
         let (current, user) = services
             .credentials
-            .session(&token)
+            .session(&self.session_token.0)
             .await?
             .ok_or(Error::InvalidSession)?;
         let rules = services.credentials.session_rules();

@@ -2,46 +2,34 @@
 
 use async_trait::async_trait;
 
-use super::signature::SESSION_TOKEN;
-use super::{Action, Arguments, Call, Cost, Output, Services, Signature};
+use super::parameter::SESSION_TOKEN;
+use super::{Action, Call, Cost, Output, Run, Secret, Services};
+use crate::arguments;
 use crate::error::Error;
 
-/// Tells whose session a token is, and whether that user has a second factor.
-pub(super) struct GetUserBySession;
+pub(super) const ACTION: Action = Action::new::<GetUserBySession>(
+    "get_user_by_session",
+    "Tell whose session a token is, if it is valid, and whether that user has a second factor.",
+    "the user: `{\"user_id\", \"username\", \"created_at\", \"has_2fa\"}`",
+)
+.unaudited();
 
-static SIGNATURE: Signature = Signature {
-    name: "get_user_by_session",
-    parameters: &[SESSION_TOKEN],
-    keywords_of: None,
-    doc: "Tell whose session a token is, if it is valid, and whether that user has a second \
-          factor.",
-    returns: "the user: `{\"user_id\", \"username\", \"created_at\", \"has_2fa\"}`",
-};
+arguments! {
+    struct GetUserBySession {
+        session_token: Secret = SESSION_TOKEN,
+    }
+}
 
 #[async_trait]
-impl Action for GetUserBySession {
-    fn signature(&self) -> &'static Signature {
-        &SIGNATURE
-    }
-
-    fn cost(&self, _: &Arguments) -> Cost {
+impl Run for GetUserBySession {
+    fn cost(&self) -> Cost {
         Cost::Light
     }
 
-    fn is_audited(&self) -> bool {
-        false
-    }
-
-    async fn run(
-        &self,
-        services: &Services,
-        _: &Call,
-        mut arguments: Arguments,
-    ) -> Result<Output, Error> {
-        let token = arguments.secret("session_token")?;
+    async fn run(self: Box<Self>, services: &Services, _: &Call) -> Result<Output, Error> {
         let (_, user) = services
             .credentials
-            .session(&token)
+            .session(&self.session_token.0)
             .await?
             .ok_or(Error::NoUserForSession)?;
         Ok(Output::UserOfSession(user))

@@ -2,35 +2,28 @@
 
 use async_trait::async_trait;
 
-use super::{Action, Arguments, Call, Cost, Output, Services, Signature};
+use super::{Action, Call, Cost, Output, Run, Services};
+use crate::arguments;
 use crate::error::Error;
 
-/// Lists all users.
-pub(super) struct GetUsers;
+pub(super) const ACTION: Action = Action::new::<GetUsers>(
+    "get_users",
+    "List all users.",
+    "a list of users by id: `[{\"user_id\", \"username\", \"created_at\"}, …]`",
+)
+.unaudited();
 
-static SIGNATURE: Signature = Signature {
-    name: "get_users",
-    parameters: &[],
-    keywords_of: None,
-    doc: "List all users.",
-    returns: "a list of users by id: `[{\"user_id\", \"username\", \"created_at\"}, …]`",
-};
+arguments! {
+    struct GetUsers {}
+}
 
 #[async_trait]
-impl Action for GetUsers {
-    fn signature(&self) -> &'static Signature {
-        &SIGNATURE
-    }
-
-    fn cost(&self, _: &Arguments) -> Cost {
+impl Run for GetUsers {
+    fn cost(&self) -> Cost {
         Cost::Listing
     }
 
-    fn is_audited(&self) -> bool {
-        false
-    }
-
-    async fn run(&self, services: &Services, _: &Call, _: Arguments) -> Result<Output, Error> {
+    async fn run(self: Box<Self>, services: &Services, _: &Call) -> Result<Output, Error> {
         Ok(Output::Users(services.store.profiles().await?))
     }
 }

@@ -1,28 +1,28 @@
 //! The actions: one file each, and the one table of them.
 //!
-//! An action takes bound arguments and returns a value or an [`Error`]; it
+//! An action takes its arguments and returns a value or an [`Error`]; it
 //! never sees bytes, a queue or a reply. Dispatch, the command line client,
 //! the documentation tests and the contract tests all loop over [`ACTIONS`].
 //!
 //! # Adding an action
 //!
-//! 1. A file beside the others: its `Signature` (names, kinds and order of
-//!    the parameters, docs) and its `run`.
+//! 1. A file beside the others: its arguments (`arguments!`), its `ACTION` (name and documentation)
+//!    and its `run`.
 //! 2. A line in [`ACTIONS`].
 //! 3. A new form of reply, if it has one, in `output.rs`.
-//! 4. Contract cases in `tests/it/contract/`, a row in the README's table:
-//!    tests fail until both are there.
+//! 4. Contract cases in `tests/it/contract/`, a row in the README's table: tests fail until both are
+//!    there.
 //!
 //! An action that changes something hands the store `call.outcome(…)` with the
 //! change, so that a request that is delivered again is answered, not run.
 //! An action that decides on what it read from the store hands the store the
 //! precondition of it and wraps the deciding in [`retry_on_conflict`].
 
-mod arguments;
+mod argument;
 mod authenticate_api_token;
 mod authenticate_session;
 mod authenticate_user;
-mod bound;
+mod bind;
 mod call;
 mod create_api_token;
 mod create_session;
@@ -38,9 +38,9 @@ mod get_sessions;
 mod get_user_by_session;
 mod get_users;
 mod output;
+mod parameter;
 mod proof;
 mod refresh_backup_codes;
-mod signature;
 mod time;
 mod update_password;
 
@@ -48,36 +48,38 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 
-pub use self::arguments::Arguments;
-pub(crate) use self::bound::{check_new_password, check_new_username};
+pub use self::argument::{Argument, Name, Password, Secret, Text};
+pub(crate) use self::argument::{check_new_password, check_new_username};
+pub use self::bind::{FromArguments, Values};
 pub use self::call::{Call, outcome_context};
 pub use self::output::{Output, Reason};
-pub use self::signature::{Kind, Parameter, Signature};
+pub use self::parameter::{Kind, Parameter, Signature};
 use crate::clock::Clock;
 use crate::credentials::{Blocklist, Credentials};
 use crate::error::Error;
 use crate::store::{Store, StoreError};
+use crate::value::Value;
 
 /// All actions, in the order of the documentation.
-pub const ACTIONS: &[&dyn Action] = &[
-    &create_user::CreateUser,
-    &authenticate_user::AuthenticateUser,
-    &update_password::UpdatePassword,
-    &delete_user::DeleteUser,
-    &create_session::CreateSession,
-    &authenticate_session::AuthenticateSession,
-    &delete_session::DeleteSession,
-    &get_users::GetUsers,
-    &get_user_by_session::GetUserBySession,
-    &enable_otp::EnableOtp,
-    &disable_otp::DisableOtp,
-    &refresh_backup_codes::RefreshBackupCodes,
-    &get_sessions::GetSessions,
-    &delete_sessions::DeleteSessions,
-    &create_api_token::CreateApiToken,
-    &authenticate_api_token::AuthenticateApiToken,
-    &get_api_tokens::GetApiTokens,
-    &delete_api_token::DeleteApiToken,
+pub static ACTIONS: &[Action] = &[
+    create_user::ACTION,
+    authenticate_user::ACTION,
+    update_password::ACTION,
+    delete_user::ACTION,
+    create_session::ACTION,
+    authenticate_session::ACTION,
+    delete_session::ACTION,
+    get_users::ACTION,
+    get_user_by_session::ACTION,
+    enable_otp::ACTION,
+    disable_otp::ACTION,
+    refresh_backup_codes::ACTION,
+    get_sessions::ACTION,
+    delete_sessions::ACTION,
+    create_api_token::ACTION,
+    authenticate_api_token::ACTION,
+    get_api_tokens::ACTION,
+    delete_api_token::ACTION,
 ];
 
 /// The plugin whose actions these are.
@@ -147,58 +149,119 @@ pub enum Cost {
     Listing,
     /// Any number of sessions of a user in memory, until the reply is sent.
     Sessions,
-    /// What [`Action::cost_now`] says.
+    /// [`Run::cost_now`] tells.
     Depends,
 }
 
-/// One action of the plugin.
+/// An action of the plugin: its description, and the type of its arguments that runs it.
+pub struct Action {
+    signature: Signature,
+    is_audited: bool,
+    bind: fn(&'static Signature, Value<'_>, &Limits) -> Result<BoundAction, Error>,
+}
+
+/// An action with its arguments.
+pub struct BoundAction {
+    /// Runs it.
+    pub run: Box<dyn Run>,
+    /// Bytes of all texts among the arguments.
+    pub bytes: usize,
+}
+
+impl Action {
+    /// Describes an action that the arguments `T` run.
+    #[must_use]
+    pub const fn new<T: FromArguments + Run>(
+        name: &'static str,
+        doc: &'static str,
+        returns: &'static str,
+    ) -> Self {
+        Self {
+            signature: Signature {
+                name,
+                parameters: T::PARAMETERS,
+                keywords_of: None,
+                doc,
+                returns,
+            },
+            is_audited: true,
+            bind: |signature, args, limits| {
+                let (arguments, bytes) = bind::bind::<T>(signature, args, limits)?;
+                Ok(BoundAction {
+                    run: Box::new(arguments),
+                    bytes,
+                })
+            },
+        }
+    }
+
+    /// Names the model that takes further keywords in Platypush's signature.
+    const fn with_keywords_of(mut self, model: &'static str) -> Self {
+        self.signature.keywords_of = Some(model);
+        self
+    }
+
+    /// Keeps successes out of the audit trail.
+    const fn unaudited(mut self) -> Self {
+        self.is_audited = false;
+        self
+    }
+
+    /// Returns name, parameters and documentation.
+    #[must_use]
+    pub const fn signature(&self) -> &Signature {
+        &self.signature
+    }
+
+    /// Returns whether successes belong into the audit trail.
+    #[must_use]
+    pub const fn is_audited(&self) -> bool {
+        self.is_audited
+    }
+
+    /// Binds the `args` of a request.
+    ///
+    /// # Errors
+    /// When they do not fit the signature.
+    pub fn bind(&'static self, args: Value<'_>, limits: &Limits) -> Result<BoundAction, Error> {
+        (self.bind)(&self.signature, args, limits)
+    }
+}
+
+/// The arguments of an action, ready to run it.
 #[async_trait]
-pub trait Action: Send + Sync {
-    /// Name, parameters and documentation.
-    fn signature(&self) -> &'static Signature;
+pub trait Run: Send + Sync + 'static {
+    /// Returns what running it costs.
+    fn cost(&self) -> Cost;
 
-    /// What running it with these arguments costs.
-    fn cost(&self, arguments: &Arguments) -> Cost;
-
-    /// What running it with these arguments costs, where that depends on what
-    /// is in the store.
+    /// Returns what running it costs, where that depends on the store.
     ///
     /// # Errors
     /// When the store fails.
-    async fn cost_now(&self, _: &Services, _: &Arguments) -> Result<Cost, Error> {
+    async fn cost_now(&self, _: &Services) -> Result<Cost, Error> {
         Ok(Cost::Hash)
     }
 
-    /// The name under which a request waits for its turn: the one whose password
-    /// or token is checked, whether or not anybody has it.
-    fn turn_name<'a>(&self, arguments: &'a Arguments) -> &'a str {
-        arguments.checked_name()
+    /// Returns the name under which the request waits for its turn: the one whose password or token
+    /// is checked, whether or not there is such a user.
+    fn turn_name(&self) -> &str {
+        ""
     }
 
-    /// The answer to a request that is refused without being run: it looks like
-    /// that to wrong credentials, with the error beside it.
+    /// Returns the answer to a request that is refused without being run: it looks like that to
+    /// wrong credentials, with the error beside it.
     ///
     /// # Errors
     /// With `error`, where the action fails with an error.
-    fn refused(&self, _: Arguments, error: Error) -> Result<Output, Error> {
+    fn refused(&self, error: Error) -> Result<Output, Error> {
         Err(error)
-    }
-
-    /// Whether its successes belong into the audit trail.
-    fn is_audited(&self) -> bool {
-        true
     }
 
     /// Runs the action.
     ///
     /// # Errors
     /// With the text of the contract.
-    async fn run(
-        &self,
-        services: &Services,
-        call: &Call,
-        arguments: Arguments,
-    ) -> Result<Output, Error>;
+    async fn run(self: Box<Self>, services: &Services, call: &Call) -> Result<Output, Error>;
 }
 
 /// Decides again as long as what was read to decide has changed by the time

@@ -1,23 +1,73 @@
 //! Who asks: what actions do with the verdict on a password, a code or a
 //! session. A failed attempt is counted together with the answer to it.
 
-use secrecy::SecretString;
+use secrecy::{ExposeSecret as _, SecretString};
 
-use super::{Call, Output, Reason, Services};
+use super::{Call, Name, Output, Password, Reason, Secret, Services};
 use crate::audit::Who;
-use crate::credentials::{Executor, Failure, Verdict, Verified};
+use crate::credentials::{Failure, Verdict, Verified};
 use crate::error::Error;
 use crate::events::Event;
 use crate::store::Precondition;
+
+/// Name, password and, where it was given, one-time code.
+#[derive(Clone, Copy)]
+pub(super) struct Login<'a> {
+    pub(super) username: &'a str,
+    password: &'a SecretString,
+    code: Option<&'a SecretString>,
+}
+
+impl<'a> Login<'a> {
+    pub(super) fn new(
+        username: &'a Name,
+        password: &'a Password,
+        code: Option<&'a Secret>,
+    ) -> Self {
+        Self {
+            username: &username.0,
+            password: &password.0,
+            code: code.map(|code| &code.0),
+        }
+    }
+}
+
+/// The executing user of an action that needs one: a name and a password, or a session token.
+#[derive(Clone, Copy)]
+pub(super) struct Executor<'a> {
+    pub(super) username: Option<&'a Name>,
+    pub(super) password: Option<&'a Password>,
+    pub(super) session_token: Option<&'a Secret>,
+}
+
+impl<'a> Executor<'a> {
+    /// Returns whether the request does not tell who is asking.
+    pub(super) const fn is_anonymous(&self) -> bool {
+        self.username.is_none() && self.session_token.is_none()
+    }
+
+    /// Returns the name under which the request waits for its turn. A session token stands for the
+    /// name of its user.
+    pub(super) fn turn_name(self) -> &'a str {
+        match (self.username, self.session_token) {
+            (Some(Name(name)), _) => name,
+            (None, Some(token)) => token.0.expose_secret(),
+            (None, None) => "",
+        }
+    }
+}
 
 /// Checks who somebody is, and notes it for the audit trail.
 pub(super) async fn verify(
     services: &Services,
     call: &Call,
-    username: &str,
-    password: &SecretString,
-    code: Option<&SecretString>,
+    login: Login<'_>,
 ) -> Result<Verdict, Error> {
+    let Login {
+        username,
+        password,
+        code,
+    } = login;
     let verdict = services
         .credentials
         .verify(username, password, code)
@@ -47,21 +97,19 @@ pub(super) async fn verify(
 pub(super) async fn prove(
     services: &Services,
     call: &Call,
-    username: &str,
-    password: &SecretString,
-    code: Option<&SecretString>,
+    login: Login<'_>,
 ) -> Result<Verified, Error> {
-    match verify(services, call, username, password, code).await? {
+    match verify(services, call, login).await? {
         Verdict::Verified(verified) => Ok(*verified),
         Verdict::InvalidCredentials(failure) => {
-            count(services, call, username, failure, || {
+            count(services, call, login.username, failure, || {
                 Err(Error::InvalidCredentials)
             })
             .await?;
             Err(Error::InvalidCredentials)
         }
         Verdict::InvalidCode(failure) => {
-            count(services, call, username, failure, || {
+            count(services, call, login.username, failure, || {
                 Err(Error::InvalidCode)
             })
             .await?;
@@ -76,13 +124,11 @@ pub(super) async fn prove(
 pub(super) async fn prove_second_factor(
     services: &Services,
     call: &Call,
-    username: &str,
-    password: &SecretString,
-    code: Option<&SecretString>,
+    login: Login<'_>,
 ) -> Result<Verified, Error> {
-    let verified = prove(services, call, username, password, code).await?;
+    let verified = prove(services, call, login).await?;
     if verified.user.second_factor.is_none() {
-        return Err(Error::OtpNotEnabled(username.to_owned()));
+        return Err(Error::OtpNotEnabled(login.username.to_owned()));
     }
     Ok(verified)
 }
@@ -92,23 +138,24 @@ pub(super) async fn prove_second_factor(
 pub(super) async fn authorize(
     services: &Services,
     call: &Call,
-    executor: &Executor,
+    executor: Executor<'_>,
 ) -> Result<Precondition, Error> {
-    if let Some(token) = &executor.session_token
-        && let Some((session, user)) = services.credentials.session(token).await?
+    if let Some(token) = executor.session_token
+        && let Some((session, user)) = services.credentials.session(&token.0).await?
     {
         call.notes.by(Who::User(user.username));
         return Ok(Precondition::Session(session.token));
     }
-    let (Some(username), Some(password)) = (&executor.username, &executor.password) else {
+    let (Some(username), Some(password)) = (executor.username, executor.password) else {
         return Err(Error::InvalidExecutor);
     };
-    let verdict = verify(services, call, username, password, None).await?;
+    let login = Login::new(username, password, None);
+    let verdict = verify(services, call, login).await?;
     call.notes.executing();
     match verdict {
         Verdict::Verified(verified) => Ok(Precondition::Password(verified.precondition)),
         Verdict::InvalidCredentials(failure) | Verdict::InvalidCode(failure) => {
-            count(services, call, username, failure, || {
+            count(services, call, login.username, failure, || {
                 Err(Error::InvalidExecutor)
             })
             .await?;

@@ -2,45 +2,43 @@
 
 use async_trait::async_trait;
 
-use super::signature::{CODE, PASSWORD, USERNAME};
-use super::{Action, Arguments, Call, Cost, Output, Services, Signature, proof, retry_on_conflict};
+use super::parameter::{CODE, PASSWORD, USERNAME};
+use super::{
+    Action, Call, Cost, Name, Output, Password, Run, Secret, Services, proof, retry_on_conflict,
+};
+use crate::arguments;
 use crate::error::Error;
 use crate::events::{Event, EventKind};
 
-/// Gives a user new backup codes.
-pub(super) struct RefreshBackupCodes;
+pub(super) const ACTION: Action = Action::new::<RefreshBackupCodes>(
+    "refresh_backup_codes",
+    "Replace the backup codes of a user by ten new ones. They are shown this once. (Not in \
+     Platypush's own plugin.)",
+    "a list of ten codes",
+);
 
-static SIGNATURE: Signature = Signature {
-    name: "refresh_backup_codes",
-    parameters: &[USERNAME, PASSWORD, CODE],
-    keywords_of: None,
-    doc: "Replace the backup codes of a user by ten new ones. They are shown this once. (Not in Platypush's own plugin.)",
-    returns: "a list of ten codes",
-};
+arguments! {
+    struct RefreshBackupCodes {
+        username: Name = USERNAME,
+        password: Password = PASSWORD,
+        code: Option<Secret> = CODE,
+    }
+}
 
 #[async_trait]
-impl Action for RefreshBackupCodes {
-    fn signature(&self) -> &'static Signature {
-        &SIGNATURE
-    }
-
-    fn cost(&self, _: &Arguments) -> Cost {
+impl Run for RefreshBackupCodes {
+    fn cost(&self) -> Cost {
         Cost::Hash
     }
 
-    async fn run(
-        &self,
-        services: &Services,
-        call: &Call,
-        mut arguments: Arguments,
-    ) -> Result<Output, Error> {
-        let username = arguments.text("username")?;
-        let password = arguments.secret("password")?;
-        let code = arguments.optional_secret("code")?;
+    fn turn_name(&self) -> &str {
+        &self.username.0
+    }
+
+    async fn run(self: Box<Self>, services: &Services, call: &Call) -> Result<Output, Error> {
+        let login = proof::Login::new(&self.username, &self.password, self.code.as_ref());
         retry_on_conflict(|| async {
-            let code = code.as_ref();
-            let verified =
-                proof::prove_second_factor(services, call, &username, &password, code).await?;
+            let verified = proof::prove_second_factor(services, call, login).await?;
             let (codes, hashes) = services.credentials.new_backup_codes(&verified.user)?;
             let left = codes.clone();
             let outcome = call.outcome(move |()| Output::BackupCodes(left))?;

@@ -7,11 +7,9 @@ use crate::clock::{Timestamp, is_in_iso_years};
 use crate::error::{Error, echo};
 use crate::value::Value;
 
-/// The moment in an argument; null and empty text are none.
-pub(super) fn from_value(name: &str, value: Value<'_>) -> Result<Option<Timestamp>, Error> {
-    let moment = match value {
-        Value::Null => return Ok(None),
-        Value::Text(text) if text.is_empty() => return Ok(None),
+/// Returns the moment that a value names.
+pub(super) fn from_value(name: &str, value: Value<'_>) -> Result<Timestamp, Error> {
+    Ok(match value {
         Value::Text(text) => parse_iso(&text).ok_or_else(|| invalid_iso(&text))?,
         Value::Int(digits) => digits
             .parse()
@@ -29,8 +27,7 @@ pub(super) fn from_value(name: &str, value: Value<'_>) -> Result<Option<Timestam
                 other.type_name()
             )));
         }
-    };
-    Ok(Some(moment))
+    })
 }
 
 fn out_of_range(name: &str) -> Error {

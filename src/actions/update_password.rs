@@ -1,86 +1,72 @@
 //! `user.update_password`
 
 use async_trait::async_trait;
+use secrecy::ExposeSecret as _;
 
-use super::signature::{CODE, USERNAME};
+use super::parameter::{CODE, USERNAME};
 use super::{
-    Action, Arguments, Call, Cost, Kind, Output, Parameter, Services, Signature, proof,
-    retry_on_conflict,
+    Action, Call, Cost, Name, Output, Password, Run, Secret, Services, proof, retry_on_conflict,
 };
+use crate::arguments;
 use crate::credentials::Verdict;
 use crate::error::Error;
 use crate::events::{Event, EventKind};
 
-/// Changes a user's password.
-pub(super) struct UpdatePassword;
+pub(super) const ACTION: Action = Action::new::<UpdatePassword>(
+    "update_password",
+    "Change the password of a user, who proves to be it by the present one. (`code` and \
+     `revoke_sessions` are not in Platypush's own plugin.)",
+    "`true`, or `false` when the present password or the code is wrong",
+);
 
-static SIGNATURE: Signature = Signature {
-    name: "update_password",
-    parameters: &[
-        USERNAME,
-        Parameter::required("old_password", Kind::Password, "The present password."),
-        Parameter::required("new_password", Kind::Password, "The password from now on."),
-        CODE,
-        Parameter::optional(
-            "revoke_sessions",
-            Kind::Flag,
-            "End all sessions of the user in the same step.",
-        ),
-    ],
-    keywords_of: None,
-    doc: "Change the password of a user, who proves to be it by the present one. (`code` and \
-          `revoke_sessions` are not in Platypush's own plugin.)",
-    returns: "`true`, or `false` when the present password or the code is wrong",
-};
+arguments! {
+    struct UpdatePassword {
+        username: Name = USERNAME,
+        old_password: Password = "The present password.",
+        new_password: Password = "The password from now on.",
+        code: Option<Secret> = CODE,
+        revoke_sessions: bool = "End all sessions of the user in the same step.",
+    }
+}
 
 #[async_trait]
-impl Action for UpdatePassword {
-    fn signature(&self) -> &'static Signature {
-        &SIGNATURE
-    }
-
-    fn cost(&self, _: &Arguments) -> Cost {
+impl Run for UpdatePassword {
+    fn cost(&self) -> Cost {
         Cost::Hash
     }
 
-    fn refused(&self, _: Arguments, error: Error) -> Result<Output, Error> {
+    fn turn_name(&self) -> &str {
+        &self.username.0
+    }
+
+    fn refused(&self, error: Error) -> Result<Output, Error> {
         Ok(Output::refused(Output::Flag(false), error))
     }
 
-    async fn run(
-        &self,
-        services: &Services,
-        call: &Call,
-        mut arguments: Arguments,
-    ) -> Result<Output, Error> {
-        let username = arguments.text("username")?;
-        let old = arguments.secret("old_password")?;
-        let new = arguments.new_password("new_password", &services.limits)?;
-        let code = arguments.optional_secret("code")?;
-        let revoke = arguments.flag("revoke_sessions")? || services.revoke_on_password_change;
-
+    async fn run(self: Box<Self>, services: &Services, call: &Call) -> Result<Output, Error> {
+        let new = &self.new_password.0;
+        services.limits.check_new_password(new.expose_secret())?;
+        let sessions_revoked = self.revoke_sessions || services.revoke_on_password_change;
+        let login = proof::Login::new(&self.username, &self.old_password, self.code.as_ref());
         retry_on_conflict(|| async {
-            let verdict = proof::verify(services, call, &username, &old, code.as_ref()).await?;
-            let verified = match verdict {
+            let verified = match proof::verify(services, call, login).await? {
                 Verdict::Verified(verified) => verified,
                 Verdict::InvalidCredentials(failure) | Verdict::InvalidCode(failure) => {
                     let answer = || Ok(Output::Flag(false));
-                    proof::count(services, call, &username, failure, answer).await?;
+                    proof::count(services, call, login.username, failure, answer).await?;
                     return answer();
                 }
                 Verdict::MissingCode => return Ok(Output::Flag(false)),
                 Verdict::Throttled { seconds, .. } => {
-                    let error = Error::Throttled(seconds);
-                    return Ok(Output::refused(Output::Flag(false), error));
+                    return self.refused(Error::Throttled(seconds));
                 }
             };
-            let record = services.credentials.hash(&new).await?;
+            let record = services.credentials.hash(new).await?;
             let outcome = call.outcome(|_| Output::Flag(true))?;
             let user = services
                 .store
-                .set_password(verified.precondition, record, revoke, outcome)
+                .set_password(verified.precondition, record, sessions_revoked, outcome)
                 .await?;
-            let sessions_revoked = revoke;
             call.notes
                 .event(|| Event::of(&user, EventKind::PasswordUpdated { sessions_revoked }));
             Ok(Output::Flag(true))

@@ -127,25 +127,6 @@ pub struct Failure {
     _pass: Pass,
 }
 
-/// Whoever asks for something that only a user may do.
-#[derive(Debug, Default)]
-pub struct Executor {
-    /// Name of the executing user.
-    pub username: Option<String>,
-    /// Its password.
-    pub password: Option<SecretString>,
-    /// Or, instead of both, a session token of any user.
-    pub session_token: Option<SecretString>,
-}
-
-impl Executor {
-    /// Whether nothing was given to tell who is asking.
-    #[must_use]
-    pub const fn is_anonymous(&self) -> bool {
-        self.username.is_none() && self.session_token.is_none()
-    }
-}
-
 impl Credentials {
     /// Ready to check.
     ///

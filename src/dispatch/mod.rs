@@ -19,7 +19,7 @@ use self::encoding::{encode_aside, encode_body, encode_reply, finish};
 pub use self::policy::Policy;
 pub use self::turns::Turns;
 use self::turns::{NoTurn, Turn};
-use crate::actions::{Action, Arguments, Call, Cost, Output, PLUGIN, Services, outcome_context};
+use crate::actions::{Action, BoundAction, Call, Cost, Output, PLUGIN, Services, outcome_context};
 use crate::audit::{self, Entry, Trail};
 use crate::clock::Timestamp;
 use crate::crash_point::poison;
@@ -39,7 +39,7 @@ use crate::wire::request::{self, Envelope, Refused, Request, Sent};
 
 /// Runs messages.
 pub struct Dispatcher {
-    actions: &'static [&'static dyn Action],
+    actions: &'static [Action],
     services: Arc<Services>,
     policy: Policy,
     turns: Turns,
@@ -56,7 +56,7 @@ pub struct Dispatcher {
 /// What a dispatcher is made of.
 pub struct Parts {
     /// All actions.
-    pub actions: &'static [&'static dyn Action],
+    pub actions: &'static [Action],
     /// What they work with.
     pub services: Arc<Services>,
     /// What requests are judged by.
@@ -78,12 +78,6 @@ struct BoundRequest {
     action: String,
     sent: Sent,
     bound: Result<BoundAction, Error>,
-}
-
-/// An action with its arguments.
-struct BoundAction {
-    action: &'static dyn Action,
-    arguments: Arguments,
 }
 
 /// Why a request got no reply.
@@ -165,7 +159,7 @@ impl Dispatcher {
         // A defect there is one of this request, whose sender is known by now.
         let bound = catch_unwind(AssertUnwindSafe(|| self.bind(request, taken)))
             .unwrap_or_else(|_| Err(Error::Internal("judging a request panicked".into())));
-        context.holds(envelope.bytes() + bound.as_ref().map_or(0, |bound| bound.arguments.bytes()));
+        context.holds(envelope.bytes() + bound.as_ref().map_or(0, |bound| bound.bytes));
         Ok(BoundRequest {
             envelope,
             action,
@@ -333,16 +327,16 @@ impl Dispatcher {
         bound: Result<BoundAction, Error>,
         (sent, taken): (Sent, Timestamp),
     ) -> Result<Result<Output, Error>, NotRun> {
-        let BoundAction { action, arguments } = match bound {
-            Ok(bound) => bound,
+        let action = match bound {
+            Ok(bound) => bound.run,
             Err(error) => return Ok(Err(error)),
         };
         // A request whose sender has given up takes no place in line.
         if let Err(error) = self.policy.check_age(sent, taken, taken) {
             return Ok(Err(error));
         }
-        let cost = match action.cost(&arguments) {
-            Cost::Depends => match action.cost_now(&self.services, &arguments).await {
+        let cost = match action.cost() {
+            Cost::Depends => match action.cost_now(&self.services).await {
                 Ok(cost) => cost,
                 Err(Error::Store(StoreError::Stopped)) => return Err(NotRun::Unknown),
                 Err(error) => return Ok(Err(error)),
@@ -351,14 +345,14 @@ impl Dispatcher {
         };
         let name = || {
             let credentials = &self.services.credentials;
-            credentials.name_hash(action.turn_name(&arguments))
+            credentials.name_hash(action.turn_name())
         };
         *turn = match self.turns.wait(cost, name, context).await {
             Ok(turn) => turn,
             Err(NoTurn::Closed) => return Err(NotRun::Stopping),
             Err(NoTurn::Busy(seconds)) => {
                 call.notes.refusal(Some("busy"));
-                return Ok(action.refused(arguments, Error::Busy(seconds)));
+                return Ok(action.refused(Error::Busy(seconds)));
             }
         };
         // Judged again when the work would start: a request that waited too long is
@@ -369,7 +363,7 @@ impl Dispatcher {
         }
         // Not before its turn: a rotation of keys waits for it.
         let _lease = self.keyring.lease();
-        let result = action.run(&self.services, call, arguments).await;
+        let result = action.run(&self.services, call).await;
         if let Some(turn) = turn
             && (cost != Cost::Hash || call.has_hashed())
         {
@@ -385,11 +379,10 @@ impl Dispatcher {
     fn bind(&self, request: Request<'_>, now: Timestamp) -> Result<BoundAction, Error> {
         self.policy.admit(&request, now)?;
         let action = self.resolve(&request)?;
-        let arguments = Arguments::bind(action.signature(), request.args, &self.services.limits)?;
-        Ok(BoundAction { action, arguments })
+        action.bind(request.args, &self.services.limits)
     }
 
-    fn resolve(&self, request: &Request<'_>) -> Result<&'static dyn Action, Error> {
+    fn resolve(&self, request: &Request<'_>) -> Result<&'static Action, Error> {
         let full = request
             .action
             .as_deref()
@@ -398,7 +391,7 @@ impl Dispatcher {
         self.find(full)
     }
 
-    fn find(&self, full: &str) -> Result<&'static dyn Action, Error> {
+    fn find(&self, full: &str) -> Result<&'static Action, Error> {
         let (plugin, name) = full.rsplit_once('.').unwrap_or((full, ""));
         if plugin != PLUGIN {
             return Err(Error::NoSuchPlugin(echo(plugin)));
@@ -406,7 +399,6 @@ impl Dispatcher {
         self.actions
             .iter()
             .find(|action| action.signature().name == name)
-            .copied()
             .ok_or_else(|| Error::NoSuchAction(echo(full)))
     }
 

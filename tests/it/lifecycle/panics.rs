@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use platypush_userd::actions::{
-    Action, Arguments, Call, Cost, Limits, Output, Services, Signature,
+    Action, Call, Cost, FromArguments, Limits, Output, Parameter, Run, Services, Values,
 };
 use platypush_userd::clock::SystemClock;
 use platypush_userd::dispatch::{Dispatcher, Parts, Policy, Turns};
@@ -22,84 +22,64 @@ use serde_json::{Value, json};
 
 use crate::support::credentials;
 
-/// Panics in the middle of its work, or not; waits for a turn, or not.
-struct Stub {
-    signature: &'static Signature,
-    panics: bool,
-    cost: Cost,
+const fn stub<T: FromArguments + Run>(name: &'static str) -> Action {
+    Action::new::<T>(name, "", "")
 }
 
-const fn named(name: &'static str) -> Signature {
-    Signature {
-        name,
-        parameters: &[],
-        keywords_of: None,
-        doc: "",
-        returns: "",
-    }
-}
-
-static PANICS: Stub = Stub {
-    signature: &named("panics"),
-    panics: true,
-    cost: Cost::Light,
-};
-static PANICS_IN_ITS_TURN: Stub = Stub {
-    signature: &named("panics_in_its_turn"),
-    panics: true,
-    cost: Cost::Hash,
-};
-static WORKS_IN_ITS_TURN: Stub = Stub {
-    signature: &named("works_in_its_turn"),
-    panics: false,
-    cost: Cost::Hash,
-};
-static PANICS_BEFORE: PanicsBefore = PanicsBefore {
-    found: AtomicU32::new(0),
-};
-// The last one, so that only those who look for it find it.
-static TABLE: [&dyn Action; 4] = [
-    &PANICS,
-    &PANICS_IN_ITS_TURN,
-    &WORKS_IN_ITS_TURN,
-    &PANICS_BEFORE,
+static TABLE: [Action; 4] = [
+    stub::<Stub<true, false>>("panics"),
+    stub::<Stub<true, true>>("panics_in_its_turn"),
+    stub::<Stub<false, true>>("works_in_its_turn"),
+    stub::<PanicsBefore>("panics_before"),
 ];
 
+/// Panics in the middle of its work, or not; waits for a turn, or not.
+struct Stub<const PANICS: bool, const WAITS: bool>;
+
+impl<const PANICS: bool, const WAITS: bool> FromArguments for Stub<PANICS, WAITS> {
+    const PARAMETERS: &'static [Parameter] = &[];
+
+    fn from_values(_: &mut Values<'_>, _: &Limits) -> Result<Self, Error> {
+        Ok(Self)
+    }
+}
+
 #[async_trait]
-impl Action for Stub {
-    fn signature(&self) -> &'static Signature {
-        self.signature
+impl<const PANICS: bool, const WAITS: bool> Run for Stub<PANICS, WAITS> {
+    fn cost(&self) -> Cost {
+        if WAITS { Cost::Hash } else { Cost::Light }
     }
 
-    fn cost(&self, _: &Arguments) -> Cost {
-        self.cost
-    }
-
-    async fn run(&self, services: &Services, _: &Call, _: Arguments) -> Result<Output, Error> {
+    async fn run(self: Box<Self>, services: &Services, _: &Call) -> Result<Output, Error> {
         services.store.has_users().await?;
-        assert!(!self.panics, "it was to panic");
+        assert!(!PANICS, "it was to panic");
         Ok(Output::Flag(true))
     }
 }
 
-/// Panics once when its arguments are bound, after it was found.
-struct PanicsBefore {
-    found: AtomicU32,
+/// Panics once when its arguments are bound.
+struct PanicsBefore;
+
+impl FromArguments for PanicsBefore {
+    const PARAMETERS: &'static [Parameter] = &[];
+
+    fn from_values(_: &mut Values<'_>, _: &Limits) -> Result<Self, Error> {
+        static BOUND: AtomicU32 = AtomicU32::new(0);
+        assert!(
+            BOUND.fetch_add(1, Ordering::Relaxed) != 0,
+            "it was to panic"
+        );
+        Ok(Self)
+    }
 }
 
 #[async_trait]
-impl Action for PanicsBefore {
-    fn signature(&self) -> &'static Signature {
-        let earlier = self.found.fetch_add(1, Ordering::Relaxed);
-        assert!(earlier != 1, "it was to panic");
-        &const { named("panics_before") }
-    }
-
-    fn cost(&self, _: &Arguments) -> Cost {
+impl Run for PanicsBefore {
+    fn cost(&self) -> Cost {
         Cost::Light
     }
 
-    async fn run(&self, _: &Services, _: &Call, _: Arguments) -> Result<Output, Error> {
+    async fn run(self: Box<Self>, _: &Services, _: &Call) -> Result<Output, Error> {
         Ok(Output::Flag(true))
     }
 }

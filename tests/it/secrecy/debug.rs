@@ -4,10 +4,11 @@
 use std::fmt::Debug;
 use std::sync::Arc;
 
+use platypush_userd::actions::{Password, Secret};
 use platypush_userd::admin::AdminCommand;
 use platypush_userd::clock::SystemClock;
 use platypush_userd::config::{self, Environment};
-use platypush_userd::credentials::{Executor, SessionToken, TotpSecret, Verdict, token_hash};
+use platypush_userd::credentials::{SessionToken, TotpSecret, Verdict, token_hash};
 use platypush_userd::model::{
     ApiToken, ApiTokenRecord, CodeHash, ImportedCode, PasswordRecord, Sealed, SecondFactor,
     TokenHash, User,
@@ -87,11 +88,6 @@ fn shows_no_secret() {
         ..new_session(0, None)
     };
     let verified = verified();
-    let executor = Executor {
-        username: Some("alice".into()),
-        password: Some(SECRET.into()),
-        session_token: Some(SECRET.into()),
-    };
     let reply = || Reply::new("r1", SECRET.into());
     let finished = Finished {
         left_outcome: false,
@@ -109,7 +105,7 @@ fn shows_no_secret() {
     let loaded = config::load(None, &environment).map_err(|e| e.to_string());
     let loaded = loaded.unwrap();
 
-    let things: [(&str, &dyn Debug); 22] = [
+    let things: [(&str, &dyn Debug); 23] = [
         ("PasswordRecord", &PasswordRecord::new(SECRET.into())),
         ("TotpSecret", &TotpSecret::new(SECRET.into())),
         ("Sealed", &Sealed(SECRET.into())),
@@ -133,7 +129,8 @@ fn shows_no_secret() {
         ("Precondition::Session", &Precondition::Session(hash())),
         ("StoreError", &StoreError::Conflict),
         ("Verdict", &verified),
-        ("Executor", &executor),
+        ("Password", &Password(SECRET.into())),
+        ("Secret", &Secret(SECRET.into())),
         ("Value", &text()),
         ("Value in a list", &Value::List(vec![text()])),
         ("Value in a dict", &Value::Dict(vec![(text(), text())])),

@@ -1,0 +1,268 @@
+//! Types of arguments. Each checks the value of a parameter of its [`Kind`].
+//!
+//! Types and lengths are checked before a request waits for anything. An argument owns its text: a
+//! request that waits keeps no part of its message.
+
+use secrecy::{ExposeSecret as _, SecretString};
+
+use super::Limits;
+use super::parameter::{Kind, Parameter};
+use crate::clock::Timestamp;
+use crate::error::{Error, echo};
+use crate::text;
+use crate::value::Value;
+
+/// Maximum length of text that is neither a name nor a password, in bytes. No code, token or id is
+/// as long, so a longer text is as wrong as its beginning.
+const MAX_TEXT_BYTES: usize = 8_192;
+
+/// A type of argument.
+pub trait Argument: Sized {
+    /// The kind of its parameter.
+    const KIND: Kind;
+    /// Whether its parameter is required.
+    const REQUIRED: bool = true;
+
+    /// Returns the argument for a value of the parameter `name`.
+    ///
+    /// # Errors
+    /// When the value is of another type, or too long.
+    fn from_value(name: &str, value: Value<'_>, limits: &Limits) -> Result<Self, Error>;
+
+    /// Returns the argument of a request that does not have it, unless it is required.
+    #[must_use]
+    fn absent() -> Option<Self> {
+        None
+    }
+
+    /// Returns the bytes of its text.
+    #[must_use]
+    fn bytes(&self) -> usize {
+        0
+    }
+}
+
+/// An argument that a request need not have. Null and empty text count as none.
+impl<T: Argument> Argument for Option<T> {
+    const KIND: Kind = T::KIND;
+    const REQUIRED: bool = false;
+
+    fn from_value(name: &str, value: Value<'_>, limits: &Limits) -> Result<Self, Error> {
+        match value {
+            Value::Null => Ok(None),
+            Value::Text(text) if text.is_empty() => Ok(None),
+            value => T::from_value(name, value, limits).map(Some),
+        }
+    }
+
+    fn absent() -> Option<Self> {
+        Some(None)
+    }
+
+    fn bytes(&self) -> usize {
+        self.as_ref().map_or(0, T::bytes)
+    }
+}
+
+/// Text of at most [`MAX_TEXT_BYTES`]: more is cut off.
+#[derive(Debug)]
+pub struct Text(pub String);
+
+impl Argument for Text {
+    const KIND: Kind = Kind::Text;
+
+    fn from_value(name: &str, value: Value<'_>, _: &Limits) -> Result<Self, Error> {
+        text(name, value).map(|text| Self(cut(&text)))
+    }
+
+    fn bytes(&self) -> usize {
+        self.0.len()
+    }
+}
+
+/// A name of a user or API token, of at most `max_username_length` bytes.
+#[derive(Debug)]
+pub struct Name(pub String);
+
+impl Argument for Name {
+    const KIND: Kind = Kind::Name;
+
+    fn from_value(name: &str, value: Value<'_>, limits: &Limits) -> Result<Self, Error> {
+        let text = text(name, value)?;
+        check_username_length(name, &text, limits)?;
+        Ok(Self(text.into_owned()))
+    }
+
+    fn bytes(&self) -> usize {
+        self.0.len()
+    }
+}
+
+/// A secret such as a token or a one-time code, cut as [`Text`] is. It may be empty.
+#[derive(Debug)]
+pub struct Secret(pub SecretString);
+
+impl Argument for Secret {
+    const KIND: Kind = Kind::Secret;
+
+    fn from_value(name: &str, value: Value<'_>, _: &Limits) -> Result<Self, Error> {
+        text(name, value).map(|text| Self(cut(&text).into()))
+    }
+
+    fn bytes(&self) -> usize {
+        self.0.expose_secret().len()
+    }
+}
+
+/// A password of at most `password.max_length` bytes. It may be empty.
+#[derive(Debug)]
+pub struct Password(pub SecretString);
+
+impl Argument for Password {
+    const KIND: Kind = Kind::Password;
+
+    fn from_value(name: &str, value: Value<'_>, limits: &Limits) -> Result<Self, Error> {
+        let text = text(name, value)?;
+        check_password_length(name, &text, limits)?;
+        Ok(Self(text.into_owned().into()))
+    }
+
+    fn bytes(&self) -> usize {
+        self.0.expose_secret().len()
+    }
+}
+
+/// true/false, 0/1; null and absent are false.
+impl Argument for bool {
+    const KIND: Kind = Kind::Flag;
+    const REQUIRED: bool = false;
+
+    fn from_value(name: &str, value: Value<'_>, _: &Limits) -> Result<Self, Error> {
+        match value {
+            Value::Null => Ok(false),
+            Value::Bool(flag) => Ok(flag),
+            Value::Int(digits) if digits == "0" => Ok(false),
+            Value::Int(digits) if digits == "1" => Ok(true),
+            other => Err(Error::Arguments(format!(
+                "'{name}' must be true or false, not {}",
+                other.type_name()
+            ))),
+        }
+    }
+
+    fn absent() -> Option<Self> {
+        Some(false)
+    }
+}
+
+/// A whole number from 1 on: the id of something.
+impl Argument for u64 {
+    const KIND: Kind = Kind::Number;
+
+    fn from_value(name: &str, value: Value<'_>, _: &Limits) -> Result<Self, Error> {
+        let bad = |what: &str| {
+            Err(Error::Arguments(format!(
+                "'{name}' must be a whole number from 1 on, not {what}"
+            )))
+        };
+        match value {
+            Value::Int(digits) | Value::Text(digits) => match digits.parse() {
+                Ok(number) if number > 0 => Ok(number),
+                _ => bad(&echo(&digits)),
+            },
+            other => bad(other.type_name()),
+        }
+    }
+}
+
+/// A moment.
+impl Argument for Timestamp {
+    const KIND: Kind = Kind::Time;
+
+    fn from_value(name: &str, value: Value<'_>, _: &Limits) -> Result<Self, Error> {
+        super::time::from_value(name, value)
+    }
+}
+
+impl Parameter {
+    /// Returns the parameter of an argument of type `T`.
+    #[must_use]
+    pub const fn of<T: Argument>(name: &'static str, doc: &'static str) -> Self {
+        Self {
+            name,
+            kind: T::KIND,
+            required: T::REQUIRED,
+            doc,
+        }
+    }
+}
+
+/// Returns text. An integer counts as its digits: Platypush decodes text that looks like JSON
+/// before it sends it.
+fn text<'m>(name: &str, value: Value<'m>) -> Result<std::borrow::Cow<'m, str>, Error> {
+    match value {
+        Value::Text(text) | Value::Int(text) => Ok(text),
+        other => Err(Error::Arguments(format!(
+            "'{name}' must be text, not {}. Platypush decodes text that looks like JSON: \
+             in a procedure or hook, write the value as JSON text twice quoted",
+            other.type_name()
+        ))),
+    }
+}
+
+/// Returns the beginning of a text that may be too long to mean anything.
+fn cut(text: &str) -> String {
+    let mut end = text.len().min(MAX_TEXT_BYTES);
+    while !text.is_char_boundary(end) {
+        end -= 1;
+    }
+    text[..end].to_owned()
+}
+
+fn check_username_length(name: &str, username: &str, limits: &Limits) -> Result<(), Error> {
+    at_most(
+        name,
+        username,
+        limits.max_username_length,
+        "max_username_length",
+    )
+}
+
+fn check_password_length(name: &str, password: &str, limits: &Limits) -> Result<(), Error> {
+    at_most(
+        name,
+        password,
+        limits.max_password_length,
+        "password.max_length",
+    )
+}
+
+/// Checks the name of a new user.
+pub(crate) fn check_new_username(username: &str, limits: &Limits) -> Result<(), Error> {
+    check_username_length("username", username, limits)?;
+    if username.trim().is_empty() {
+        return Err(Error::InvalidUsername);
+    }
+    check_name("username", username)
+}
+
+/// Checks that a new name contains nothing that Platypush would evaluate or that cannot be seen.
+pub(super) fn check_name(what: &'static str, name: &str) -> Result<(), Error> {
+    text::check_name(name).map_err(|unusable| Error::UnusableName { what, unusable })
+}
+
+/// Checks a new password.
+pub(crate) fn check_new_password(name: &str, password: &str, limits: &Limits) -> Result<(), Error> {
+    check_password_length(name, password, limits)?;
+    limits.check_new_password(password)
+}
+
+fn at_most(name: &str, text: &str, limit: usize, key: &str) -> Result<(), Error> {
+    if text.len() <= limit {
+        return Ok(());
+    }
+    Err(Error::Arguments(format!(
+        "'{name}' is {} bytes long, at most {limit} are allowed ({key})",
+        text.len()
+    )))
+}
