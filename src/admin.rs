@@ -8,7 +8,7 @@ use std::sync::Arc;
 use secrecy::{ExposeSecret as _, SecretString};
 use serde::{Deserialize, Serialize};
 
-use crate::actions::{Services, check_new_password, retry_on_conflict};
+use crate::actions::{Services, check_new_password};
 use crate::audit::{self, Who};
 use crate::error::Error;
 use crate::events::{self, Event, EventKind, Publisher};
@@ -355,17 +355,10 @@ impl Operator {
     }
 
     async fn disable_otp(&self, name: &str) -> Result<Done, AdminError> {
-        retry_on_conflict(|| async {
-            let Some(user) = self.services.store.user_by_name(name).await? else {
-                return Ok(());
-            };
-            if user.second_factor.is_none() {
-                return Err(Error::OtpNotEnabled(name.to_owned()));
-            }
-            let credentials = &self.services.credentials;
-            credentials.add_secret_fingerprint(&user).await
-        })
-        .await?;
+        let user = self.services.store.user_by_name(name).await?;
+        if user.is_some_and(|user| user.second_factor.is_none()) {
+            return Err(Error::OtpNotEnabled(name.to_owned()).into());
+        }
         self.amend(
             name,
             AdminUpdate::DropSecondFactor,

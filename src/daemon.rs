@@ -38,8 +38,6 @@ use crate::workdir::{Workdir, WorkdirError};
 
 /// Notes of what is running, in the working directory.
 const RUNNING_FILE: &str = "running";
-/// What the key check of a store of 0.1 is sealed as.
-const KEY_CHECK: &[u8] = b"key check";
 
 /// Runs the daemon until it is asked to stop.
 ///
@@ -285,15 +283,10 @@ async fn open_keys(
         .clone()
         .unwrap_or_else(|| Keyring::default_path(workdir));
     let sealed = store.hash_key().await?;
-    let check = store.key_check().await?;
-    let unused = sealed.is_none() && check.is_none();
-    let keyring = Arc::new(Keyring::open(path, unused)?);
-    let sealed = match (sealed, check) {
-        (Some(sealed), _) => sealed,
-        (None, Some(check)) if keyring.open_sealed(KEY_CHECK, &check).is_none() => {
-            return Err(keyring.wrong().into());
-        }
-        (None, _) => {
+    let keyring = Arc::new(Keyring::open(path, sealed.is_none())?);
+    let sealed = match sealed {
+        Some(sealed) => sealed,
+        None => {
             let sealed = Vault::new_hash_key(&keyring)?;
             store.set_hash_key(sealed.clone()).await?;
             sealed

@@ -106,10 +106,12 @@ impl User {
     /// ones stay used when the same secret comes back, and block no other one,
     /// even where the clock was ahead when they were used.
     pub fn set_second_factor(&mut self, factor: Option<SecondFactor>) {
-        if let Some(earlier) = &self.second_factor
-            && let Some(fingerprint) = earlier.fingerprint
-        {
-            let last_step = earlier.last_step;
+        if let Some(earlier) = &self.second_factor {
+            let SecondFactor {
+                fingerprint,
+                last_step,
+                ..
+            } = *earlier;
             self.used_secrets
                 .retain(|used| used.fingerprint != fingerprint);
             self.used_secrets.push(UsedSecret {
@@ -121,7 +123,7 @@ impl User {
         }
         self.second_factor = factor.map(|mut factor| {
             let used = self.used_secrets.iter();
-            let mut same = used.filter(|used| Some(used.fingerprint) == factor.fingerprint);
+            let mut same = used.filter(|used| used.fingerprint == factor.fingerprint);
             let last_step = same.next().map_or(0, |used| used.last_step);
             factor.last_step = factor.last_step.max(last_step);
             factor
@@ -168,8 +170,8 @@ pub struct NameHash(pub [u8; 16]);
 pub struct SecondFactor {
     /// The secret shared with the user's authenticator, sealed.
     pub secret: Sealed,
-    /// Of that secret; `None` in a record of schema 3 or older.
-    pub fingerprint: Option<SecretFingerprint>,
+    /// Fingerprint of that secret.
+    pub fingerprint: SecretFingerprint,
     /// The last time step a code was accepted for. Neither it nor an earlier
     /// one is accepted again (RFC 6238, section 5.2).
     pub last_step: u64,
@@ -185,6 +187,11 @@ pub const MAX_USED_SECRETS: usize = 16;
 /// Keyed fingerprint of the secret of a second factor, bound to its user.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct SecretFingerprint(pub [u8; 16]);
+
+impl SecretFingerprint {
+    /// Stands for the fingerprint of a secret that is imported: the import makes it.
+    pub const UNKNOWN: Self = Self([0; 16]);
+}
 
 /// The secret of an earlier second factor.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

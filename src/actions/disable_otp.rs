@@ -38,10 +38,6 @@ impl Run for DisableOtp {
         let login = proof::Login::new(&self.username, &self.password, self.code.as_ref());
         retry_on_conflict(|| async {
             let verified = proof::prove_second_factor(services, call, login).await?;
-            services
-                .credentials
-                .add_secret_fingerprint(&verified.user)
-                .await?;
             let outcome = call.outcome(|()| Output::Flag(true))?;
             services
                 .store

@@ -363,36 +363,12 @@ impl Credentials {
         let (codes, backup_codes) = self.new_backup_codes(user)?;
         let factor = SecondFactor {
             secret: self.vault.seal_totp(user.id, secret)?,
-            fingerprint: Some(self.vault.secret_fingerprint(user.id, secret)),
+            fingerprint: self.vault.secret_fingerprint(user.id, secret),
             last_step,
             backup_codes,
             imported_codes: Vec::new(),
         };
         Ok(Some((factor, codes)))
-    }
-
-    /// Adds the fingerprint of its secret to a second factor that schema 3 or an
-    /// older one stored: to be called before the factor is switched off, so that
-    /// its used steps are kept.
-    ///
-    /// # Errors
-    /// When the store fails; `Conflict` where the secret was sealed anew meanwhile.
-    /// A secret that does not open gets no fingerprint: switching it off is the way
-    /// out of that.
-    pub async fn add_secret_fingerprint(&self, user: &User) -> Result<(), Error> {
-        let factor = user.second_factor.as_ref();
-        let Some(factor) = factor.filter(|factor| factor.fingerprint.is_none()) else {
-            return Ok(());
-        };
-        let Ok(secret) = self.vault.open_totp(user.id, &factor.secret) else {
-            return Ok(());
-        };
-        let fingerprint = self.vault.secret_fingerprint(user.id, &secret);
-        let sealed = factor.secret.clone();
-        Ok(self
-            .store
-            .add_secret_fingerprint(user.id, sealed, fingerprint)
-            .await?)
     }
 
     /// New backup codes of a user, and what is kept of them.

@@ -28,8 +28,7 @@ use crate::clock::Timestamp;
 use crate::failure::{HasRemedy, Remedy};
 use crate::model::{
     ApiToken, ApiTokenId, Attempted, CodeHash, DeliveryId, Failures, NameHash, Origin,
-    PasswordRecord, Profile, Sealed, SecondFactor, SecretFingerprint, Session, SessionRules,
-    TokenHash, User, UserId,
+    PasswordRecord, Profile, SecondFactor, Session, SessionRules, TokenHash, User, UserId,
 };
 
 /// Why the store did not do what it was asked.
@@ -191,16 +190,6 @@ pub trait Store: Send + Sync + 'static {
         outcome: Option<Outcome<()>>,
     ) -> Result<()>;
 
-    /// Adds the fingerprint to a second factor that was stored without one;
-    /// `Conflict` where another secret stands there, or the same one under
-    /// another key.
-    async fn add_secret_fingerprint(
-        &self,
-        user_id: UserId,
-        secret: Sealed,
-        fingerprint: SecretFingerprint,
-    ) -> Result<()>;
-
     /// Removes the user; from then on nothing of it is valid. Returns the
     /// number it had.
     async fn delete_user(
@@ -309,11 +298,7 @@ pub trait Store: Send + Sync + 'static {
     /// The key of the keyed hashes, sealed; `None` before the first start.
     async fn hash_key(&self) -> Result<Option<Vec<u8>>>;
 
-    /// What version 0.1 kept sealed in its place, to tell the right keys from
-    /// others.
-    async fn key_check(&self) -> Result<Option<Vec<u8>>>;
-
-    /// Keeps it, in place of a key check.
+    /// Keeps it.
     async fn set_hash_key(&self, sealed: Vec<u8>) -> Result<()>;
 
     /// The first `limit` users from that number on.

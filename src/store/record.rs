@@ -48,8 +48,8 @@ fn is_zero<T: Default + PartialEq>(number: &T) -> bool {
 struct SecondFactorRecord {
     /// Sealed; in hexadecimal.
     secret: String,
-    /// In hexadecimal.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    /// In hexadecimal; missing in exports of older versions.
+    #[serde(default)]
     fingerprint: Option<String>,
     last_step: u64,
     /// Keyed hashes; in hexadecimal.
@@ -146,7 +146,7 @@ impl SecondFactorRecord {
         let imported = factor.imported_codes.iter();
         Self {
             secret: hex::encode(&factor.secret.0),
-            fingerprint: factor.fingerprint.map(|mark| hex::encode(mark.0)),
+            fingerprint: Some(hex::encode(factor.fingerprint.0)),
             last_step: factor.last_step,
             backup_codes: codes.map(|code| hex::encode(code.0)).collect(),
             imported_codes: imported
@@ -167,7 +167,10 @@ impl SecondFactorRecord {
         };
         Ok(SecondFactor {
             secret: Sealed(hex::decode(&self.secret).map_err(|_| Malformed("a second factor"))?),
-            fingerprint: self.fingerprint.as_deref().map(fingerprint).transpose()?,
+            fingerprint: match self.fingerprint {
+                Some(hex) => fingerprint(&hex)?,
+                None => SecretFingerprint::UNKNOWN,
+            },
             last_step: self.last_step,
             backup_codes: self
                 .backup_codes

@@ -379,8 +379,7 @@ impl<'a> Importer<'a> {
         if let (Some(factor), Some(secret)) = (&mut user.second_factor, &person.totp_secret) {
             factor.secret = credentials.seal_second_factor(user.id, secret)?;
             if !self.keep_keyed {
-                let fingerprint = credentials.secret_fingerprint(user.id, secret);
-                factor.fingerprint = Some(fingerprint);
+                factor.fingerprint = credentials.secret_fingerprint(user.id, secret);
             }
         }
         if !self.keep_keyed {

@@ -18,8 +18,8 @@ use chrono::TimeDelta;
 
 use crate::clock::Timestamp;
 use crate::model::{
-    CodeHash, DeliveryId, Failures, PasswordRecord, Sealed, SecondFactor, SecretFingerprint,
-    Session, SessionRules, TokenHash, User, UserId,
+    CodeHash, DeliveryId, Failures, PasswordRecord, SecondFactor, Session, SessionRules, TokenHash,
+    User, UserId,
 };
 use crate::store::sled::{lookup::Lookup, records};
 use crate::store::{
@@ -94,7 +94,6 @@ impl<'a> Group<'a> {
 
     pub(super) fn set_hash_key(&mut self, sealed: Vec<u8>) {
         self.put(records::HASH_KEY.into(), sealed);
-        self.remove(records::KEY_CHECK.into());
     }
 
     pub(super) fn create_user(
@@ -162,26 +161,6 @@ impl<'a> Group<'a> {
         let mut user = self.check_password(precondition)?;
         user.set_second_factor(second_factor);
         self.put_user(&user)
-    }
-
-    pub(super) fn add_secret_fingerprint(
-        &mut self,
-        user_id: UserId,
-        secret: &Sealed,
-        fingerprint: SecretFingerprint,
-    ) -> Result<()> {
-        if let Some(mut user) = self.user(user_id)?
-            && let Some(factor) = &mut user.second_factor
-            && factor.fingerprint.is_none()
-        {
-            // Another secret, or the same one under another key.
-            if factor.secret != *secret {
-                return Err(StoreError::Conflict);
-            }
-            factor.fingerprint = Some(fingerprint);
-            self.put_user(&user)?;
-        }
-        Ok(())
     }
 
     pub(super) fn replace_backup_codes(

@@ -30,8 +30,7 @@ use super::{
 use crate::clock::Timestamp;
 use crate::model::{
     ApiToken, ApiTokenId, Attempted, CodeHash, DeliveryId, Failures, NameHash, Origin,
-    PasswordRecord, Profile, Sealed, SecondFactor, SecretFingerprint, Session, SessionRules,
-    TokenHash, User, UserId,
+    PasswordRecord, Profile, SecondFactor, Session, SessionRules, TokenHash, User, UserId,
 };
 
 /// Users and sessions in a sled database in a folder of its own.
@@ -266,16 +265,6 @@ impl Store for SledStore {
         .await
     }
 
-    async fn add_secret_fingerprint(
-        &self,
-        user_id: UserId,
-        secret: Sealed,
-        fingerprint: SecretFingerprint,
-    ) -> Result<()> {
-        self.commit(move |group| group.add_secret_fingerprint(user_id, &secret, fingerprint))
-            .await
-    }
-
     async fn delete_user(
         &self,
         username: &str,
@@ -441,10 +430,6 @@ impl Store for SledStore {
 
     async fn hash_key(&self) -> Result<Option<Vec<u8>>> {
         self.read(|tree| tree.bytes(records::HASH_KEY)).await
-    }
-
-    async fn key_check(&self) -> Result<Option<Vec<u8>>> {
-        self.read(|tree| tree.bytes(records::KEY_CHECK)).await
     }
 
     async fn set_hash_key(&self, sealed: Vec<u8>) -> Result<()> {

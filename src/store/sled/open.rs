@@ -25,9 +25,6 @@ const CACHE_BYTES: u64 = 16 << 20;
 /// Most names of nobody whose failures are kept.
 pub(super) const MAX_ATTEMPTED: u64 = 1_000_000;
 
-/// As few as in a group of the writer, and for the same reason.
-const MIGRATED_AT_ONCE: usize = 256;
-
 /// Why the database was not opened.
 #[derive(Debug, thiserror::Error)]
 pub enum OpenError {
@@ -79,6 +76,18 @@ pub enum OpenError {
         /// What this program writes.
         known: u32,
     },
+    /// An older program wrote the database.
+    #[error(
+        "the database in {path} has schema version {found}, this program reads {known}: export with the version that wrote it, then import here", path = path.display()
+    )]
+    OlderSchema {
+        /// The database folder.
+        path: PathBuf,
+        /// Version of the database.
+        found: u32,
+        /// Version that this program reads.
+        known: u32,
+    },
     /// Acknowledged changes are missing.
     #[error(
         "the database in {path} ends at commit {found}, but commit {acknowledged} had been acknowledged: it was cut off or replaced by an older copy. Restore a backup; or, to accept what is lost, remove {file}",
@@ -110,6 +119,7 @@ impl HasRemedy for OpenError {
             Self::Missing { .. }
             | Self::Engine { .. }
             | Self::NewerSchema { .. }
+            | Self::OlderSchema { .. }
             | Self::Older { .. }
             | Self::BadCommitFile { .. } => Remedy::Person,
         }
@@ -124,7 +134,7 @@ pub(super) fn open(workdir: &Path) -> Result<Disk, OpenError> {
     let engine = |error: StoreError| files::explain(workdir, error.to_string());
     let failed = |error| files::explain_sled(workdir, error);
 
-    let schema = check_schema(workdir, &tree)?;
+    check_schema(workdir, &tree)?;
     let found = match tree.get(records::COMMIT).map_err(failed)? {
         Some(bytes) => records::number(&bytes).map_err(engine)?,
         None => 0,
@@ -138,10 +148,6 @@ pub(super) fn open(workdir: &Path) -> Result<Disk, OpenError> {
             acknowledged,
         });
     }
-    if schema < records::SCHEMA_VERSION {
-        migrate(&tree, schema).map_err(engine)?;
-    }
-
     roll_back_imports(&tree, found).map_err(engine)?;
 
     tree.flush().map_err(failed)?;
@@ -187,8 +193,8 @@ fn catch<T>(open: impl FnOnce() -> T) -> Option<T> {
     catch_unwind(AssertUnwindSafe(open)).ok()
 }
 
-/// The schema of the database: a new one is stamped, a newer one refused.
-fn check_schema(workdir: &Path, tree: &::sled::Tree) -> Result<u32, OpenError> {
+/// Stamps the schema version on a new database, and refuses one of another version.
+fn check_schema(workdir: &Path, tree: &::sled::Tree) -> Result<(), OpenError> {
     let known = records::SCHEMA_VERSION;
     let engine = |reason: &str| files::explain(workdir, reason.to_owned());
     let failed = |error| files::explain_sled(workdir, error);
@@ -199,13 +205,18 @@ fn check_schema(workdir: &Path, tree: &::sled::Tree) -> Result<u32, OpenError> {
                 .map_err(|_| engine("its schema version is unreadable"))?;
             match found {
                 found if found > known => Err(OpenError::NewerSchema { found, known }),
-                found => Ok(found),
+                found if found < known => Err(OpenError::OlderSchema {
+                    path: workdir.join(DATABASE),
+                    found,
+                    known,
+                }),
+                _ => Ok(()),
             }
         }
         None if tree.is_empty() => {
             tree.insert(records::SCHEMA, &known.to_be_bytes())
                 .map_err(failed)?;
-            Ok(known)
+            Ok(())
         }
         None => Err(engine("it holds something else")),
     }
@@ -222,41 +233,6 @@ fn roll_back_imports(tree: &::sled::Tree, commit: u64) -> Result<(), StoreError>
             .and_then(|()| tree.flush())
             .map_err(super::engine_error)?;
     }
-}
-
-/// Brings an older database up to today's schema. It can be cut short at any
-/// point: the new version is written last, and the next start does it again.
-fn migrate(tree: &::sled::Tree, from: u32) -> Result<(), StoreError> {
-    if from == 1 {
-        add_sessions_of_users(tree)?;
-    }
-    // What versions 3 and 4 brought is added to records when it is first needed.
-    tree.insert(records::SCHEMA, &records::SCHEMA_VERSION.to_be_bytes())
-        .map(|_| ())
-        .map_err(super::engine_error)
-}
-
-fn add_sessions_of_users(tree: &::sled::Tree) -> Result<(), StoreError> {
-    let mut batch = ::sled::Batch::default();
-    for (seen, entry) in tree.scan_prefix(records::SESSIONS).enumerate() {
-        if seen % MIGRATED_AT_ONCE == MIGRATED_AT_ONCE - 1 {
-            let full = std::mem::take(&mut batch);
-            tree.apply_batch(full)
-                .and_then(|()| tree.flush())
-                .map_err(super::engine_error)?;
-        }
-        let (key, bytes) = entry.map_err(super::engine_error)?;
-        // What is unreadable authenticates nobody.
-        let session =
-            records::token_of_key(&key).and_then(|token| records::decode_session(token, &bytes));
-        if let Ok(session) = session {
-            batch.insert(records::user_session_key(&session), Vec::new());
-        }
-    }
-    tree.apply_batch(batch)
-        .and_then(|()| tree.flush())
-        .map(|_| ())
-        .map_err(super::engine_error)
 }
 
 /// The commit file and the number in it. A missing or empty file gets the

@@ -22,7 +22,6 @@
 //! | `i:<origin>` | id of the user that was imported from there, u64, also when it is gone |
 //! | `m:arriving` | the first id of users who are being imported, u64: they are not all here |
 //! | `m:hash_key` | the key of the keyed hashes, sealed |
-//! | `m:key_check` | something sealed, in its place: version 0.1 wrote it |
 //!
 //! Numbers are big-endian, so that ids sort as numbers do.
 
@@ -33,14 +32,8 @@ use crate::model::{DeliveryId, Failures, NameHash, Origin, Session, TokenHash, U
 use crate::store::StoreError;
 use crate::store::record::{self, Malformed, SessionRecord, UserRecord};
 
-/// Schema this code writes. A store with a newer one is refused, one with an
-/// older one is migrated when it is opened:
-///
-/// - 1: without the sessions of each user (`x:`);
-/// - 2: without API tokens and what is imported;
-/// - 3: without the used secrets of each user, which an older program would
-///   drop from the records that it writes.
-pub const SCHEMA_VERSION: u32 = 4;
+/// Schema version of the databases that this code reads and writes. Any other is refused.
+pub const SCHEMA_VERSION: u32 = 5;
 
 pub const SCHEMA: &[u8] = b"m:schema";
 pub const COMMIT: &[u8] = b"m:commit";
@@ -54,7 +47,6 @@ pub const SESSIONS: &[u8] = b"s:";
 
 pub const OUTCOMES: &[u8] = b"o:";
 pub const HASH_KEY: &[u8] = b"m:hash_key";
-pub const KEY_CHECK: &[u8] = b"m:key_check";
 
 pub fn outcome_key(delivery: &DeliveryId) -> Vec<u8> {
     [OUTCOMES, &delivery.to_bytes()].concat()

@@ -3,8 +3,8 @@
 use crate::clock::Timestamp;
 use crate::credentials::TotpSecret;
 use crate::model::{
-    ApiToken, ApiTokenRecord, ImportedCode, Origin, PasswordRecord, Sealed, SecondFactor, Session,
-    TokenHash, User,
+    ApiToken, ApiTokenRecord, ImportedCode, Origin, PasswordRecord, Sealed, SecondFactor,
+    SecretFingerprint, Session, TokenHash, User,
 };
 use crate::transfer::{LeftBehind, Person};
 
@@ -80,7 +80,7 @@ impl From<Newcomer> for Person {
         let second_factor = newcomer.totp_secret.as_ref().map(|_| SecondFactor {
             // It is sealed when it is let in.
             secret: Sealed(Vec::new()),
-            fingerprint: None,
+            fingerprint: SecretFingerprint::UNKNOWN,
             last_step: 0,
             backup_codes: Vec::new(),
             imported_codes: newcomer.backup_codes,

@@ -12,7 +12,7 @@ use platypush_userd::keyring::Keyring;
 use serde_json::json;
 use tempfile::TempDir;
 
-use crate::support::{Daemon, RedisServer, Setup, wait_until_closed};
+use crate::support::{Daemon, RedisServer, Setup, change_database, wait_until_closed};
 
 /// The exit status when a person has to mend something: starting again is in
 /// vain.
@@ -81,18 +81,23 @@ fn an_unusable_workdir_is_said_clearly() {
 }
 
 #[test]
-fn a_store_of_a_newer_program_is_refused_untouched() {
+fn a_store_of_another_version_is_refused_untouched() {
     let (folder, redis) = used();
     let workdir = folder.path().join("workdir");
-    set_schema(&workdir, 5);
-    let (code, log) = refused(Arc::clone(&folder), &redis, &[]);
-    assert_eq!(code, FOR_A_PERSON);
-    assert_says(
-        &log,
-        &["schema version 5", "knows up to 4", "install the newer"],
-    );
+    let newer = ["schema version 6", "knows up to 5", "install the newer"];
+    let older = [
+        "schema version 4",
+        "reads 5",
+        "export with the version that wrote it, then import here",
+    ];
+    for (schema, words) in [(6, newer), (4, older)] {
+        set_schema(&workdir, schema);
+        let (code, log) = refused(Arc::clone(&folder), &redis, &[]);
+        assert_eq!(code, FOR_A_PERSON);
+        assert_says(&log, &words);
+    }
     // Back to what it was: nothing else has changed.
-    set_schema(&workdir, 4);
+    set_schema(&workdir, 5);
     let daemon = Daemon::start_in(folder, &redis, &[]);
     let users = redis.client().call("get_users", json!({}));
     assert_eq!(users.ok().as_array().unwrap().len(), 21);
@@ -108,79 +113,34 @@ fn set_schema(workdir: &Path, version: u32) {
     });
 }
 
-/// Changes a closed database behind the program's back.
-fn change_database(workdir: &Path, change: impl FnOnce(&sled::Db)) {
-    let database = sled::Config::new()
-        .path(workdir.join("db"))
-        .segment_size(4 << 20)
-        .open()
-        .unwrap();
-    change(&database);
-    database.flush().unwrap();
-    drop(database);
-    wait_until_closed(workdir);
-}
-
-/// A working directory as version 0.1 left it: with a key check, and without
-/// a key of keyed hashes.
-fn used_by_the_first_version() -> (Arc<TempDir>, RedisServer) {
-    let (folder, redis) = used();
-    let workdir = folder.path().join("workdir");
-    let keyring = Keyring::open(Keyring::default_path(&workdir), false).unwrap();
-    let check = keyring.sealer().unwrap().seal(b"key check", b"");
-    change_database(&workdir, |database| {
-        database.remove("m:hash_key").unwrap().unwrap();
-        database.insert("m:key_check", check).unwrap();
-    });
-    (folder, redis)
-}
-
-#[test]
-fn a_workdir_of_the_first_version_is_taken_over() {
-    let (folder, redis) = used_by_the_first_version();
-    let mut daemon = Daemon::start_in(folder, &redis, &[]);
-    let user = json!(["alice", "secret"]);
-    let login = || redis.client().call("authenticate_user", user.clone());
-    assert_eq!(login().ok(), &json!(true));
-    assert!(daemon.stop().success());
-    // What was sealed then still opens, and the old check is of no use now.
-    wait_until_closed(&daemon.workdir());
-    change_database(&daemon.workdir(), |database| {
-        assert_eq!(database.get("m:key_check").unwrap(), None);
-    });
-    daemon.restart();
-    assert_eq!(login().ok(), &json!(true));
-}
-
 #[test]
 fn a_missing_or_wrong_key_file_stops_the_start_and_is_never_replaced() {
-    for (folder, redis) in [used(), used_by_the_first_version()] {
-        let keys = folder.path().join("workdir/secret.keys");
-        let right = fs::read(&keys).unwrap();
-        fs::remove_file(&keys).unwrap();
-        let path = keys.to_str().unwrap();
-        for _ in 0..2 {
-            let (code, log) = refused(Arc::clone(&folder), &redis, &[]);
-            assert_eq!(code, FOR_A_PERSON);
-            assert_says(&log, &[path, "is missing", "restore it from a backup"]);
-            assert!(!keys.exists());
-        }
-        let wrong = format!("1 {}\n", "5a".repeat(32));
-        fs::write(&keys, &wrong).unwrap();
-        fs::set_permissions(&keys, Permissions::from_mode(0o600)).unwrap();
-        for _ in 0..2 {
-            let (code, log) = refused(Arc::clone(&folder), &redis, &[]);
-            assert_eq!(code, FOR_A_PERSON);
-            assert_says(&log, &[path, "does not hold the key", "restore the right"]);
-        }
-        assert_eq!(fs::read_to_string(&keys).unwrap(), wrong);
-        fs::write(&keys, right).unwrap();
-        let _daemon = Daemon::start_in(folder, &redis, &[]);
-        let login = redis
-            .client()
-            .call("authenticate_user", json!(["alice", "secret"]));
-        assert_eq!(login.ok(), &json!(true));
+    let (folder, redis) = used();
+    let keys = folder.path().join("workdir/secret.keys");
+    let right = fs::read(&keys).unwrap();
+    fs::remove_file(&keys).unwrap();
+    let path = keys.to_str().unwrap();
+    for _ in 0..2 {
+        let (code, log) = refused(Arc::clone(&folder), &redis, &[]);
+        assert_eq!(code, FOR_A_PERSON);
+        assert_says(&log, &[path, "is missing", "restore it from a backup"]);
+        assert!(!keys.exists());
     }
+    let wrong = format!("1 {}\n", "5a".repeat(32));
+    fs::write(&keys, &wrong).unwrap();
+    fs::set_permissions(&keys, Permissions::from_mode(0o600)).unwrap();
+    for _ in 0..2 {
+        let (code, log) = refused(Arc::clone(&folder), &redis, &[]);
+        assert_eq!(code, FOR_A_PERSON);
+        assert_says(&log, &[path, "does not hold the key", "restore the right"]);
+    }
+    assert_eq!(fs::read_to_string(&keys).unwrap(), wrong);
+    fs::write(&keys, right).unwrap();
+    let _daemon = Daemon::start_in(folder, &redis, &[]);
+    let login = redis
+        .client()
+        .call("authenticate_user", json!(["alice", "secret"]));
+    assert_eq!(login.ok(), &json!(true));
 }
 
 /// Regression: these had exit status 1, so that systemd started the service

@@ -77,19 +77,6 @@ fn a_code_that_was_used_while_the_clock_was_ahead_blocks_no_new_secret() {
     assert_eq!(details(client, &old.next()), refused);
 }
 
-/// Records of schema 3 have no fingerprint of their secret.
-#[test]
-fn the_used_steps_of_a_factor_of_an_earlier_version_are_kept_as_well() {
-    let mut setup = Setup::with_alice(&[]);
-    use_a_code_of_the_day_after_tomorrow(&mut setup, |factor| factor.fingerprint = None);
-    admin(&setup.daemon.workdir(), &["disable-otp", "alice"], "").ok();
-    let client = &mut setup.client;
-    let old = Codes::of("alice");
-    switch_on(client, &old);
-    let refused = json!([false, "invalid_otp_code"]);
-    assert_eq!(details(client, &old.next()), refused);
-}
-
 #[test]
 fn a_rotation_of_keys_forgets_no_used_step() {
     let mut setup = Setup::with_alice(&[]);

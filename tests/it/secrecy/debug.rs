@@ -29,7 +29,7 @@ fn secret_user() -> User {
     User {
         second_factor: Some(SecondFactor {
             secret: Sealed(SECRET.into()),
-            fingerprint: None,
+            fingerprint: SecretFingerprint::UNKNOWN,
             last_step: 0,
             backup_codes: vec![CodeHash(hash().0)],
             imported_codes: vec![ImportedCode {

@@ -108,7 +108,7 @@ pub fn factor(last_step: u64) -> SecondFactor {
 pub fn factor_of(secret: u8, last_step: u64) -> SecondFactor {
     SecondFactor {
         secret: Sealed(b"sealed".to_vec()),
-        fingerprint: Some(SecretFingerprint([secret; 16])),
+        fingerprint: SecretFingerprint([secret; 16]),
         last_step,
         backup_codes: (0..10).map(backup_code).collect(),
         imported_codes: Vec::new(),

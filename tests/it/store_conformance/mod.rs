@@ -119,7 +119,6 @@ macro_rules! conformance {
             second_factor::any_secret_is_kept,
             second_factor::new_backup_codes_change_nothing_else,
             second_factor::used_steps_of_one_secret_block_no_other,
-            second_factor::a_fingerprint_is_added_to_the_secret_it_was_made_of,
             second_factor::a_used_step_stays_used_when_the_factor_comes_back,
             second_factor::steps_only_go_forward,
             second_factor::an_operation_that_fails_spends_no_code,

@@ -25,7 +25,6 @@ pub fn the_hash_key_is_kept<E: Engine>() {
     let mut bench = Bench::<E>::fresh();
     let read = |bench: &Bench<E>| wait(bench.store().hash_key()).unwrap();
     assert_eq!(read(&bench), None);
-    assert_eq!(wait(bench.store().key_check()).unwrap(), None);
     wait(bench.store().set_hash_key(b"sealed".to_vec())).unwrap();
     assert_eq!(read(&bench), Some(b"sealed".to_vec()));
     bench.reopen();

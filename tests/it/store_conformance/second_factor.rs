@@ -47,7 +47,7 @@ pub fn any_secret_is_kept<E: Engine>() {
         let mut user = bench.user(&name);
         user.second_factor = Some(SecondFactor {
             secret: Sealed(secret),
-            fingerprint: Some(SecretFingerprint([1; 16])),
+            fingerprint: SecretFingerprint([1; 16]),
             last_step,
             backup_codes: Vec::new(),
             imported_codes: Vec::new(),
@@ -101,7 +101,7 @@ pub fn new_backup_codes_change_nothing_else<E: Engine>() {
     bench.reopen();
     let expected = SecondFactor {
         secret: Sealed(b"sealed anew".to_vec()),
-        fingerprint: Some(SecretFingerprint([0; 16])),
+        fingerprint: SecretFingerprint([0; 16]),
         last_step: 12,
         backup_codes: codes,
         imported_codes: Vec::new(),
@@ -180,37 +180,6 @@ pub fn used_steps_of_one_secret_block_no_other<E: Engine>() {
     assert_eq!(bench.read("alice").used_secrets.len(), 16);
     switch_on(&bench, 0);
     assert_eq!(last_step(&bench), 11);
-}
-
-/// Records of schema 3 have no fingerprint of their secret.
-pub fn a_fingerprint_is_added_to_the_secret_it_was_made_of<E: Engine>() {
-    let mut bench = Bench::<E>::fresh();
-    let plain = bench.user("alice");
-    let old = SecondFactor {
-        fingerprint: None,
-        ..factor_of(0, 10)
-    };
-    let on = bench
-        .store()
-        .set_second_factor(proof(&plain), Some(old.clone()), None);
-    wait(on).unwrap();
-    let add = |bench: &Bench<E>, sealed: &[u8], secret| {
-        let mark = SecretFingerprint([secret; 16]);
-        let sealed = Sealed(sealed.to_vec());
-        wait(bench.store().add_secret_fingerprint(plain.id, sealed, mark))
-    };
-    // So the caller reads again: a rotation of keys may have sealed it anew.
-    let other = add(&bench, b"another one", 7);
-    assert!(matches!(other, Err(StoreError::Conflict)), "{other:?}");
-    assert_eq!(bench.read("alice").second_factor, Some(old));
-    add(&bench, b"sealed", 8).unwrap();
-    add(&bench, b"sealed", 9).unwrap();
-    bench.reopen();
-    let expected = SecondFactor {
-        fingerprint: Some(SecretFingerprint([8; 16])),
-        ..factor_of(0, 10)
-    };
-    assert_eq!(bench.read("alice").second_factor, Some(expected));
 }
 
 const fn used_secret(secret: u8, last_step: u64) -> UsedSecret {

@@ -82,6 +82,10 @@ impl Setup {
         ] {
             fs::set_permissions(path, fs::Permissions::from_mode(mode)).unwrap();
         }
+        // An older version wrote it.
+        change_database(&workdir, |database| {
+            database.insert("m:schema", &5_u32.to_be_bytes()).unwrap();
+        });
         let redis = RedisServer::start();
         Self {
             daemon: Daemon::start_in(folder, &redis, settings),
@@ -114,4 +118,17 @@ impl Setup {
         );
         reply.ok()["session_token"].as_str().unwrap().to_owned()
     }
+}
+
+/// Changes a closed database behind the program's back.
+pub fn change_database(workdir: &Path, change: impl FnOnce(&sled::Db)) {
+    let database = sled::Config::new()
+        .path(workdir.join("db"))
+        .segment_size(4 << 20)
+        .open()
+        .unwrap();
+    change(&database);
+    database.flush().unwrap();
+    drop(database);
+    wait_until_closed(workdir);
 }
