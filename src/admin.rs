@@ -8,13 +8,13 @@ use std::sync::Arc;
 use secrecy::{ExposeSecret as _, SecretString};
 use serde::{Deserialize, Serialize};
 
-use crate::actions::{Services, check_new_password};
-use crate::audit::{self, Who};
+use crate::audit::{self, Caller, Who};
 use crate::error::Error;
 use crate::events::{self, Event, EventKind, Publisher};
 use crate::keyring::Keyring;
 use crate::model::{Attempted, User, UserId};
 use crate::rotation::{self, RotationError};
+use crate::services::Services;
 use crate::store::{AdminUpdate, StoreError};
 use crate::transfer::export::{self, Exported, Part};
 use crate::transfer::import::{self, ImportError, ImportOutcome, ImportRequest, pause};
@@ -62,16 +62,6 @@ pub enum AdminCommand {
     Import(ImportRequest),
     /// Write a part of everything.
     Export(Part),
-}
-
-/// Who gives a command.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Caller {
-    /// As the operating system says.
-    pub uid: u32,
-    /// Who called `sudo`, as the command says: root runs commands as the owner of
-    /// the working directory.
-    pub sudo_uid: Option<u32>,
 }
 
 /// What came of a command.
@@ -373,7 +363,9 @@ impl Operator {
         password: &SecretString,
         keep_api_tokens: bool,
     ) -> Result<Done, AdminError> {
-        check_new_password("password", password.expose_secret(), &self.services.limits)?;
+        let limits = &self.services.limits;
+        limits.check_password_length("password", password.expose_secret())?;
+        limits.check_new_password(password.expose_secret())?;
         let record = self.services.credentials.hash(password).await?;
         let act = EventKind::PasswordUpdated {
             sessions_revoked: true,

@@ -19,17 +19,15 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use tracing::field::debug;
 use tracing::info;
 
-use crate::actions::{Output, Reason};
-use crate::admin::Caller;
 use crate::error::{Error, echo};
 use crate::events::Event;
 use crate::log_quota::{LogQuota, discard};
 use crate::model::{CodeUse, NameHash};
 
 /// The outcome of what was done…
-const SUCCESS: &str = "success";
+pub const SUCCESS: &str = "success";
 /// …and of the end of a session that was not there.
-const NO_SUCH_SESSION: &str = "no_such_session";
+pub const NO_SUCH_SESSION: &str = "no_such_session";
 
 /// Whom an entry is about.
 #[derive(Clone)]
@@ -161,9 +159,9 @@ impl Trail {
     }
 
     /// Logs what became of a request.
-    pub fn log(&self, entry: &Entry<'_>, notes: &Notes, result: &Result<Output, Error>) {
+    pub fn log(&self, entry: &Entry<'_>, notes: &Notes, outcome: &'static str) {
         let noted = notes.get();
-        let outcome = noted.refusal.unwrap_or_else(|| outcome(result));
+        let outcome = noted.refusal.unwrap_or(outcome);
         if !can_be_caused_without_end(&noted, outcome) || self.0.admits(outcome) {
             entry.write(&noted, outcome);
         } else {
@@ -216,6 +214,16 @@ fn is_effective(noted: &Noted, outcome: &str) -> bool {
     noted.refusal.is_none() && matches!(outcome, SUCCESS | NO_SUCH_SESSION)
 }
 
+/// Who gives a command.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Caller {
+    /// As the operating system says.
+    pub uid: u32,
+    /// Who called `sudo`, as the command says: root runs commands as the owner of
+    /// the working directory.
+    pub sudo_uid: Option<u32>,
+}
+
 /// An act of the operator.
 pub struct AdminAct<'a> {
     /// The command.
@@ -256,15 +264,6 @@ pub const fn is_authentication_failure(error: &Error) -> bool {
             | Error::NoUserForSession
             | Error::InvalidApiToken
     )
-}
-
-fn outcome(result: &Result<Output, Error>) -> &'static str {
-    match result {
-        Ok(Output::Flag(false)) => NO_SUCH_SESSION,
-        Ok(Output::Detailed(_, reason)) if *reason != Reason::None => reason.name(),
-        Ok(output) => output.error().map_or(SUCCESS, Error::name),
-        Err(error) => error.name(),
-    }
 }
 
 #[cfg(test)]

@@ -22,7 +22,8 @@ use tokio::task::JoinHandle;
 use tracing::{debug, warn};
 use zeroize::Zeroizing;
 
-use crate::admin::{AdminCommand, AdminReply, Caller, Operator};
+use crate::admin::{AdminCommand, AdminReply, Operator};
+use crate::audit::Caller;
 use crate::failure::{HasRemedy, Remedy, advice};
 use crate::store::ImportProgress;
 use crate::transfer::import::ImportRequest;

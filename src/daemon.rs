@@ -14,8 +14,9 @@ use tokio::sync::watch;
 use tokio::time::{Instant, timeout_at};
 use tracing::{info, warn};
 
-use crate::actions::{ACTIONS, Limits, Services};
-use crate::admin::{AdminCommand, Caller, Operator};
+use crate::actions::ACTIONS;
+use crate::admin::{AdminCommand, Operator};
+use crate::audit::Caller;
 use crate::clock::{Clock, SystemClock};
 use crate::config::Config;
 use crate::control::{Answer, Control};
@@ -29,7 +30,9 @@ use crate::queue::{
     self, Connector, CrashJournal, Handler, Keys, LeftEntries, Settings, Status, UnreadReplies,
     Worker,
 };
+use crate::remedies::remedy;
 use crate::rotation;
+use crate::services::{Limits, Services};
 use crate::store::Store;
 use crate::store::sled::SledStore;
 use crate::sweeper;
@@ -78,8 +81,11 @@ struct Started {
 /// itself, such as a full disk, is waited for: nothing that has been opened by
 /// then is opened again.
 async fn start(config: &Config) -> Result<Started> {
-    let workdir = retry(async || Ok(Workdir::open(&config.workdir)?)).await?;
-    let store = retry(async || Ok(Arc::new(SledStore::open(workdir.path())?))).await?;
+    let workdir = retry(remedy, async || Ok(Workdir::open(&config.workdir)?)).await?;
+    let store = retry(remedy, async || {
+        Ok(Arc::new(SledStore::open(workdir.path())?))
+    })
+    .await?;
     keep_a_thread().await?;
     let progress = store.progress();
     let write_timeout = config.write_timeout;
@@ -88,9 +94,15 @@ async fn start(config: &Config) -> Result<Started> {
     })
     .context("cannot start the watchdog")?;
 
-    let (keyring, vault) = retry(async || open_keys(config, workdir.path(), &*store).await).await?;
-    retry(async || Ok(rotation::finish_rotation(&keyring, &*store).await?)).await?;
-    let blocklist = retry(async || blocklist(config)).await?;
+    let (keyring, vault) = retry(remedy, async || {
+        open_keys(config, workdir.path(), &*store).await
+    })
+    .await?;
+    retry(remedy, async || {
+        Ok(rotation::finish_rotation(&keyring, &*store).await?)
+    })
+    .await?;
+    let blocklist = retry(remedy, async || blocklist(config)).await?;
     let services = Arc::new(services(
         config,
         Arc::clone(&store) as Arc<dyn Store>,
@@ -98,8 +110,9 @@ async fn start(config: &Config) -> Result<Started> {
         blocklist,
     )?);
     let hashing_turns = hashing_turns(config);
-    let (running, left) = retry(async || open_running(workdir.path(), hashing_turns)).await?;
-    let connector = retry(async || Ok(Connector::new(&config.redis)?)).await?;
+    let (running, left) =
+        retry(remedy, async || open_running(workdir.path(), hashing_turns)).await?;
+    let connector = retry(remedy, async || Ok(Connector::new(&config.redis)?)).await?;
     let (events, publishing) = Publisher::start(connector.clone(), &config.publish).unzip();
     let unread = UnreadReplies::new(connector.clone(), &config.reply_prefix, config.reply_ttl);
     let dispatcher = Arc::new(
@@ -114,13 +127,13 @@ async fn start(config: &Config) -> Result<Started> {
         })
         .await?,
     );
-    let control = retry(async || {
+    let control = retry(remedy, async || {
         let (services, keyring) = (Arc::clone(&services), Arc::clone(&keyring));
         let operator = Operator::in_daemon(services, keyring, events.clone());
         Ok(Control::open(workdir.path(), operator)?)
     })
     .await?;
-    let runs = retry(async || Ok(workdir.begin_run()?)).await?;
+    let runs = retry(remedy, async || Ok(workdir.begin_run()?)).await?;
     Ok(Started {
         workdir,
         runs,

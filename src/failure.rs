@@ -8,16 +8,6 @@ use std::path::Path;
 use rustix::io::Errno;
 use rustix::process::{Resource, geteuid, getrlimit};
 
-use crate::config::Problems;
-use crate::control::ControlError;
-use crate::credentials::BlocklistError;
-use crate::keyring::KeyringError;
-use crate::queue::ConnectorError;
-use crate::rotation::RotationError;
-use crate::store::StoreError;
-use crate::store::sled::OpenError;
-use crate::workdir::WorkdirError;
-
 /// What ends the cause of an error.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Remedy {
@@ -37,25 +27,6 @@ pub trait HasRemedy {
 }
 
 impl Remedy {
-    /// Returns the remedy of an error: [`Self::Restart`] for one whose type is
-    /// not in the table.
-    #[must_use]
-    pub fn of(error: &anyhow::Error) -> Self {
-        let table = [
-            remedy_of::<Problems>,
-            remedy_of::<ConnectorError>,
-            remedy_of::<WorkdirError>,
-            remedy_of::<OpenError>,
-            remedy_of::<KeyringError>,
-            remedy_of::<RotationError>,
-            remedy_of::<ControlError>,
-            remedy_of::<BlocklistError>,
-            remedy_of::<StoreError>,
-        ];
-        let known = table.iter().find_map(|remedy| remedy(error));
-        known.unwrap_or(Self::Restart)
-    }
-
     /// Returns the remedy of an error of the file system. Whatever is not
     /// known to need a person may go away: no space, no permission, too many
     /// open files, a failing disk.
@@ -87,13 +58,6 @@ impl Remedy {
             Self::Wait | Self::Restart => 1,
         }
     }
-}
-
-fn remedy_of<E>(error: &anyhow::Error) -> Option<Remedy>
-where
-    E: HasRemedy + std::error::Error + Send + Sync + 'static,
-{
-    error.downcast_ref::<E>().map(HasRemedy::remedy)
 }
 
 /// Returns what to say behind an error of the file system about `path`: the
@@ -159,6 +123,3 @@ fn owner(path: &Path) -> String {
         geteuid().as_raw(),
     )
 }
-
-#[cfg(test)]
-mod tests;

@@ -111,12 +111,15 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(30);
 ///
 /// # Errors
 /// The step's error, where it does not go away.
-pub async fn retry<T>(mut step: impl AsyncFnMut() -> anyhow::Result<T>) -> anyhow::Result<T> {
+pub async fn retry<T>(
+    remedy: fn(&anyhow::Error) -> Remedy,
+    mut step: impl AsyncFnMut() -> anyhow::Result<T>,
+) -> anyhow::Result<T> {
     let mut pause = FIRST_PAUSE;
     let mut said = String::new();
     loop {
         let error = match step().await {
-            Err(error) if Remedy::of(&error) == Remedy::Wait => error,
+            Err(error) if remedy(&error) == Remedy::Wait => error,
             result => return result,
         };
         let why = format!("{error:#}");

@@ -6,7 +6,7 @@ use std::process::ExitCode;
 
 use clap::Parser as _;
 use platypush_userd::cli::{Cli, complain};
-use platypush_userd::failure::Remedy;
+use platypush_userd::remedies::remedy;
 use platypush_userd::text::printable;
 
 fn main() -> ExitCode {
@@ -20,7 +20,7 @@ fn main() -> ExitCode {
                 let text = format!("{error:#}");
                 let lines: Vec<_> = text.split('\n').map(printable).collect();
                 complain(format_args!("platypush-userd: {}", lines.join("\n")));
-                ExitCode::from(Remedy::of(&error).exit_status())
+                ExitCode::from(remedy(&error).exit_status())
             }
         },
     }

@@ -8,6 +8,8 @@ use std::fmt;
 use sha2::{Digest as _, Sha256};
 
 pub use self::session::{Session, SessionLimits, SessionRules};
+use serde::Serialize;
+
 use crate::clock::Timestamp;
 
 /// Number of a user: from 1, without gaps, never used again.
@@ -128,6 +130,36 @@ impl User {
             factor.last_step = factor.last_step.max(last_step);
             factor
         });
+    }
+}
+
+/// Why a login was refused.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+pub enum Reason {
+    /// It was not.
+    #[serde(rename = "")]
+    None,
+    /// Unknown user or wrong password.
+    #[serde(rename = "invalid_credentials")]
+    InvalidCredentials,
+    /// Wrong or used one-time code.
+    #[serde(rename = "invalid_otp_code")]
+    InvalidCode,
+    /// A one-time code is needed.
+    #[serde(rename = "missing_otp_code")]
+    MissingCode,
+}
+
+impl Reason {
+    /// As it stands in the reply.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::None => "",
+            Self::InvalidCredentials => "invalid_credentials",
+            Self::InvalidCode => "invalid_otp_code",
+            Self::MissingCode => "missing_otp_code",
+        }
     }
 }
 
@@ -380,6 +412,12 @@ impl DeliveryId {
         bytes[16..24].copy_from_slice(&self.batch.to_be_bytes());
         bytes[24..].copy_from_slice(&self.position.to_be_bytes());
         bytes
+    }
+
+    /// Returns what the outcome of the delivery is sealed as.
+    #[must_use]
+    pub fn outcome_context(&self) -> Vec<u8> {
+        [b"outcome:", &self.to_bytes()[..]].concat()
     }
 
     /// Reads the byte form.

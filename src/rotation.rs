@@ -4,7 +4,6 @@
 //! A crash at any point leaves both keys in the file; the next start, or the
 //! next rotation, goes on from there.
 
-use crate::actions::outcome_context;
 use crate::credentials::Vault;
 use crate::failure::{HasRemedy, Remedy};
 use crate::keyring::{Keyring, KeyringError};
@@ -184,6 +183,6 @@ fn context(item: &SealedItem) -> Vec<u8> {
     match item {
         SealedItem::HashKey => Vault::hash_key_context(),
         SealedItem::SecondFactor(user_id) => Vault::totp_context(*user_id),
-        SealedItem::Outcome(delivery) => outcome_context(delivery),
+        SealedItem::Outcome(delivery) => delivery.outcome_context(),
     }
 }

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use futures_util::FutureExt as _;
 use futures_util::future::try_join_all;
-use platypush_userd::actions::{ACTIONS, Limits, Services};
+use platypush_userd::actions::ACTIONS;
 use platypush_userd::clock::{Clock as _, SystemClock};
 use platypush_userd::config::{self, Config, Environment};
 use platypush_userd::credentials::{
@@ -16,6 +16,7 @@ use platypush_userd::dispatch::{Dispatcher, Parts, Policy, Turns};
 use platypush_userd::keyring::Keyring;
 use platypush_userd::model::{PasswordRecord, SessionLimits, User};
 use platypush_userd::queue::CrashJournal;
+use platypush_userd::services::{Limits, Services};
 use platypush_userd::store::sled::SledStore;
 use platypush_userd::store::{NewSession, NewUser, PasswordPrecondition, Precondition, Store};
 use platypush_userd::wire::request::MessageLimits;

@@ -5,11 +5,10 @@
 
 use secrecy::{ExposeSecret as _, SecretString};
 
-use super::Limits;
 use super::parameter::{Kind, Parameter};
 use crate::clock::Timestamp;
 use crate::error::{Error, echo};
-use crate::text;
+use crate::services::Limits;
 use crate::value::Value;
 
 /// Maximum length of text that is neither a name nor a password, in bytes. No code, token or id is
@@ -89,7 +88,7 @@ impl Argument for Name {
 
     fn from_value(name: &str, value: Value<'_>, limits: &Limits) -> Result<Self, Error> {
         let text = text(name, value)?;
-        check_username_length(name, &text, limits)?;
+        limits.check_username_length(name, &text)?;
         Ok(Self(text.into_owned()))
     }
 
@@ -123,7 +122,7 @@ impl Argument for Password {
 
     fn from_value(name: &str, value: Value<'_>, limits: &Limits) -> Result<Self, Error> {
         let text = text(name, value)?;
-        check_password_length(name, &text, limits)?;
+        limits.check_password_length(name, &text)?;
         Ok(Self(text.into_owned().into()))
     }
 
@@ -217,52 +216,4 @@ fn cut(text: &str) -> String {
         end -= 1;
     }
     text[..end].to_owned()
-}
-
-fn check_username_length(name: &str, username: &str, limits: &Limits) -> Result<(), Error> {
-    at_most(
-        name,
-        username,
-        limits.max_username_length,
-        "max_username_length",
-    )
-}
-
-fn check_password_length(name: &str, password: &str, limits: &Limits) -> Result<(), Error> {
-    at_most(
-        name,
-        password,
-        limits.max_password_length,
-        "password.max_length",
-    )
-}
-
-/// Checks the name of a new user.
-pub(crate) fn check_new_username(username: &str, limits: &Limits) -> Result<(), Error> {
-    check_username_length("username", username, limits)?;
-    if username.trim().is_empty() {
-        return Err(Error::InvalidUsername);
-    }
-    check_name("username", username)
-}
-
-/// Checks that a new name contains nothing that Platypush would evaluate or that cannot be seen.
-pub(super) fn check_name(what: &'static str, name: &str) -> Result<(), Error> {
-    text::check_name(name).map_err(|unusable| Error::UnusableName { what, unusable })
-}
-
-/// Checks a new password.
-pub(crate) fn check_new_password(name: &str, password: &str, limits: &Limits) -> Result<(), Error> {
-    check_password_length(name, password, limits)?;
-    limits.check_new_password(password)
-}
-
-fn at_most(name: &str, text: &str, limit: usize, key: &str) -> Result<(), Error> {
-    if text.len() <= limit {
-        return Ok(());
-    }
-    Err(Error::Arguments(format!(
-        "'{name}' is {} bytes long, at most {limit} are allowed ({key})",
-        text.len()
-    )))
 }

@@ -3,10 +3,11 @@
 use async_trait::async_trait;
 use secrecy::ExposeSecret as _;
 
-use super::{Action, Call, Cost, Output, Run, Secret, Services};
+use super::{Action, Call, Cost, Output, Run, Secret};
 use crate::arguments;
 use crate::audit::Who;
 use crate::error::Error;
+use crate::services::Services;
 
 pub(super) const ACTION: Action = Action::new::<AuthenticateApiToken>(
     "authenticate_api_token",

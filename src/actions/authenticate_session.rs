@@ -3,9 +3,10 @@
 use async_trait::async_trait;
 
 use super::parameter::SESSION_TOKEN;
-use super::{Action, Call, Cost, Output, Run, Secret, Services};
+use super::{Action, Call, Cost, Output, Run, Secret};
 use crate::arguments;
 use crate::error::Error;
+use crate::services::Services;
 
 pub(super) const ACTION: Action = Action::new::<AuthenticateSession>(
     "authenticate_session",

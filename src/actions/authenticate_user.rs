@@ -3,13 +3,12 @@
 use async_trait::async_trait;
 
 use super::parameter::{CODE, PASSWORD, USERNAME};
-use super::{
-    Action, Call, Cost, Name, Output, Password, Reason, Run, Secret, Services, proof,
-    retry_on_conflict,
-};
+use super::{Action, Call, Cost, Name, Output, Password, Run, Secret, proof};
 use crate::arguments;
 use crate::credentials::Verdict;
 use crate::error::Error;
+use crate::model::Reason;
+use crate::services::{Services, retry_on_conflict};
 
 pub(super) const ACTION: Action = Action::new::<AuthenticateUser>(
     "authenticate_user",

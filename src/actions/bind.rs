@@ -1,10 +1,10 @@
 //! Binding the `args` of a request to the parameters of an action, with Python's rules and in
 //! Python's words.
 
-use super::Limits;
 use super::argument::Argument;
 use super::parameter::{Parameter, Signature};
 use crate::error::{Error, echo};
+use crate::services::Limits;
 use crate::value::Value;
 
 /// The arguments of an action as a type of their own, made by [`arguments!`].

@@ -67,7 +67,7 @@ impl Call {
             .keyring
             .sealer()
             .map_err(|error| Error::Internal(error.to_string()))?;
-        let (context, encode) = (outcome_context(&self.delivery), self.encode);
+        let (context, encode) = (self.delivery.outcome_context(), self.encode);
         self.left_outcome.store(true, Ordering::Relaxed);
         Ok(Some(Outcome {
             delivery: self.delivery,
@@ -92,10 +92,4 @@ impl Call {
     pub fn left_outcome(&self) -> bool {
         self.left_outcome.load(Ordering::Relaxed)
     }
-}
-
-/// What the outcome of a delivery is sealed as.
-#[must_use]
-pub fn outcome_context(delivery: &DeliveryId) -> Vec<u8> {
-    [b"outcome:", &delivery.to_bytes()[..]].concat()
 }

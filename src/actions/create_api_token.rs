@@ -2,16 +2,14 @@
 
 use async_trait::async_trait;
 
-use super::argument::check_name;
 use super::parameter::{CODE, PASSWORD, USERNAME};
-use super::{
-    Action, Call, Cost, Name, Output, Password, Run, Secret, Services, proof, retry_on_conflict,
-};
+use super::{Action, Call, Cost, Name, Output, Password, Run, Secret, proof};
 use crate::arguments;
 use crate::clock::Timestamp;
 use crate::credentials::{ApiTokenText, draw_api_token_name};
 use crate::error::Error;
 use crate::events::{Event, EventKind};
+use crate::services::{Services, retry_on_conflict};
 use crate::store::{NewApiToken, StoreError};
 use crate::text;
 
@@ -48,7 +46,7 @@ impl Run for CreateApiToken {
 
     async fn run(self: Box<Self>, services: &Services, call: &Call) -> Result<Output, Error> {
         if let Some(Name(name)) = &self.name {
-            check_name("name of the API token", name)?;
+            crate::services::check_name("name of the API token", name)?;
         }
         let login = proof::Login::new(&self.username, &self.password, self.code.as_ref());
         let username = login.username;

@@ -4,15 +4,13 @@ use async_trait::async_trait;
 use secrecy::ExposeSecret as _;
 
 use super::parameter::{EXECUTING_SESSION, EXECUTING_USER, EXECUTING_USER_PASSWORD, USERNAME};
-use super::{
-    Action, Call, Cost, Name, Output, Password, Run, Secret, Services, check_new_username, proof,
-    retry_on_conflict,
-};
+use super::{Action, Call, Cost, Name, Output, Password, Run, Secret, proof};
 use crate::arguments;
 use crate::audit::Who;
 use crate::error::Error;
 use crate::events::{Event, EventKind};
 use crate::model::User;
+use crate::services::{Services, retry_on_conflict};
 use crate::store::{NewUser, Precondition, StoreError};
 
 pub(super) const ACTION: Action = Action::new::<CreateUser>(
@@ -44,7 +42,7 @@ impl Run for CreateUser {
     }
 
     async fn run(self: Box<Self>, services: &Services, call: &Call) -> Result<Output, Error> {
-        check_new_username(&self.username.0, &services.limits)?;
+        services.limits.check_new_username(&self.username.0)?;
         let password = self.password.0.expose_secret();
         services.limits.check_new_password(password)?;
         let user = retry_on_conflict(|| self.create(services, call)).await?;

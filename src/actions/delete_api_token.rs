@@ -3,11 +3,12 @@
 use async_trait::async_trait;
 
 use super::parameter::SESSION_TOKEN;
-use super::{Action, Call, Cost, Output, Run, Secret, Services, retry_on_conflict};
+use super::{Action, Call, Cost, Output, Run, Secret};
 use crate::arguments;
 use crate::audit::Who;
 use crate::error::Error;
 use crate::events::{Event, EventKind};
+use crate::services::{Services, retry_on_conflict};
 
 pub(super) const ACTION: Action = Action::new::<DeleteApiToken>(
     "delete_api_token",

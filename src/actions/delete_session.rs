@@ -3,12 +3,13 @@
 use async_trait::async_trait;
 
 use super::parameter::SESSION_TOKEN;
-use super::{Action, Call, Cost, Output, Run, Secret, Services};
+use super::{Action, Call, Cost, Output, Run, Secret};
 use crate::arguments;
 use crate::audit::Who;
 use crate::credentials::token_hash;
 use crate::error::Error;
 use crate::events::{Event, EventKind};
+use crate::services::Services;
 
 pub(super) const ACTION: Action = Action::new::<DeleteSession>(
     "delete_session",

@@ -3,14 +3,12 @@
 use async_trait::async_trait;
 
 use super::parameter::{CODE, PASSWORD, USERNAME};
-use super::{
-    Action, Call, Cost, Name, Output, Password, Run, Secret, Services, Text, proof,
-    retry_on_conflict,
-};
+use super::{Action, Call, Cost, Name, Output, Password, Run, Secret, Text, proof};
 use crate::arguments;
 use crate::error::Error;
 use crate::events::{Event, EventKind};
 use crate::model::TokenHash;
+use crate::services::{Services, retry_on_conflict};
 
 /// Hash of no token that was ever handed out.
 const NO_TOKEN: TokenHash = TokenHash([0; 32]);

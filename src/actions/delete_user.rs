@@ -3,13 +3,12 @@
 use async_trait::async_trait;
 
 use super::parameter::{EXECUTING_SESSION, EXECUTING_USER, EXECUTING_USER_PASSWORD, USERNAME};
-use super::{
-    Action, Call, Cost, Name, Output, Password, Run, Secret, Services, proof, retry_on_conflict,
-};
+use super::{Action, Call, Cost, Name, Output, Password, Run, Secret, proof};
 use crate::arguments;
 use crate::audit::Who;
 use crate::error::Error;
 use crate::events::{Event, EventKind};
+use crate::services::{Services, retry_on_conflict};
 use crate::store::StoreError;
 
 pub(super) const ACTION: Action = Action::new::<DeleteUser>(

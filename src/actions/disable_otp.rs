@@ -3,12 +3,11 @@
 use async_trait::async_trait;
 
 use super::parameter::{CODE, PASSWORD, USERNAME};
-use super::{
-    Action, Call, Cost, Name, Output, Password, Run, Secret, Services, proof, retry_on_conflict,
-};
+use super::{Action, Call, Cost, Name, Output, Password, Run, Secret, proof};
 use crate::arguments;
 use crate::error::Error;
 use crate::events::{Event, EventKind};
+use crate::services::{Services, retry_on_conflict};
 
 pub(super) const ACTION: Action = Action::new::<DisableOtp>(
     "disable_otp",

@@ -4,15 +4,13 @@ use async_trait::async_trait;
 use secrecy::ExposeSecret as _;
 
 use super::parameter::{CODE, PASSWORD, USERNAME};
-use super::{
-    Action, Call, Cost, Name, Output, Password, Run, Secret, Services, output, proof,
-    retry_on_conflict,
-};
+use super::{Action, Call, Cost, Name, Output, Password, Run, Secret, output, proof};
 use crate::arguments;
 use crate::clock::Iso;
 use crate::credentials::{BackupCode, TotpSecret, Verified};
 use crate::error::Error;
 use crate::events::{Event, EventKind};
+use crate::services::{Services, retry_on_conflict};
 
 pub(super) const ACTION: Action = Action::new::<EnableOtp>(
     "enable_otp",

@@ -5,9 +5,10 @@ use secrecy::ExposeSecret as _;
 
 use super::output::OwnSessions;
 use super::parameter::SESSION_TOKEN;
-use super::{Action, Call, Cost, Output, Run, Secret, Services};
+use super::{Action, Call, Cost, Output, Run, Secret};
 use crate::arguments;
 use crate::error::Error;
+use crate::services::Services;
 
 pub(super) const ACTION: Action = Action::new::<GetSessions>(
     "get_sessions",

@@ -2,9 +2,10 @@
 
 use async_trait::async_trait;
 
-use super::{Action, Call, Cost, Output, Run, Services};
+use super::{Action, Call, Cost, Output, Run};
 use crate::arguments;
 use crate::error::Error;
+use crate::services::Services;
 
 pub(super) const ACTION: Action = Action::new::<GetUsers>(
     "get_users",

@@ -44,20 +44,15 @@ mod refresh_backup_codes;
 mod time;
 mod update_password;
 
-use std::sync::Arc;
-
 use async_trait::async_trait;
 
 pub use self::argument::{Argument, Name, Password, Secret, Text};
-pub(crate) use self::argument::{check_new_password, check_new_username};
 pub use self::bind::{FromArguments, Values};
-pub use self::call::{Call, outcome_context};
-pub use self::output::{Output, Reason};
+pub use self::call::Call;
+pub use self::output::Output;
 pub use self::parameter::{Kind, Parameter, Signature};
-use crate::clock::Clock;
-use crate::credentials::{Blocklist, Credentials};
 use crate::error::Error;
-use crate::store::{Store, StoreError};
+use crate::services::{Limits, Services};
 use crate::value::Value;
 
 /// All actions, in the order of the documentation.
@@ -84,55 +79,6 @@ pub static ACTIONS: &[Action] = &[
 
 /// The plugin whose actions these are.
 pub const PLUGIN: &str = "user";
-
-/// What an action works with.
-pub struct Services {
-    /// Users and sessions.
-    pub store: Arc<dyn Store>,
-    /// Who somebody is.
-    pub credentials: Credentials,
-    /// The time.
-    pub clock: Arc<dyn Clock>,
-    /// Who is named as the issuer of second factors.
-    pub issuer: String,
-    /// Whether a password change ends all sessions of the user.
-    pub revoke_on_password_change: bool,
-    /// Bounds of arguments.
-    pub limits: Limits,
-}
-
-/// Bounds of arguments, from the configuration.
-#[derive(Debug, Clone)]
-pub struct Limits {
-    /// Bytes of a user name.
-    pub max_username_length: usize,
-    /// Characters of a new password.
-    pub min_password_length: usize,
-    /// Bytes of any password.
-    pub max_password_length: usize,
-    /// New passwords that are not taken.
-    pub blocklist: Option<Arc<Blocklist>>,
-}
-
-impl Limits {
-    /// Checks a new password.
-    ///
-    /// # Errors
-    /// With what is wrong with it.
-    pub fn check_new_password(&self, password: &str) -> Result<(), Error> {
-        let min = self.min_password_length;
-        let blocked = |list: &Arc<Blocklist>| list.contains(password);
-        if password.is_empty() {
-            Err(Error::EmptyPassword)
-        } else if password.chars().count() < min {
-            Err(Error::PasswordTooShort { min })
-        } else if self.blocklist.as_ref().is_some_and(blocked) {
-            Err(Error::CommonPassword)
-        } else {
-            Ok(())
-        }
-    }
-}
 
 /// What an action costs. A request with a cost waits for its turn before it
 /// starts.
@@ -262,19 +208,4 @@ pub trait Run: Send + Sync + 'static {
     /// # Errors
     /// With the text of the contract.
     async fn run(self: Box<Self>, services: &Services, call: &Call) -> Result<Output, Error>;
-}
-
-/// Decides again as long as what was read to decide has changed by the time
-/// the store was to act on it. It ends: each round means that somebody else's
-/// change went through.
-pub(crate) async fn retry_on_conflict<T, F>(mut decide: impl FnMut() -> F) -> Result<T, Error>
-where
-    F: Future<Output = Result<T, Error>>,
-{
-    loop {
-        match decide().await {
-            Err(Error::Store(StoreError::Conflict)) => {}
-            settled => return settled,
-        }
-    }
 }

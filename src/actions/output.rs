@@ -7,7 +7,7 @@ use zeroize::Zeroizing;
 use crate::clock::{Timestamp, iso, optional_iso};
 use crate::credentials::{ApiTokenText, BackupCode, SessionToken, TotpSecret};
 use crate::error::Error;
-use crate::model::{ApiToken, ApiTokenId, Profile, Session, TokenHash, User, UserId};
+use crate::model::{ApiToken, ApiTokenId, Profile, Reason, Session, TokenHash, User, UserId};
 
 /// The result of an action.
 #[derive(Debug, Serialize)]
@@ -53,36 +53,6 @@ pub struct Refused {
 impl Serialize for Refused {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         self.output.serialize(serializer)
-    }
-}
-
-/// Why a login was refused.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
-pub enum Reason {
-    /// It was not.
-    #[serde(rename = "")]
-    None,
-    /// Unknown user or wrong password.
-    #[serde(rename = "invalid_credentials")]
-    InvalidCredentials,
-    /// Wrong or used one-time code.
-    #[serde(rename = "invalid_otp_code")]
-    InvalidCode,
-    /// A one-time code is needed.
-    #[serde(rename = "missing_otp_code")]
-    MissingCode,
-}
-
-impl Reason {
-    /// As it stands in the reply.
-    #[must_use]
-    pub const fn name(self) -> &'static str {
-        match self {
-            Self::None => "",
-            Self::InvalidCredentials => "invalid_credentials",
-            Self::InvalidCode => "invalid_otp_code",
-            Self::MissingCode => "missing_otp_code",
-        }
     }
 }
 

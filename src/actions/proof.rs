@@ -3,11 +3,13 @@
 
 use secrecy::{ExposeSecret as _, SecretString};
 
-use super::{Call, Name, Output, Password, Reason, Secret, Services};
+use super::{Call, Name, Output, Password, Secret};
 use crate::audit::Who;
 use crate::credentials::{Failure, Verdict, Verified};
 use crate::error::Error;
 use crate::events::Event;
+use crate::model::Reason;
+use crate::services::Services;
 use crate::store::Precondition;
 
 /// Name, password and, where it was given, one-time code.

@@ -4,13 +4,12 @@ use async_trait::async_trait;
 use secrecy::ExposeSecret as _;
 
 use super::parameter::{CODE, USERNAME};
-use super::{
-    Action, Call, Cost, Name, Output, Password, Run, Secret, Services, proof, retry_on_conflict,
-};
+use super::{Action, Call, Cost, Name, Output, Password, Run, Secret, proof};
 use crate::arguments;
 use crate::credentials::Verdict;
 use crate::error::Error;
 use crate::events::{Event, EventKind};
+use crate::services::{Services, retry_on_conflict};
 
 pub(super) const ACTION: Action = Action::new::<UpdatePassword>(
     "update_password",

@@ -11,7 +11,8 @@ use rustix::process::{geteuid, getuid};
 use tokio::runtime::Runtime;
 
 use super::{log, serve};
-use crate::admin::{AdminCommand, AdminReply, Caller};
+use crate::admin::{AdminCommand, AdminReply};
+use crate::audit::Caller;
 use crate::config::{Config, Loaded};
 use crate::control;
 use crate::daemon::Administration;

@@ -19,7 +19,7 @@ use self::encoding::{encode_aside, encode_body, encode_reply, finish};
 pub use self::policy::Policy;
 pub use self::turns::Turns;
 use self::turns::{NoTurn, Turn};
-use crate::actions::{Action, BoundAction, Call, Cost, Output, PLUGIN, Services, outcome_context};
+use crate::actions::{Action, BoundAction, Call, Cost, Output, PLUGIN};
 use crate::audit::{self, Entry, Trail};
 use crate::clock::Timestamp;
 use crate::crash_point::poison;
@@ -27,10 +27,11 @@ use crate::error::{Error, echo};
 use crate::events::Publisher;
 use crate::keyring::Keyring;
 use crate::log_quota::LogQuota;
-use crate::model::DeliveryId;
+use crate::model::{DeliveryId, Reason};
 use crate::queue::{
     self, DeliveryContext, Disposition, Finished, Handler, Reply, UnreadReplies, UnreadShare,
 };
+use crate::services::Services;
 use crate::store::StoreError;
 use crate::wire::RequestId;
 use crate::wire::dead_letter::{self, DeadLetter};
@@ -277,7 +278,7 @@ impl Dispatcher {
         self.log_result(entry, result);
         let is_audited = self.find(entry.action).is_ok_and(Action::is_audited);
         if is_audited || result.as_ref().is_err_and(audit::is_authentication_failure) {
-            self.trail.log(entry, &call.notes, result);
+            self.trail.log(entry, &call.notes, outcome(result));
         }
     }
 
@@ -306,7 +307,7 @@ impl Dispatcher {
         debug!(id = ?address.id.name(), "had its effect before: answered from its outcome");
         let body = self
             .keyring
-            .open_sealed(&outcome_context(delivery), &sealed);
+            .open_sealed(&delivery.outcome_context(), &sealed);
         let encoded = match body {
             Some(body) => address.recorded(&body),
             None => {
@@ -467,6 +468,16 @@ impl Dispatcher {
             }
             Err(error) => debug!(?id, action = action(), error = error.name(), "refused"),
         }
+    }
+}
+
+/// Returns the outcome of a request as the audit trail names it.
+fn outcome(result: &Result<Output, Error>) -> &'static str {
+    match result {
+        Ok(Output::Flag(false)) => audit::NO_SUCH_SESSION,
+        Ok(Output::Detailed(_, reason)) if *reason != Reason::None => reason.name(),
+        Ok(output) => output.error().map_or(audit::SUCCESS, Error::name),
+        Err(error) => error.name(),
     }
 }
 

@@ -25,9 +25,8 @@ mod publishing;
 use serde::Serialize;
 
 pub use self::publisher::{Publisher, Publishing};
-use crate::actions::Reason;
 use crate::clock::{Timestamp, iso, optional_iso};
-use crate::model::{ApiToken, ApiTokenId, Attempted, User, UserId};
+use crate::model::{ApiToken, ApiTokenId, Attempted, Reason, User, UserId};
 use crate::text;
 use crate::wire::json;
 

@@ -14,11 +14,11 @@ use zeroize::Zeroizing;
 
 use super::import::{Restore, pause};
 use super::{Person, PersonRecord};
-use crate::actions::Services;
 use crate::clock::Iso;
 use crate::error::Error;
 use crate::keyring::Keyring;
 use crate::model::{Session, TokenHash, User, UserId};
+use crate::services::Services;
 use crate::store::record::SessionRecord;
 
 /// The form that is written, and the only one that is read.

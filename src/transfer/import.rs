@@ -7,10 +7,10 @@ use serde::{Deserialize, Serialize};
 use zeroize::Zeroizing;
 
 use super::{Person, PersonRecord};
-use crate::actions::{Services, check_new_username};
 use crate::clock::is_in_iso_years;
 use crate::error::Error;
 use crate::model::{ApiToken, User, UserId};
+use crate::services::Services;
 use crate::store::record::Malformed;
 use crate::store::{ImportBatch, ImportProgress, NextIds, StoreError};
 use crate::text;
@@ -301,7 +301,7 @@ impl<'a> Importer<'a> {
         } else {
             return Ok(ImportOutcome::NameTaken);
         };
-        if let Err(error) = check_new_username(&name, &self.services.limits) {
+        if let Err(error) = self.services.limits.check_new_username(&name) {
             return Ok(ImportOutcome::UnusableName {
                 reason: error.to_string(),
             });

@@ -6,15 +6,14 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use async_trait::async_trait;
-use platypush_userd::actions::{
-    Action, Call, Cost, FromArguments, Limits, Output, Parameter, Run, Services, Values,
-};
+use platypush_userd::actions::{Action, Call, Cost, FromArguments, Output, Parameter, Run, Values};
 use platypush_userd::clock::SystemClock;
 use platypush_userd::dispatch::{Dispatcher, Parts, Policy, Turns};
 use platypush_userd::error::Error;
 use platypush_userd::keyring::Keyring;
 use platypush_userd::model::DeliveryId;
 use platypush_userd::queue::{CrashJournal, DeliveryContext, Disposition, Handler as _};
+use platypush_userd::services::{Limits, Services};
 use platypush_userd::store::Store;
 use platypush_userd::store::sled::SledStore;
 use platypush_userd::wire::request::MessageLimits;

@@ -8,11 +8,10 @@ use std::path::Path;
 use std::process::Command;
 use std::sync::Arc;
 
-use platypush_userd::keyring::Keyring;
 use serde_json::json;
 use tempfile::TempDir;
 
-use crate::support::{Daemon, RedisServer, Setup, change_database, wait_until_closed};
+use crate::support::{Daemon, RedisServer, Setup, change_database};
 
 /// The exit status when a person has to mend something: starting again is in
 /// vain.

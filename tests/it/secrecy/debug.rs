@@ -11,7 +11,7 @@ use platypush_userd::config::{self, Environment};
 use platypush_userd::credentials::{SessionToken, TotpSecret, Verdict, token_hash};
 use platypush_userd::model::{
     ApiToken, ApiTokenRecord, CodeHash, ImportedCode, PasswordRecord, Sealed, SecondFactor,
-    TokenHash, User,
+    SecretFingerprint, TokenHash, User,
 };
 use platypush_userd::queue::{Disposition, Finished, Reply};
 use platypush_userd::store::sled::SledStore;

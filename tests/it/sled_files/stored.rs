@@ -1,21 +1,13 @@
 //! Databases that other programs wrote: older and newer versions of this one, and others.
 
-use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
-use chrono::TimeDelta;
-use platypush_userd::clock::Timestamp;
-use platypush_userd::model::{
-    Attempted, CodeUse, Failures, PasswordRecord, Profile, Sealed, SecondFactor, Session,
-    TokenHash, User,
-};
+use platypush_userd::model::TokenHash;
 use platypush_userd::store::sled::OpenError;
-use platypush_userd::store::{
-    NewSession, NewUser, PasswordPrecondition, Precondition, Store, StoreError,
-};
+use platypush_userd::store::{Store, StoreError};
 
 use super::{copy_folder, database_of, open, wait_until_closed};
-use crate::store_conformance::bench::{at, at_once, new_session, proof, rules, token, wait};
+use crate::store_conformance::bench::wait;
 use crate::support::change_database;
 
 /// Writes to a closed database behind the program's back.

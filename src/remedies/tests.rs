@@ -1,18 +1,23 @@
 use std::fs::Permissions;
+use std::io;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::PathBuf;
 
 use anyhow::Context as _;
 
+use rustix::io::Errno;
+use rustix::process::{Resource, geteuid, getrlimit};
+
 use super::*;
 use crate::config::{Environment, load};
+use crate::failure::advice;
 use crate::store::SealedItem;
 
 /// The remedy as `main` and the start of the daemon find it, also below words
 /// of their own.
 fn remedy<E: std::error::Error + Send + Sync + 'static>(error: E) -> Remedy {
     let error = Err::<(), _>(error).context("while starting").unwrap_err();
-    Remedy::of(&error)
+    super::remedy(&error)
 }
 
 fn path() -> PathBuf {
@@ -103,7 +108,7 @@ fn only_what_a_person_must_mend_has_exit_status_78() {
         remedy(StoreError::NoSuchUser),
         remedy(StoreError::Stopped),
         remedy(StoreError::Engine("failed".into())),
-        Remedy::of(&anyhow::anyhow!("anything else")),
+        super::remedy(&anyhow::anyhow!("anything else")),
     ];
     assert_eq!(others, [Remedy::Restart; 12]);
     for remedy in [Remedy::Wait, Remedy::Restart] {
