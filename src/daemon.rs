@@ -183,6 +183,7 @@ impl Started {
         let worker = Worker::start(settings, handler, running, left);
         let sweeper = tokio::spawn(sweeper::sweep(
             Arc::clone(&store) as Arc<dyn Store>,
+            Arc::new(SystemClock),
             session_limits(config)?,
         ));
         let informer = tokio::spawn(lifecycle::keep_systemd_informed(worker.status()));

@@ -1,6 +1,7 @@
 //! The one error of actions: what happened, in the words of the contract. No
 //! transport in it; the edge turns it into a reply as the last step.
 
+use crate::random::NoRandomness;
 use crate::store::StoreError;
 use crate::text::Unusable;
 
@@ -202,6 +203,12 @@ impl Error {
             Self::Store(_) => "not_stored",
             Self::Internal(_) => "failed",
         }
+    }
+}
+
+impl From<NoRandomness> for Error {
+    fn from(error: NoRandomness) -> Self {
+        Self::Internal(error.to_string())
     }
 }
 

@@ -22,6 +22,7 @@ use tokio::sync::mpsc;
 use zeroize::Zeroizing;
 
 use crate::failure::{HasRemedy, Remedy, advice};
+use crate::random;
 use crate::workdir::write_whole;
 
 /// Name of the key file in the working directory.
@@ -263,8 +264,7 @@ impl Keyring {
         let (number, cipher) = keys
             .last()
             .ok_or_else(|| io::Error::other("there is no key"))?;
-        let mut nonce = [0; NONCE_BYTES];
-        getrandom::fill(&mut nonce).map_err(|error| io::Error::other(error.to_string()))?;
+        let nonce = random::bytes()?;
         Ok(Sealer {
             number: *number,
             cipher: cipher.clone(),
@@ -358,7 +358,7 @@ fn read_keys_file(path: &Path, mut file: fs::File) -> Result<Zeroizing<String>, 
 
 fn new_key_line(number: u8) -> io::Result<Zeroizing<String>> {
     let mut key = Zeroizing::new([0; 32]);
-    getrandom::fill(key.as_mut_slice()).map_err(|error| io::Error::other(error.to_string()))?;
+    random::fill(key.as_mut_slice())?;
     let hex = Zeroizing::new(hex::encode(key.as_slice()));
     Ok(Zeroizing::new(format!("{number} {}\n", *hex)))
 }

@@ -24,6 +24,7 @@ mod log_quota;
 pub mod model;
 mod priority;
 pub mod queue;
+pub mod random;
 pub mod remedies;
 pub mod rotation;
 pub mod services;

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use tracing::{debug, warn};
 
-use crate::clock::{Clock as _, SystemClock};
+use crate::clock::Clock;
 use crate::model::SessionLimits;
 use crate::store::{Result, Store};
 
@@ -20,23 +20,23 @@ const PAUSE: Duration = Duration::from_secs(1);
 const REST: Duration = Duration::from_secs(60);
 
 /// Sweeps without an end.
-pub async fn sweep(store: Arc<dyn Store>, limits: SessionLimits) {
+pub async fn sweep(store: Arc<dyn Store>, clock: Arc<dyn Clock>, limits: SessionLimits) {
     loop {
-        if let Err(error) = sweep_sessions(&*store, limits).await {
+        if let Err(error) = sweep_sessions(&*store, &*clock, limits).await {
             warn!(%error, "sweeping dead sessions failed");
         }
-        if let Err(error) = sweep_api_tokens(&*store).await {
+        if let Err(error) = sweep_api_tokens(&*store, &*clock).await {
             warn!(%error, "sweeping expired API tokens failed");
         }
         tokio::time::sleep(REST).await;
     }
 }
 
-async fn sweep_sessions(store: &dyn Store, limits: SessionLimits) -> Result<()> {
+async fn sweep_sessions(store: &dyn Store, clock: &dyn Clock, limits: SessionLimits) -> Result<()> {
     let mut after = None;
     loop {
         let step = store
-            .sweep_sessions(after, STEP, limits.at(SystemClock.now()))
+            .sweep_sessions(after, STEP, limits.at(clock.now()))
             .await?;
         if step.removed > 0 {
             debug!(removed = step.removed, "swept dead sessions");
@@ -49,13 +49,13 @@ async fn sweep_sessions(store: &dyn Store, limits: SessionLimits) -> Result<()> 
     }
 }
 
-async fn sweep_api_tokens(store: &dyn Store) -> Result<()> {
+async fn sweep_api_tokens(store: &dyn Store, clock: &dyn Clock) -> Result<()> {
     if !store.has_imported_tokens().await? {
         return Ok(());
     }
     let mut from = 0;
     loop {
-        let now = SystemClock.now();
+        let now = clock.now();
         let page = store.users_from(from, STEP).await?;
         for user in page.items {
             if user.api_tokens.iter().any(|token| token.is_expired(now)) {

@@ -6,6 +6,7 @@ use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _, PermissionsExt 
 use std::path::{Path, PathBuf};
 
 use crate::failure::{HasRemedy, Remedy, advice};
+use crate::random;
 
 /// Held by the running daemon.
 const LOCK_FILE: &str = "lock";
@@ -123,9 +124,7 @@ impl Workdir {
             })
             .collect();
         runs.drain(..runs.len().saturating_sub(KEPT_RUNS));
-        let mut run = [0; 16];
-        getrandom::fill(&mut run)
-            .map_err(|error| at(&path, io::Error::other(error.to_string())))?;
+        let run = random::bytes().map_err(|error| at(&path, error.into()))?;
         runs.push(run);
         write_runs(&path, &runs).map_err(|error| at(&path, error))?;
         Ok(runs)
@@ -230,9 +229,7 @@ fn store_id(path: &Path) -> Result<String, WorkdirError> {
 /// # Errors
 /// When the operating system gives no randomness.
 pub fn random_id() -> io::Result<String> {
-    let mut bytes = [0; 16];
-    getrandom::fill(&mut bytes).map_err(|error| io::Error::other(error.to_string()))?;
-    Ok(hex::encode(bytes))
+    Ok(hex::encode(random::bytes::<16>()?))
 }
 
 fn write_runs(path: &Path, runs: &[[u8; 16]]) -> io::Result<()> {

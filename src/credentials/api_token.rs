@@ -13,6 +13,7 @@ use super::{Credentials, token};
 use crate::clock::Timestamp;
 use crate::error::Error;
 use crate::model::{ApiToken, ApiTokenId, ApiTokenRecord, PasswordRecord, TokenHash, User};
+use crate::random;
 use crate::store::StoreError;
 
 /// The digits of a token: none of them needs an escape anywhere, and each has
@@ -73,8 +74,7 @@ pub fn draw_name(username: &str) -> Result<String, Error> {
 
 fn push_digits(text: &mut String, count: usize) -> Result<(), Error> {
     let mut bytes = Zeroizing::new([0u8; RANDOM_DIGITS]);
-    getrandom::fill(bytes.as_mut_slice())
-        .map_err(|error| Error::Internal(format!("no randomness: {error}")))?;
+    random::fill(bytes.as_mut_slice())?;
     // 64 divides 256: every digit is as likely as any other.
     let digits = bytes.iter().map(|byte| DIGITS[usize::from(byte % 64)]);
     text.extend(digits.take(count).map(char::from));

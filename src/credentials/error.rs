@@ -1,5 +1,7 @@
 //! What can go wrong with a password hash.
 
+use crate::random::NoRandomness;
+
 /// Why a password could not be hashed or checked. Nothing of it depends on
 /// the password.
 #[derive(Debug, thiserror::Error)]
@@ -11,8 +13,8 @@ pub enum HasherError {
     #[error("argon2: {0}")]
     Argon2(String),
     /// The operating system gave no randomness.
-    #[error("no randomness from the operating system: {0}")]
-    Randomness(String),
+    #[error(transparent)]
+    Randomness(#[from] NoRandomness),
     /// No room for the work memory.
     #[error("not enough memory for a password hash: lower password.memory_kib or password.threads")]
     OutOfMemory,

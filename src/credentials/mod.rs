@@ -41,6 +41,7 @@ use crate::model::{
     Attempted, CodeHash, CodeUse, Failures, ImportedCode, NameHash, PasswordRecord, Profile,
     SecondFactor, Session, SessionLimits, SessionRules, TokenHash, User,
 };
+use crate::random;
 use crate::store::{Outcome, PasswordPrecondition, Store, StoreError};
 
 /// How often within an idle time-out the use of a session is noted…
@@ -179,10 +180,8 @@ impl Credentials {
                 let attempted = attempted(user.as_ref(), hash);
                 // Not behind the pause: there is more of one with a second factor.
                 drop(user);
-                let mut random = [0];
-                getrandom::fill(&mut random)
-                    .map_err(|error| Error::Internal(format!("no randomness: {error}")))?;
-                let later = REFUSED_LATER * u32::from(random[0]);
+                let [random] = random::bytes()?;
+                let later = REFUSED_LATER * u32::from(random);
                 sleep_until(start + REFUSED_AFTER + later).await;
                 return Ok(Verdict::Throttled { attempted, seconds });
             }

@@ -10,6 +10,7 @@ use super::error::HasherError;
 use super::imported::{self, Checker};
 use crate::error::Error;
 use crate::model::PasswordRecord;
+use crate::random;
 
 /// Bytes of a hash.
 const HASH_BYTES: usize = 32;
@@ -49,8 +50,8 @@ impl Argon2Parameters {
     /// A record that costs as much as any other to check, and that no
     /// password matches: its hash is random.
     pub(super) fn unmatchable_record(&self) -> Result<PasswordRecord, Error> {
-        let hash = random::<HASH_BYTES>()?;
-        Ok(self.record(&random::<SALT_BYTES>()?, &hash)?)
+        let hash = random::bytes::<HASH_BYTES>()?;
+        Ok(self.record(&random::bytes::<SALT_BYTES>()?, &hash)?)
     }
 
     pub(super) fn hash(
@@ -58,7 +59,7 @@ impl Argon2Parameters {
         password: &[u8],
         memory: &mut Memory,
     ) -> Result<PasswordRecord, HasherError> {
-        let salt = random::<SALT_BYTES>()?;
+        let salt = random::bytes::<SALT_BYTES>()?;
         let mut hash = Zeroizing::new([0u8; HASH_BYTES]);
         derive(&self.0, password, &salt, hash.as_mut_slice(), memory)?;
         self.record(&salt, hash.as_slice())
@@ -169,12 +170,6 @@ fn derive(
     Argon2::new(Algorithm::Argon2id, Version::V0x13, params.clone())
         .hash_password_into_with_memory(password, salt, hash, blocks)
         .map_err(|error| HasherError::Argon2(error.to_string()))
-}
-
-fn random<const N: usize>() -> Result<[u8; N], HasherError> {
-    let mut bytes = [0; N];
-    getrandom::fill(&mut bytes).map_err(|error| HasherError::Randomness(error.to_string()))?;
-    Ok(bytes)
 }
 
 /// Argon2's work memory, kept from one hash to the next: touching 19 MiB anew

@@ -19,6 +19,7 @@ use super::vault::Vault;
 use crate::clock::Timestamp;
 use crate::error::Error;
 use crate::model::{CodeHash, CodeUse, SecondFactor, UserId};
+use crate::random;
 
 /// Length of a time step in seconds.
 pub const STEP_SECONDS: u64 = 30;
@@ -81,7 +82,7 @@ impl TotpSecret {
     /// When the operating system gives no randomness.
     pub fn generate() -> Result<Self, Error> {
         let mut bytes = vec![0; SECRET_BYTES];
-        fill(&mut bytes)?;
+        random::fill(&mut bytes)?;
         Ok(Self::new(bytes))
     }
 
@@ -201,7 +202,7 @@ pub(super) fn new_backup_codes(
     let mut codes = Vec::with_capacity(BACKUP_CODES);
     for _ in 0..BACKUP_CODES {
         let mut bytes = Zeroizing::new([0; BACKUP_CODE_BYTES]);
-        fill(bytes.as_mut_slice())?;
+        random::fill(bytes.as_mut_slice())?;
         let text = Secret::new(bytes.as_slice().into()).to_base32();
         codes.push(BackupCode(Zeroizing::new(text)));
     }
@@ -286,10 +287,6 @@ pub(super) fn keyed_hash(key: &[u8], purpose: &[u8], user_id: UserId, data: &[u8
     mac.update(&user_id.to_be_bytes());
     mac.update(data);
     mac.finalize().into_bytes().into()
-}
-
-fn fill(bytes: &mut [u8]) -> Result<(), Error> {
-    getrandom::fill(bytes).map_err(|error| Error::Internal(format!("no randomness: {error}")))
 }
 
 #[cfg(test)]

@@ -8,6 +8,7 @@ use zeroize::Zeroizing;
 
 use crate::error::Error;
 use crate::model::TokenHash;
+use crate::random;
 
 /// A new session token: 64 lower-case hexadecimal digits. It cannot be
 /// printed; only the reply that hands it out looks inside.
@@ -21,8 +22,7 @@ impl SessionToken {
     /// When the operating system gives no randomness.
     pub fn generate() -> Result<Self, Error> {
         let mut bytes = Zeroizing::new([0u8; 32]);
-        getrandom::fill(bytes.as_mut_slice())
-            .map_err(|e| Error::Internal(format!("no randomness: {e}")))?;
+        random::fill(bytes.as_mut_slice())?;
         Ok(Self(Zeroizing::new(hex::encode(bytes.as_slice()))))
     }
 

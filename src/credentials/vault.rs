@@ -12,6 +12,7 @@ use super::second_factor::{TotpSecret, keyed_hash};
 use crate::error::Error;
 use crate::keyring::Keyring;
 use crate::model::{NameHash, Sealed, SecretFingerprint, UserId};
+use crate::random;
 
 /// What the key of the keyed hash is sealed as.
 const HASH_KEY: &[u8] = b"hash key";
@@ -29,8 +30,7 @@ impl Vault {
     /// When the operating system gives no randomness.
     pub fn new_hash_key(keyring: &Keyring) -> std::io::Result<Vec<u8>> {
         let mut key = Zeroizing::new([0; 32]);
-        getrandom::fill(key.as_mut_slice())
-            .map_err(|error| std::io::Error::other(error.to_string()))?;
+        random::fill(key.as_mut_slice())?;
         Ok(keyring.sealer()?.seal(HASH_KEY, key.as_slice()))
     }
 

@@ -18,6 +18,7 @@ use crate::clock::Iso;
 use crate::error::Error;
 use crate::keyring::Keyring;
 use crate::model::{Session, TokenHash, User, UserId};
+use crate::random;
 use crate::services::Services;
 use crate::store::record::SessionRecord;
 
@@ -171,9 +172,7 @@ pub async fn export(
 }
 
 fn new_id() -> Result<ExportId, Error> {
-    let mut id = [0; 16];
-    getrandom::fill(&mut id).map_err(|error| Error::Internal(format!("no randomness: {error}")))?;
-    Ok(hex::encode(id))
+    Ok(hex::encode(random::bytes::<16>()?))
 }
 
 struct Writer<'a> {

@@ -3,6 +3,7 @@
 use serde::{Serialize, Serializer};
 use serde_json::value::RawValue;
 
+use crate::random::{self, NoRandomness};
 use crate::value::Value;
 
 /// The id of a request.
@@ -52,9 +53,8 @@ impl RequestId {
     ///
     /// # Errors
     /// When the operating system gives no randomness.
-    pub fn generate() -> Result<Self, getrandom::Error> {
-        let mut bytes = [0; 16];
-        getrandom::fill(&mut bytes)?;
+    pub fn generate() -> Result<Self, NoRandomness> {
+        let bytes = random::bytes::<16>()?;
         Ok(Self {
             name: hex::encode(bytes),
             number: None,

@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context as _, Result};
 
 use crate::config::Config;
+use crate::random;
 
 /// What a working directory has once it was used.
 const SIGNS_OF_USE: [&str; 3] = ["db", "commit", "runs"];
@@ -25,8 +26,7 @@ pub(super) struct Rehearsal(PathBuf);
 impl Rehearsal {
     /// Makes the folder, for nobody else.
     pub(super) fn prepare() -> Result<Self> {
-        let mut random = [0; 16];
-        getrandom::fill(&mut random)?;
+        let random = random::bytes::<16>()?;
         let name = format!("platypush-userd-dry-run-{}", hex::encode(random));
         let path = std::env::temp_dir().join(name);
         let made = DirBuilder::new().mode(0o700).create(&path);
