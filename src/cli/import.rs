@@ -11,6 +11,7 @@ use std::process::{ExitCode, Stdio};
 
 use anyhow::{Context as _, Result, anyhow, bail};
 use clap::Subcommand;
+use clap::builder::PossibleValue;
 use zeroize::Zeroizing;
 
 use self::rehearsal::{Rehearsal, has_no_database};
@@ -44,6 +45,21 @@ pub(super) struct Import {
     file: ConfigFile,
     #[command(subcommand)]
     source: Source,
+}
+
+impl clap::ValueEnum for OnConflict {
+    fn value_variants<'a>() -> &'a [Self] {
+        &[Self::Skip, Self::Rename]
+    }
+
+    fn to_possible_value(&self) -> Option<PossibleValue> {
+        Some(match self {
+            Self::Skip => PossibleValue::new("skip")
+                .help("Leave out who comes later, with all that goes along"),
+            Self::Rename => PossibleValue::new("rename")
+                .help("Give who comes later the first free name of NAME-2, NAME-3, …"),
+        })
+    }
 }
 
 #[derive(Debug, Subcommand)]

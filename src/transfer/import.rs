@@ -22,12 +22,12 @@ const AT_A_TIME: usize = 16;
 const TRIES: usize = 20;
 
 /// What to do about a name that somebody else has here.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, clap::ValueEnum)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum OnConflict {
-    /// Leave out who comes later, with all that goes along
+    /// Skip the imported user, with everything that belongs to it.
     Skip,
-    /// Give who comes later the first free name of NAME-2, NAME-3, …
+    /// Give the imported user the first free name of NAME-2, NAME-3, …
     Rename,
 }
 
