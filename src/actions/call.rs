@@ -8,7 +8,7 @@ use crate::audit::Notes;
 use crate::error::Error;
 use crate::keyring::Keyring;
 use crate::model::DeliveryId;
-use crate::store::Outcome;
+use crate::store::{Outcome, StoreError};
 
 /// One call of an action, of one delivery of a request.
 pub struct Call {
@@ -42,37 +42,33 @@ impl Call {
         }
     }
 
-    /// What the store is to leave with a change: the reply, made by `output`
-    /// of the change's result, sealed.
-    ///
-    /// # Errors
-    /// When the operating system gives no randomness.
+    /// Returns what the store leaves with a change: the reply, made by `output` of the change's
+    /// result, sealed.
     pub fn outcome<T: 'static>(
         &self,
-        output: impl FnOnce(&T) -> Output + Send + 'static,
-    ) -> Result<Option<Outcome<T>>, Error> {
+        output: impl Fn(&T) -> Output + Send + 'static,
+    ) -> Option<Outcome<T>> {
         self.outcome_of(move |result| Ok(output(result)))
     }
 
-    /// The same for a change whose answer may be an error, such as a failure
-    /// that is counted.
-    ///
-    /// # Errors
-    /// When the operating system gives no randomness.
+    /// Returns the same for a change whose answer may be an error, such as a failure that is
+    /// counted.
     pub fn outcome_of<T: 'static>(
         &self,
-        answer: impl FnOnce(&T) -> Result<Output, Error> + Send + 'static,
-    ) -> Result<Option<Outcome<T>>, Error> {
-        let sealer = self
-            .keyring
-            .sealer()
-            .map_err(|error| Error::Internal(error.to_string()))?;
-        let (context, encode) = (self.delivery.outcome_context(), self.encode);
+        answer: impl Fn(&T) -> Result<Output, Error> + Send + 'static,
+    ) -> Option<Outcome<T>> {
+        let (keyring, context) = (Arc::clone(&self.keyring), self.delivery.outcome_context());
+        let encode = self.encode;
         self.left_outcome.store(true, Ordering::Relaxed);
-        Ok(Some(Outcome {
+        Some(Outcome {
             delivery: self.delivery,
-            record: Box::new(move |result| sealer.seal(&context, &encode(&answer(result)))),
-        }))
+            record: Box::new(move |result| {
+                let sealer = keyring
+                    .sealer()
+                    .map_err(|error| StoreError::Engine(error.to_string()))?;
+                Ok(sealer.seal(&context, &encode(&answer(result))))
+            }),
+        })
     }
 
     /// Says that a password was hashed.

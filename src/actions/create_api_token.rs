@@ -67,7 +67,7 @@ impl Run for CreateApiToken {
                 expires_at: self.expires_at,
             };
             let answer = move |made: &_| Output::new_api_token(token.clone(), made);
-            let outcome = call.outcome(answer.clone())?;
+            let outcome = call.outcome(answer.clone());
             let made = services
                 .store
                 .create_api_token(new, MAX_TOKENS, verified.precondition, outcome)

@@ -49,7 +49,7 @@ impl Run for CreateSession {
                 expires_at: self.expires_at,
             };
             let answer = move |(session, user): &_| Output::session(token.clone(), session, user);
-            let outcome = call.outcome(answer.clone())?;
+            let outcome = call.outcome(answer.clone());
             let made = services
                 .store
                 .create_session(new, verified.precondition, outcome)

@@ -73,7 +73,7 @@ impl CreateUser {
             password: services.credentials.hash(&self.password.0).await?,
             created_at: services.clock.now(),
         };
-        let outcome = call.outcome(answer)?;
+        let outcome = call.outcome(answer);
         match services.store.create_user(new, precondition, outcome).await {
             Ok(user) => {
                 call.notes.user(Who::User(user.username.clone()));

@@ -36,7 +36,7 @@ impl Run for DeleteApiToken {
                 .session(&self.session_token.0)
                 .await?
                 .ok_or(Error::InvalidSession)?;
-            let outcome = call.outcome(|deleted: &Option<_>| Output::Flag(deleted.is_some()))?;
+            let outcome = call.outcome(|deleted: &Option<_>| Output::Flag(deleted.is_some()));
             let deleted = services
                 .store
                 .delete_api_token(session.token, self.id, outcome)

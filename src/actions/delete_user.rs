@@ -45,7 +45,7 @@ impl Run for DeleteUser {
         let username = &self.username.0;
         retry_on_conflict(|| async {
             let precondition = proof::authorize(services, call, self.executor()).await?;
-            let outcome = call.outcome(|_| Output::Flag(true))?;
+            let outcome = call.outcome(|_| Output::Flag(true));
             match services
                 .store
                 .delete_user(username, precondition, outcome)

@@ -79,7 +79,7 @@ async fn propose(
     call.notes.refusal(Some("proposed"));
     if verified.user.failures.count > 0 {
         let proposed = enrolment.clone();
-        let outcome = call.outcome(move |()| proposed.answer(Vec::new()))?;
+        let outcome = call.outcome(move |()| proposed.answer(Vec::new()));
         services
             .store
             .accept(verified.precondition, outcome)
@@ -106,12 +106,12 @@ impl EnableOtp {
             let failure = services.credentials.failure_of(verified);
             let now = Iso(services.clock.now()).to_string();
             let left = now.clone();
-            let answer = move || Err(Error::WrongEnrolmentCode { now: left });
+            let answer = move || Err(Error::WrongEnrolmentCode { now: left.clone() });
             proof::count(services, call, &self.username.0, failure, answer).await?;
             return Err(Error::WrongEnrolmentCode { now });
         };
         let (left, its_codes) = (enrolment.clone(), codes.clone());
-        let outcome = call.outcome(move |()| left.answer(its_codes))?;
+        let outcome = call.outcome(move |()| left.answer(its_codes.clone()));
         services
             .store
             .set_second_factor(verified.precondition, Some(factor), outcome)

@@ -175,7 +175,7 @@ pub(super) async fn count(
     call: &Call,
     username: &str,
     failure: Failure,
-    answer: impl FnOnce() -> Result<Output, Error> + Send + 'static,
+    answer: impl Fn() -> Result<Output, Error> + Send + 'static,
 ) -> Result<(), Error> {
     let attempted = failure.attempted;
     let reason = if failure.wrong_code {
@@ -184,7 +184,7 @@ pub(super) async fn count(
         Reason::InvalidCredentials
     };
     let attempts = if services.credentials.counts_failures() {
-        let outcome = call.outcome_of(move |_| answer())?;
+        let outcome = call.outcome_of(move |_| answer());
         let failures = services.credentials.count(failure, outcome).await?;
         // None of a user who was deleted meanwhile.
         Some(failures.count).filter(|count| *count > 0)

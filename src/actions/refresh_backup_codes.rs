@@ -40,7 +40,7 @@ impl Run for RefreshBackupCodes {
             let verified = proof::prove_second_factor(services, call, login).await?;
             let (codes, hashes) = services.credentials.new_backup_codes(&verified.user)?;
             let left = codes.clone();
-            let outcome = call.outcome(move |()| Output::BackupCodes(left))?;
+            let outcome = call.outcome(move |()| Output::BackupCodes(left.clone()));
             services
                 .store
                 .replace_backup_codes(verified.precondition, hashes, outcome)

@@ -61,7 +61,7 @@ impl Run for UpdatePassword {
                 }
             };
             let record = services.credentials.hash(new).await?;
-            let outcome = call.outcome(|_| Output::Flag(true))?;
+            let outcome = call.outcome(|_| Output::Flag(true));
             let user = services
                 .store
                 .set_password(verified.precondition, record, sessions_revoked, outcome)

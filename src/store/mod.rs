@@ -12,7 +12,9 @@
 //! the request is answered from it instead of being run twice.
 
 mod operands;
+pub mod operations;
 pub mod record;
+pub mod rows;
 pub mod sled;
 
 use std::path::PathBuf;
@@ -24,6 +26,13 @@ pub use self::operands::{
     AdminUpdate, ImportBatch, ImportProgress, NewApiToken, NewSession, NewUser, NextIds, Outcome,
     Page, PasswordPrecondition, Precondition, Record, Resealed, SealedItem, SweepStep,
 };
+use self::operations::api_tokens::*;
+use self::operations::failures::*;
+use self::operations::outcomes::{CanWrite, SetHashKey};
+use self::operations::second_factor::*;
+use self::operations::sessions::*;
+use self::operations::users::*;
+use self::operations::{Job, Operation, Pending};
 use crate::clock::Timestamp;
 use crate::failure::{HasRemedy, Remedy};
 use crate::model::{
@@ -89,6 +98,9 @@ impl HasRemedy for StoreError {
     }
 }
 
+/// Tokens of dead sessions, and where the next look begins.
+pub type DeadSessions = (Vec<TokenHash>, Option<TokenHash>);
+
 /// What the store answers.
 pub type Result<T> = std::result::Result<T, StoreError>;
 
@@ -96,6 +108,12 @@ pub type Result<T> = std::result::Result<T, StoreError>;
 /// resolves; a read never shows what could still be lost.
 #[async_trait]
 pub trait Store: Send + Sync + 'static {
+    /// Hands an operation to the engine, which answers the job's caller once it is on disk.
+    ///
+    /// # Errors
+    /// `Stopped` where the engine takes none any more.
+    fn submit(&self, job: Box<dyn Job>) -> Result<()>;
+
     /// Whether there is any user.
     async fn has_users(&self) -> Result<bool>;
 
@@ -121,7 +139,9 @@ pub trait Store: Send + Sync + 'static {
         user: NewUser,
         precondition: Precondition,
         outcome: Option<Outcome<User>>,
-    ) -> Result<User>;
+    ) -> Result<User> {
+        self.run(CreateUser { user, precondition }, outcome).await
+    }
 
     /// Replaces the password of the precondition's user; with `revoke_sessions`
     /// all its sessions end in the same step. Returns the new record's user.
@@ -131,7 +151,14 @@ pub trait Store: Send + Sync + 'static {
         password: PasswordRecord,
         revoke_sessions: bool,
         outcome: Option<Outcome<User>>,
-    ) -> Result<User>;
+    ) -> Result<User> {
+        let operation = SetPassword {
+            precondition,
+            password,
+            revoke_sessions,
+        };
+        self.run(operation, outcome).await
+    }
 
     /// Puts a record of the same password, made at another cost, in the place
     /// of `from`; `Conflict` where `from` no longer stands there.
@@ -140,7 +167,10 @@ pub trait Store: Send + Sync + 'static {
         user_id: UserId,
         from: PasswordRecord,
         to: PasswordRecord,
-    ) -> Result<()>;
+    ) -> Result<()> {
+        self.run(ReplacePasswordRecord { user_id, from, to }, None)
+            .await
+    }
 
     /// Notes a complete success: takes the code of the precondition, so that it is
     /// never accepted again, and forgets the failures before it. (Every other
@@ -150,7 +180,9 @@ pub trait Store: Send + Sync + 'static {
         &self,
         precondition: PasswordPrecondition,
         outcome: Option<Outcome<()>>,
-    ) -> Result<()>;
+    ) -> Result<()> {
+        self.run(Accept { precondition }, outcome).await
+    }
 
     /// The failures under a name that nobody has.
     async fn failures(&self, name: &NameHash) -> Result<Failures>;
@@ -163,11 +195,15 @@ pub trait Store: Send + Sync + 'static {
         attempted: Attempted,
         at: Timestamp,
         outcome: Option<Outcome<Failures>>,
-    ) -> Result<Failures>;
+    ) -> Result<Failures> {
+        self.run(NoteFailure { attempted, at }, outcome).await
+    }
 
     /// Whether changes can be written: whoever lets somebody try a password
     /// must be able to count the failure.
-    async fn can_write(&self) -> Result<()>;
+    async fn can_write(&self) -> Result<()> {
+        self.run(CanWrite, None).await
+    }
 
     /// Gives a user other backup codes. The rest of the second factor stays as
     /// it stands in the store by then.
@@ -176,7 +212,13 @@ pub trait Store: Send + Sync + 'static {
         precondition: PasswordPrecondition,
         backup_codes: Vec<CodeHash>,
         outcome: Option<Outcome<()>>,
-    ) -> Result<()>;
+    ) -> Result<()> {
+        let operation = ReplaceBackupCodes {
+            precondition,
+            backup_codes,
+        };
+        self.run(operation, outcome).await
+    }
 
     /// Switches the second factor of a user on or off. Used steps belong to a
     /// secret: of the last [`MAX_USED_SECRETS`] secrets of a user the store keeps
@@ -188,7 +230,13 @@ pub trait Store: Send + Sync + 'static {
         precondition: PasswordPrecondition,
         second_factor: Option<SecondFactor>,
         outcome: Option<Outcome<()>>,
-    ) -> Result<()>;
+    ) -> Result<()> {
+        let operation = SetSecondFactor {
+            precondition,
+            second_factor,
+        };
+        self.run(operation, outcome).await
+    }
 
     /// Removes the user; from then on nothing of it is valid. Returns the
     /// number it had.
@@ -197,7 +245,13 @@ pub trait Store: Send + Sync + 'static {
         username: &str,
         precondition: Precondition,
         outcome: Option<Outcome<UserId>>,
-    ) -> Result<UserId>;
+    ) -> Result<UserId> {
+        let operation = DeleteUser {
+            username: username.to_owned(),
+            precondition,
+        };
+        self.run(operation, outcome).await
+    }
 
     /// The sessions of a user under its generation, which are those that are
     /// not revoked, oldest first.
@@ -210,7 +264,16 @@ pub trait Store: Send + Sync + 'static {
         precondition: PasswordPrecondition,
         which: Option<TokenHash>,
         outcome: Option<Outcome<bool>>,
-    ) -> Result<bool>;
+    ) -> Result<bool> {
+        self.run(
+            EndSessions {
+                precondition,
+                which,
+            },
+            outcome,
+        )
+        .await
+    }
 
     /// Makes a session for the precondition's user.
     async fn create_session(
@@ -218,7 +281,13 @@ pub trait Store: Send + Sync + 'static {
         session: NewSession,
         precondition: PasswordPrecondition,
         outcome: Option<Outcome<(Session, User)>>,
-    ) -> Result<(Session, User)>;
+    ) -> Result<(Session, User)> {
+        let operation = CreateSession {
+            session,
+            precondition,
+        };
+        self.run(operation, outcome).await
+    }
 
     /// Makes an API token for the precondition's user. Those that have expired by
     /// then are removed, and then there may be `limit` of them.
@@ -228,7 +297,14 @@ pub trait Store: Send + Sync + 'static {
         limit: usize,
         precondition: PasswordPrecondition,
         outcome: Option<Outcome<ApiToken>>,
-    ) -> Result<ApiToken>;
+    ) -> Result<ApiToken> {
+        let operation = CreateApiToken {
+            token,
+            limit,
+            precondition,
+        };
+        self.run(operation, outcome).await
+    }
 
     /// Removes an API token of the session's user, and returns it; `None` where
     /// the user has none of that id. `Conflict` where the session is no longer
@@ -238,7 +314,9 @@ pub trait Store: Send + Sync + 'static {
         session: TokenHash,
         id: ApiTokenId,
         outcome: Option<Outcome<Option<ApiToken>>>,
-    ) -> Result<Option<ApiToken>>;
+    ) -> Result<Option<ApiToken>> {
+        self.run(DeleteApiToken { session, id }, outcome).await
+    }
 
     /// Puts the hash of an API token in the place of what it was imported
     /// with; `Conflict` where that no longer stands there.
@@ -248,7 +326,15 @@ pub trait Store: Send + Sync + 'static {
         id: ApiTokenId,
         from: PasswordRecord,
         to: TokenHash,
-    ) -> Result<()>;
+    ) -> Result<()> {
+        let operation = ReplaceApiTokenRecord {
+            user_id,
+            id,
+            from,
+            to,
+        };
+        self.run(operation, None).await
+    }
 
     /// The users in whose API tokens that name stands, though it is not theirs
     /// here.
@@ -263,27 +349,67 @@ pub trait Store: Send + Sync + 'static {
         token: &TokenHash,
         rules: SessionRules,
         outcome: Option<Outcome<bool>>,
-    ) -> Result<bool>;
+    ) -> Result<bool> {
+        self.run(
+            DeleteSession {
+                token: *token,
+                rules,
+            },
+            outcome,
+        )
+        .await
+    }
 
     /// Notes that a session was used, unless a use is noted that is less than
     /// `step` before: many may ask at once. It does not wait: what a crash
     /// forgets makes an idle session end a little sooner.
-    fn touch_session(&self, token: &TokenHash, at: Timestamp, step: TimeDelta);
+    fn touch_session(&self, token: &TokenHash, at: Timestamp, step: TimeDelta) {
+        let operation = TouchSession {
+            token: *token,
+            at,
+            step,
+        };
+        self.post(Pending::new(operation, None).0);
+    }
 
-    /// Looks at up to `limit` sessions behind `after` and removes those that
-    /// have expired or whose user no longer stands behind them.
+    /// Returns the dead ones among up to `limit` sessions behind `after`: those that have expired, or
+    /// whose user is gone or has revoked them; and where to go on, `None` at the end.
+    async fn dead_sessions(
+        &self,
+        after: Option<TokenHash>,
+        limit: usize,
+        rules: SessionRules,
+    ) -> Result<DeadSessions>;
+
+    /// Removes the dead ones among up to `limit` sessions behind `after`.
     async fn sweep_sessions(
         &self,
         after: Option<TokenHash>,
         limit: usize,
         rules: SessionRules,
-    ) -> Result<SweepStep>;
+    ) -> Result<SweepStep> {
+        let (tokens, next) = self.dead_sessions(after, limit, rules).await?;
+        let removed = if tokens.is_empty() {
+            0
+        } else {
+            self.run(RemoveDeadSessions { tokens, rules }, None).await?
+        };
+        Ok(SweepStep { removed, next })
+    }
 
     /// Forgets the failed attempts of a user, or under a name that nobody has.
-    async fn forget_failures(&self, attempted: Attempted) -> Result<()>;
+    async fn forget_failures(&self, attempted: Attempted) -> Result<()> {
+        self.run(ForgetFailures { attempted }, None).await
+    }
 
     /// Changes a user without a precondition. `NoSuchUser` where there is none.
-    async fn update_user(&self, username: &str, update: AdminUpdate) -> Result<User>;
+    async fn update_user(&self, username: &str, update: AdminUpdate) -> Result<User> {
+        let operation = UpdateUser {
+            username: username.to_owned(),
+            update,
+        };
+        self.run(operation, None).await
+    }
 
     /// The record that an operation left for a delivery.
     async fn outcome(&self, delivery: &DeliveryId) -> Result<Option<Vec<u8>>>;
@@ -299,7 +425,9 @@ pub trait Store: Send + Sync + 'static {
     async fn hash_key(&self) -> Result<Option<Vec<u8>>>;
 
     /// Keeps it.
-    async fn set_hash_key(&self, sealed: Vec<u8>) -> Result<()>;
+    async fn set_hash_key(&self, sealed: Vec<u8>) -> Result<()> {
+        self.run(SetHashKey { sealed }, None).await
+    }
 
     /// The first `limit` users from that number on.
     async fn users_from(&self, from: UserId, limit: usize) -> Result<Page<User, UserId>>;
@@ -326,9 +454,43 @@ pub trait Store: Send + Sync + 'static {
     async fn import(&self, batch: ImportBatch) -> Result<()>;
 
     /// Removes the expired API tokens of a user. It does not wait.
-    fn drop_expired_tokens(&self, user: UserId, now: Timestamp);
+    fn drop_expired_tokens(&self, user: UserId, now: Timestamp) {
+        self.post(Pending::new(DropExpiredTokens { user_id: user, now }, None).0);
+    }
 
     /// Puts what was sealed anew into the place of what it was made of, where
     /// that still stands there.
-    async fn reseal(&self, items: Vec<Resealed>) -> Result<()>;
+    async fn reseal(&self, items: Vec<Resealed>) -> Result<()> {
+        self.run(Reseal { items }, None).await
+    }
+}
+
+/// Runs operations on any engine.
+#[async_trait]
+trait Run {
+    async fn run<O: Operation>(
+        &self,
+        operation: O,
+        outcome: Option<Outcome<O::Output>>,
+    ) -> Result<O::Output>;
+    fn post(&self, job: Box<dyn Job>);
+}
+
+#[async_trait]
+impl<S: Store + ?Sized> Run for S {
+    async fn run<O: Operation>(
+        &self,
+        operation: O,
+        outcome: Option<Outcome<O::Output>>,
+    ) -> Result<O::Output> {
+        let (job, result) = Pending::new(operation, outcome);
+        self.submit(job)?;
+        result.await.map_err(|_| StoreError::Stopped)?
+    }
+
+    /// Hands over an operation that no caller waits for.
+    fn post(&self, job: Box<dyn Job>) {
+        // An engine that has stopped tells the callers that wait.
+        let _ = self.submit(job);
+    }
 }

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
+use super::Result;
 use crate::clock::Timestamp;
 use crate::model::{
     ApiTokenId, CodeUse, DeliveryId, PasswordRecord, Session, TokenHash, User, UserId,
@@ -77,13 +78,13 @@ pub struct NewApiToken {
 pub struct Outcome<T> {
     /// Which delivery.
     pub delivery: DeliveryId,
-    /// Makes the record. It runs on the writer: no I/O, no clock, no
-    /// randomness.
+    /// Makes the record, sealed with a nonce of its own each time: an engine may run the operation
+    /// again.
     pub record: Record<T>,
 }
 
 /// Makes a record out of an operation's result.
-pub type Record<T> = Box<dyn FnOnce(&T) -> Vec<u8> + Send>;
+pub type Record<T> = Box<dyn Fn(&T) -> Result<Vec<u8>> + Send>;
 
 /// What an operator changes of a user, who proves nothing.
 #[derive(Debug, Clone)]

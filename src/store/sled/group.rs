@@ -1,430 +1,252 @@
-//! A group of operations that becomes durable as one: what they change is
-//! collected here, seen by the operations behind them, and written as one
+//! A group of operations on sled: loads the rows that they declare, and turns their changes into one
 //! atomic batch.
-//!
-//! Every operation checks first and changes after, so that one that fails
-//! leaves nothing behind in the group.
 
-mod api_tokens;
-mod attempts;
-mod import;
-mod stale;
+use super::lookup::Lookup as _;
+use super::session_cache::Stale;
+use super::writer::MAX_GROUP;
+use super::{engine_error, records};
+use crate::model::{Failures, NameHash, Profile, Session, User};
+use crate::store::Result;
+use crate::store::rows::{Counters, Reads, Rows};
 
-pub(super) use self::import::Importing;
+/// Names of the table of attempts that are loaded where it is full: each operation of a group may
+/// remove the oldest one and move one more to the end.
+const OLDEST_LOADED: usize = 2 * MAX_GROUP;
 
-use std::collections::HashMap;
-
-use chrono::TimeDelta;
-
-use crate::clock::Timestamp;
-use crate::model::{
-    CodeHash, DeliveryId, Failures, PasswordRecord, SecondFactor, Session, SessionRules, TokenHash,
-    User, UserId,
-};
-use crate::store::sled::{lookup::Lookup, records};
-use crate::store::{
-    AdminUpdate, NewSession, NewUser, Outcome, PasswordPrecondition, Precondition, Resealed,
-    Result, SealedItem, StoreError,
-};
-
+/// Rows of a group, loaded as they are needed.
 pub(super) struct Group<'a> {
     tree: &'a ::sled::Tree,
-    changes: HashMap<Vec<u8>, Option<::sled::IVec>>,
-    /// How many changes were made: more than are left, when a key is changed
-    /// twice.
-    count: u64,
-    /// Most names of nobody whose failures are kept.
-    max_attempted: u64,
+    pub(super) rows: Rows,
 }
 
 impl<'a> Group<'a> {
     pub(super) fn new(tree: &'a ::sled::Tree, max_attempted: u64) -> Self {
         Self {
             tree,
-            changes: HashMap::new(),
-            count: 0,
-            max_attempted,
+            rows: Rows::new(max_attempted),
         }
     }
 
-    /// Whether anything is to be written.
-    pub(super) fn is_empty(&self) -> bool {
-        self.changes.is_empty()
-    }
-
-    /// The batch to write, stamped with the group's number.
-    pub(super) fn into_batch(self, commit: u64) -> ::sled::Batch {
-        let mut batch = ::sled::Batch::default();
-        for (key, value) in self.changes {
-            match value {
-                Some(value) => batch.insert(key, value),
-                None => batch.remove(key),
+    /// Loads what an operation reads.
+    pub(super) fn load(&mut self, reads: &Reads) -> Result<()> {
+        let (tree, rows) = (self.tree, &mut self.rows);
+        if reads.counters && !rows.counters.is_loaded(&()) {
+            rows.counters.load((), Some(counters(tree)?));
+        }
+        if reads.hash_key && !rows.hash_key.is_loaded(&()) {
+            rows.hash_key.load((), tree.bytes(records::HASH_KEY)?);
+        }
+        for name in &reads.names {
+            if !rows.names.is_loaded(name) {
+                rows.names.load(name.clone(), tree.id_of(name)?);
+            }
+            if let Some(id) = rows.names.get(name)?.copied() {
+                self::load_user(tree, rows, id)?;
             }
         }
-        batch.insert(records::COMMIT, &commit.to_be_bytes());
-        batch
-    }
-
-    /// Runs an operation and, if it changed anything, leaves its outcome.
-    pub(super) fn run<T>(
-        &mut self,
-        outcome: Option<Outcome<T>>,
-        operation: impl FnOnce(&mut Self) -> Result<T>,
-    ) -> Result<T> {
-        let before = self.count;
-        let result = operation(self)?;
-        if let Some(outcome) = outcome
-            && self.count > before
-        {
-            let record = (outcome.record)(&result);
-            self.put(records::outcome_key(&outcome.delivery), record);
+        for id in &reads.users {
+            load_user(tree, rows, *id)?;
         }
-        Ok(result)
-    }
-
-    pub(super) fn forget_outcomes(&mut self, deliveries: &[DeliveryId]) -> Result<()> {
-        for delivery in deliveries {
-            let key = records::outcome_key(delivery);
-            if self.get(&key)?.is_some() {
-                self.remove(key);
+        for token in &reads.sessions {
+            if !rows.sessions.is_loaded(token) {
+                rows.sessions.load(*token, tree.session_record(token)?);
             }
+            if let Some(id) = rows.sessions.get(token)?.map(|session| session.user_id) {
+                load_user(tree, rows, id)?;
+            }
+        }
+        for name in &reads.attempts {
+            load_attempts(tree, rows, name)?;
+        }
+        for delivery in &reads.outcomes {
+            if !rows.outcomes.is_loaded(delivery) {
+                let outcome = tree.bytes(&records::outcome_key(delivery))?;
+                rows.outcomes.load(*delivery, outcome);
+            }
+        }
+        if reads.oldest_attempt {
+            self.load_oldest_attempts()?;
         }
         Ok(())
     }
 
-    pub(super) fn set_hash_key(&mut self, sealed: Vec<u8>) {
-        self.put(records::HASH_KEY.into(), sealed);
-    }
-
-    pub(super) fn create_user(
-        &mut self,
-        new: NewUser,
-        precondition: &Precondition,
-    ) -> Result<User> {
-        let asker = self.check(precondition)?;
-        if self.id_of(&new.username)?.is_some() {
-            return Err(StoreError::NameTaken);
-        }
-        let id = self.next_ids()?.user;
-        let count = self.user_count()?;
-        let user = User::new(id, new.username, new.created_at, new.password);
-        let record = records::encode_user(&user)?;
-        self.put_asker(asker)?;
-        self.put(records::user_key(id), record);
-        self.put_number(records::name_key(&user.username), id);
-        self.put_number(records::NEXT_USER_ID.into(), id + 1);
-        self.put_number(records::USER_COUNT.into(), count + 1);
-        Ok(user)
-    }
-
-    pub(super) fn set_password(
-        &mut self,
-        precondition: &PasswordPrecondition,
-        password: PasswordRecord,
-        revoke_sessions: bool,
-    ) -> Result<User> {
-        let mut user = self.check_password(precondition)?;
-        user.password = password;
-        if revoke_sessions {
-            user.generation += 1;
-        }
-        self.put_user(&user)?;
-        Ok(user)
-    }
-
-    pub(super) fn replace_password_record(
-        &mut self,
-        user_id: UserId,
-        from: &PasswordRecord,
-        to: PasswordRecord,
-    ) -> Result<()> {
-        match self.user(user_id)? {
-            Some(mut user) if user.password == *from => {
-                user.password = to;
-                self.put_user(&user)
-            }
-            _ => Err(StoreError::Conflict),
-        }
-    }
-
-    /// Most logins change nothing, and then write nothing.
-    pub(super) fn accept(&mut self, precondition: &PasswordPrecondition) -> Result<()> {
-        let user = self.check_password(precondition)?;
-        self.put_user_if_changed(&user)
-    }
-
-    pub(super) fn set_second_factor(
-        &mut self,
-        precondition: &PasswordPrecondition,
-        second_factor: Option<SecondFactor>,
-    ) -> Result<()> {
-        let mut user = self.check_password(precondition)?;
-        user.set_second_factor(second_factor);
-        self.put_user(&user)
-    }
-
-    pub(super) fn replace_backup_codes(
-        &mut self,
-        precondition: &PasswordPrecondition,
-        backup_codes: Vec<CodeHash>,
-    ) -> Result<()> {
-        let mut user = self.check_password(precondition)?;
-        let factor = user.second_factor.as_mut().ok_or(StoreError::Conflict)?;
-        factor.backup_codes = backup_codes;
-        factor.imported_codes = Vec::new();
-        self.put_user(&user)
-    }
-
-    pub(super) fn delete_user(
-        &mut self,
-        username: &str,
-        precondition: &Precondition,
-    ) -> Result<UserId> {
-        let asker = self.check(precondition)?;
-        let id = self.id_of(username)?.ok_or(StoreError::NoSuchUser)?;
-        let count = self.user_count()?;
-        // First, as the user who asks may be the one to go.
-        self.put_asker(asker)?;
-        if let Some(user) = self.user(id)? {
-            self.forget_tokens_of(&user)?;
-        }
-        self.remove(records::user_key(id));
-        self.remove(records::name_key(username));
-        self.put_number(records::USER_COUNT.into(), count.saturating_sub(1));
-        Ok(id)
-    }
-
-    pub(super) fn create_session(
-        &mut self,
-        new: NewSession,
-        precondition: &PasswordPrecondition,
-    ) -> Result<(Session, User)> {
-        let user = self.check_password(precondition)?;
-        let session = Session {
-            token: new.token,
-            user_id: user.id,
-            generation: user.generation,
-            created_at: new.created_at,
-            expires_at: new.expires_at,
-            used_at: new.created_at,
-        };
-        let record = records::encode_session(&session)?;
-        self.put_user_if_changed(&user)?;
-        self.put(records::session_key(&session.token), record);
-        self.put(records::user_session_key(&session), Vec::new());
-        Ok((session, user))
-    }
-
-    /// Ends one session of the precondition's user, or all.
-    pub(super) fn end_sessions(
-        &mut self,
-        precondition: &PasswordPrecondition,
-        which: Option<TokenHash>,
-    ) -> Result<bool> {
-        let mut user = self.check_password(precondition)?;
-        let ended = match which {
-            None => {
-                user.generation += 1;
-                true
-            }
-            Some(token) => match self.session(&token)? {
-                Some((session, owner)) if owner.id == user.id => {
-                    self.remove_session(&session);
-                    true
-                }
-                _ => false,
-            },
-        };
-        // Also when there was no such session: the code is spent.
-        self.put_user_if_changed(&user)?;
-        Ok(ended)
-    }
-
-    /// Removes a session. `false` where nobody could have used it any more.
-    pub(super) fn delete_session(
-        &mut self,
-        token: &TokenHash,
-        rules: &SessionRules,
-    ) -> Result<bool> {
-        // An unknown token must not cost a write: anybody can send one.
-        let Some(session) = self.session_record(token)? else {
-            return Ok(false);
-        };
-        self.remove_session(&session);
-        let user = self.user(session.user_id)?;
-        Ok(user.is_some_and(|user| session.is_valid(&user, rules)))
-    }
-
-    pub(super) fn touch_session(
-        &mut self,
-        token: &TokenHash,
-        at: Timestamp,
-        step: TimeDelta,
-    ) -> Result<()> {
-        if let Some(mut session) = self.session_record(token)?
-            && session.used_at < at
-            && at - session.used_at >= step
-        {
-            session.used_at = at;
-            self.put(
-                records::session_key(token),
-                records::encode_session(&session)?,
-            );
-        }
-        Ok(())
-    }
-
-    pub(super) fn update_user(&mut self, username: &str, update: AdminUpdate) -> Result<User> {
-        let id = self.id_of(username)?.ok_or(StoreError::NoSuchUser)?;
-        let mut user = self.user(id)?.ok_or(StoreError::NoSuchUser)?;
-        match update {
-            AdminUpdate::DropSecondFactor => user.set_second_factor(None),
-            AdminUpdate::EndSessions => user.generation += 1,
-            AdminUpdate::DropApiTokens => {
-                user.api_tokens = Vec::new();
-                self.put_tokens_of(user.clone())?;
-                return Ok(user);
-            }
-            AdminUpdate::ResetPassword {
-                record,
-                keep_api_tokens,
-            } => {
-                user.password = record;
-                user.generation += 1;
-                user.failures = Failures::default();
-                if !keep_api_tokens {
-                    user.api_tokens = Vec::new();
-                    self.put_tokens_of(user.clone())?;
-                    return Ok(user);
-                }
-            }
-        }
-        self.put_user_if_changed(&user)?;
-        Ok(user)
-    }
-
-    pub(super) fn reseal(&mut self, resealed: Resealed) -> Result<()> {
-        let Resealed { item, from, to } = resealed;
-        let key = match item {
-            SealedItem::SecondFactor(id) => {
-                if let Some(mut user) = self.user(id)?
-                    && let Some(factor) = &mut user.second_factor
-                    && factor.secret.0 == from
-                {
-                    factor.secret.0 = to;
-                    self.put_user(&user)?;
-                }
-                return Ok(());
-            }
-            SealedItem::HashKey => records::HASH_KEY.into(),
-            SealedItem::Outcome(delivery) => records::outcome_key(&delivery),
-        };
-        if self.get(&key)?.is_some_and(|present| *present == *from) {
-            self.put(key, to);
-        }
-        Ok(())
-    }
-
-    /// Removes a session that was found dead, unless it has been used since.
-    pub(super) fn remove_dead_session(
-        &mut self,
-        token: &TokenHash,
-        rules: &SessionRules,
-    ) -> Result<bool> {
-        let Some(session) = self.session_record(token)? else {
-            return Ok(false);
-        };
-        let user = self.user(session.user_id)?;
-        let dead = !user.is_some_and(|user| session.is_valid(&user, rules));
-        if dead {
-            self.remove_session(&session);
-        }
-        Ok(dead)
-    }
-
-    fn remove_session(&mut self, session: &Session) {
-        self.remove(records::session_key(&session.token));
-        self.remove(records::user_session_key(session));
-    }
-
-    /// Compares what the caller had read with what stands here now. Gives
-    /// the user whose one-time code is spent with that, to be put when all
-    /// checks are done.
-    fn check(&self, precondition: &Precondition) -> Result<Option<User>> {
-        match precondition {
-            Precondition::NoUsers if self.user_count()? == 0 => Ok(None),
-            Precondition::NoUsers => Err(StoreError::Conflict),
-            Precondition::Session(token) => match self.session(token)? {
-                Some(_) => Ok(None),
-                None => Err(StoreError::Conflict),
-            },
-            Precondition::Password(precondition) => {
-                let user = self.check_password(precondition)?;
-                Ok(Some(user))
-            }
-        }
-    }
-
-    /// The precondition's user after its complete success: with its code taken and
-    /// its failures forgotten.
-    fn check_password(&self, precondition: &PasswordPrecondition) -> Result<User> {
-        let mut user = self
-            .user(precondition.user_id)?
-            .ok_or(StoreError::Conflict)?;
-        if user.password != precondition.record || user.generation != precondition.generation {
-            return Err(StoreError::Conflict);
-        }
-        match (&mut user.second_factor, &precondition.code) {
-            (None, None) => {}
-            (Some(factor), Some(code)) => {
-                if !factor.take(code) {
-                    return Err(StoreError::Conflict);
-                }
-            }
-            _ => return Err(StoreError::Conflict),
-        }
-        user.failures = Failures::default();
-        Ok(user)
-    }
-
-    /// Writes a user where anything of it is other than what stands there.
-    fn put_user_if_changed(&mut self, user: &User) -> Result<()> {
-        if self.user(user.id)?.as_ref() == Some(user) {
+    fn load_oldest_attempts(&mut self) -> Result<()> {
+        let (tree, rows) = (self.tree, &mut self.rows);
+        let known = rows
+            .counters
+            .get(&())?
+            .map_or(0, |counters| counters.attempted);
+        if known + (MAX_GROUP as u64) < rows.max_attempted || !rows.oldest_attempts.is_empty() {
             return Ok(());
         }
-        self.put_user(user)
-    }
-
-    fn put_user(&mut self, user: &User) -> Result<()> {
-        let record = records::encode_user(user)?;
-        self.put(records::user_key(user.id), record);
+        for entry in tree.scan_prefix(records::ATTEMPT_TIMES).take(OLDEST_LOADED) {
+            let (key, _) = entry.map_err(engine_error)?;
+            let name = records::name_of_time_key(&key)?;
+            load_attempts(tree, rows, &name)?;
+            rows.oldest_attempts.push(name);
+        }
         Ok(())
     }
 
-    fn put_asker(&mut self, asker: Option<User>) -> Result<()> {
-        asker.map_or(Ok(()), |user| self.put_user_if_changed(&user))
-    }
-
-    fn put_number(&mut self, key: Vec<u8>, number: u64) {
-        self.put(key, number.to_be_bytes().to_vec());
-    }
-
-    fn put(&mut self, key: Vec<u8>, value: Vec<u8>) {
-        self.count += 1;
-        self.changes.insert(key, Some(value.into()));
-    }
-
-    fn remove(&mut self, key: Vec<u8>) {
-        self.count += 1;
-        self.changes.insert(key, None);
+    /// Returns the changes, `None` where there are none.
+    pub(super) fn into_writes(self) -> Result<Option<Writes>> {
+        let rows = &self.rows;
+        let mut writes = Writes::default();
+        for ((), before, now) in rows.counters.changes() {
+            if let Some(now) = now {
+                writes.counters(before, now);
+            }
+        }
+        for ((), _, now) in rows.hash_key.changes() {
+            writes.set(records::HASH_KEY.into(), now.cloned());
+        }
+        for (id, before, now) in rows.users.changes() {
+            let record = now.map(records::encode_user).transpose()?;
+            writes.set(records::user_key(*id), record);
+            // No reader has seen a session of a user that was not there.
+            if before.is_some_and(|before| !looks_the_same(before, now)) {
+                writes.stale.users.push(*id);
+            }
+        }
+        for (name, _, now) in rows.names.changes() {
+            writes.set_number(records::name_key(name), now.copied());
+        }
+        for (_, before, now) in rows.sessions.changes() {
+            writes.session(before, now)?;
+        }
+        for (name, before, now) in rows.attempts.changes() {
+            writes.attempts(name, before, now);
+        }
+        for ((name, id), _, now) in rows.token_names.changes() {
+            writes.set(records::token_name_key(name, *id), now.map(|()| Vec::new()));
+        }
+        for (delivery, _, now) in rows.outcomes.changes() {
+            writes.set(records::outcome_key(delivery), now.cloned());
+        }
+        Ok(Some(writes).filter(|writes| !writes.is_empty))
     }
 }
 
-impl Lookup for Group<'_> {
-    fn get(&self, key: &[u8]) -> Result<Option<::sled::IVec>> {
-        match self.changes.get(key) {
-            Some(changed) => Ok(changed.clone()),
-            None => self.tree.get(key).map_err(super::engine_error),
+/// Whether sessions show the same of a user.
+fn looks_the_same(before: &User, now: Option<&User>) -> bool {
+    now.is_some_and(|now| Profile::from(now.clone()) == Profile::from(before.clone()))
+}
+
+fn counters(tree: &::sled::Tree) -> Result<Counters> {
+    Ok(Counters {
+        next: tree.next_ids()?,
+        users: tree.user_count()?,
+        attempted: tree.number(records::ATTEMPTED_COUNT)?.unwrap_or(0),
+        imported_tokens: tree.number(records::IMPORTED_TOKENS)?.unwrap_or(0),
+    })
+}
+
+fn load_user(tree: &::sled::Tree, rows: &mut Rows, id: u64) -> Result<()> {
+    if !rows.users.is_loaded(&id) {
+        rows.users.load(id, tree.user(id)?);
+    }
+    Ok(())
+}
+
+fn load_attempts(tree: &::sled::Tree, rows: &mut Rows, name: &NameHash) -> Result<()> {
+    if !rows.attempts.is_loaded(name) {
+        let failures = Some(tree.failures(name)?).filter(|failures| failures.count > 0);
+        rows.attempts.load(*name, failures);
+    }
+    Ok(())
+}
+
+/// A batch, and what readers must forget once it is written.
+pub(super) struct Writes {
+    batch: ::sled::Batch,
+    is_empty: bool,
+    pub(super) stale: Stale,
+}
+
+impl Default for Writes {
+    fn default() -> Self {
+        Self {
+            batch: ::sled::Batch::default(),
+            is_empty: true,
+            stale: Stale::default(),
+        }
+    }
+}
+
+impl Writes {
+    /// Returns the batch, stamped with the number of the commit.
+    pub(super) fn into_batch(mut self, commit: u64) -> (::sled::Batch, Stale) {
+        self.set_number(records::COMMIT.into(), Some(commit));
+        (self.batch, self.stale)
+    }
+
+    pub(super) const fn is_empty(&self) -> bool {
+        self.is_empty
+    }
+
+    pub(super) fn set(&mut self, key: Vec<u8>, value: Option<Vec<u8>>) {
+        self.is_empty = false;
+        match value {
+            Some(value) => self.batch.insert(key, value),
+            None => self.batch.remove(key),
+        }
+    }
+
+    pub(super) fn set_number(&mut self, key: Vec<u8>, number: Option<u64>) {
+        self.set(key, number.map(|number| number.to_be_bytes().to_vec()));
+    }
+
+    fn counters(&mut self, before: Option<&Counters>, now: &Counters) {
+        let parts: [(&[u8], fn(&Counters) -> u64); 5] = [
+            (records::NEXT_USER_ID, |counters| counters.next.user),
+            (records::NEXT_TOKEN_ID, |counters| counters.next.api_token),
+            (records::USER_COUNT, |counters| counters.users),
+            (records::ATTEMPTED_COUNT, |counters| counters.attempted),
+            (records::IMPORTED_TOKENS, |counters| {
+                counters.imported_tokens
+            }),
+        ];
+        for (key, part) in parts {
+            if before.map(part) != Some(part(now)) {
+                self.set_number(key.into(), Some(part(now)));
+            }
+        }
+    }
+
+    /// Writes a session, and the entry among those of its user.
+    pub(super) fn session(
+        &mut self,
+        before: Option<&Session>,
+        now: Option<&Session>,
+    ) -> Result<()> {
+        let Some(session) = now.or(before) else {
+            return Ok(());
+        };
+        self.stale.tokens.push(session.token);
+        let record = now.map(records::encode_session).transpose()?;
+        self.set(records::session_key(&session.token), record);
+        if before.map(|before| before.user_id) != now.map(|now| now.user_id) {
+            if let Some(before) = before {
+                self.set(records::user_session_key(before), None);
+            }
+            if let Some(now) = now {
+                self.set(records::user_session_key(now), Some(Vec::new()));
+            }
+        }
+        Ok(())
+    }
+
+    /// Writes the failures under an unknown name, and its place in the order of time.
+    fn attempts(&mut self, name: &NameHash, before: Option<&Failures>, now: Option<&Failures>) {
+        self.set(
+            records::attempts_key(name),
+            now.map(|now| records::encode_failures(*now)),
+        );
+        if let Some(before) = before {
+            self.set(records::attempt_time_key(before.last, name), None);
+        }
+        if let Some(now) = now {
+            self.set(records::attempt_time_key(now.last, name), Some(Vec::new()));
         }
     }
 }

@@ -6,6 +6,7 @@
 
 mod files;
 mod group;
+mod import;
 mod lookup;
 mod open;
 mod records;
@@ -17,20 +18,15 @@ use std::path::Path;
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use chrono::TimeDelta;
 
 pub use self::open::OpenError;
 use self::session_cache::SessionCache;
 pub use self::writer::Progress;
-use self::{group::Group, lookup::Lookup as _, writer::Writer};
-use super::{
-    AdminUpdate, ImportBatch, NewApiToken, NewSession, NewUser, NextIds, Outcome, Page,
-    PasswordPrecondition, Precondition, Resealed, Result, Store, StoreError, SweepStep,
-};
-use crate::clock::Timestamp;
+use self::{lookup::Lookup as _, writer::Writer};
+use super::operations::Job;
+use super::{DeadSessions, ImportBatch, NextIds, Page, Result, Store, StoreError};
 use crate::model::{
-    ApiToken, ApiTokenId, Attempted, CodeHash, DeliveryId, Failures, NameHash, Origin,
-    PasswordRecord, Profile, SecondFactor, Session, SessionRules, TokenHash, User, UserId,
+    DeliveryId, Failures, NameHash, Origin, Profile, Session, SessionRules, TokenHash, User, UserId,
 };
 
 /// Users and sessions in a sled database in a folder of its own.
@@ -124,26 +120,14 @@ impl SledStore {
         self.writer.progress().wait_durable().await?;
         Ok(result)
     }
-
-    async fn run<T: Send + 'static>(
-        &self,
-        outcome: Option<Outcome<T>>,
-        operation: impl FnOnce(&mut Group<'_>) -> Result<T> + Send + 'static,
-    ) -> Result<T> {
-        self.commit(move |group| group.run(outcome, operation))
-            .await
-    }
-
-    async fn commit<T: Send + 'static>(
-        &self,
-        run: impl FnOnce(&mut Group<'_>) -> Result<T> + Send + 'static,
-    ) -> Result<T> {
-        self.writer.commit(run).await
-    }
 }
 
 #[async_trait]
 impl Store for SledStore {
+    fn submit(&self, job: Box<dyn Job>) -> Result<()> {
+        self.writer.submit(job)
+    }
+
     async fn has_users(&self) -> Result<bool> {
         self.read(|tree| Ok(tree.user_count()? > 0)).await
     }
@@ -181,163 +165,12 @@ impl Store for SledStore {
         }))
     }
 
-    async fn create_user(
-        &self,
-        user: NewUser,
-        precondition: Precondition,
-        outcome: Option<Outcome<User>>,
-    ) -> Result<User> {
-        self.run(outcome, move |group| group.create_user(user, &precondition))
-            .await
-    }
-
-    async fn set_password(
-        &self,
-        precondition: PasswordPrecondition,
-        password: PasswordRecord,
-        revoke_sessions: bool,
-        outcome: Option<Outcome<User>>,
-    ) -> Result<User> {
-        self.run(outcome, move |group| {
-            group.set_password(&precondition, password, revoke_sessions)
-        })
-        .await
-    }
-
-    async fn replace_password_record(
-        &self,
-        user_id: UserId,
-        from: PasswordRecord,
-        to: PasswordRecord,
-    ) -> Result<()> {
-        self.commit(move |group| group.replace_password_record(user_id, &from, to))
-            .await
-    }
-
-    async fn accept(
-        &self,
-        precondition: PasswordPrecondition,
-        outcome: Option<Outcome<()>>,
-    ) -> Result<()> {
-        self.run(outcome, move |group| group.accept(&precondition))
-            .await
-    }
-
     async fn failures(&self, name: &NameHash) -> Result<Failures> {
         self.read(|tree| tree.failures(name)).await
     }
 
-    async fn note_failure(
-        &self,
-        attempted: Attempted,
-        at: Timestamp,
-        outcome: Option<Outcome<Failures>>,
-    ) -> Result<Failures> {
-        self.run(outcome, move |group| group.note_failure(attempted, at))
-            .await
-    }
-
-    async fn can_write(&self) -> Result<()> {
-        self.commit(|_| Ok(())).await
-    }
-
-    async fn replace_backup_codes(
-        &self,
-        precondition: PasswordPrecondition,
-        backup_codes: Vec<CodeHash>,
-        outcome: Option<Outcome<()>>,
-    ) -> Result<()> {
-        self.run(outcome, move |group| {
-            group.replace_backup_codes(&precondition, backup_codes)
-        })
-        .await
-    }
-
-    async fn set_second_factor(
-        &self,
-        precondition: PasswordPrecondition,
-        second_factor: Option<SecondFactor>,
-        outcome: Option<Outcome<()>>,
-    ) -> Result<()> {
-        self.run(outcome, move |group| {
-            group.set_second_factor(&precondition, second_factor)
-        })
-        .await
-    }
-
-    async fn delete_user(
-        &self,
-        username: &str,
-        precondition: Precondition,
-        outcome: Option<Outcome<UserId>>,
-    ) -> Result<UserId> {
-        let username = username.to_owned();
-        self.run(outcome, move |group| {
-            group.delete_user(&username, &precondition)
-        })
-        .await
-    }
-
     async fn sessions_of(&self, user: UserId, generation: u64) -> Result<Vec<Session>> {
         self.read_aside(move |tree| scan::sessions_of(tree, user, generation))
-            .await
-    }
-
-    async fn end_sessions(
-        &self,
-        precondition: PasswordPrecondition,
-        which: Option<TokenHash>,
-        outcome: Option<Outcome<bool>>,
-    ) -> Result<bool> {
-        self.run(outcome, move |group| {
-            group.end_sessions(&precondition, which)
-        })
-        .await
-    }
-
-    async fn create_session(
-        &self,
-        session: NewSession,
-        precondition: PasswordPrecondition,
-        outcome: Option<Outcome<(Session, User)>>,
-    ) -> Result<(Session, User)> {
-        self.run(outcome, move |group| {
-            group.create_session(session, &precondition)
-        })
-        .await
-    }
-
-    async fn create_api_token(
-        &self,
-        token: NewApiToken,
-        limit: usize,
-        precondition: PasswordPrecondition,
-        outcome: Option<Outcome<ApiToken>>,
-    ) -> Result<ApiToken> {
-        self.run(outcome, move |group| {
-            group.create_api_token(token, limit, &precondition)
-        })
-        .await
-    }
-
-    async fn delete_api_token(
-        &self,
-        session: TokenHash,
-        id: ApiTokenId,
-        outcome: Option<Outcome<Option<ApiToken>>>,
-    ) -> Result<Option<ApiToken>> {
-        self.run(outcome, move |group| group.delete_api_token(&session, id))
-            .await
-    }
-
-    async fn replace_api_token_record(
-        &self,
-        user_id: UserId,
-        id: ApiTokenId,
-        from: PasswordRecord,
-        to: TokenHash,
-    ) -> Result<()> {
-        self.commit(move |group| group.replace_api_token_record(user_id, id, &from, to))
             .await
     }
 
@@ -358,55 +191,13 @@ impl Store for SledStore {
             .await
     }
 
-    async fn delete_session(
-        &self,
-        token: &TokenHash,
-        rules: SessionRules,
-        outcome: Option<Outcome<bool>>,
-    ) -> Result<bool> {
-        let token = *token;
-        self.run(outcome, move |group| group.delete_session(&token, &rules))
-            .await
-    }
-
-    fn touch_session(&self, token: &TokenHash, at: Timestamp, step: TimeDelta) {
-        let token = *token;
-        self.writer
-            .post(move |group| group.touch_session(&token, at, step));
-    }
-
-    async fn sweep_sessions(
+    async fn dead_sessions(
         &self,
         after: Option<TokenHash>,
         limit: usize,
         rules: SessionRules,
-    ) -> Result<SweepStep> {
-        let (dead, next) = self
-            .read_aside(move |tree| scan::dead_sessions(tree, after, limit, &rules))
-            .await?;
-        let removed = if dead.is_empty() {
-            0
-        } else {
-            self.commit(move |group| {
-                let mut removed = 0;
-                for token in &dead {
-                    removed += usize::from(group.remove_dead_session(token, &rules)?);
-                }
-                Ok(removed)
-            })
-            .await?
-        };
-        Ok(SweepStep { removed, next })
-    }
-
-    async fn forget_failures(&self, attempted: Attempted) -> Result<()> {
-        self.commit(move |group| group.forget_failures(attempted))
-            .await
-    }
-
-    async fn update_user(&self, username: &str, update: AdminUpdate) -> Result<User> {
-        let username = username.to_owned();
-        self.commit(move |group| group.update_user(&username, update))
+    ) -> Result<DeadSessions> {
+        self.read_aside(move |tree| scan::dead_sessions(tree, after, limit, &rules))
             .await
     }
 
@@ -430,14 +221,6 @@ impl Store for SledStore {
 
     async fn hash_key(&self) -> Result<Option<Vec<u8>>> {
         self.read(|tree| tree.bytes(records::HASH_KEY)).await
-    }
-
-    async fn set_hash_key(&self, sealed: Vec<u8>) -> Result<()> {
-        self.commit(move |group| {
-            group.set_hash_key(sealed);
-            Ok(())
-        })
-        .await
     }
 
     async fn users_from(&self, from: UserId, limit: usize) -> Result<Page<User, UserId>> {
@@ -468,16 +251,6 @@ impl Store for SledStore {
 
     async fn import(&self, batch: ImportBatch) -> Result<()> {
         self.writer.import(batch).await
-    }
-
-    fn drop_expired_tokens(&self, user: UserId, now: Timestamp) {
-        self.writer
-            .post(move |group| group.drop_expired_tokens(user, now));
-    }
-
-    async fn reseal(&self, items: Vec<Resealed>) -> Result<()> {
-        self.commit(move |group| items.into_iter().try_for_each(|item| group.reseal(item)))
-            .await
     }
 }
 

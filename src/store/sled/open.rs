@@ -8,7 +8,8 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::files::{self, DATABASE};
-use super::group::Group;
+use super::group::Writes;
+use super::import;
 use super::records;
 use super::session_cache::{MAX_BYTES, SessionCache};
 use super::writer::{Disk, RESERVED_MIB};
@@ -222,14 +223,14 @@ fn check_schema(workdir: &Path, tree: &::sled::Tree) -> Result<(), OpenError> {
     }
 }
 
-/// Takes users back who had not all come when the process ended.
+/// Rolls back an import that was not complete when the process ended.
 fn roll_back_imports(tree: &::sled::Tree, commit: u64) -> Result<(), StoreError> {
     loop {
-        let mut group = Group::new(tree, MAX_ATTEMPTED);
-        if !group.take_back()? {
+        let mut writes = Writes::default();
+        if !import::roll_back(tree, &mut writes)? {
             return Ok(());
         }
-        tree.apply_batch(group.into_batch(commit))
+        tree.apply_batch(writes.into_batch(commit).0)
             .and_then(|()| tree.flush())
             .map_err(super::engine_error)?;
     }

@@ -20,15 +20,17 @@ use crossbeam_channel::RecvTimeoutError;
 use tokio::sync::{oneshot, watch};
 
 use self::importing::Import;
-use super::group::Group;
+use super::group::{Group, Writes};
 use super::session_cache::SessionCache;
 use crate::crash_point::crash_point;
 use crate::model::DeliveryId;
+use crate::store::operations::outcomes::ForgetOutcomes;
+use crate::store::operations::{Job, Pending};
 use crate::store::{ImportBatch, Result, StoreError};
 
 /// Most operations in one group: sled 0.34 was seen to hang with 2,000
 /// transactions between two flushes, never with 1,000 or fewer.
-const MAX_GROUP: usize = 256;
+pub(super) const MAX_GROUP: usize = 256;
 
 /// Pause after which outcomes are removed without an operation to go with.
 const FORGET_WHEN_IDLE: Duration = Duration::from_millis(200);
@@ -36,35 +38,6 @@ const FORGET_WHEN_IDLE: Duration = Duration::from_millis(200);
 /// Room on the disk below which nothing is written. sled cannot go on after a
 /// failed write, so it must not come to one; some segments' worth.
 pub(super) const RESERVED_MIB: u64 = 64;
-
-/// An operation on its way through the writer.
-trait Job: Send {
-    /// Applies the operation to the group and keeps its result.
-    fn apply(&mut self, group: &mut Group<'_>);
-    /// Sends the result, or the reason why the group was not written.
-    fn finish(self: Box<Self>, refused: Option<StoreError>);
-}
-
-struct Operation<T, F> {
-    run: Option<F>,
-    result: Option<Result<T>>,
-    reply: oneshot::Sender<Result<T>>,
-}
-
-impl<T: Send, F: FnOnce(&mut Group<'_>) -> Result<T> + Send> Job for Operation<T, F> {
-    fn apply(&mut self, group: &mut Group<'_>) {
-        self.result = self.run.take().map(|run| run(group));
-    }
-
-    fn finish(self: Box<Self>, refused: Option<StoreError>) {
-        let result = match refused {
-            Some(error) => Err(error),
-            None => self.result.unwrap_or(Err(StoreError::Stopped)),
-        };
-        // The asker may have gone; the effect stands all the same.
-        let _ = self.reply.send(result);
-    }
-}
 
 /// What comes to the writer.
 enum Order {
@@ -175,19 +148,9 @@ impl Writer {
         &self.progress
     }
 
-    /// Hands an operation to the writer; resolves when it is on disk.
-    pub(super) async fn commit<T: Send + 'static>(
-        &self,
-        run: impl FnOnce(&mut Group<'_>) -> Result<T> + Send + 'static,
-    ) -> Result<T> {
-        let (reply, result) = oneshot::channel();
-        let job = Box::new(Operation {
-            run: Some(run),
-            result: None,
-            reply,
-        });
-        self.order(Order::Operation(job))?;
-        result.await.map_err(|_| StoreError::Stopped)?
+    /// Hands an operation to the writer; its caller is answered when it is on disk.
+    pub(super) fn submit(&self, job: Box<dyn Job>) -> Result<()> {
+        self.order(Order::Operation(job))
     }
 
     /// Has the writer let users in; resolves when the last one is on disk.
@@ -195,18 +158,6 @@ impl Writer {
         let (reply, result) = oneshot::channel();
         self.order(Order::Import(Box::new(Import::new(batch, reply))))?;
         result.await.map_err(|_| StoreError::Stopped)?
-    }
-
-    /// Hands an operation to the writer that nobody waits for.
-    pub(super) fn post(&self, run: impl FnOnce(&mut Group<'_>) -> Result<()> + Send + 'static) {
-        let (reply, _) = oneshot::channel();
-        let job = Box::new(Operation {
-            run: Some(run),
-            result: None,
-            reply,
-        });
-        // A writer that has stopped tells those who wait.
-        let _ = self.order(Order::Operation(job));
     }
 
     /// Has outcomes removed some time.
@@ -305,13 +256,24 @@ fn commit_group(
     }
     let tree = disk.tree.clone();
     let mut group = Group::new(&tree, disk.max_attempted);
-    group
-        .forget_outcomes(forgotten)
-        .map_err(|e| format!("reading the database failed: {e}"))?;
-    for job in &mut jobs {
-        job.apply(&mut group);
+    let (forget, _) = Pending::new(
+        ForgetOutcomes {
+            deliveries: forgotten.to_vec(),
+        },
+        None,
+    );
+    for job in std::iter::once(&mut { forget }).chain(&mut jobs) {
+        match group.load(&job.reads()) {
+            Ok(()) => job.apply(&mut group.rows),
+            Err(error) => job.fail(error),
+        }
     }
-    write_group(disk, group, progress)?;
+    let writes = group
+        .into_writes()
+        .map_err(|error| format!("encoding records failed: {error}"))?;
+    if let Some(writes) = writes {
+        write_group(disk, writes, progress)?;
+    }
     for job in jobs {
         job.finish(None);
     }
@@ -321,20 +283,15 @@ fn commit_group(
 /// Makes a group durable and tells of it.
 fn write_group(
     disk: &mut Disk,
-    group: Group<'_>,
+    writes: Writes,
     progress: &Progress,
 ) -> std::result::Result<(), String> {
-    if group.is_empty() {
-        return Ok(());
-    }
-    let stale = group
-        .stale_sessions()
-        .map_err(|e| format!("reading the database failed: {e}"))?;
     disk.commit += 1;
+    let (batch, stale) = writes.into_batch(disk.commit);
     crash_point("before commit");
     // Before the batch, so that a reader that sees it also sees this.
     progress.applied.store(disk.commit, Ordering::SeqCst);
-    disk.write(group.into_batch(disk.commit))?;
+    disk.write(batch)?;
     // After the flush, and before anybody hears of it.
     disk.sessions.forget(&stale);
     progress.durable.send_replace(disk.commit);

@@ -35,7 +35,7 @@ fn only_what_is_there_takes_room() {
         };
         let outcome = Outcome {
             delivery,
-            record: Box::new(|_| vec![1]),
+            record: Box::new(|_| Ok(vec![1])),
         };
         let by_alice = Precondition::Password(proof(&alice));
         let deleted = store.delete_user("bob", by_alice, Some(outcome));

@@ -17,7 +17,7 @@ const fn delivery(position: u32) -> DeliveryId {
 fn outcome<T>(position: u32) -> Option<Outcome<T>> {
     Some(Outcome {
         delivery: delivery(position),
-        record: Box::new(move |_| vec![position as u8]),
+        record: Box::new(move |_| Ok(vec![position as u8])),
     })
 }
 

@@ -39,7 +39,7 @@ pub fn what_stands_there_is_replaced_and_nothing_else<E: Engine>() {
     wait(bench.store().set_hash_key(b"key".to_vec())).unwrap();
     let outcome = Outcome {
         delivery: DELIVERY,
-        record: Box::new(|_| b"outcome".to_vec()),
+        record: Box::new(|_| Ok(b"outcome".to_vec())),
     };
     let precondition = Precondition::Password(proof(&first));
     let made = bench

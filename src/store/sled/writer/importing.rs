@@ -1,13 +1,13 @@
-//! Users who are let in: in groups of their own, one after the other, with
-//! nothing in between.
+//! Imports: parts of their own, one after the other, with nothing in between.
 
 use tokio::sync::oneshot;
 
 use super::{Disk, Progress, write_group};
-use crate::store::sled::group::{Group, Importing};
+use crate::store::sled::group::Writes;
+use crate::store::sled::import::{self, Importing};
 use crate::store::{ImportBatch, Result, StoreError};
 
-/// Users to let in.
+/// An import and the caller that waits for it.
 pub(super) struct Import {
     importing: Importing,
     reply: oneshot::Sender<Result<()>>,
@@ -22,7 +22,7 @@ impl Import {
     }
 }
 
-/// Lets users in, part after part, and takes them back where one fails.
+/// Imports users, part after part, and rolls back where one part fails.
 pub(super) fn import(
     disk: &mut Disk,
     import: Import,
@@ -32,37 +32,37 @@ pub(super) fn import(
         mut importing,
         reply,
     } = import;
-    let mut result = commit_part(disk, progress, |group| importing.begin(group))?;
+    let mut result = commit_part(disk, progress, |tree, writes| importing.begin(tree, writes))?;
     while let Ok(()) = result {
         if importing.is_interrupted() {
             result = Err(StoreError::Interrupted);
             break;
         }
-        match commit_part(disk, progress, |group| importing.part(group))? {
+        match commit_part(disk, progress, |tree, writes| importing.part(tree, writes))? {
             Ok(true) => {}
             Ok(false) => {
-                result = commit_part(disk, progress, |group| importing.end(group))?;
+                result = commit_part(disk, progress, |tree, writes| importing.end(tree, writes))?;
                 break;
             }
             Err(error) => result = Err(error),
         }
     }
     if result.is_err() {
-        take_back(disk, progress)?;
+        roll_back(disk, progress)?;
     }
-    // The asker may have gone; the effect stands all the same.
+    // The caller may have gone; the effect stands all the same.
     let _ = reply.send(result);
     Ok(())
 }
 
-/// It only removes: the reserved room is for this. Who cannot be taken back
-/// would share a number with the next one, so that the process has to end.
-fn take_back(disk: &mut Disk, progress: &Progress) -> std::result::Result<(), String> {
+/// Rolls back what was written. It only removes: the reserved room is for this. A user who cannot be
+/// removed would share an id with the next one, so that the process has to end.
+fn roll_back(disk: &mut Disk, progress: &Progress) -> std::result::Result<(), String> {
     loop {
-        match group_of_its_own(disk, progress, |group| group.take_back())? {
+        match commit_alone(disk, progress, import::roll_back)? {
             Ok(true) => {}
             Ok(false) => return Ok(()),
-            Err(error) => return Err(format!("taking users back failed: {error}")),
+            Err(error) => return Err(format!("rolling an import back failed: {error}")),
         }
     }
 }
@@ -70,25 +70,24 @@ fn take_back(disk: &mut Disk, progress: &Progress) -> std::result::Result<(), St
 fn commit_part<T>(
     disk: &mut Disk,
     progress: &Progress,
-    part: impl FnOnce(&mut Group<'_>) -> Result<T>,
+    part: impl FnOnce(&::sled::Tree, &mut Writes) -> Result<T>,
 ) -> std::result::Result<Result<T>, String> {
     match disk.check_room() {
-        Ok(()) => group_of_its_own(disk, progress, part),
+        Ok(()) => commit_alone(disk, progress, part),
         Err(full) => Ok(Err(full)),
     }
 }
 
-fn group_of_its_own<T>(
+fn commit_alone<T>(
     disk: &mut Disk,
     progress: &Progress,
-    operation: impl FnOnce(&mut Group<'_>) -> Result<T>,
+    part: impl FnOnce(&::sled::Tree, &mut Writes) -> Result<T>,
 ) -> std::result::Result<Result<T>, String> {
     progress.busy(true);
-    let tree = disk.tree.clone();
-    let mut group = Group::new(&tree, disk.max_attempted);
-    let result = operation(&mut group);
-    if result.is_ok() {
-        write_group(disk, group, progress)?;
+    let mut writes = Writes::default();
+    let result = part(&disk.tree, &mut writes);
+    if result.is_ok() && !writes.is_empty() {
+        write_group(disk, writes, progress)?;
     }
     progress.busy(false);
     Ok(result)

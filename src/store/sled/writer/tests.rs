@@ -8,6 +8,10 @@ use tempfile::TempDir;
 
 use super::*;
 use crate::model::{PasswordRecord, User};
+use crate::store::operations::Operation;
+use crate::store::operations::outcomes::CanWrite;
+use crate::store::operations::users::CreateUser;
+use crate::store::rows::{Reads, Rows};
 use crate::store::sled::{lookup::Lookup as _, open};
 use crate::store::{NewUser, Precondition};
 
@@ -32,23 +36,35 @@ fn disk() -> (TempDir, Disk) {
 }
 
 /// Makes the first user, or finds that there is one.
-fn make_first(group: &mut Group<'_>) -> Result<User> {
-    let new = NewUser {
+fn job() -> (Box<dyn Job>, Answer) {
+    let user = NewUser {
         username: "first".into(),
         created_at: DateTime::UNIX_EPOCH,
         password: PasswordRecord::new("record".into()),
     };
-    group.create_user(new, &Precondition::NoUsers)
+    let precondition = Precondition::NoUsers;
+    Pending::new(CreateUser { user, precondition }, None)
 }
 
-fn job() -> (Box<dyn Job>, Answer) {
-    let (reply, answer) = oneshot::channel();
-    let operation = Operation {
-        run: Some(make_first),
-        result: None,
-        reply,
-    };
-    (Box::new(operation), answer)
+/// Hands a job to the writer, and waits for its answer.
+fn commit(writer: &Writer) -> Result<User> {
+    let (job, answer) = job();
+    writer.submit(job)?;
+    wait(answer).unwrap_or(Err(StoreError::Stopped))
+}
+
+struct Panics;
+
+impl Operation for Panics {
+    type Output = ();
+
+    fn reads(&self) -> Reads {
+        Reads::default()
+    }
+
+    fn apply(&self, _: &mut Rows) -> Result<()> {
+        panic!("on purpose")
+    }
 }
 
 #[test]
@@ -110,7 +126,7 @@ fn a_group_that_cannot_be_synced_is_neither_answered_nor_shown() {
     // fdatasync of a device that has none: EINVAL.
     disk.data_file = File::open("/dev/null").unwrap();
     let mut writer = Writer::start(disk).unwrap();
-    let stopped = wait(writer.commit(make_first));
+    let stopped = commit(&writer);
     assert!(matches!(stopped, Err(StoreError::Stopped)));
     // The thread tells why last of all.
     writer.thread.take().unwrap().join().unwrap();
@@ -119,7 +135,7 @@ fn a_group_that_cannot_be_synced_is_neither_answered_nor_shown() {
     assert!(poll(pin!(progress.wait_durable())).is_pending());
     let trouble = progress.trouble(Duration::MAX).unwrap();
     assert!(trouble.contains("fdatasync"), "{trouble}");
-    let later = wait(writer.commit(make_first));
+    let later = commit(&writer);
     assert!(matches!(later, Err(StoreError::Stopped)));
 }
 
@@ -146,12 +162,7 @@ fn a_full_disk_is_an_answer_and_the_writer_goes_on() {
     assert!(matches!(error, StoreError::DiskFull { .. }), "{error}");
     assert_eq!(disk.tree.user_count().unwrap(), 0);
     // Also for what would write nothing: it asks whether there is room.
-    let (reply, mut nothing) = oneshot::channel();
-    let nothing_to_do = Box::new(Operation {
-        run: Some(|_: &mut Group<'_>| -> Result<()> { Ok(()) }),
-        result: None,
-        reply,
-    });
+    let (nothing_to_do, mut nothing) = Pending::new(CanWrite, None);
     commit_group(&mut disk, vec![nothing_to_do], &[], &progress).unwrap();
     assert!(nothing.try_recv().unwrap().is_err());
 
@@ -165,8 +176,9 @@ fn a_full_disk_is_an_answer_and_the_writer_goes_on() {
 fn an_operation_that_panics_is_trouble_and_never_answered() {
     let (_folder, disk) = disk();
     let mut writer = Writer::start(disk).unwrap();
-    let stopped = wait(writer.commit(|_| -> Result<()> { panic!("on purpose") }));
-    assert!(matches!(stopped, Err(StoreError::Stopped)));
+    let (job, answer) = Pending::new(Panics, None);
+    writer.submit(job).unwrap();
+    assert!(wait(answer).is_err());
     // The thread tells why last of all.
     writer.thread.take().unwrap().join().unwrap_err();
     let trouble = writer.progress().trouble(Duration::MAX);
@@ -189,9 +201,9 @@ fn a_group_that_takes_too_long_is_trouble() {
 fn an_asker_that_has_gone_does_not_take_its_effect_along() {
     let (_folder, disk) = disk();
     let writer = Writer::start(disk).unwrap();
-    let mut asked = Box::pin(writer.commit(make_first));
-    drop(poll(asked.as_mut()));
-    drop(asked);
-    let again = wait(writer.commit(make_first));
+    let (job, answer) = job();
+    writer.submit(job).unwrap();
+    drop(answer);
+    let again = commit(&writer);
     assert!(matches!(again, Err(StoreError::Conflict)));
 }

@@ -1,0 +1,64 @@
+//! Operations on outcomes and on the key of the keyed hashes.
+
+use super::Operation;
+use crate::model::DeliveryId;
+use crate::store::Result;
+use crate::store::rows::{Reads, Rows};
+
+/// Changes nothing: it succeeds where a change would be written.
+pub struct CanWrite;
+
+impl Operation for CanWrite {
+    type Output = ();
+
+    fn reads(&self) -> Reads {
+        Reads::default()
+    }
+
+    fn apply(&self, _: &mut Rows) -> Result<()> {
+        Ok(())
+    }
+}
+
+/// Removes outcomes.
+pub struct ForgetOutcomes {
+    pub(in crate::store) deliveries: Vec<DeliveryId>,
+}
+
+impl Operation for ForgetOutcomes {
+    type Output = ();
+
+    fn reads(&self) -> Reads {
+        Reads {
+            outcomes: self.deliveries.clone(),
+            ..Reads::default()
+        }
+    }
+
+    fn apply(&self, rows: &mut Rows) -> Result<()> {
+        for delivery in &self.deliveries {
+            if rows.outcomes.get(delivery)?.is_some() {
+                rows.outcomes.remove(*delivery);
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Sets the sealed key of the keyed hashes.
+pub struct SetHashKey {
+    pub(in crate::store) sealed: Vec<u8>,
+}
+
+impl Operation for SetHashKey {
+    type Output = ();
+
+    fn reads(&self) -> Reads {
+        Reads::default()
+    }
+
+    fn apply(&self, rows: &mut Rows) -> Result<()> {
+        rows.hash_key.put((), self.sealed.clone());
+        Ok(())
+    }
+}

@@ -1,0 +1,58 @@
+//! Preconditions: what a caller had read when it decided, compared with what stands in the store.
+
+use crate::model::{Failures, User};
+use crate::store::rows::{Reads, Rows};
+use crate::store::{PasswordPrecondition, Precondition, Result, StoreError};
+
+impl Precondition {
+    pub(super) fn declare(&self, reads: &mut Reads) {
+        match self {
+            Self::NoUsers => reads.counters = true,
+            Self::Session(token) => reads.sessions.push(*token),
+            Self::Password(precondition) => reads.users.push(precondition.user_id),
+        }
+    }
+
+    /// Checks the precondition. Returns the user whose one-time code is used up by that, to be written
+    /// when the operation has its effect.
+    pub(super) fn check(&self, rows: &Rows) -> Result<Option<User>> {
+        match self {
+            Self::NoUsers if rows.counters()?.users == 0 => Ok(None),
+            Self::NoUsers => Err(StoreError::Conflict),
+            Self::Session(token) => match rows.session(token)? {
+                Some(_) => Ok(None),
+                None => Err(StoreError::Conflict),
+            },
+            Self::Password(precondition) => precondition.check(rows).map(Some),
+        }
+    }
+}
+
+impl PasswordPrecondition {
+    /// Returns what [`Self::check`] reads.
+    pub(super) fn reads(&self) -> Reads {
+        Reads {
+            users: vec![self.user_id],
+            ..Reads::default()
+        }
+    }
+
+    /// Checks the precondition. Returns its user, with the code used up and the failures forgotten.
+    pub(super) fn check(&self, rows: &Rows) -> Result<User> {
+        let mut user = rows.user(self.user_id)?.ok_or(StoreError::Conflict)?;
+        if user.password != self.record || user.generation != self.generation {
+            return Err(StoreError::Conflict);
+        }
+        match (&mut user.second_factor, &self.code) {
+            (None, None) => {}
+            (Some(factor), Some(code)) => {
+                if !factor.take(code) {
+                    return Err(StoreError::Conflict);
+                }
+            }
+            _ => return Err(StoreError::Conflict),
+        }
+        user.failures = Failures::default();
+        Ok(user)
+    }
+}

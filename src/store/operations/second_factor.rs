@@ -1,0 +1,98 @@
+//! Operations on second factors, and on everything that is sealed.
+
+use super::Operation;
+use crate::model::{CodeHash, SecondFactor};
+use crate::store::rows::{Reads, Rows};
+use crate::store::{PasswordPrecondition, Resealed, Result, SealedItem, StoreError};
+
+/// Switches the second factor of a user on or off.
+pub struct SetSecondFactor {
+    pub(in crate::store) precondition: PasswordPrecondition,
+    pub(in crate::store) second_factor: Option<SecondFactor>,
+}
+
+impl Operation for SetSecondFactor {
+    type Output = ();
+
+    fn reads(&self) -> Reads {
+        self.precondition.reads()
+    }
+
+    fn apply(&self, rows: &mut Rows) -> Result<()> {
+        let mut user = self.precondition.check(rows)?;
+        user.set_second_factor(self.second_factor.clone());
+        rows.put_user(user);
+        Ok(())
+    }
+}
+
+/// Replaces the backup codes of a user.
+pub struct ReplaceBackupCodes {
+    pub(in crate::store) precondition: PasswordPrecondition,
+    pub(in crate::store) backup_codes: Vec<CodeHash>,
+}
+
+impl Operation for ReplaceBackupCodes {
+    type Output = ();
+
+    fn reads(&self) -> Reads {
+        self.precondition.reads()
+    }
+
+    fn apply(&self, rows: &mut Rows) -> Result<()> {
+        let mut user = self.precondition.check(rows)?;
+        let factor = user.second_factor.as_mut().ok_or(StoreError::Conflict)?;
+        factor.backup_codes.clone_from(&self.backup_codes);
+        factor.imported_codes = Vec::new();
+        rows.put_user(user);
+        Ok(())
+    }
+}
+
+/// Replaces sealed items by the same ones sealed under another key, where they still stand there.
+pub struct Reseal {
+    pub(in crate::store) items: Vec<Resealed>,
+}
+
+impl Operation for Reseal {
+    type Output = ();
+
+    fn reads(&self) -> Reads {
+        let mut reads = Reads::default();
+        for item in &self.items {
+            match item.item {
+                SealedItem::SecondFactor(id) => reads.users.push(id),
+                SealedItem::HashKey => reads.hash_key = true,
+                SealedItem::Outcome(delivery) => reads.outcomes.push(delivery),
+            }
+        }
+        reads
+    }
+
+    fn apply(&self, rows: &mut Rows) -> Result<()> {
+        for Resealed { item, from, to } in &self.items {
+            match *item {
+                SealedItem::SecondFactor(id) => {
+                    if let Some(mut user) = rows.user(id)?
+                        && let Some(factor) = &mut user.second_factor
+                        && factor.secret.0 == *from
+                    {
+                        factor.secret.0.clone_from(to);
+                        rows.put_user(user);
+                    }
+                }
+                SealedItem::HashKey => {
+                    if rows.hash_key.get(&())? == Some(from) {
+                        rows.hash_key.put((), to.clone());
+                    }
+                }
+                SealedItem::Outcome(delivery) => {
+                    if rows.outcomes.get(&delivery)? == Some(from) {
+                        rows.outcomes.put(delivery, to.clone());
+                    }
+                }
+            }
+        }
+        Ok(())
+    }
+}
