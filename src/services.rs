@@ -105,17 +105,23 @@ fn at_most(argument: &str, text: &str, limit: usize, key: &str) -> Result<(), Er
     )))
 }
 
-/// Decides again as long as what was read to decide has changed by the time
-/// the store was to act on it. It ends: each round means that somebody else's
-/// change went through.
-pub(crate) async fn retry_on_conflict<T, F>(mut decide: impl FnMut() -> F) -> Result<T, Error>
+/// Maximum number of decisions about one request. Each conflict means that another change went
+/// through; a request that meets so many is refused.
+const MAX_TRIES: u32 = 32;
+
+/// Decides again while what was read to decide has changed by the time the store was to act on it.
+///
+/// # Errors
+/// With the error of the decision; `Busy` after too many conflicts, and nothing was done.
+pub async fn retry_on_conflict<T, F>(mut decide: impl FnMut() -> F) -> Result<T, Error>
 where
     F: Future<Output = Result<T, Error>>,
 {
-    loop {
+    for _ in 0..MAX_TRIES {
         match decide().await {
             Err(Error::Store(StoreError::Conflict)) => {}
-            settled => return settled,
+            result => return result,
         }
     }
+    Err(Error::Busy(1))
 }

@@ -1,7 +1,7 @@
 //! Checking passwords.
 
 use divan::Bencher;
-use platypush_userd::credentials::Verdict;
+use platypush_userd::credentials::{LastCheck, Verdict};
 
 use crate::stage::{Stage, password};
 
@@ -13,7 +13,9 @@ fn verify(bencher: Bencher<'_, '_>) {
     let stage = Stage::new();
     let (name, password) = (&stage.user.username, password());
     bencher.bench_local(|| {
-        let verdict = stage.services.credentials.verify(name, &password, None);
+        let last = LastCheck::default();
+        let credentials = &stage.services.credentials;
+        let verdict = credentials.verify(name, &password, None, &last);
         let verdict = stage.runtime.block_on(verdict).unwrap();
         // Not given out: as long as it lives, others who try the name may wait.
         assert!(matches!(verdict, Verdict::Verified(_)));

@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use super::Output;
 use crate::audit::Notes;
+use crate::credentials::LastCheck;
 use crate::error::Error;
 use crate::keyring::Keyring;
 use crate::model::DeliveryId;
@@ -18,6 +19,7 @@ pub struct Call {
     encode: fn(&Result<Output, Error>) -> Vec<u8>,
     left_outcome: AtomicBool,
     has_hashed: AtomicBool,
+    pub(super) last_check: LastCheck,
     /// For the audit trail, and what happened.
     pub notes: Notes,
 }
@@ -38,6 +40,7 @@ impl Call {
             encode,
             left_outcome: AtomicBool::new(false),
             has_hashed: AtomicBool::new(false),
+            last_check: LastCheck::default(),
             notes: Notes::new(wants_event),
         }
     }

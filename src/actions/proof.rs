@@ -72,7 +72,7 @@ pub(super) async fn verify(
     } = login;
     let verdict = services
         .credentials
-        .verify(username, password, code)
+        .verify(username, password, code, &call.last_check)
         .await?;
     if !matches!(verdict, Verdict::Throttled { .. }) {
         call.hashed();

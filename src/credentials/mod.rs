@@ -19,7 +19,7 @@ mod throttle;
 mod token;
 mod vault;
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use chrono::TimeDelta;
@@ -67,6 +67,24 @@ pub struct Credentials {
     session_limits: SessionLimits,
     /// What the password of an unknown user is checked against.
     nobody: PasswordRecord,
+}
+
+/// The last password record that a request was checked against, and whether its password was right:
+/// a request that is decided again computes no hash again.
+#[derive(Debug, Default)]
+pub struct LastCheck(Mutex<Option<(PasswordRecord, bool)>>);
+
+impl LastCheck {
+    fn of(&self, record: &PasswordRecord) -> Option<bool> {
+        let last = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let same = last.as_ref().filter(|(checked, _)| checked == record);
+        same.map(|(_, right)| *right)
+    }
+
+    fn set(&self, record: &PasswordRecord, right: bool) {
+        let mut last = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        *last = Some((record.clone(), right));
+    }
 }
 
 /// What a check of user name, password and code found.
@@ -163,6 +181,7 @@ impl Credentials {
         username: &str,
         password: &SecretString,
         code: Option<&SecretString>,
+        last: &LastCheck,
     ) -> Result<Verdict, Error> {
         let start = Instant::now();
         let hash = self.vault.name_hash(username);
@@ -192,7 +211,11 @@ impl Credentials {
         }
         let attempted = attempted(user.as_ref(), hash);
         let record = user.as_ref().map_or(&self.nobody, |user| &user.password);
-        let right = self.hasher.verify(password, record).await?;
+        let right = match last.of(record) {
+            Some(right) => right,
+            None => self.hasher.verify(password, record).await?,
+        };
+        last.set(record, right);
         let failure = |pass, wrong_code| Failure {
             attempted,
             wrong_code,

@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
 use std::time::{Duration, Instant};
 
 use platypush_userd::clock::SystemClock;
-use platypush_userd::credentials::Verdict;
+use platypush_userd::credentials::{LastCheck, Verdict};
 use platypush_userd::keyring::Keyring;
 use platypush_userd::rotation::{RotationError, finish_rotation, rotate_key};
 use platypush_userd::store::sled::SledStore;
@@ -234,7 +234,9 @@ fn a_key_is_not_dropped_while_anything_does_not_open() {
         let store = Arc::clone(&sealed.store) as Arc<dyn Store>;
         let credentials = credentials(&daemon.workdir(), store, Arc::new(SystemClock)).await;
         let code = Codes::of("alice").now().into();
-        credentials.verify("alice", &"pw".into(), Some(&code)).await
+        credentials
+            .verify("alice", &"pw".into(), Some(&code), &LastCheck::default())
+            .await
     });
     assert!(matches!(verdict.unwrap(), Verdict::Verified(_)));
 }

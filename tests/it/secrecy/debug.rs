@@ -8,7 +8,7 @@ use platypush_userd::actions::{Password, Secret};
 use platypush_userd::admin::AdminCommand;
 use platypush_userd::clock::SystemClock;
 use platypush_userd::config::{self, Environment};
-use platypush_userd::credentials::{SessionToken, TotpSecret, Verdict, token_hash};
+use platypush_userd::credentials::{LastCheck, SessionToken, TotpSecret, Verdict, token_hash};
 use platypush_userd::model::{
     ApiToken, ApiTokenRecord, CodeHash, ImportedCode, PasswordRecord, Sealed, SecondFactor,
     SecretFingerprint, TokenHash, User,
@@ -70,7 +70,9 @@ fn verified() -> Verdict {
         alice.password = credentials.hash(&SECRET.into()).await.unwrap();
         let made = store.create_user(alice, Precondition::NoUsers, None).await;
         made.unwrap();
-        let verdict = credentials.verify("alice", &SECRET.into(), None).await;
+        let verdict = credentials
+            .verify("alice", &SECRET.into(), None, &LastCheck::default())
+            .await;
         let verdict = verdict.unwrap();
         assert!(matches!(verdict, Verdict::Verified(_)), "{verdict:?}");
         verdict

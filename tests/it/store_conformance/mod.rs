@@ -13,6 +13,7 @@ mod durability;
 mod failures;
 mod import;
 mod linearizability;
+mod memory;
 mod model;
 mod operations;
 mod outcomes;
@@ -197,3 +198,4 @@ macro_rules! conformance {
 }
 
 conformance!(sled: super::Sled);
+conformance!(in_memory: super::memory::Memory);

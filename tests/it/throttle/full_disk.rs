@@ -4,6 +4,7 @@ use std::num::NonZeroUsize;
 use std::sync::Arc;
 
 use platypush_userd::clock::SystemClock;
+use platypush_userd::credentials::LastCheck;
 use platypush_userd::credentials::{
     Argon2Parameters, Credentials, Hasher, Throttle, Vault, Verdict,
 };
@@ -36,7 +37,7 @@ fn guess(failures: u32) -> Result<Verdict, Error> {
         SessionLimits::default(),
     )
     .unwrap();
-    wait(credentials.verify("alice", &"guess".into(), None))
+    wait(credentials.verify("alice", &"guess".into(), None, &LastCheck::default()))
 }
 
 /// Regression: a full disk let guesses go uncounted, so that they were not
