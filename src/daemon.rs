@@ -27,9 +27,9 @@ use crate::keyring::Keyring;
 use crate::lifecycle::{self, Termination, retry};
 use crate::model::SessionLimits;
 use crate::queue::{
-    self, Connector, CrashJournal, Handler, Keys, LeftEntries, Settings, Status, UnreadReplies,
-    Worker,
+    self, CrashJournal, Handler, Keys, LeftEntries, Settings, Status, UnreadReplies, Worker,
 };
+use crate::redis::Connector;
 use crate::remedies::remedy;
 use crate::rotation;
 use crate::services::{Limits, Services};

@@ -25,6 +25,7 @@ pub mod model;
 mod priority;
 pub mod queue;
 pub mod random;
+pub mod redis;
 pub mod remedies;
 pub mod rotation;
 pub mod services;

@@ -5,7 +5,7 @@ use crate::control::ControlError;
 use crate::credentials::BlocklistError;
 use crate::failure::{HasRemedy, Remedy};
 use crate::keyring::KeyringError;
-use crate::queue::ConnectorError;
+use crate::redis::ConnectorError;
 use crate::rotation::RotationError;
 use crate::store::StoreError;
 use crate::store::sled::OpenError;

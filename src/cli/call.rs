@@ -17,7 +17,7 @@ use super::{ConfigFile, complain, print, prompt, qr_code, usage_error};
 use crate::actions::{ACTIONS, Kind, PLUGIN, Parameter, Signature};
 use crate::clock::{Clock as _, SystemClock};
 use crate::config::{Config, suggest};
-use crate::queue::Connector;
+use crate::redis::Connector;
 use crate::text::{printable, printable_json};
 use crate::workdir::random_id;
 

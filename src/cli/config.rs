@@ -6,7 +6,7 @@ use anyhow::Result;
 use clap::Subcommand;
 
 use super::{ConfigFile, complain, print};
-use crate::queue::Connector;
+use crate::redis::Connector;
 
 /// Look at the configuration
 #[derive(Debug, clap::Args)]

@@ -14,7 +14,7 @@ use super::losses::Losses;
 use super::publishing::Task;
 use crate::clock::Timestamp;
 use crate::config::Destination;
-use crate::queue::Connector;
+use crate::redis::Connector;
 
 /// Most events that wait for Redis. One more is lost.
 const MOST_WAITING: usize = 4_096;

@@ -13,7 +13,7 @@ use tracing::debug;
 
 use super::losses::Losses;
 use crate::config::Destination;
-use crate::queue::{Backoff, Connector};
+use crate::redis::{Backoff, Connector};
 
 /// Events in one round trip.
 const BATCH: usize = 128;

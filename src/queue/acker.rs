@@ -15,11 +15,12 @@ use tokio::sync::mpsc;
 use tokio::time::{MissedTickBehavior, interval};
 
 use crate::crash_point::crash_point;
+use crate::redis::{ANSWER_TIMEOUT, Backoff, sending_time};
 
-use super::availability::{Availability, Backoff};
-use super::connection::{ANSWER_TIMEOUT, Link, sending_time};
+use super::availability::Availability;
 use super::dead_letter_log::DeadLetterLog;
 use super::executor::{Batch, Delivery, Done};
+use super::link::Link;
 use super::settling::{Group, Refusal, group_by_list, in_rounds, parse_refused};
 use super::{Disposition, Handler, Settings, rights, scripts};
 

@@ -12,8 +12,6 @@ use super::Status;
 
 /// How often the log repeats that Redis is away.
 const REPEAT: Duration = Duration::from_secs(60);
-const SHORTEST_WAIT: Duration = Duration::from_millis(50);
-const LONGEST_WAIT: Duration = Duration::from_secs(1);
 
 /// Shared by everything that talks to Redis.
 pub(super) struct Availability {
@@ -91,23 +89,5 @@ impl Availability {
 
     fn troubles(&self) -> MutexGuard<'_, Troubles> {
         self.troubles.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-/// Growing waits between tries, never above a second.
-pub(crate) struct Backoff(Duration);
-
-impl Backoff {
-    pub(crate) const fn new() -> Self {
-        Self(SHORTEST_WAIT)
-    }
-
-    pub(crate) async fn wait(&mut self) {
-        tokio::time::sleep(self.0).await;
-        self.0 = (self.0 * 2).min(LONGEST_WAIT);
-    }
-
-    pub(crate) const fn reset(&mut self) {
-        self.0 = SHORTEST_WAIT;
     }
 }

@@ -14,16 +14,17 @@ use tokio::sync::watch;
 use tokio::task::yield_now;
 use tokio::time::sleep;
 
-use super::availability::{Availability, Backoff};
+use super::availability::Availability;
 use super::budget::Capacity;
-use super::connection::Link;
 use super::dead_letter_log::DeadLetterLog;
 use super::executor::{BatchExecutor, Messages};
+use super::link::Link;
 use super::recovery::LeftList;
 use super::take_over::TakeOver;
 use super::taking::{Answer, BLOCK, MAX_BATCH_BYTES, Take, Taken, ask, messages_of};
 use super::{Settings, recovery, rights, scripts};
 use crate::crash_point::crash_point;
+use crate::redis::Backoff;
 
 /// What this part does, in the log.
 const TAKING: &str = "taking requests";

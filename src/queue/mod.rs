@@ -30,12 +30,12 @@
 mod acker;
 mod availability;
 mod budget;
-mod connection;
 mod crash_journal;
 mod dead_letter_log;
 mod executor;
 mod fetcher;
 mod keys;
+mod link;
 mod recovery;
 mod refused;
 mod rights;
@@ -54,8 +54,6 @@ use async_trait::async_trait;
 
 use crate::model::DeliveryId;
 
-pub(crate) use self::availability::Backoff;
-pub use self::connection::{Connector, ConnectorError};
 pub use self::crash_journal::{CrashJournal, JournalEntry, LeftEntries, Suspect};
 pub use self::executor::DeliveryContext;
 pub use self::keys::{Keys, OWNER_TTL};

@@ -7,9 +7,9 @@ use std::time::Duration;
 
 use redis::RedisResult;
 
-use super::connection::{ANSWER_TIMEOUT, sending_time};
 use super::{Disposition, Finished, Settings};
 use crate::model::DeliveryId;
+use crate::redis::{ANSWER_TIMEOUT, sending_time};
 
 /// Bytes from which a reply is long.
 const LONG: usize = 256 << 10;

@@ -10,8 +10,7 @@ use redis::RedisResult;
 use tokio::sync::Mutex as AsyncMutex;
 use tracing::{debug, warn};
 
-use super::Connector;
-use super::connection::ANSWER_TIMEOUT;
+use crate::redis::{ANSWER_TIMEOUT, Connector};
 
 /// Most bytes of long replies that are unread. A single reply may be longer.
 const MAX_UNREAD_BYTES: usize = 64 << 20;

@@ -13,7 +13,8 @@ use super::dead_letter_log::DeadLetterLog;
 use super::executor::BatchExecutor;
 use super::fetcher::Fetcher;
 use super::take_over::TakeOver;
-use super::{Connector, CrashJournal, Handler, Keys, LeftEntries};
+use super::{CrashJournal, Handler, Keys, LeftEntries};
+use crate::redis::Connector;
 
 /// Most bytes of messages in flight.
 const MAX_BYTES_IN_FLIGHT: usize = 64 << 20;

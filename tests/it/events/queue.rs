@@ -4,7 +4,7 @@
 use platypush_userd::clock::{Clock as _, SystemClock};
 use platypush_userd::config::{self, Environment};
 use platypush_userd::events::{Event, EventKind, Publisher, Publishing};
-use platypush_userd::queue::Connector;
+use platypush_userd::redis::Connector;
 use redis::Commands as _;
 
 use super::{LIST, arguments, pop};

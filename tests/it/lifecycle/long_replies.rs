@@ -4,7 +4,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use platypush_userd::config::{self, Environment};
-use platypush_userd::queue::{Connector, UnreadReplies};
+use platypush_userd::queue::UnreadReplies;
+use platypush_userd::redis::Connector;
 use redis::Commands as _;
 use serde_json::json;
 

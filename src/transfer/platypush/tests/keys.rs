@@ -111,7 +111,7 @@ fn a_user_whose_second_factor_does_not_open_does_not_come() {
     let node = node();
     node.key_of_the_samples();
     for (id, name, secret) in [
-        (2, "bob", sealed("hello, services!")),
+        (2, "bob", sealed("hello, world!")),
         (3, "carol", "no base64!".into()),
         (4, "dave", "AAAA".into()),
         (5, "eve", sealed("GEZDGNBVGY3TQOJQ")),
