@@ -130,7 +130,7 @@ fn check_password(name: &str, password: &str, limits: &Limits) -> Result<(), Err
 /// Checks a name that is to become somebody's.
 pub(crate) fn check_new_username(username: &str, limits: &Limits) -> Result<(), Error> {
     check_username("username", username, limits)?;
-    if username.trim().is_empty() {
+    if text::is_blank(username) {
         return Err(Error::InvalidUsername);
     }
     check_name("username", username)

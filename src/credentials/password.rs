@@ -78,7 +78,7 @@ impl Argon2Parameters {
 }
 
 /// What a hash costs: memory, passes over it, and lanes.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Cost {
     memory_kib: u32,
     passes: u32,
@@ -171,7 +171,7 @@ fn derive(
         .map_err(|error| HasherError::Argon2(error.to_string()))
 }
 
-fn random<const N: usize>() -> Result<[u8; N], HasherError> {
+pub(super) fn random<const N: usize>() -> Result<[u8; N], HasherError> {
     let mut bytes = [0; N];
     getrandom::fill(&mut bytes).map_err(|error| HasherError::Randomness(error.to_string()))?;
     Ok(bytes)
