@@ -62,7 +62,7 @@ impl Limits {
     /// With what is wrong with it.
     pub fn check_new_username(&self, username: &str) -> Result<(), Error> {
         self.check_username_length("username", username)?;
-        if username.trim().is_empty() {
+        if text::is_blank(username) {
             return Err(Error::InvalidUsername);
         }
         check_name("username", username)

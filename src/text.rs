@@ -106,6 +106,16 @@ pub fn check_name(name: &str) -> Result<(), Unusable> {
     }
 }
 
+/// Whether a name shows nothing at all: white space, and what only changes other characters.
+#[must_use]
+pub fn is_blank(name: &str) -> bool {
+    name.chars().all(|character| {
+        character.is_whitespace()
+            || matches!(character, '\u{34f}' | '\u{180b}'..='\u{180f}' | '\u{200c}' | '\u{200d}'
+                | '\u{fe00}'..='\u{fe0f}' | '\u{e0100}'..='\u{e01ef}')
+    })
+}
+
 /// Returns the name that a foreign one gets here: [`neutralize`]d, with `[U+202E]` in place of each
 /// invisible character. A name that [`check_name`] accepts stays as it is.
 #[must_use]
@@ -138,8 +148,8 @@ pub fn printable(text: &str) -> String {
     escape(text, is_invisible)
 }
 
-/// Returns the text as it may stand in a table: [`printable`], and of several characters of white space
-/// each but the first as `\u{20}`. Else a line could be made to break where a new row seems to begin.
+/// Returns the text as it may stand in a table: [`printable`], and white space at the start or after
+/// white space as `\u{20}`. Else a line could be made to break where a new row seems to begin.
 #[must_use]
 pub fn printable_cell(text: &str) -> String {
     let mut last = ' ';
@@ -214,7 +224,7 @@ const INVISIBLE: &[(char, char)] = &[
     ('\u{2060}', '\u{206f}'), ('\u{2800}', '\u{2800}'), ('\u{3164}', '\u{3164}'),
     ('\u{fdd0}', '\u{fdef}'), ('\u{feff}', '\u{feff}'), ('\u{ffa0}', '\u{ffa0}'),
     ('\u{fff0}', '\u{fffb}'), ('\u{110bd}', '\u{110bd}'), ('\u{110cd}', '\u{110cd}'),
-    ('\u{13430}', '\u{1343f}'), ('\u{1bca0}', '\u{1bca3}'), ('\u{1d173}', '\u{1d17a}'),
+    ('\u{13430}', '\u{1343f}'), ('\u{13441}', '\u{13442}'), ('\u{16fe4}', '\u{16fe4}'), ('\u{1bca0}', '\u{1bca3}'), ('\u{1d159}', '\u{1d159}'), ('\u{1d173}', '\u{1d17a}'),
     ('\u{e0000}', '\u{e00ff}'), ('\u{e01f0}', '\u{e0fff}'),
 ];
 

@@ -3,8 +3,9 @@
 //! names (OWASP ASVS 5.0, 6.3.8).
 //!
 //! A cheaper check is followed by work until it has taken as much processor time as one of the
-//! recent checks at today's cost, each in turn: so the times of both vary alike, on any machine and
-//! under any load. It is work instead of a wait, because a wait ends on time while hashes slow down.
+//! recent checks at today's cost, drawn at random: so the times of both vary alike. It is work
+//! instead of a wait, because a wait ends on time while hashes slow down. What remains is that the
+//! recent checks may have met another load than the present one.
 
 use std::collections::VecDeque;
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -14,11 +15,14 @@ use rustix::time::{ClockId, clock_gettime};
 
 use super::error::HasherError;
 use super::password::{Cost, Memory, spend};
+use crate::random;
 
 /// The smallest unit of work: some tens of microseconds.
 const PIECE: Cost = Cost::new(32, 1, 1);
 /// Number of recent checks: enough to show how they vary, few enough to follow the load.
 const RECENT: usize = 32;
+/// Number of recent checks below which a cheaper one is followed by a measurement.
+const ENOUGH: usize = 4;
 
 /// Equalizes the time of checks.
 pub(super) struct Equalizer {
@@ -28,22 +32,20 @@ pub(super) struct Equalizer {
 
 /// Processor times of the last checks at today's cost.
 #[derive(Default)]
-struct Recent {
-    times: VecDeque<Duration>,
-    /// Counts the times that were drawn.
-    drawn: usize,
-}
+struct Recent(VecDeque<Duration>);
 
 impl Recent {
     fn add(&mut self, time: Duration) {
-        self.times.truncate(RECENT - 1);
-        self.times.push_front(time);
+        self.0.truncate(RECENT - 1);
+        self.0.push_front(time);
     }
 
-    fn draw(&mut self) -> Option<Duration> {
-        self.drawn = self.drawn.wrapping_add(1);
-        let index = self.drawn.checked_rem(self.times.len())?;
-        self.times.get(index).copied()
+    /// Draws a time at random: in any order, clients that send checks of both kinds could tell which
+    /// one comes next.
+    fn draw(&self) -> Result<Option<Duration>, HasherError> {
+        let [random] = random::bytes()?;
+        let index = usize::from(random).checked_rem(self.0.len());
+        Ok(index.and_then(|index| self.0.get(index).copied()))
     }
 }
 
@@ -56,21 +58,22 @@ impl Equalizer {
     }
 
     /// Runs a check, which returns its cost where that is Argon2's, and equalizes its time. A
-    /// dearer check takes longer.
+    /// dearer check takes longer. Returns as well whether there are too few recent times for that,
+    /// so that one more should be measured.
     pub(super) fn run<T>(
         &self,
         memory: &mut Memory,
         check: impl FnOnce(&mut Memory) -> Result<(T, Option<Cost>), HasherError>,
-    ) -> Result<T, HasherError> {
+    ) -> Result<(T, bool), HasherError> {
         // Touching new memory takes time, the more the larger it is.
         memory.prepare(self.today)?;
         let start = processor_time();
         let (result, cost) = check(memory)?;
         if cost == Some(self.today) {
             self.recent().add(since(start));
-            return Ok(result);
+            return Ok((result, false));
         }
-        let drawn = self.recent().draw();
+        let drawn = self.recent().draw()?;
         let target = match drawn {
             Some(time) => time,
             None => self.measure(memory)?,
@@ -78,11 +81,11 @@ impl Equalizer {
         while since(start) < target {
             spend(PIECE, memory)?;
         }
-        Ok(result)
+        Ok((result, self.recent().0.len() < ENOUGH))
     }
 
-    /// Measures a check at today's cost, when there was none yet in this run.
-    fn measure(&self, memory: &mut Memory) -> Result<Duration, HasherError> {
+    /// Measures a check at today's cost, where there were few yet in this run.
+    pub(super) fn measure(&self, memory: &mut Memory) -> Result<Duration, HasherError> {
         let start = processor_time();
         spend(self.today, memory)?;
         let time = since(start);
@@ -107,6 +110,8 @@ fn since(start: Duration) -> Duration {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::HashSet;
+
     use super::*;
 
     const TODAY: Cost = Cost::new(64, 2, 1);
@@ -117,25 +122,37 @@ mod tests {
             let check = |_: &mut Memory| Ok(((), *cost));
             equalizer.run(&mut Memory::default(), check).unwrap();
         }
-        equalizer.recent().times.iter().copied().collect()
+        equalizer.recent().0.iter().copied().collect()
     }
 
     #[test]
-    fn a_cheaper_check_takes_as_long_as_the_recent_ones_in_turn() {
+    fn a_cheaper_check_takes_as_long_as_a_recent_one() {
         let equalizer = Equalizer::new(TODAY);
-        let recent = [7, 3].map(Duration::from_millis);
-        for time in recent {
-            equalizer.recent().add(time);
-        }
+        let recent = Duration::from_millis(5);
+        equalizer.recent().add(recent);
         let memory = &mut Memory::default();
         for cost in [Some(Cost::new(8, 1, 1)), None] {
-            for target in recent {
-                let start = processor_time();
-                equalizer.run(memory, |_| Ok(((), cost))).unwrap();
-                assert!(since(start) >= target, "{cost:?}");
+            let start = processor_time();
+            equalizer.run(memory, |_| Ok(((), cost))).unwrap();
+            assert!(since(start) >= recent, "{cost:?}");
+        }
+        assert_eq!(after(&equalizer, &[]), [recent]);
+    }
+
+    /// Where each check at today's cost was followed by a cheaper one, the same time came up 32 times.
+    #[test]
+    fn any_of_the_recent_times_may_come_next() {
+        let mut recent = Recent::default();
+        let mut drawn = HashSet::new();
+        for micros in 0..64 {
+            recent.add(Duration::from_micros(micros));
+            if micros >= 32 {
+                drawn.insert(recent.draw().unwrap());
             }
         }
-        assert_eq!(after(&equalizer, &[]).len(), 2);
+        // The chance that all are the same is below 10^-40.
+        assert!(drawn.len() > 1, "{drawn:?}");
+        assert!(!drawn.contains(&None));
     }
 
     #[test]

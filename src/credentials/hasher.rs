@@ -100,7 +100,16 @@ impl Hasher {
         check: impl FnOnce(&mut Memory) -> Result<(T, Option<Cost>), HasherError> + Send + 'static,
     ) -> Result<T, HasherError> {
         let equalizer = Arc::clone(&self.equalizer);
-        self.run(move |memory| equalizer.run(memory, check)).await
+        let (result, lacks_times) = self.run(move |memory| equalizer.run(memory, check)).await?;
+        if lacks_times {
+            let equalizer = Arc::clone(&self.equalizer);
+            self.post(Box::new(move |memory| {
+                if let Err(error) = equalizer.measure(memory) {
+                    tracing::warn!(%error, "cannot measure a password check");
+                }
+            }))?;
+        }
+        Ok(result)
     }
 
     async fn run<T: Send + 'static>(

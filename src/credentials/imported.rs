@@ -12,13 +12,14 @@
 //! is made and again where it is read: no hashing thread works for minutes.
 
 use std::fmt;
+use std::num::NonZeroU32;
 use std::ops::RangeInclusive;
 
 use argon2::password_hash::phc::{Ident, Output, ParamsString, PasswordHash, Salt};
 use base64::alphabet::BCRYPT;
 use base64::engine::Engine as _;
 use base64::engine::general_purpose::{GeneralPurpose, NO_PAD};
-use sha2::Sha256;
+use ring::pbkdf2::{PBKDF2_HMAC_SHA256, derive};
 use subtle::ConstantTimeEq as _;
 use zeroize::Zeroizing;
 
@@ -279,9 +280,17 @@ fn bcrypt_bytes<const N: usize>(text: &str) -> Option<[u8; N]> {
 }
 
 fn pbkdf2(password: &[u8], salt: &[u8], iterations: u32) -> Zeroizing<[u8; PBKDF2_BYTES]> {
-    Zeroizing::new(pbkdf2::pbkdf2_hmac_array::<Sha256, PBKDF2_BYTES>(
-        password, salt, iterations,
-    ))
+    let mut hash = Zeroizing::new([0; PBKDF2_BYTES]);
+    // A record has at least one.
+    let iterations = NonZeroU32::new(iterations).unwrap_or(NonZeroU32::MIN);
+    derive(
+        PBKDF2_HMAC_SHA256,
+        iterations,
+        salt,
+        password,
+        hash.as_mut_slice(),
+    );
+    hash
 }
 
 /// The password and a NUL, cut to 72 bytes wherever that is: as Python's bcrypt

@@ -79,7 +79,7 @@ impl Argon2Parameters {
 }
 
 /// What a hash costs: memory, passes over it, and lanes.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Cost {
     memory_kib: u32,
     passes: u32,

@@ -75,6 +75,23 @@ fn unusable_names_are_refused_with_the_code_point() {
 }
 
 #[test]
+fn what_only_changes_other_characters_is_no_name() {
+    for name in [
+        "",
+        " ",
+        "\u{3000}",
+        "\u{fe0f}",
+        "\u{200d}",
+        " \u{e0100}\u{34f}",
+    ] {
+        assert!(is_blank(name), "{name:?}");
+    }
+    for name in ["a", "❤\u{fe0f}", " .", "\u{200d}x"] {
+        assert!(!is_blank(name), "{name:?}");
+    }
+}
+
+#[test]
 fn foreign_names_become_usable_ones_that_a_person_recognises() {
     for (name, usable) in [
         ("alice", "alice"),
@@ -128,7 +145,7 @@ fn the_categories_are_those_of_python() {
     let script = "
 import sys, unicodedata
 invisible = set(map(int, sys.stdin.read().split()))
-blank = {0x115f, 0x1160, 0x17b4, 0x17b5, 0x2800, 0x3164, 0xffa0}
+blank = {0x115f, 0x1160, 0x17b4, 0x17b5, 0x2800, 0x3164, 0xffa0, 0x13441, 0x13442, 0x16fe4, 0x1d159}
 assert blank < invisible
 for point in range(0x110000):
     category = unicodedata.category(chr(point))

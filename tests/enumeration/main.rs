@@ -287,8 +287,14 @@ fn times(title: &str, kinds: &[Kind], of: impl Fn(&Kind) -> &[f64]) -> bool {
     for (index, one) in kinds.iter().enumerate() {
         for other in &kinds[index + 1..] {
             let auc = Auc::of(of(one), of(other));
-            passed &= !auc.exceeds(limit(one, other));
-            println!("| {} : {} | | {auc} |", one.what, other.what);
+            let limit = limit(one, other);
+            passed &= !auc.exceeds(limit);
+            let note = if auc.is_too_coarse(limit) {
+                ", too few samples to judge"
+            } else {
+                ""
+            };
+            println!("| {} : {} | | {auc}{note} |", one.what, other.what);
         }
     }
     // What the measurement would not miss.

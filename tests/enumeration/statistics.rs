@@ -30,9 +30,7 @@ impl Auc {
             margin: 1.96 * standard_error(value, n, m),
         }
     }
-}
 
-impl Auc {
     /// Whether it is above a limit, and not by chance: of few samples any value comes up.
     pub fn exceeds(&self, limit: f64) -> bool {
         self.value > limit && self.low() > 0.5
@@ -40,6 +38,11 @@ impl Auc {
 
     fn low(&self) -> f64 {
         (self.value - self.margin).max(0.0)
+    }
+
+    /// Whether so few samples cannot tell a value at a limit from 0.5.
+    pub fn is_too_coarse(&self, limit: f64) -> bool {
+        self.margin > limit - 0.5
     }
 }
 

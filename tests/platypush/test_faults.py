@@ -304,7 +304,7 @@ class Busy(WithDaemon):
 
     def slow_down(self):
         self.daemon.stop()
-        self.daemon.settings.update(PASSWORD__MEMORY_KIB='65536', PASSWORD__ITERATIONS='16')
+        self.daemon.settings.update(PASSWORD__MEMORY_KIB='65536', PASSWORD__ITERATIONS='24')
         self.daemon.start()
         self.works_again()
 
@@ -320,6 +320,7 @@ class Busy(WithDaemon):
 
         # With the one that looks up, no more callers than the node lets wait without an answer.
         last = WAITING
+        creating = threading.Semaphore(last - 2)
 
         def work(i):
             if i < 2:
@@ -327,7 +328,8 @@ class Busy(WithDaemon):
             try:
                 return self.create(f'busy-{i}')
             finally:
-                if i == last:
+                # Of the last one that ends, none is left to acquire.
+                if not creating.acquire(blocking=False):
                     done.set()
 
         look_ups, paces, *created = in_threads(last + 1, work)
