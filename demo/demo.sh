@@ -1,9 +1,9 @@
 #!/usr/bin/env bash
-# The whole story, from the first user to deletion, against a private Redis and a daemon of its own in a temporary
-# folder. Every request and every reply is shown as it happens; a reply that is not what the story says ends it.
+# Runs all main actions, from the first user to a deletion, against its own Redis and daemon in a temporary folder.
+# Prints every request and every reply. An unexpected reply ends the demo with an error.
 set -euo pipefail
 
-# Settings of the person who runs this must not reach the daemon of the demo.
+# Settings of the user who runs the demo must not reach its daemon.
 while read -r variable; do unset "$variable"; done < <(compgen -v PLATYPUSH_USERD_ || true)
 cd "$(dirname "$0")/.."
 
@@ -53,7 +53,7 @@ step() {
     printf '\n%s%2d. %s%s\n' "$bold" "$step_number" "$1" "$plain"
 }
 
-# Shows a command so that it can be typed again, then what it says.
+# Prints a command, quoted for a shell.
 show() {
     local word line=''
     for word in "$@"; do
@@ -77,12 +77,12 @@ raw() {
     show redis-cli RPUSH platypush/user "$2"
     redis RPUSH platypush/user "$2" >/dev/null
     show redis-cli BLPOP "platypush/responses/$1" 30
-    # Two lines, the name of the list and the reply; nothing when none came in time.
+    # Prints two lines, the name of the list and the reply, or nothing on a time-out.
     reply=$(redis BLPOP "platypush/responses/$1" 30 | sed 1d)
     printf '    %s\n' "${reply:-(no reply)}"
 }
 
-# call ACTION key=value…: the same through the daemon's own client; --json prints the reply as it came.
+# call ACTION key=value…: sends the request with the daemon's own client; --json prints the raw reply.
 # Its exit status is checked as well: 0, or 1 when the reply carries errors or its output is false.
 call() {
     local status=0 want=0
@@ -94,11 +94,11 @@ call() {
 }
 
 fail() {
-    printf '    %s✗ the story says: %s%s\n' "$red" "$1" "$plain"
+    printf '    %s✗ expected: %s%s\n' "$red" "$1" "$plain"
     exit 1
 }
 
-# expect TEXT…: each must be in the reply.
+# expect TEXT…: each text must be in the reply.
 expect() {
     local text
     for text in "$@"; do
@@ -107,7 +107,7 @@ expect() {
     printf '    %s✓%s\n' "$green" "$plain"
 }
 
-# expect_not TEXT: must not be in the reply.
+# expect_not TEXT: the text must not be in the reply.
 expect_not() {
     [[ $reply != *"$1"* ]] || fail "no $1"
 }
@@ -149,7 +149,7 @@ step "The first user needs no credentials (the request may be sent before the da
 raw d1 '{"type": "request", "id": "d1", "action": "user.create_user", "args": {"username": "alice", "password": "correct horse"}}'
 expect '"id": "d1", "type": "response"' '"user_id": 1, "username": "alice"' '"errors": []'
 
-step "From now on nobody is created without them"
+step "Further users need credentials"
 raw d2 '{"type": "request", "id": "d2", "action": "user.create_user", "args": {"username": "mallory", "password": "let me in"}}'
 expect '"success": false' 'You need to authenticate in order to create another user'
 
@@ -165,7 +165,7 @@ step "A wrong password"
 call user.authenticate_user username=bob password=654321
 expect '"output": false, "errors": []'
 
-step "… and why, if one asks for details"
+step "The reason, with return_details"
 raw d6 '{"type": "request", "id": "d6", "action": "user.authenticate_user", "args": {"username": "bob", "password": "654321", "return_details": true}}'
 expect '"output": [false, "invalid_credentials"]'
 
@@ -175,11 +175,11 @@ expect '"username": "bob"' '"expires_at": null'
 token_of_reply
 bobs=$token
 
-step "The session token stands for Bob"
+step "The session token identifies Bob"
 call user.authenticate_session "session_token=$bobs"
 expect '"user_id": 2, "username": "bob"'
 
-step "Whose session is it, and does he use a second factor?"
+step "The user of the session, and whether a second factor is enabled"
 raw d9 '{"type": "request", "id": "d9", "action": "user.get_user_by_session", "args": {"session_token": "'"$bobs"'"}}'
 expect '"username": "bob"' '"has_2fa": false'
 
@@ -204,7 +204,7 @@ step "Bob ends his session"
 call user.delete_session "session_token=$bobs"
 expect '"output": true, "errors": []'
 
-step "Its token is dead"
+step "Its token is invalid"
 call user.authenticate_session "session_token=$bobs"
 expect '"success": false' 'Invalid session token'
 
@@ -214,20 +214,20 @@ expect '"username": "bob"'
 token_of_reply
 bobs=$token
 
-step "Alice opens one, too"
+step "Alice opens a session"
 call user.create_session username=alice 'password=correct horse'
 expect '"username": "alice"'
 token_of_reply
 
-step "Alice deletes Bob; her session token says who she is"
+step "Alice deletes Bob, authenticated by her session token"
 raw d18 '{"type": "request", "id": "d18", "action": "user.delete_user", "args": {"username": "bob", "session_token": "'"$token"'"}}'
 expect '"output": true, "errors": []'
 
-step "Bob's second session died with him"
+step "Bob's second session is invalid too"
 call user.authenticate_session "session_token=$bobs"
 expect '"success": false' 'Invalid session token'
 
-step "Alice is alone"
+step "Only Alice is left"
 raw d20 '{"type": "request", "id": "d20", "action": "user.get_users"}'
 expect_not bob
 expect '"user_id": 1, "username": "alice"'
@@ -241,4 +241,4 @@ wait "$daemon_pid" || status=$?
 daemon_pid=''
 printf '    exit status %d\n' "$status"
 [ "$status" -eq 0 ] || fail "exit status 0"
-printf '    %s✓%s\n\n%sThat was the whole story.%s\n' "$green" "$plain" "$bold" "$plain"
+printf '    %s✓%s\n\n%sThe demo passed.%s\n' "$green" "$plain" "$bold" "$plain"

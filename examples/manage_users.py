@@ -1,8 +1,9 @@
 """
-Managing users from a Platypush node's scripts. Put this file into scripts/, beside user_daemon.py.
+Manages users from the scripts of a Platypush node. Put this file into scripts/, beside
+user_daemon.py.
 
-It takes the session token to act with from the constants of the configuration: manage_users.yaml
-says how to make one. The hook needs a daemon that publishes events to this node (events.publish in
+It reads its session token from the constants of the configuration; manage_users.yaml shows how to
+create the token. The hook needs a daemon that publishes events to this node (events.publish in
 the daemon's configuration).
 """
 
@@ -24,9 +25,9 @@ def add_user(username, password):
     """
     Creates a user: procedure.add_user, as an action or by run('procedure.add_user', …).
 
-    In Python, as Platypush writes the arguments of YAML procedures into its log.
+    It is a Python procedure because Platypush logs the arguments of YAML procedures.
     """
-    # run() raises what the daemon answers as an error, "The user bob already exists" for example.
+    # run() raises the errors of the daemon's reply, for example "The user bob already exists".
     return run(
         'user.create_user', username=username, password=password, session_token=admin_token()
     )
@@ -34,14 +35,14 @@ def add_user(username, password):
 
 @when(CustomEvent, subtype='user_event', kind='user_created')
 def remember_newest_user(event):
-    """Whoever was created last, on whichever node, for a dashboard to show."""
+    """Stores the name of the newest user in a variable, for example for a dashboard."""
     Variable('newest_user').set(event.username)
     log.info('Welcome, %s', event.username)
 
 
 @cron('0 3 * * *')
 def nightly_check():
-    """Tells once a night who came and who went, and whether the token still works."""
+    """Logs new and deleted users once a night, and checks that the token still works."""
     known = json.loads(Variable('known_users').get() or '[]')
     users = [user['username'] for user in run('user.get_users')]
     for username in sorted(set(users) - set(known)):
@@ -50,8 +51,8 @@ def nightly_check():
         log.info('User gone: %s', username)
     Variable('known_users').set(json.dumps(users))
 
-    # A session may have been ended by a password change, or have run out. One that nobody made
-    # here is worth a look.
+    # A password change or an expiry may have ended the session. Further sessions of this user may
+    # come from an attacker.
     try:
         sessions = run('user.get_sessions', session_token=admin_token())
     except RuntimeError as error:

@@ -1,11 +1,11 @@
 """
-Has this Platypush node's ``user.*`` actions served by platypush-userd.
+Forwards the ``user.*`` actions of a Platypush node to platypush-userd.
 
-Put this file into the node's ``scripts/`` folder. From then on every call of a ``user.*`` action,
-on whatever route it comes, goes over Redis to the daemon, and the node's own database is not
-asked. The daemon's further actions are there too. The web login of the node stays with the node.
+Put this file into the node's ``scripts/`` folder. From then on the node sends every call of a
+``user.*`` action over Redis to the daemon, whatever the route of the call. The node also offers the
+actions that only the daemon has. The web login of the node still uses the node's own database.
 
-Settings, all optional, stand in a section of ``config.yaml`` or in the environment, which wins::
+Settings, all optional. The environment wins over the section in ``config.yaml``::
 
     user:
       queue: platypush/user               # PLATYPUSH_USERD_QUEUE
@@ -37,29 +37,32 @@ import redis
 from platypush import when
 from platypush.message.event.application import ApplicationStartedEvent
 
-# No more of Platypush may be imported up here: scripts are loaded while the configuration is read,
-# and platypush.user or platypush.plugins would build a second one, with another workdir.
+# Import no other module of Platypush here. Platypush loads scripts while it reads the
+# configuration, and importing platypush.user or platypush.plugins now would read a second one, with
+# another workdir.
 
 log = logging.getLogger('platypush:plugin:user')
 
 # What an error means for the caller.
-NOTHING = 'nothing was done, and it is safe to repeat'
-NOT_KNOWN = 'whether the request takes effect is not known'
+NO_EFFECT = 'nothing was done, and it is safe to repeat'
+EFFECT_UNKNOWN = 'whether the request takes effect is not known'
 
-# Callers beyond which the others wait for a sign of life. Platypush has 20 workers.
-WAITING = 8
+# Number of callers that may wait for replies before further callers wait for a reply to any of
+# them. Platypush has 20 workers.
+MAX_WAITING = 8
 
-# How soon a caller that waits for a reply notices that the node stops.
-SLICE_SECONDS = 0.5
+# Interval at which a waiting caller checks whether the node stops.
+POLL_SECONDS = 0.5
 
-# A "${variable}" of Platypush's YAML makes the text 'True' of a true.
+# A "${variable}" in Platypush's YAML turns true into the text 'True'.
 FLAGS = {'dry_run', 'return_details', 'revoke_sessions'}
 
-# Every other integer was digits before Platypush decoded it: a password, a code, a name.
-NO_TEXT = FLAGS | {'expires_at', 'id'}
+# Arguments that are not text. Platypush decodes digits as an integer, so an integer in any other
+# argument was text: a password, a code, a name.
+NOT_TEXT = FLAGS | {'expires_at', 'id'}
 
-# What Platypush's own plugin has. Where one of them is missing, nothing may be served at all.
-OF_PLATYPUSH = {
+# Actions of Platypush's own plugin. If one of them is missing, this file patches nothing.
+PLATYPUSH_ACTIONS = {
     'create_user', 'authenticate_user', 'update_password', 'delete_user', 'create_session',
     'authenticate_session', 'delete_session', 'get_users', 'get_user_by_session',
 }  # fmt: skip
@@ -70,8 +73,8 @@ Text = Optional[str]
 
 class Extensions:
     """
-    What the daemon offers beyond that: nothing but signatures and documentation, which the web
-    panel shows. The methods are never called.
+    Signatures and documentation of the actions and parameters that only the daemon has. The web
+    panel shows them. The methods are never called.
     """
 
     def update_password(
@@ -191,12 +194,12 @@ class Extensions:
 EXTENSIONS = {name: f for name, f in vars(Extensions).items() if inspect.isfunction(f)}
 
 
-class Unanswered(Exception):
-    """Why there is no reply, in words for the caller: above all whether anything was done."""
+class ForwardError(Exception):
+    """A call without a reply. The text for the caller says whether the call had an effect."""
 
 
 class Settings:
-    """The section ``user:`` and the environment, checked; raises ValueError."""
+    """Settings of the section ``user:`` and the environment. Raises ValueError if invalid."""
 
     KEYS = ('forward', 'queue', 'reply_prefix', 'timeout', 'retry_after', 'token', 'redis')
 
@@ -204,12 +207,12 @@ class Settings:
         from platypush.config import Config
         from platypush.utils import get_redis_conf
 
-        # Null is not set. "logging" is a setting of every Platypush plugin.
+        # Null means not set. "logging" is a setting of every Platypush plugin.
         section = (Config.get('user') or {}).items()
         given = {k: v for k, v in section if k != 'logging' and v is not None}
         for key in self.KEYS:
             variable = f'PLATYPUSH_USERD_{key.upper()}' + ('__URL' if key == 'redis' else '')
-            # As for the daemon, an empty one is not set.
+            # As in the daemon, an empty variable means not set.
             if os.environ.get(variable):
                 given[key] = os.environ[variable]
         unknown = ', '.join(str(key) for key in given if key not in self.KEYS)
@@ -229,8 +232,8 @@ class Settings:
         self.device_id = Config.get('device_id')
         self.server, self.redis = self._connect(given.get('redis') or get_redis_conf())
 
-    def said(self) -> str:
-        """For the log."""
+    def summary(self) -> str:
+        """Returns the log line at start."""
         if not self.forward:
             return 'user.* actions are served by this node itself, as forward is false'
         where = f'queue {self.queue} on Redis {self.server}, timeout {self.timeout:g} s'
@@ -238,7 +241,8 @@ class Settings:
 
     @staticmethod
     def _seconds(given: Dict[str, Any], key: str, least: float) -> float:
-        # Platypush's own clients wait for 60 seconds; by default the daemon runs nothing older.
+        # Below 60 s: Platypush's own clients wait for that long, and by default the daemon does not
+        # run older requests.
         try:
             seconds = float(given.get(key, 5))
         except (TypeError, ValueError):
@@ -248,12 +252,12 @@ class Settings:
         return seconds
 
     def _connect(self, server: Any) -> tuple:
-        """Gives the address without its secrets, and a client with connections of its own."""
+        """Returns the address without secrets, and a Redis client with its own connections."""
         from redis.backoff import NoBackoff
         from redis.retry import Retry
 
-        ours = {
-            # redis-py repeats a command by itself after an error: the request would run twice.
+        options = {
+            # By default redis-py repeats a command after an error: the request would run twice.
             'retry': Retry(NoBackoff(), 0),
             'retry_on_timeout': False,
             'retry_on_error': [],
@@ -261,19 +265,19 @@ class Settings:
             'socket_timeout': max(1.0, self.timeout),
             'socket_connect_timeout': min(2.0, self.timeout),
         }
-        # Each caller has a connection of its own; redis-py's own limit is 100.
-        most = {'max_connections': 4096}
+        # One connection for each caller. redis-py's default limit is 100.
+        defaults = {'max_connections': 4096}
         if not isinstance(server, (str, dict)):
             raise ValueError('redis must be a URL or a mapping')
         try:
             if isinstance(server, str):
-                client = redis.Redis.from_url(server, **most, **ours)
+                client = redis.Redis.from_url(server, **defaults, **options)
             else:
-                client = redis.Redis(**{**most, **server, **ours})
+                client = redis.Redis(**{**defaults, **server, **options})
         except TypeError as error:
             raise ValueError(f'redis: {error}') from None
         except ValueError:
-            # Its text may have a part of the password.
+            # The original text may contain a part of the password.
             raise ValueError('redis is no URL such as redis://user:pass%23@host:6379/0') from None
         used = client.connection_pool.connection_kwargs
         address = used.get('path') or f'{used.get("host", "localhost")}:{used.get("port", 6379)}'
@@ -282,9 +286,9 @@ class Settings:
 
 class Breaker:
     """
-    Once nobody took a request off the queue, callers fail at once instead of waiting one after the
-    other; after a while one of them tries again. Only that nobody *took* it counts: a daemon with
-    much to do takes everything, and answers late.
+    Circuit breaker. It opens when the daemon did not take a request off the queue within the
+    time-out. While it is open, callers fail at once; after a pause, one caller is let through as a
+    probe. A late reply does not open it: a busy daemon takes every request, but replies late.
     """
 
     def __init__(self, pause: float, patience: float) -> None:
@@ -298,7 +302,7 @@ class Breaker:
         self._probe: Optional[float] = None
 
     def enter(self) -> float:
-        """Lets a caller through and gives the time, or raises Unanswered."""
+        """Admits a caller and returns the current time, or raises ForwardError."""
         now = time.monotonic()
         with self._lock:
             if self._open_until is not None:
@@ -306,20 +310,20 @@ class Breaker:
                 if left > 0 or self._probe:
                     when = f'Next attempt in {left:.0f} s' if left > 0 else 'One is tried now'
                     text = 'Nobody took an earlier request to the user daemon, this was not sent'
-                    raise Unanswered(f'{text}: {NOTHING}. {when}')
+                    raise ForwardError(f'{text}: {NO_EFFECT}. {when}')
                 self._probe = now
-            # Each caller holds one of the node's few workers. Beyond some of them, wait for a sign
-            # of life only, so that the node goes on with something else when there is none.
+            # Each caller occupies one of the node's 20 workers. Above the limit, wait until another
+            # caller returns or gets a reply, so that other actions run while the daemon is down.
             answered = self._answered_at
             alive = self._lock.wait_for(
-                lambda: self._waiting < WAITING or self._answered_at > answered,
+                lambda: self._waiting < MAX_WAITING or self._answered_at > answered,
                 0 if self._silent else self._patience,
             )
             if not alive:
                 self._silent = True
                 self._probe = None if self._probe == now else self._probe
                 text = f'{self._waiting} callers wait for the user daemon, this was not sent'
-                raise Unanswered(f'{text}: {NOTHING}')
+                raise ForwardError(f'{text}: {NO_EFFECT}')
             self._waiting += 1
         return now
 
@@ -334,7 +338,8 @@ class Breaker:
                 self._answered_at = time.monotonic()
                 self._open_until, self._silent = None, False
             elif outcome == 'taken' and is_probe:
-                # What others had sent may have been taken before the daemon stopped.
+                # Only the probe proves that the daemon runs. It may have taken other requests
+                # before it stopped.
                 self._open_until = None
             elif outcome == 'not taken' and self._answered_at < entered:
                 self._open_until = time.monotonic() + self._pause
@@ -345,11 +350,11 @@ class Forwarder:
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        self._settings: Union[Settings, Unanswered, None] = None
+        self._settings: Union[Settings, ForwardError, None] = None
         self._breaker = Breaker(0, 0)
 
     def settings(self) -> Settings:
-        """Read when they are first needed, as they are not there yet when scripts are loaded."""
+        """Returns the settings, read on first use: scripts are loaded before they exist."""
         with self._lock:
             if self._settings is None:
                 try:
@@ -357,17 +362,17 @@ class Forwarder:
                     patience = min(2.0, self._settings.timeout / 2)
                     self._breaker = Breaker(self._settings.retry_after, patience)
                     level = logging.INFO if self._settings.forward else logging.WARNING
-                    log.log(level, self._settings.said())
+                    log.log(level, self._settings.summary())
                 except Exception as error:
                     text = f'The settings of the user daemon cannot be used: {error}'
                     log.error(text)
-                    self._settings = Unanswered(f'{text}. Nothing was done')
-            if isinstance(self._settings, Unanswered):
-                raise Unanswered(*self._settings.args)
+                    self._settings = ForwardError(f'{text}. Nothing was done')
+            if isinstance(self._settings, ForwardError):
+                raise ForwardError(*self._settings.args)
             return self._settings
 
     def run(self, settings: Settings, action: str, args: Union[list, Dict[str, Any]]) -> dict:
-        """Gives the ``response`` of the daemon's reply, or raises Unanswered."""
+        """Returns the ``response`` of the daemon's reply, or raises ForwardError."""
         request = {
             'type': 'request',
             'action': f'user.{action}',
@@ -381,7 +386,7 @@ class Forwarder:
         try:
             message = json.dumps(request, default=_iso)
         except Exception as error:
-            raise Unanswered(f'The arguments cannot be sent ({error}): {NOTHING}') from None
+            raise ForwardError(f'The arguments cannot be sent ({error}): {NO_EFFECT}') from None
         entered, outcome = self._breaker.enter(), 'error'
         try:
             replies = settings.reply_prefix + request['id']
@@ -389,78 +394,80 @@ class Forwarder:
         finally:
             self._breaker.leave(entered, outcome)
         if outcome != 'answered':
-            raise Unanswered(answer)
+            raise ForwardError(answer)
         return _response(answer)
 
     def _exchange(self, settings: Settings, started: float, message: str, replies: str) -> tuple:
-        """Gives what became of the message, and the reply or what to say about it."""
+        """Returns the outcome of a message, and the reply or an error text."""
         from platypush.context import get_bus
 
         deadline = started + settings.timeout
-        # Until it is sent, nothing can have been done.
+        # Errors that prove that the message was not queued. Before the push: all of them.
         harmless: tuple = (Exception,)
         try:
             if get_bus().should_stop():
-                return 'error', f'The node stops, this was not sent: {NOTHING}'
-            # A connection for this call alone.
+                return 'error', f'The node stops, this was not sent: {NO_EFFECT}'
+            # A connection of its own, because BLPOP blocks it.
             with settings.redis.client() as connection:
                 harmless = (redis.ResponseError,)
                 connection.rpush(settings.queue, message)
                 harmless, reply = (), None
                 while not reply and time.monotonic() < deadline and not get_bus().should_stop():
-                    wait = max(0.01, min(SLICE_SECONDS, deadline - time.monotonic()))
+                    wait = max(0.01, min(POLL_SECONDS, deadline - time.monotonic()))
                     reply = connection.blpop(replies, wait)
                 removed = not reply and connection.lrem(settings.queue, 1, message)
                 if not reply and not removed:
-                    # It may have come in between.
+                    # The reply may have arrived between BLPOP and LREM.
                     reply = connection.blpop(replies, 0.01)
         except Exception as error:
-            known = isinstance(error, harmless)
+            no_effect = isinstance(error, harmless)
             hangs = isinstance(error, redis.TimeoutError)
-            # Taking it back would hang as well.
-            if not known and not hangs:
+            # After a time-out, LREM would time out as well.
+            if not no_effect and not hangs:
                 with contextlib.suppress(Exception):
-                    known = bool(settings.redis.lrem(settings.queue, 1, message))
-            text = f'Redis at {settings.server} failed ({error})'
-            return 'not taken' if hangs else 'error', f'{text}: {NOTHING if known else NOT_KNOWN}'
+                    no_effect = bool(settings.redis.lrem(settings.queue, 1, message))
+            effect = NO_EFFECT if no_effect else EFFECT_UNKNOWN
+            text = f'Redis at {settings.server} failed ({error}): {effect}'
+            return 'not taken' if hangs else 'error', text
         if reply:
             return 'answered', reply[1]
         waited = f'{time.monotonic() - started:.1f} s'
         if removed:
             text = f'Nobody took the request off {settings.queue} within {waited}, it was removed'
-            return 'not taken', f'{text}: {NOTHING}. Does the user daemon run?'
-        return 'taken', f'The user daemon took the request, no reply within {waited}: {NOT_KNOWN}'
+            return 'not taken', f'{text}: {NO_EFFECT}. Does the user daemon run?'
+        text = f'The user daemon took the request, no reply within {waited}'
+        return 'taken', f'{text}: {EFFECT_UNKNOWN}'
 
 
 def _response(reply: bytes) -> dict:
-    """What the daemon has to say. Others may write to the list, too."""
+    """Returns the response in a reply. Raises ForwardError if the reply is not the daemon's."""
     try:
         response = json.loads(reply)['response']
         errors = response['errors']
         if 'output' in response and isinstance(errors, list):
             return {**response, 'errors': [str(error) for error in errors]}
     except Exception:
-        log.warning('What came back from the user daemon is no reply')
-    raise Unanswered(f'What came back is no reply of the user daemon: {NOT_KNOWN}')
+        log.warning('The reply list contains a message that is not a reply of the user daemon')
+    raise ForwardError(f'What came back is no reply of the user daemon: {EFFECT_UNKNOWN}')
 
 
 def _iso(value: Any) -> str:
-    """PyYAML makes a date of an unquoted date."""
+    """Formats a date as ISO 8601. PyYAML parses an unquoted date as a date."""
     if isinstance(value, datetime.date):
         return value.isoformat()
     raise TypeError(f'one is of the type {type(value).__name__}')
 
 
 def _arguments(name: str, names: List[str], args: tuple, kwargs: dict) -> Union[list, dict]:
-    """As the daemon gets them. What is missing, too many or unknown is the daemon's to say."""
+    """Returns the arguments to send. The daemon rejects missing, surplus and unknown arguments."""
     if len(args) > len(names):
         return list(args)
     given = dict(zip(names, args))
     for twice in given.keys() & kwargs.keys():
-        raise Unanswered(f"user.{name}() got multiple values for argument '{twice}'")
+        raise ForwardError(f"user.{name}() got multiple values for argument '{twice}'")
     given.update(kwargs)
     for key, value in given.items():
-        if type(value) is int and key not in NO_TEXT:
+        if type(value) is int and key not in NOT_TEXT:
             given[key] = str(value)
         elif key in FLAGS and value in ('True', 'False'):
             given[key] = value == 'True'
@@ -469,8 +476,8 @@ def _arguments(name: str, names: List[str], args: tuple, kwargs: dict) -> Union[
 
 def _action(name: str, builtin: Optional[Callable]) -> Callable:
     """
-    What takes the place of an action. It does without Platypush's ``@action``, which shows
-    arguments and results, passwords included, to everyone on /ws/monitor.
+    Returns the replacement of an action. It does not use Platypush's ``@action``, which shows
+    arguments and results, including passwords, to every client of /ws/monitor.
     """
     template = EXTENSIONS.get(name) or builtin.wrapped
     parameters = inspect.signature(template).parameters.values()
@@ -485,59 +492,59 @@ def _action(name: str, builtin: Optional[Callable]) -> Callable:
             if not settings.forward and builtin:
                 return builtin(self, *args, **kwargs)
             if not settings.forward:
-                raise Unanswered(f'user.{name} is the user daemon\'s, and forward is false')
+                raise ForwardError(f'user.{name} is the user daemon\'s, and forward is false')
             response = FORWARDER.run(settings, name, _arguments(name, names, args, kwargs))
             output, errors = response['output'], response['errors']
-        except Unanswered as error:
+        except ForwardError as error:
             return Response(errors=[str(error)])
         except Exception as error:
-            # None may get out: Platypush would log it, and run the action again.
+            # No exception may escape: Platypush would log it, and run the action again.
             text = f'{type(error).__name__} in user_daemon.py: {error}'
-            return Response(errors=[f'{text}: {NOT_KNOWN}'])
-        # Platypush itself has no output then, and makes this of it when it is asked for text.
+            return Response(errors=[f'{text}: {EFFECT_UNKNOWN}'])
+        # Platypush's own plugin has no output after an error, so drop the daemon's.
         output = None if errors and output == {'success': False} else output
         return Response(output=output, errors=errors)
 
     forward.builtin = builtin
-    # Where Platypush's documentation parser looks.
+    # Read by Platypush's documentation parser.
     forward.wrapped = template
     forward.__signature__ = inspect.signature(template)
     return forward
 
 
 def _patch_user(module: Any) -> None:
-    """In place, so that instances made before and after, and reloads, are all covered."""
+    """Patches the class in place, which covers existing and new instances and reloads."""
     plugin = module.UserPlugin
     actions = {name: f for name, f in vars(plugin).items() if hasattr(f, 'wrapped')}
-    # What this file does not know would be the node's own, beside what is the daemon's.
-    missing = OF_PLATYPUSH - actions.keys()
+    # An action that is made differently would stay unpatched and use the node's own database.
+    missing = PLATYPUSH_ACTIONS - actions.keys()
     if missing:
         raise ImportError(f'user_daemon.py does not know this Platypush: no {sorted(missing)}')
     for name, f in {**EXTENSIONS, **actions}.items():
         builtin = getattr(f, 'builtin', f) if name in actions else None
         setattr(plugin, name, _action(name, builtin))
 
-    def get(self):
-        # Platypush finds out what is an action from the source of the class.
+    def get_actions(self):
+        # Platypush reads the list of actions from the source of the class, which lacks these.
         return self.__dict__['registered_actions'] | EXTENSIONS.keys()
 
-    def note(self, actions):
+    def set_actions(self, actions):
         self.__dict__['registered_actions'] = actions
         try:
-            # Each new instance comes by here: the time to say in the log what is what.
+            # Runs for each new instance, and so logs the settings early.
             FORWARDER.settings()
-        except Unanswered:
+        except ForwardError:
             pass
 
-    plugin.registered_actions = property(get, note)
+    plugin.registered_actions = property(get_actions, set_actions)
 
 
 def _patch_inspect(module: Any) -> None:
-    """The web panel's list of actions is a file of Platypush's: the daemon's come on top of it."""
+    """Adds the daemon's actions to the web panel's list, which is a file of Platypush."""
     plugin = module.InspectPlugin
     builtin = getattr(plugin, 'get_all_plugins', None)
     if builtin is None:
-        log.warning('The web panel of this Platypush cannot show the actions of the user daemon')
+        log.warning('The web panel of this Platypush cannot list the actions of the user daemon')
         return
     builtin = getattr(builtin, 'builtin', builtin)
 
@@ -553,7 +560,7 @@ def _patch_inspect(module: Any) -> None:
                     action = Action.parse(template).to_dict()
                     user['actions'][name] = {'doc_url': user['doc_url'], **action}
         except Exception as error:
-            log.warning('The actions of the user daemon cannot be listed: %s', error)
+            log.warning('Cannot list the actions of the user daemon: %s', error)
         return response
 
     get_all_plugins.builtin = builtin
@@ -567,7 +574,7 @@ PATCHES = {
 
 
 class Finder(importlib.abc.MetaPathFinder):
-    """Lets the real import run and patches what it brings."""
+    """Import hook: runs the real import, then patches the module."""
 
     platypush_userd = True
 
@@ -586,7 +593,7 @@ class Finder(importlib.abc.MetaPathFinder):
 
 
 def install() -> None:
-    """Takes the place of an earlier copy of this file: Platypush may load a script repeatedly."""
+    """Installs the hook and removes that of an earlier copy: Platypush may load a script again."""
     sys.meta_path[:] = [f for f in sys.meta_path if not hasattr(f, 'platypush_userd')]
     sys.meta_path.insert(0, Finder())
     for name in PATCHES.keys() & sys.modules.keys():
@@ -598,7 +605,7 @@ install()
 
 
 @when(ApplicationStartedEvent)
-def say_where_user_actions_go(event, **_):
-    """One line in the node's log at its start."""
-    with contextlib.suppress(Unanswered):
+def log_settings_at_start(event, **_):
+    """Logs one line with the settings when the node has started."""
+    with contextlib.suppress(ForwardError):
         FORWARDER.settings()

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
-# Makes sure that commands are there: tools/need.sh [rust] COMMAND[=PACKAGE]…
-# What is missing is installed with apt-get where there is one (as root or through sudo); elsewhere it says what to install.
-# `rust`, which comes first, is never installed: a cargo that is missing or too old ends this with advice.
+# Checks that commands exist: tools/need.sh [rust] COMMAND[=PACKAGE]…
+# Installs missing commands with apt-get (as root or through sudo); without apt-get it prints the packages to install.
+# `rust` must come first and is never installed: a missing or old cargo is an error with instructions.
 set -euo pipefail
 
 need_rust() {

@@ -1,11 +1,11 @@
 #!/usr/bin/env bash
-# Makes a virtual environment with the real Platypush: tools/platypush-venv.sh DIR (then DIR/bin/python, DIR/bin/platypush).
-# One that is there already is kept. Platypush needs no system packages for what is used here: libmagic and libzbar, which
-# it loads when it serves files or reads QR codes, are not installed.
+# Creates a virtual environment with the real Platypush: tools/platypush-venv.sh DIR (then DIR/bin/python,
+# DIR/bin/platypush). Keeps an existing one. The tests need no system packages: libmagic and libzbar, which Platypush loads to
+# serve files or read QR codes, are not installed.
 set -euo pipefail
 
 version=1.3.39
-# What Platypush was tried with.
+# The Python version of the tests.
 python_version=3.11
 
 if [ $# -ne 1 ] || [ -z "$1" ]; then
@@ -18,13 +18,13 @@ say() {
     echo "platypush-venv: $*" >&2
 }
 
-# Platypush is what pip installs last: where it is, its dependencies are too.
+# pip installs Platypush last, so if it is installed, its dependencies are too.
 if "$dir/bin/python" -c "from importlib.metadata import version; assert version('platypush') == '$version'" 2>/dev/null; then
-    say "Platypush $version is in $dir already"
+    say "Platypush $version is already installed in $dir"
     exit 0
 fi
 if [ -e "$dir" ] && [ ! -e "$dir/pyvenv.cfg" ] && [ -n "$(ls -A "$dir")" ]; then
-    say "$dir holds something else than a virtual environment, it is left alone"
+    say "$dir is not a virtual environment and not empty: nothing was changed"
     exit 1
 fi
 
@@ -43,7 +43,7 @@ if [ -z "$python" ]; then
 fi
 
 say "installing Platypush $version into $dir with $python (a minute)"
-# Debian's python3 comes without what venv needs to install pip.
+# Debian's python3 lacks ensurepip, which venv needs to install pip.
 if "$python" -c 'import ensurepip' 2>/dev/null; then
     "$python" -m venv "$dir"
 else

@@ -1,5 +1,5 @@
-//! No message may panic, exhaust the stack, take more than linear time or leave
-//! more values than allowed.
+//! Fuzzes the decoder. No message may cause a panic, exhaust the stack, take more than linear time
+//! or decode to more values than allowed.
 
 #![no_main]
 
@@ -10,8 +10,8 @@ use platypush_userd::wire::literal::{MAX_DEPTH, MAX_VALUES, decode};
 fuzz_target!(|message: &[u8]| {
     if let Ok(decoded) = decode(message) {
         let (values, depth) = size(&decoded.value);
-        // Beside the values of a dict there are its keys, and the few that are
-        // kept for the reply.
+        // The keys of a dict are not counted by the decoder, nor are the few values that it keeps
+        // for the reply.
         assert!(values <= 2 * (MAX_VALUES + 5), "{values} values");
         assert!(depth <= MAX_DEPTH, "{depth} levels");
     }

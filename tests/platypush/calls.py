@@ -1,7 +1,7 @@
-"""The routes by which a call reaches a node, and the configuration that some of them need."""
+"""The routes by which a call reaches a node, and the configuration for some of them."""
 
 
-# In the order of the signatures, for the route that has no names.
+# Parameters in the order of the signatures, for the positional route.
 POSITIONS = {
     'create_user': 'username password executing_user executing_user_password session_token',
     'authenticate_user': 'username password code return_details',
@@ -14,8 +14,8 @@ POSITIONS = {
     'get_user_by_session': 'session_token',
 }
 
-# Which arguments the cases give: YAML can give only those that it names.
-GIVEN = {
+# Argument names of the cases. YAML needs one procedure and one hook for each set.
+ARGUMENT_SETS = {
     'create_user': ['username password session_token'],
     'authenticate_user': ['username password', 'username password return_details'],
     'update_password': ['username old_password new_password'],
@@ -33,9 +33,9 @@ def yaml_name(action, args):
 
 
 def yaml_config():
-    """A procedure and a hook for each set of arguments."""
+    """Returns a procedure and a hook for each set of arguments."""
     event = 'platypush.message.event.custom.CustomEvent'
-    # Secrets that come from where a node keeps its own: see test_secrecy.py.
+    # With a secret in the configuration instead of the message: see test_secrecy.py.
     config = {
         'event.hook.user_events': {
             'if': {'type': event, 'subtype': 'user_event'},
@@ -61,7 +61,7 @@ def yaml_config():
             },
         ],
     }
-    for action, sets in GIVEN.items():
+    for action, sets in ARGUMENT_SETS.items():
         for names in map(str.split, sets):
             call = {'action': f'user.{action}', 'args': {n: f'${{{n}}}' for n in names}}
             name = yaml_name(action, names)

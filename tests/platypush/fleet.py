@@ -1,7 +1,7 @@
 """
-What the tests run against: a Redis, a daemon and real Platypush nodes, each a process of its own.
+Test environment: a Redis, a daemon and real Platypush nodes, each in its own process.
 
-To be run with the python of the environment that tools/platypush-venv.sh makes.
+Run it with the Python of the environment that tools/platypush-venv.sh creates.
 """
 
 import atexit
@@ -37,15 +37,21 @@ HERE = Path(__file__).resolve().parent
 FORWARDER = ROOT / 'platypush' / 'user_daemon.py'
 HOST = '127.0.0.1'
 QUEUE = 'platypush/user'
-# Longer than anything takes that works, on a machine with other things to do.
-PATIENCE = 60
+# Maximum wait in seconds: longer than any step takes that succeeds, even on a busy machine.
+TIMEOUT = 60
 API_TOKEN = 'token-of-the-tests'
 
 
 def daemon_binary():
-    """The one that cargo build makes, or PLATYPUSH_TESTS_DAEMON."""
+    """Returns PLATYPUSH_TESTS_DAEMON, or the binary that cargo build creates."""
     built = Path(os.environ.get('CARGO_TARGET_DIR', ROOT / 'target')) / 'debug' / 'platypush-userd'
     return os.environ.get('PLATYPUSH_TESTS_DAEMON', str(built))
+
+
+def documentation():
+    """Returns the text of README.md and of all files in docs/."""
+    files = [ROOT / 'README.md', *sorted((ROOT / 'docs').rglob('*.md'))]
+    return '\n'.join(file.read_text() for file in files)
 
 
 def free_port():
@@ -54,26 +60,26 @@ def free_port():
         return listener.getsockname()[1]
 
 
-def wait_for(condition, what, patience=PATIENCE):
-    """Polls until the condition gives something, and gives that."""
-    deadline = time.monotonic() + patience
+def wait_for(condition, what, timeout=TIMEOUT):
+    """Polls until the condition returns a true value, and returns it."""
+    deadline = time.monotonic() + timeout
     while True:
         found = condition()
         if found:
             return found
         if time.monotonic() > deadline:
-            raise AssertionError(f'waited {patience} s in vain for {what}')
+            raise AssertionError(f'timed out after {timeout} s waiting for {what}')
         time.sleep(0.02)
 
 
 def clean_environment(**more):
-    """Settings of the person who runs this reach nobody."""
+    """Returns the environment without the PLATYPUSH* settings of the user who runs the tests."""
     kept = {k: v for k, v in os.environ.items() if not k.startswith('PLATYPUSH')}
     return {**kept, **more}
 
 
 class Process:
-    """A process with its output in a file."""
+    """A process whose output goes to a file."""
 
     def __init__(self, folder, name):
         self.log_file = Path(folder) / f'{name}.log'
@@ -94,14 +100,14 @@ class Process:
     def kill(self):
         if self.process and self.process.poll() is None:
             self.process.kill()
-            # A stopped process does not die of everything at once on every kernel.
+            # On some kernels a stopped process does not handle SIGKILL until it continues.
             self.process.send_signal(signal.SIGCONT)
         if self.process:
-            self.process.wait(PATIENCE)
+            self.process.wait(TIMEOUT)
 
     def stop(self, number=signal.SIGTERM):
         self.process.send_signal(number)
-        return self.process.wait(PATIENCE)
+        return self.process.wait(TIMEOUT)
 
 
 class RedisServer(Process):
@@ -115,7 +121,7 @@ class RedisServer(Process):
     def start(self):
         command = ['redis-server', '--port', str(self.port), '--bind', HOST, '--save', '']
         self.launch([*command, '--dir', str(self.folder)], clean_environment())
-        # Without a limit of redis-py's own to how long a blocking command may take.
+        # No socket time-out, which would interrupt blocking commands.
         self.client = redis.Redis(HOST, self.port, socket_timeout=None)
 
         def answers():
@@ -126,7 +132,7 @@ class RedisServer(Process):
 
 
 class Daemon(Process):
-    """A daemon with cheap password hashes and without a throttle."""
+    """A daemon with cheap password hashes and without the throttle."""
 
     def __init__(self, folder, server, name='daemon', config=None, **settings):
         super().__init__(folder, name)
@@ -161,7 +167,7 @@ class Daemon(Process):
 
 
 class Direct:
-    """A client that goes past the nodes, straight to the daemon."""
+    """A client that sends requests to the daemon directly, not through a node."""
 
     def __init__(self, server, queue=QUEUE):
         self.redis = server.client
@@ -171,7 +177,7 @@ class Direct:
         request_id = str(uuid.uuid4())
         request = {'action': f'user.{action}', 'args': args, 'id': request_id}
         self.redis.rpush(self.queue, json.dumps(request))
-        return result(self.redis.blpop(f'platypush/responses/{request_id}', PATIENCE))
+        return result(self.redis.blpop(f'platypush/responses/{request_id}', TIMEOUT))
 
     def ok(self, action, **args):
         output, errors = self.call(action, **args)
@@ -181,7 +187,7 @@ class Direct:
 
 
 def result(popped):
-    """Output and errors of a reply; with errors there is no output, however that is written."""
+    """Returns output and errors of a reply. The output is None if there are errors."""
     if popped is None:
         raise AssertionError('no reply')
     response = json.loads(popped[1])['response']
@@ -190,7 +196,7 @@ def result(popped):
 
 
 class Node(Process):
-    """A Platypush node with a bus channel, a list and a web server of its own."""
+    """A Platypush node with its own bus channel, list and web server."""
 
     def __init__(
         self, folder, server, name, scripts=(), config=None, env=None, forwarder=True, change=None
@@ -213,10 +219,10 @@ class Node(Process):
             file.write_text(replaced(file.read_text(), old, new))
         self.config = {
             'device_id': name,
-            # In the file, as the node's migrations, a process of their own, read nothing else.
+            # In the file, because the node's migrations, a separate process, read nothing else.
             'workdir': str(self.folder / 'workdir'),
             'cachedir': str(self.folder / 'cache'),
-            # redis-py's limit, 100, is fewer than the hooks that some tests run at once.
+            # Some tests run more hooks in parallel than redis-py's limit, 100 connections.
             'redis': {'host': HOST, 'port': server.port, 'max_connections': 1000},
             'backend.redis': {'queue': self.list},
             'backend.http': {
@@ -241,7 +247,7 @@ class Node(Process):
             if self.process.poll() is not None:
                 raise AssertionError(f'{self.name} ended: {self.log()[-5000:]}')
             with contextlib.suppress(OSError):
-                return not self.execute('utils.sleep', {'seconds': 0}, patience=5)[1]
+                return not self.execute('utils.sleep', {'seconds': 0}, timeout=5)[1]
 
         wait_for(answers, f'{self.name} to answer: see {self.log_file}')
         return self
@@ -249,29 +255,29 @@ class Node(Process):
     def request(self, action, args, **more):
         return {'type': 'request', 'target': self.name, 'action': action, 'args': args, **more}
 
-    def execute(self, action, args=None, patience=PATIENCE):
-        """By POST /execute."""
+    def execute(self, action, args=None, timeout=TIMEOUT):
+        """Calls an action by POST /execute."""
         post = urllib.request.Request(
             f'http://{HOST}:{self.port}/execute',
             json.dumps(self.request(action, args or {})).encode(),
             {'Content-Type': 'application/json', 'X-Token': API_TOKEN},
         )
-        with urllib.request.urlopen(post, timeout=patience) as reply:
+        with urllib.request.urlopen(post, timeout=timeout) as reply:
             return result((None, reply.read()))
 
     def over_bus(self, action, args):
         request = self.request(action, args, id=str(uuid.uuid4()), origin='the-tests')
         self.redis.publish(self.bus, json.dumps(request))
-        return result(self.redis.blpop(f'platypush/responses/{request["id"]}', PATIENCE))
+        return result(self.redis.blpop(f'platypush/responses/{request["id"]}', TIMEOUT))
 
     def over_list(self, action, args):
         request = self.request(action, args, id=str(uuid.uuid4()))
         self.redis.rpush(self.list, json.dumps(request))
-        return result(self.redis.blpop(f'platypush/responses/{request["id"]}', PATIENCE))
+        return result(self.redis.blpop(f'platypush/responses/{request["id"]}', TIMEOUT))
 
     def socket(self, path):
         return websocket.create_connection(
-            f'ws://{HOST}:{self.port}{path}', header={'X-Token': API_TOKEN}, timeout=PATIENCE
+            f'ws://{HOST}:{self.port}{path}', header={'X-Token': API_TOKEN}, timeout=TIMEOUT
         )
 
     def over_websocket(self, action, args):
@@ -289,7 +295,7 @@ class Node(Process):
             self.redis.publish(self.bus, message)
 
     def through_script(self, route, action, args):
-        """Has tests/platypush/scripts/routes.py or a hook of the configuration call the action."""
+        """Calls the action from scripts/routes.py or from a hook of the configuration."""
         answers = f'test/{uuid.uuid4()}'
         if route == 'cron':
             job = {'action': action, 'args': args, 'answers': answers}
@@ -298,16 +304,16 @@ class Node(Process):
             self.fire(f'call {action}', answers=answers, **args)
         else:
             self.fire('call', route=route, action=action, call_args=args, answers=answers)
-        popped = self.redis.blpop(answers, PATIENCE)
+        popped = self.redis.blpop(answers, TIMEOUT)
         if popped is None:
             raise AssertionError(f'no answer from {route}')
-        # As the caller on the node sees it.
+        # The result that the caller on the node gets.
         response = json.loads(popped[1])['response']
         return response['output'], response['errors']
 
 
 class Fleet:
-    """Everything, in one temporary folder. PLATYPUSH_TESTS_KEEP=1 keeps that."""
+    """All processes of a test, in one temporary folder. PLATYPUSH_TESTS_KEEP=1 keeps the folder."""
 
     def __init__(self):
         self.folder = Path(tempfile.mkdtemp(prefix='platypush-userd-tests-'))
@@ -334,30 +340,30 @@ class Fleet:
 
 @functools.cache
 def shared():
-    """The fleet of all tests that leave it as it was: a daemon, node-a and node-b, a first user."""
+    """Returns the fleet shared by tests that do not break it: a daemon, two nodes and a user."""
     fleet = Fleet()
     atexit.register(fleet.close)
     publish = ['platypush/bus/node-a', 'list:platypush/backend/redis/node-b']
-    # With a throttle that counts failures, as events tell how many there were, but locks nobody.
+    # A throttle that counts failures, which events contain, but never locks a name here.
     fleet.daemon(
         config={'events': {'publish': publish}},
         THROTTLE__FAILURES='100',
     )
     fleet.direct.ok('create_user', username='admin', password='the first')
-    # One for the tests, and one that nobody but the examples' code has.
-    fleet.admin, fleet.of_examples = (
+    # One session for the tests, and one that only the code of the examples uses.
+    fleet.admin, fleet.examples_session = (
         fleet.direct.ok('create_session', username='admin', password='the first') for _ in range(2)
     )
     scripts = [*(HERE / 'scripts').glob('*.py'), *(ROOT / 'examples').glob('*.py')]
-    # As an owner does who follows the examples.
+    # The configuration that the examples ask for.
     include = ROOT / 'examples' / 'manage_users.yaml'
-    constants = {'user_admin_token': fleet.of_examples['session_token']}
+    constants = {'user_admin_token': fleet.examples_session['session_token']}
     config = {'user': {}, 'include': str(include), 'constants': constants, **yaml_config()}
     fleet.a, fleet.b = (
         fleet.node(name, scripts=scripts, config=config, change=change)
         for name, change in [
             ('node-a', {}),
-            # Nobody waits for the night.
+            # Runs the nightly job each second.
             ('node-b', {'manage_users.py': ("'0 3 * * *'", "'* * * * * *'")}),
         ]
     )
@@ -368,12 +374,12 @@ def shared():
 
 def replaced(text, old, new):
     if text.count(old) != 1:
-        raise AssertionError(f'{old} is not there, or more than once')
+        raise AssertionError(f'expected exactly one {old}')
     return text.replace(old, new)
 
 
 def in_process(what, *more, forwarder=True, config=None, env=None):
-    """Runs tests/platypush/in_process.py; gives what it found."""
+    """Runs tests/platypush/in_process.py and returns its result."""
     with tempfile.TemporaryDirectory(prefix='platypush-userd-tests-') as folder:
         scripts = Path(folder) / 'scripts'
         scripts.mkdir()
@@ -394,12 +400,12 @@ def in_process(what, *more, forwarder=True, config=None, env=None):
             env=clean_environment(PYTHONDONTWRITEBYTECODE='1', **(env or {})),
             capture_output=True,
             text=True,
-            timeout=PATIENCE,
+            timeout=TIMEOUT,
         )
         if done.returncode or not done.stdout:
             raise AssertionError(f'{what}: {done.stdout}{done.stderr}')
-        told = json.loads(done.stdout)
-        return {'log': done.stderr, 'told': told} if what == 'call' else told
+        output = json.loads(done.stdout)
+        return {'log': done.stderr, 'results': output} if what == 'call' else output
 
 
 def platypush_folder():
@@ -411,12 +417,12 @@ def platypush_source(path):
 
 
 def panel_file():
-    """The list of actions that Platypush comes with."""
+    """Returns the list of actions that is part of Platypush."""
     return json.loads(gzip.decompress((platypush_folder() / 'components.json.gz').read_bytes()))
 
 
 def totp(secret):
-    """The code that an authenticator shows now (RFC 6238)."""
+    """Returns the current TOTP code (RFC 6238)."""
     counter = struct.pack('>Q', int(time.time()) // 30)
     digest = hmac.new(base64.b32decode(secret), counter, 'sha1').digest()
     offset = digest[-1] & 15
@@ -424,7 +430,7 @@ def totp(secret):
 
 
 def in_threads(number, work):
-    """Runs work(0), work(1), … at once and gives what they gave, in order."""
+    """Runs work(0), work(1), … in parallel and returns their results in order."""
     results = [None] * number
 
     def run(i):
@@ -437,7 +443,7 @@ def in_threads(number, work):
     for thread in threads:
         thread.start()
     for thread in threads:
-        thread.join(PATIENCE * 2)
+        thread.join(TIMEOUT * 2)
     for outcome in results:
         if isinstance(outcome, Exception):
             raise outcome

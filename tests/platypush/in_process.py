@@ -1,7 +1,7 @@
 """
-Real Platypush without its node: reads a configuration, which loads the scripts, and does one thing.
+Runs one check with real Platypush in this process: reads a configuration, which loads the scripts.
 
-in_process.py CONFIG WHAT [JSON]; what it found is one line of JSON on stdout.
+Usage: in_process.py CONFIG CHECK [JSON]. The result is one line of JSON on stdout.
 """
 
 import inspect
@@ -10,36 +10,36 @@ import os
 import sys
 import time
 
-_, config_file, what, *more = sys.argv
+_, config_file, check, *more = sys.argv
 result = os.fdopen(os.dup(1), 'w')
 # Platypush prints to stdout, and so do its migrations.
 os.dup2(2, 1)
 
 from platypush.config import Config  # noqa: E402
 
-if what == 'late':
-    # Not by the configuration's scripts, but after the plugin is there.
+if check == 'late':
+    # Loads user_daemon.py after the plugin, not as a script of the configuration.
     Config.init(config_file)
     from platypush.context import get_plugin
 
-    made_before = get_plugin('user')
+    earlier = get_plugin('user')
     sys.path.insert(0, more[0])
     import user_daemon
 
-    made_after = get_plugin('user', reload=True)
-    told = {
+    later = get_plugin('user', reload=True)
+    result_data = {
         'before_and_after': all(
             'enable_otp' in plugin.registered_actions
             and type(plugin).get_users.builtin is not None
             and hasattr(plugin, 'enable_otp')
-            for plugin in (made_before, made_after)
+            for plugin in (earlier, later)
         )
     }
 else:
     Config.init(config_file)
 
-if what == 'loaded_modules':
-    told = {
+if check == 'loaded_modules':
+    result_data = {
         'modules': [
             name
             for name in sys.modules
@@ -47,46 +47,46 @@ if what == 'loaded_modules':
             or name.startswith('platypush.user')
         ]
     }
-elif what == 'describe':
+elif check == 'describe':
     from platypush.context import get_plugin
 
     plugin = get_plugin('user')
-    told = {'actions': {}}
+    result_data = {'actions': {}}
     for name in sorted(plugin.registered_actions):
         method = getattr(type(plugin), name)
-        told['actions'][name] = {
+        result_data['actions'][name] = {
             'name': method.__name__,
             'signature': str(inspect.signature(getattr(method, 'wrapped', method))),
             'called_as': str(inspect.signature(method)),
             'arguments': inspect.getfullargspec(method.wrapped).args[1:],
             'doc': inspect.getdoc(method),
         }
-elif what == 'unknown_platypush':
-    # One whose actions are made in another way: user_daemon.py finds none of them.
+elif check == 'unknown_platypush':
+    # A plugin whose actions lack `wrapped`, so that user_daemon.py finds none of them.
     import types
 
     plugin = type('UserPlugin', (), {'get_users': lambda self: []})
     try:
         sys.modules['user_daemon']._patch_user(types.SimpleNamespace(UserPlugin=plugin))
-        told = {'refused': False}
+        result_data = {'refused': False}
     except ImportError as error:
-        told = {'refused': 'does not know this Platypush' in str(error)}
-    # A panel without its list is no reason to have no plugin.
+        result_data = {'refused': 'does not know this Platypush' in str(error)}
+    # A missing list of the web panel must not raise.
     sys.modules['user_daemon']._patch_inspect(
         types.SimpleNamespace(InspectPlugin=type('InspectPlugin', (), {}))
     )
-elif what == 'install_again':
+elif check == 'install_again':
     import importlib
 
     from platypush.context import get_plugin
 
     get_plugin('user')
-    # As Platypush has it while it loads scripts.
+    # Platypush adds the folder to the path while it loads scripts.
     sys.path.insert(0, Config.get('scripts_dir'))
-    ours = sys.modules['user_daemon']
-    ours.install()
-    importlib.reload(ours)
-    # As a script that says "from scripts import user_daemon" does.
+    script = sys.modules['user_daemon']
+    script.install()
+    importlib.reload(script)
+    # The import of a script with "from scripts import user_daemon".
     importlib.import_module('scripts.user_daemon')
     import platypush.plugins.user as module
 
@@ -96,20 +96,20 @@ elif what == 'install_again':
     found = builtin()
     importlib.reload(module)
     found += builtin()
-    told = {
+    result_data = {
         'finders': sum(hasattr(finder, 'platypush_userd') for finder in sys.meta_path),
         'all_builtin': not any(hasattr(f, 'builtin') for f in found),
     }
-elif what == 'call':
+elif check == 'call':
     from platypush.context import get_plugin
 
     plugin = get_plugin('user')
-    told = []
+    result_data = []
     for action, args in json.loads(more[0]):
         started = time.monotonic()
         response = plugin.run(action, **args)
         errors = [str(error) for error in response.errors]
-        told.append([response.output, errors, time.monotonic() - started])
+        result_data.append([response.output, errors, time.monotonic() - started])
 
-print(json.dumps(told), file=result, flush=True)
+print(json.dumps(result_data), file=result, flush=True)
 os._exit(0)

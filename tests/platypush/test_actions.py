@@ -1,4 +1,4 @@
-"""Every action on every route of a real node: what it gives, and that the daemon did it."""
+"""Tests every action on every route of a real node: its result, and its effect in the daemon."""
 
 import ast
 import json
@@ -7,14 +7,14 @@ import unittest
 import uuid
 
 import fleet as fleets
-from calls import GIVEN, POSITIONS, ROUTES
+from calls import ARGUMENT_SETS, POSITIONS, ROUTES
 from fleet import in_threads
 
 USER_KEYS = {'user_id', 'username', 'created_at'}
 
 
 class Case:
-    """One action through one route of node A, on users of its own."""
+    """Test of one action over one route of node A, with its own users."""
 
     def __init__(self, test, route):
         self.test = test
@@ -26,14 +26,14 @@ class Case:
     def call(self, action, **args):
         return self.route(self.fleet.a, action, args)
 
-    def gives(self, expected, action, **args):
+    def assert_output(self, expected, action, **args):
         self.test.assertEqual(self.call(action, **args), (expected, []))
 
-    def fails(self, error, action, **args):
+    def assert_error(self, error, action, **args):
         self.test.assertEqual(self.call(action, **args), (None, [error]))
 
     def on_b(self, action, **args):
-        """What the other node sees."""
+        """Returns the output of a call on the other node."""
         output, errors = self.fleet.b.execute(f'user.{action}', args)
         self.test.assertEqual(errors, [])
         return output
@@ -59,13 +59,13 @@ class Case:
         self.test.assertIs(
             self.on_b('authenticate_user', username=self.name, password='0123 pw'), True
         )
-        self.fails(f'The user {self.name} already exists', 'create_user', **args)
+        self.assert_error(f'The user {self.name} already exists', 'create_user', **args)
 
     def authenticate_user(self):
         self.user()
-        self.gives(True, 'authenticate_user', username=self.name, password='first pw')
-        self.gives(False, 'authenticate_user', username=self.name, password='other pw')
-        self.gives(
+        self.assert_output(True, 'authenticate_user', username=self.name, password='first pw')
+        self.assert_output(False, 'authenticate_user', username=self.name, password='other pw')
+        self.assert_output(
             [False, 'invalid_credentials'],
             'authenticate_user',
             username=self.name,
@@ -76,8 +76,8 @@ class Case:
     def update_password(self):
         self.user()
         change = {'username': self.name, 'old_password': 'first pw', 'new_password': 'second pw'}
-        self.gives(True, 'update_password', **change)
-        self.gives(False, 'update_password', **change)
+        self.assert_output(True, 'update_password', **change)
+        self.assert_output(False, 'update_password', **change)
         self.test.assertIs(
             self.on_b('authenticate_user', username=self.name, password='second pw'), True
         )
@@ -85,9 +85,10 @@ class Case:
     def delete_user(self):
         user = self.user()
         as_admin = {'executing_user': 'admin', 'executing_user_password': 'the first'}
-        self.gives(True, 'delete_user', username=self.name, **as_admin)
+        self.assert_output(True, 'delete_user', username=self.name, **as_admin)
         self.test.assertNotIn(user, self.on_b('get_users'))
-        self.fails(f'No such user: {self.name}', 'delete_user', username=self.name, **as_admin)
+        error = f'No such user: {self.name}'
+        self.assert_error(error, 'delete_user', username=self.name, **as_admin)
 
     def create_session(self):
         user = self.user()
@@ -97,10 +98,10 @@ class Case:
         self.test.assertIsNone(session['expires_at'])
         token = session['session_token']
         self.test.assertEqual(self.on_b('authenticate_session', session_token=token), user)
-        self.fails(
+        self.assert_error(
             'Invalid credentials', 'create_session', username=self.name, password='other pw'
         )
-        # A number that has to stay one.
+        # A number that must stay a number.
         session, _ = self.call(
             'create_session', username=self.name, password='first pw', expires_at=1924992000
         )
@@ -110,15 +111,15 @@ class Case:
         token = self.session()
         user = self.on_b('authenticate_session', session_token=token)
         self.test.assertEqual(user['username'], self.name)
-        self.gives(user, 'authenticate_session', session_token=token)
-        self.fails('Invalid session token', 'authenticate_session', session_token='garbage')
+        self.assert_output(user, 'authenticate_session', session_token=token)
+        self.assert_error('Invalid session token', 'authenticate_session', session_token='garbage')
 
     def delete_session(self):
         token = self.session()
-        self.gives(True, 'delete_session', session_token=token)
+        self.assert_output(True, 'delete_session', session_token=token)
         _, errors = self.fleet.b.execute('user.authenticate_session', {'session_token': token})
         self.test.assertEqual(errors, ['Invalid session token'])
-        self.gives(False, 'delete_session', session_token=token)
+        self.assert_output(False, 'delete_session', session_token=token)
 
     def get_users(self):
         user = self.user()
@@ -130,8 +131,8 @@ class Case:
     def get_user_by_session(self):
         token = self.session()
         user = self.on_b('authenticate_session', session_token=token)
-        self.gives({**user, 'has_2fa': False}, 'get_user_by_session', session_token=token)
-        self.fails(
+        self.assert_output({**user, 'has_2fa': False}, 'get_user_by_session', session_token=token)
+        self.assert_error(
             'No user associated with the specified session token',
             'get_user_by_session',
             session_token='garbage',
@@ -139,7 +140,7 @@ class Case:
 
 
 class EveryActionOnEveryRoute(unittest.TestCase):
-    """One test for each pair; filled below."""
+    """One test for each pair of action and route, added below."""
 
 
 def _add(action, route):
@@ -155,10 +156,10 @@ for _action in POSITIONS:
 
 
 class Coverage(unittest.TestCase):
-    def test_every_route_of_the_readme_and_every_action_of_platypush_has_its_cases(self):
-        readme = ' '.join((fleets.ROOT / 'README.md').read_text().split())
-        listed = readme.partition('On every route: ')[2].partition('. ')[0]
-        # The last one has a comma within.
+    def test_every_route_of_the_docs_and_every_action_of_platypush_has_cases(self):
+        docs = ' '.join(fleets.documentation().split())
+        listed = docs.partition('On every route: ')[2].partition('. ')[0]
+        # The last route contains a comma.
         self.assertEqual(len(re.split(', (?!reload)', listed)), len(ROUTES), listed)
         source = fleets.platypush_source('plugins/user/__init__.py')
         (plugin,) = (n for n in ast.parse(source).body if isinstance(n, ast.ClassDef))
@@ -169,7 +170,7 @@ class Coverage(unittest.TestCase):
             and any(getattr(d, 'id', '') == 'action' for d in method.decorator_list)
         }
         self.assertEqual(actions, set(POSITIONS))
-        self.assertEqual(actions, set(GIVEN))
+        self.assertEqual(actions, set(ARGUMENT_SETS))
         for action in actions:
             for route in ROUTES:
                 name = f'test_{action}_over_{route}'
@@ -182,12 +183,12 @@ class Arguments(unittest.TestCase):
         self.name = f'user-{uuid.uuid4().hex[:8]}'
         self.token = self.fleet.admin['session_token']
 
-    def make(self, password):
+    def create_user(self, password):
         return self.fleet.direct.ok(
             'create_user', username=self.name, password=password, session_token=self.token
         )
 
-    def test_digits_that_platypush_has_made_a_number_are_text_again(self):
+    def test_digits_decoded_as_a_number_are_sent_as_text(self):
         for route in ROUTES:
             with self.subTest(route):
                 self.name = f'{int(uuid.uuid4().hex[:8], 16)}'
@@ -198,26 +199,26 @@ class Arguments(unittest.TestCase):
                 )
                 self.assertEqual(errors, [])
                 self.assertEqual(user['username'], self.name)
-                told = self.fleet.direct.ok(
+                output = self.fleet.direct.ok(
                     'authenticate_user', username=self.name, password='123456'
                 )
-                self.assertIs(told, True)
+                self.assertIs(output, True)
 
-    def test_an_integer_counts_as_its_digits(self):
-        self.make('123456')
-        told = self.fleet.a.execute('user.authenticate_user', [self.name, 123456])
-        self.assertEqual(told, (True, []))
+    def test_an_integer_is_sent_as_its_digits(self):
+        self.create_user('123456')
+        result = self.fleet.a.execute('user.authenticate_user', [self.name, 123456])
+        self.assertEqual(result, (True, []))
 
-    def test_what_was_no_integer_gets_an_error_that_says_which_argument(self):
+    def test_other_values_for_text_get_an_error_that_names_the_argument(self):
         for value in ('1e5', 'true', 'null'):
             with self.subTest(value):
                 args = {'username': self.name, 'password': value}
-                # (A "${variable}" of YAML goes further: it makes the text 'True' of it.)
+                # (A "${variable}" in YAML turns true into the text 'True'.)
                 _, errors = ROUTES['execute'](self.fleet.a, 'authenticate_user', args)
                 self.assertEqual(len(errors), 1)
                 self.assertIn("'password' must be text, not", errors[0])
 
-    def test_missing_unknown_and_too_many_arguments_get_the_words_of_the_contract(self):
+    def test_missing_unknown_and_too_many_arguments_get_the_errors_of_the_contract(self):
         a = self.fleet.a
         for args, error in [
             ({'username': 'x'}, "missing 1 required positional argument: 'password'"),
@@ -234,28 +235,27 @@ class Arguments(unittest.TestCase):
         got = a.execute('user.create_user', args)
         self.assertEqual(got, (None, ["'foo' is an invalid keyword argument for User"]))
 
-    def test_positions_and_names_together(self):
+    def test_an_argument_by_position_and_by_name_is_rejected(self):
         got = self.fleet.a.through_script('mixed', 'user.create_user', {'name': self.name})
         self.assertEqual(got[1], ["user.create_user() got multiple values for argument 'username'"])
 
-    def test_a_date_goes_as_iso_8601(self):
-        self.make('pw')
+    def test_a_date_is_sent_as_iso_8601(self):
+        self.create_user('pw')
         args = {'username': self.name, 'password': 'pw'}
         session, errors = self.fleet.a.through_script('with_date', 'user.create_session', args)
         self.assertEqual(errors, [])
         self.assertEqual(session['expires_at'], '2031-01-01T00:00:00.000000')
 
-
-    def test_what_json_does_not_have_is_refused(self):
+    def test_a_value_without_a_json_form_is_rejected(self):
         args = {'username': self.name}
         got = self.fleet.a.through_script('with_set', 'user.create_session', args)
         error = 'The arguments cannot be sent (one is of the type set)'
-        harmless = 'nothing was done, and it is safe to repeat'
-        self.assertEqual(got, (None, [f'{error}: {harmless}']))
+        no_effect = 'nothing was done, and it is safe to repeat'
+        self.assertEqual(got, (None, [f'{error}: {no_effect}']))
 
 
 class Extensions(unittest.TestCase):
-    """The daemon's own actions, over a node."""
+    """Actions and parameters that only the daemon has, called over a node."""
 
     def setUp(self):
         self.fleet = fleets.shared()
@@ -266,34 +266,35 @@ class Extensions(unittest.TestCase):
             password='pw',
             session_token=self.fleet.admin['session_token'],
         )
-        self.who = {'username': self.name, 'password': 'pw'}
+        self.credentials = {'username': self.name, 'password': 'pw'}
 
     def ok(self, action, **args):
         output, errors = self.fleet.a.execute(f'user.{action}', args)
         self.assertEqual(errors, [])
         return output
 
-    def test_every_one_of_the_daemon_is_there(self):
-        there = {a['name'] for a in fleets.in_process('describe')['actions'].values()}
-        readme = (fleets.ROOT / 'README.md').read_text()
-        rows = [line for line in readme.splitlines() if line.startswith('| `user.')]
+    def test_every_action_of_the_daemon_exists(self):
+        actions = {a['name'] for a in fleets.in_process('describe')['actions'].values()}
+        docs = fleets.documentation()
+        rows = [line for line in docs.splitlines() if line.startswith('| `user.')]
         documented = {row.split('`')[1].removeprefix('user.') for row in rows}
-        self.assertLessEqual(documented, there)
+        self.assertLessEqual(documented, actions)
 
-    def test_second_factor_there_and_back(self):
-        proposed = self.ok('enable_otp', **self.who, dry_run=True)
+    def test_enabling_and_disabling_the_second_factor(self):
+        proposed = self.ok('enable_otp', **self.credentials, dry_run=True)
         secret = proposed['otp_secret']
-        enabled = self.ok('enable_otp', **self.who, otp_secret=secret, code=fleets.totp(secret))
+        code = fleets.totp(secret)
+        enabled = self.ok('enable_otp', **self.credentials, otp_secret=secret, code=code)
         first, second, *_ = enabled['backup_codes']
-        # By name and by position, over other routes than the one above.
+        # By position and by name, over other routes.
         codes = self.fleet.a.over_bus('user.refresh_backup_codes', [self.name, 'pw', first])
         self.assertEqual(codes[1], [])
-        stale = self.fleet.a.over_list('user.disable_otp', {**self.who, 'code': second})
+        stale = self.fleet.a.over_list('user.disable_otp', {**self.credentials, 'code': second})
         self.assertEqual(stale, (None, ['invalid_otp_code']))
-        self.assertIs(self.ok('disable_otp', **self.who, code=codes[0][0]), True)
+        self.assertIs(self.ok('disable_otp', **self.credentials, code=codes[0][0]), True)
 
-    def test_update_password_ends_sessions_when_asked_to(self):
-        token = self.ok('create_session', **self.who)['session_token']
+    def test_update_password_with_revoke_sessions_ends_all_sessions(self):
+        token = self.ok('create_session', **self.credentials)['session_token']
         changed = self.fleet.a.through_script(
             'run',
             'user.update_password',
@@ -309,27 +310,27 @@ class Extensions(unittest.TestCase):
         self.assertEqual(errors, ['Invalid session token'])
 
     def test_sessions(self):
-        token = self.ok('create_session', **self.who)['session_token']
+        token = self.ok('create_session', **self.credentials)['session_token']
         (session,) = self.ok('get_sessions', session_token=token)
         self.assertIs(session['current'], True)
         id_ = session['session_id']
-        self.assertIs(self.ok('delete_sessions', **self.who, session_id=id_), True)
-        self.assertIs(self.ok('delete_sessions', **self.who, session_id=id_), False)
+        self.assertIs(self.ok('delete_sessions', **self.credentials, session_id=id_), True)
+        self.assertIs(self.ok('delete_sessions', **self.credentials, session_id=id_), False)
 
     def test_api_tokens(self):
-        made = self.ok('create_api_token', **self.who, name='a token')
-        user = self.ok('authenticate_api_token', token=made['token'])
+        created = self.ok('create_api_token', **self.credentials, name='a token')
+        user = self.ok('authenticate_api_token', token=created['token'])
         self.assertEqual(user['username'], self.name)
-        session = self.ok('create_session', **self.who)['session_token']
+        session = self.ok('create_session', **self.credentials)['session_token']
         (listed,) = self.ok('get_api_tokens', session_token=session)
-        self.assertEqual(listed['id'], made['id'])
-        gone = {'session_token': session, 'id': made['id']}
-        self.assertIs(self.ok('delete_api_token', **gone), True)
-        self.assertIs(self.ok('delete_api_token', **gone), False)
+        self.assertEqual(listed['id'], created['id'])
+        args = {'session_token': session, 'id': created['id']}
+        self.assertIs(self.ok('delete_api_token', **args), True)
+        self.assertIs(self.ok('delete_api_token', **args), False)
 
 
 class Documentation(unittest.TestCase):
-    """What Platypush makes of our methods."""
+    """Signatures and documentation that Platypush derives from the forwarder's methods."""
 
     def test_signatures_and_docstrings_are_platypushs_own(self):
         plain = fleets.in_process('describe', forwarder=False)['actions']
@@ -353,25 +354,25 @@ class Documentation(unittest.TestCase):
         plugins, errors = fleet.a.execute('inspect.get_all_plugins')
         self.assertEqual(errors, [])
         file = fleets.panel_file()['items']['plugins']
-        # Other plugins are as they were.
+        # The entries of other plugins do not change.
         self.assertEqual({k: v for k, v in plugins.items() if k != 'user'},
                          {k: v for k, v in file.items() if k != 'user'})
         actions = plugins['user']['actions']
-        for action, told in file['user']['actions'].items():
+        for action, entry in file['user']['actions'].items():
             if action != 'update_password':
-                self.assertEqual(actions[action], told)
+                self.assertEqual(actions[action], entry)
         described = fleets.in_process('describe')['actions']
         self.assertEqual(set(actions), set(described))
         for action in set(actions) - set(file['user']['actions']) | {'update_password'}:
             with self.subTest(action):
-                told = actions[action]
-                self.assertTrue(told['doc'].strip())
-                self.assertTrue(told['returns']['doc'].strip())
-                self.assertEqual(list(told['args']), described[action]['arguments'])
-                for argument in told['args'].values():
+                entry = actions[action]
+                self.assertTrue(entry['doc'].strip())
+                self.assertTrue(entry['returns']['doc'].strip())
+                self.assertEqual(list(entry['args']), described[action]['arguments'])
+                for argument in entry['args'].values():
                     self.assertTrue(argument['doc'], argument)
 
-    def test_the_log_tells_that_it_is_active_and_where_it_sends(self):
+    def test_the_log_names_the_queue_and_the_redis(self):
         fleet = fleets.shared()
         self.assertIn(
             f'user.* actions are served by platypush-userd: queue platypush/user on Redis '
@@ -381,26 +382,26 @@ class Documentation(unittest.TestCase):
 
 
 class Loading(unittest.TestCase):
-    """Scripts are loaded more than once and in more than one process."""
+    """Platypush loads scripts more than once, and in more than one process."""
 
-    def test_installing_twice_and_reloading_leave_one_layer(self):
-        told = fleets.in_process('install_again', json.dumps(list(POSITIONS)))
-        self.assertEqual(told['finders'], 1)
-        self.assertTrue(told['all_builtin'], told)
+    def test_installing_twice_and_reloading_patch_only_once(self):
+        result = fleets.in_process('install_again', json.dumps(list(POSITIONS)))
+        self.assertEqual(result['finders'], 1)
+        self.assertTrue(result['all_builtin'], result)
 
-    def test_loading_it_imports_nothing_of_the_user_plugin(self):
+    def test_loading_the_script_does_not_import_the_user_plugin(self):
         self.assertEqual(fleets.in_process('loaded_modules')['modules'], [])
 
-    def test_an_unknown_platypush_is_served_not_at_all_rather_than_in_part(self):
+    def test_an_unknown_platypush_is_not_patched_at_all(self):
         self.assertTrue(fleets.in_process('unknown_platypush')['refused'])
 
-    def test_a_plugin_that_is_imported_already_is_patched_too(self):
-        told = fleets.in_process('late')
-        self.assertTrue(told['before_and_after'], told)
+    def test_a_plugin_imported_earlier_is_patched(self):
+        result = fleets.in_process('late')
+        self.assertTrue(result['before_and_after'], result)
 
 
 class Threads(unittest.TestCase):
-    def test_many_at_once_get_each_their_own_answer(self):
+    def test_concurrent_calls_get_their_own_replies(self):
         fleet = fleets.shared()
         admin = fleet.admin['session_token']
 

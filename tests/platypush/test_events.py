@@ -1,4 +1,4 @@
-"""Events about users: that they fire the hooks of nodes, over the bus and over the list."""
+"""Tests that user events fire the hooks of nodes, over the bus and over the list."""
 
 import json
 import unittest
@@ -7,7 +7,7 @@ import uuid
 import fleet as fleets
 from fleet import totp, wait_for
 
-# What a user does for each kind of event. Each takes what the one before left: see Journey.
+# The kinds of events, in the order in which EventsOfTheDaemon causes them.
 KINDS = [
     'user_created',
     'session_created',
@@ -24,13 +24,13 @@ KINDS = [
 
 
 def seen(node, by, username):
-    """The events under a name that a node's hooks have written down: see scripts/events.py."""
-    written = node.redis.lrange(f'test/events/{node.name}/{by}', 0, -1)
-    return [event for event in map(json.loads, written) if event['username'] == username]
+    """Returns the events of a user that a node's hooks have recorded: see scripts/events.py."""
+    recorded = node.redis.lrange(f'test/events/{node.name}/{by}', 0, -1)
+    return [event for event in map(json.loads, recorded) if event['username'] == username]
 
 
-class ByHand(unittest.TestCase):
-    """As the daemon sends them, sent by the test."""
+class EventsOfTheTest(unittest.TestCase):
+    """Events in the form of the daemon, sent by the test."""
 
     def test_every_kind_fires_yaml_and_python_hooks(self):
         fleet = fleets.shared()
@@ -49,31 +49,32 @@ class ByHand(unittest.TestCase):
                 self.assertEqual(event['user_id'], 7)
 
 
-class Journey(unittest.TestCase):
-    """What the daemon itself sends, for all that can happen to a user."""
+class EventsOfTheDaemon(unittest.TestCase):
+    """Events that the daemon sends, for every mutation of a user."""
 
     def test_every_kind_reaches_both_nodes(self):
         fleet = fleets.shared()
         name = f'user-{uuid.uuid4().hex[:8]}'
         admin = fleet.admin['session_token']
-        who = {'username': name, 'password': 'pw'}
+        credentials = {'username': name, 'password': 'pw'}
 
         def ok(action, **args):
             output, errors = fleet.a.execute(f'user.{action}', args)
             self.assertEqual(errors, [], action)
             return output
 
-        user = ok('create_user', **who, session_token=admin)
-        token = ok('create_session', **who)['session_token']
+        user = ok('create_user', **credentials, session_token=admin)
+        token = ok('create_session', **credentials)['session_token']
         ok('delete_session', session_token=token)
         self.assertIs(ok('authenticate_user', username=name, password='wrong'), False)
-        api_token = ok('create_api_token', **who, name='a token')
-        session = ok('create_session', **who)['session_token']
+        api_token = ok('create_api_token', **credentials, name='a token')
+        session = ok('create_session', **credentials)['session_token']
         ok('delete_api_token', session_token=session, id=api_token['id'])
-        secret = ok('enable_otp', **who, dry_run=True)['otp_secret']
-        codes = ok('enable_otp', **who, otp_secret=secret, code=totp(secret))['backup_codes']
-        codes = ok('refresh_backup_codes', **who, code=codes[0])
-        ok('disable_otp', **who, code=codes[0])
+        secret = ok('enable_otp', **credentials, dry_run=True)['otp_secret']
+        enabled = ok('enable_otp', **credentials, otp_secret=secret, code=totp(secret))
+        codes = enabled['backup_codes']
+        codes = ok('refresh_backup_codes', **credentials, code=codes[0])
+        ok('disable_otp', **credentials, code=codes[0])
         ok('update_password', username=name, old_password='pw', new_password='pw2')
         ok('delete_user', username=name, session_token=admin)
 

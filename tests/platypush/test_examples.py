@@ -1,4 +1,4 @@
-"""The files in examples/, as an owner would use them, on real Platypush."""
+"""Tests the files in examples/ on real Platypush nodes."""
 
 import unittest
 import uuid
@@ -28,7 +28,7 @@ class Examples(unittest.TestCase):
         self.assertNotIn(self.name, self.names())
         self.assertEqual(self.fleet.b.execute(*remove), (None, [f'No such user: {self.name}']))
 
-    def test_the_python_procedure_adds_a_user_and_shows_no_password(self):
+    def test_the_python_procedure_adds_a_user_without_logging_the_password(self):
         password = f'secret {uuid.uuid4().hex}'
         args = {'username': self.name, 'password': password}
         user, errors = self.fleet.a.execute('procedure.add_user', args)
@@ -37,7 +37,7 @@ class Examples(unittest.TestCase):
         self.assertIs(self.fleet.direct.ok('authenticate_user', **args), True)
         again = self.fleet.b.execute('procedure.add_user', args)
         self.assertEqual(again, (None, [f'The user {self.name} already exists']))
-        for secret in (password, self.fleet.of_examples['session_token']):
+        for secret in (password, self.fleet.examples_session['session_token']):
             self.assertFalse(secret in self.fleet.a.log())
 
     def test_the_yaml_hook_warns_from_the_third_failed_login_on(self):
@@ -64,17 +64,17 @@ class Examples(unittest.TestCase):
                 wait_for(lambda: newest() == {'newest_user': self.name}, 'the variable')
                 wait_for(lambda: f'Welcome, {self.name}' in node.log(), 'the welcome in the log')
 
-    def test_the_cron_tells_who_came_and_who_went(self):
-        # On node B it runs each second instead of each night.
+    def test_the_cron_job_logs_new_and_deleted_users(self):
+        # On node B the job runs each second.
         node = self.fleet.b
         args = {'username': self.name, 'session_token': self.fleet.admin['session_token']}
         self.fleet.direct.ok('create_user', password='pw', **args)
-        wait_for(lambda: f'New user: {self.name}' in node.log(), 'the newcomer in the log')
+        wait_for(lambda: f'New user: {self.name}' in node.log(), 'the new user in the log')
         self.fleet.direct.ok('delete_user', **args)
-        wait_for(lambda: f'User gone: {self.name}' in node.log(), 'the leaver in the log')
+        wait_for(lambda: f'User gone: {self.name}' in node.log(), 'the deleted user in the log')
         self.assertFalse('user_admin_token does not work' in node.log())
 
-    def test_the_cron_tells_of_sessions_of_its_user(self):
+    def test_the_cron_job_warns_of_further_sessions_of_its_user(self):
         self.fleet.direct.ok('create_session', username='admin', password='the first')
         wait_for(
             lambda: 'The user of user_admin_token has' in self.fleet.b.log(), 'a warning in the log'

@@ -1,10 +1,10 @@
 """
-Text that Platypush would evaluate: that none of it reaches the context of a hook or procedure.
+Tests that no text which Platypush would evaluate reaches the context of a hook or procedure.
 
-A node evaluates ${…} in every text of such a context as Python, and reads a text that is JSON as what
-it says. So the names of users and API tokens here, and all that a client sends, are commands that
-leave a file. It runs under the README's hooks, the examples and hooks that nest deeper than those. What
-has to run writes it down, and no file may be there afterwards.
+A node evaluates ${…} in every text of such a context as Python, and decodes a text that is JSON.
+Here the names of users and API tokens, and all texts of clients, are commands that create a file.
+The node runs the hooks of the docs, the examples, and more deeply nested hooks. Each hook records
+that it ran, and the file must not exist afterwards.
 """
 
 import functools
@@ -22,9 +22,9 @@ from fleet import HERE, ROOT, Fleet, daemon_binary, totp, wait_for
 EVENT = 'platypush.message.event.custom.CustomEvent'
 COMMAND = '{__import__("os").system("touch $INJECTED")}'
 EVALUATED = '$' + COMMAND
-# As JSON, with an escape: $ once a node has read it.
+# JSON with an escape, which a node decodes to $.
 DECODED = json.dumps(EVALUATED).replace('$', '\\u0024', 1)
-# What an attacker sends; the first two are names of users of tests/data/store-hostile as well.
+# Texts of an attacker. The first two are also user names in tests/data/store-hostile.
 HOSTILE = [
     EVALUATED,
     DECODED,
@@ -38,18 +38,19 @@ ADMIN = {'executing_user': 'admin', 'executing_user_password': PASSWORD}
 NODE = 'attic'
 
 
-def readme_blocks(language):
-    return re.findall(rf'```{language}\n(.*?)```', (ROOT / 'README.md').read_text(), re.DOTALL)
+def documented_blocks(language):
+    """Returns the code blocks of a language in the docs."""
+    return re.findall(rf'```{language}\n(.*?)```', fleets.documentation(), re.DOTALL)
 
 
 def event_kinds():
-    """As the daemon has them."""
+    """Returns the kinds of events, from the source of the daemon."""
     source = (ROOT / 'src' / 'events' / 'mod.rs').read_text()
     return dict(re.findall(r'^    (\w+) = "(\w+)" \{', source, re.MULTILINE)).values()
 
 
 def actions():
-    """As the daemon has them."""
+    """Returns the names of all actions, from the daemon's help."""
     help_text = subprocess.run(
         [daemon_binary(), 'call', '--help'], capture_output=True, text=True, check=True
     ).stdout
@@ -58,10 +59,11 @@ def actions():
 
 
 def config(admin_token):
-    """The README's hook and the examples, and hooks that hand everything on, two levels deep."""
+    """Returns the documented hook, the examples, and nested hooks that pass all texts on."""
     import yaml
 
-    readme = next(block for block in readme_blocks('yaml') if 'event.hook.UserDeleted' in block)
+    blocks = documented_blocks('yaml')
+    documented = next(block for block in blocks if 'event.hook.UserDeleted' in block)
     fields = ['kind', 'username', 'by', 'requested_by', 'name_hash', 'reason', 'session_id',
               'token_name', 'happened_at']  # fmt: skip
 
@@ -71,7 +73,7 @@ def config(admin_token):
     field = "event.args.get('{}')"
     each = [deeper(f'${{{field.format(name)}}}') for name in fields]
     return {
-        **yaml.safe_load(readme),
+        **yaml.safe_load(documented),
         'include': str(ROOT / 'examples' / 'manage_users.yaml'),
         'constants': {'user_admin_token': admin_token},
         'event.hook.hand_on': {
@@ -84,11 +86,11 @@ def config(admin_token):
                 {'action': 'procedure.handed_on', 'args': {'kind': '${kind}'}},
             ],
         },
-        # Its texts are evaluated when it is called, and once more in the inner procedure.
+        # Evaluates the text when it is called, and again in the inner block.
         'procedure.sync.deeper(text)': [
             {'if ${True}': [{'action': 'procedure.seen_text', 'args': {'text': '${text}'}}]},
         ],
-        # Calls what the test has put into Redis: the arguments are not the node's to evaluate.
+        # Reads the call from Redis, so that the node does not evaluate the arguments.
         'procedure.sync.call(key)': [
             {'action': 'procedure.call_from_redis', 'args': {'key': '${key}'}},
             {'set': {'the_output': '${output}', 'the_errors': '${errors}'}},
@@ -101,8 +103,8 @@ def config(admin_token):
 
 
 @functools.cache
-def stage():
-    """A node with all these hooks, and a daemon on a database with hostile names."""
+def hostile_fleet():
+    """Returns a node with all these hooks, and a daemon on a database with hostile names."""
     fleet = Fleet()
     workdir = fleet.folder / 'daemon.workdir'
     shutil.copytree(ROOT / 'tests' / 'data' / 'store-hostile', workdir)
@@ -110,10 +112,10 @@ def stage():
     (workdir / 'secret.keys').chmod(0o600)
     publish = [f'platypush/bus/{NODE}', f'list:platypush/backend/redis/{NODE}']
     fleet.daemon(config={'events': {'publish': publish}}, THROTTLE__FAILURES='100')
-    readme = fleet.folder / 'readme_hook.py'
-    hook = next(block for block in readme_blocks('python') if 'def on_login_failed' in block)
-    readme.write_text(hook)
-    scripts = [readme, HERE / 'scripts' / 'events.py', HERE / 'scripts' / 'injection.py']
+    documented = fleet.folder / 'documented_hook.py'
+    hook = next(block for block in documented_blocks('python') if 'def on_login_failed' in block)
+    documented.write_text(hook)
+    scripts = [documented, HERE / 'scripts' / 'events.py', HERE / 'scripts' / 'injection.py']
     scripts += (ROOT / 'examples').glob('*.py')
     fleet.marker = fleet.folder / 'injected'
     admin = fleet.direct.ok('create_session', username='admin', password=PASSWORD)
@@ -122,7 +124,7 @@ def stage():
         scripts=scripts,
         config=config(admin['session_token']),
         env={'INJECTED': str(fleet.marker), 'PYTHONUNBUFFERED': '1'},
-        # Nobody waits for the night.
+        # Runs the nightly job each second.
         change={'manage_users.py': ("'0 3 * * *'", "'* * * * * *'")},
     )
     fleet.attic.wait_until_ready()
@@ -131,44 +133,44 @@ def stage():
 
 
 def probe(fleet):
-    """The node runs such a text where it gets one: otherwise nothing would be shown here."""
+    """Checks that the node evaluates such a text if it gets one, so that the tests are valid."""
     redis = fleet.server.client
     for number, hostile in enumerate([EVALUATED, DECODED], 1):
         fleet.attic.fire('user_event', kind='probe', username=hostile)
         wait_for(fleet.marker.exists, f'the node to run {hostile}')
-        # Until all hooks of it have ended.
-        for written in ('handed_on', f'events/{NODE}/yaml', f'events/{NODE}/python'):
-            wait_for(lambda key=written: redis.llen(f'test/{key}') == number, written)
+        # Waits until all hooks of the event have ended.
+        for key in ('handed_on', f'events/{NODE}/yaml', f'events/{NODE}/python'):
+            wait_for(lambda key=key: redis.llen(f'test/{key}') == number, key)
         fleet.marker.unlink()
 
 
 def tearDownModule():
-    if stage.cache_info().currsize:
-        stage().close()
+    if hostile_fleet.cache_info().currsize:
+        hostile_fleet().close()
 
 
 class Injection(unittest.TestCase):
     def setUp(self):
-        self.fleet = stage()
+        self.fleet = hostile_fleet()
         self.redis = self.fleet.server.client
 
     def assert_nothing_ran(self):
-        self.assertFalse(self.fleet.marker.exists(), 'a node has run what a client sent')
+        self.assertFalse(self.fleet.marker.exists(), 'the node has evaluated text of a client')
 
     def push(self, action, args, **envelope):
-        """As an attacker does, past all nodes."""
+        """Sends a request to the daemon directly, as an attacker does."""
         message = {'action': action, 'args': args, 'id': str(uuid.uuid4()), **envelope}
         self.redis.rpush(fleets.QUEUE, json.dumps(message))
         return fleets.result(
-            self.redis.blpop(f'platypush/responses/{message["id"]}', fleets.PATIENCE)
+            self.redis.blpop(f'platypush/responses/{message["id"]}', fleets.TIMEOUT)
         )
 
     def in_procedure(self, action, args):
-        """Has a procedure of the node call an action and hand on all that comes back."""
+        """Calls an action from a procedure of the node, which passes on the result."""
         key = f'test/injection/{uuid.uuid4()}'
         self.redis.set(key, json.dumps({'action': action, 'args': args}))
         self.fleet.attic.execute('procedure.call', {'key': key})
-        popped = self.redis.blpop(f'{key}/answer', fleets.PATIENCE)
+        popped = self.redis.blpop(f'{key}/answer', fleets.TIMEOUT)
         self.assertIsNotNone(popped, f'{action} {args}: the procedure did not end')
         answer = json.loads(popped[1])
         return answer['output'], answer['errors']
@@ -176,34 +178,34 @@ class Injection(unittest.TestCase):
     def seen(self, by):
         return [json.loads(e) for e in self.redis.lrange(f'test/events/{NODE}/{by}', 0, -1)]
 
-
-    def journey(self, name, ok):
-        """Does all that there is to do, as a user of that name and to it."""
-        who = {'username': name, 'password': PASSWORD}
+    def call_every_action(self, name, ok):
+        """Calls every action, as a user of that name and on that user."""
+        credentials = {'username': name, 'password': PASSWORD}
         by = {'executing_user': name, 'executing_user_password': PASSWORD}
         new = f'user-{uuid.uuid4().hex[:8]}'
         ok('create_user', username=new, password=PASSWORD, **by)
         ok('delete_user', username=new, **by)
-        ok('authenticate_user', **who, return_details=True)
-        session = ok('create_session', **who)['session_token']
+        ok('authenticate_user', **credentials, return_details=True)
+        session = ok('create_session', **credentials)['session_token']
         ok('get_users')
         ok('authenticate_session', session_token=session)
         ok('get_user_by_session', session_token=session)
         ok('get_sessions', session_token=session)
         for token in ok('get_api_tokens', session_token=session):
             ok('delete_api_token', session_token=session, id=token['id'])
-        token = ok('create_api_token', **who)['token']
+        token = ok('create_api_token', **credentials)['token']
         ok('authenticate_api_token', token=token)
-        secret = ok('enable_otp', **who, dry_run=True)['otp_secret']
-        codes = ok('enable_otp', **who, otp_secret=secret, code=totp(secret))['backup_codes']
-        codes = ok('refresh_backup_codes', **who, code=codes[0])
-        ok('disable_otp', **who, code=codes[0])
+        secret = ok('enable_otp', **credentials, dry_run=True)['otp_secret']
+        enabled = ok('enable_otp', **credentials, otp_secret=secret, code=totp(secret))
+        codes = enabled['backup_codes']
+        codes = ok('refresh_backup_codes', **credentials, code=codes[0])
+        ok('disable_otp', **credentials, code=codes[0])
         for _ in range(3):
-            output, errors = self.push('user.authenticate_user', {**who, 'password': 'wrong'},
-                                       origin=EVALUATED)  # fmt: skip
+            wrong = {**credentials, 'password': 'wrong'}
+            output, errors = self.push('user.authenticate_user', wrong, origin=EVALUATED)
             self.assertEqual((output, errors), (False, []))
         ok('delete_session', session_token=session)
-        ok('delete_sessions', **who)
+        ok('delete_sessions', **credentials)
         ok('update_password', username=name, old_password=PASSWORD, new_password='pw2')
         ok('delete_user', username=name, **ADMIN)
 
@@ -217,22 +219,22 @@ class Injection(unittest.TestCase):
                 self.assertEqual(errors, [], action)
                 return output
 
-            self.journey(name, ok)
+            self.call_every_action(name, ok)
             self.assertEqual(done, actions(), 'every action has a case here')
         kinds = set(event_kinds())
         for by in ('yaml', 'python'):
             wait_for(
                 lambda by=by: {e['kind'] for e in self.seen(by)} >= kinds, f'all kinds, {by}'
             )
-        # What was handed on is the last that the deepest hook does.
+        # This record is the last step of the most deeply nested hook.
         wait_for(
             lambda: {kind.decode() for kind in self.redis.lrange('test/handed_on', 0, -1)} >= kinds,
-            'the hook that hands on',
+            'the hook that passes all texts on',
         )
         log = self.fleet.attic.log
-        # The hooks of the README and the examples.
-        wait_for(lambda: '3 failed logins as ' in log(), 'the Python hook of the README')
-        wait_for(lambda: ' was deleted by ' in log(), 'the YAML hook of the README')
+        # Log lines of the hooks in the docs and in the examples.
+        wait_for(lambda: '3 failed logins as ' in log(), 'the Python hook of the docs')
+        wait_for(lambda: ' was deleted by ' in log(), 'the YAML hook of the docs')
         wait_for(lambda: 'failed logins in a row under the name' in log(), 'the YAML example')
         wait_for(lambda: 'Welcome, ' in log(), 'the Python example')
         wait_for(lambda: 'New user: $ {' in log(), 'the cron job of the examples')
@@ -256,7 +258,7 @@ class Injection(unittest.TestCase):
                 self.assertIsInstance(errors, list)
         self.assert_nothing_ran()
 
-    def test_what_any_client_can_send_in_the_envelope(self):
+    def test_hostile_text_in_the_envelope(self):
         failed = len([e for e in self.seen('python') if e['kind'] == 'login_failed'])
         for hostile in HOSTILE:
             envelope = {'origin': hostile, 'target': hostile, 'token': hostile}
@@ -266,25 +268,25 @@ class Injection(unittest.TestCase):
                 args = {'username': name, 'password': hostile}
                 self.push('user.create_session', args, **envelope)
 
-        def heard():
+        def all_reported():
             events = [e for e in self.seen('python') if e['kind'] == 'login_failed']
-            # By the bus and by the list.
+            # Each event arrives twice: over the bus and over the list.
             return len(events) >= failed + 4 * len(HOSTILE)
 
-        wait_for(heard, 'all failed logins')
+        wait_for(all_reported, 'all failed logins')
         self.assert_nothing_ran()
 
     @classmethod
     def tearDownClass(cls):
-        # What was on its way when a test looked for the file is over when the node has ended.
-        fleet = stage()
+        # A hook may still have run when a test checked the file; now the node has ended.
+        fleet = hostile_fleet()
         fleet.attic.stop()
         if fleet.marker.exists():
-            raise AssertionError('a node has run what a client sent')
+            raise AssertionError('the node has evaluated text of a client')
 
 
 class Sources(unittest.TestCase):
-    def test_what_is_read_from_other_files_is_there(self):
+    def test_kinds_and_actions_are_found(self):
         self.assertGreater(len(event_kinds()), 5)
         self.assertGreater(len(actions()), 5)
 

@@ -1,4 +1,4 @@
-"""That no password, code or token gets into a node's log or onto /ws/monitor because of us."""
+"""Tests that the forwarder leaks no password, code or token to a node's log or /ws/monitor."""
 
 import contextlib
 import threading
@@ -12,7 +12,7 @@ from fleet import wait_for
 
 
 class Monitor:
-    """Everything that a web client sees on /ws/monitor."""
+    """Records everything that a web client sees on /ws/monitor."""
 
     def __init__(self, node):
         self.node = node
@@ -28,22 +28,22 @@ class Monitor:
                 self.seen += self.ws.recv() + '\n'
 
     def mark(self):
-        """Waits until what was said until now has come: it keeps the order."""
-        deadline = time.monotonic() + fleets.PATIENCE
+        """Waits until all earlier messages have arrived. The monitor keeps the order."""
+        deadline = time.monotonic() + fleets.TIMEOUT
         while time.monotonic() < deadline:
-            # Not before the node has subscribed for us does anything come.
+            # Repeated, because the node drops messages until it has subscribed this client.
             mark = f'mark-{uuid.uuid4().hex}'
             self.node.execute('variable.mset', {mark: 1})
             with contextlib.suppress(AssertionError):
-                return wait_for(lambda: mark in self.seen, 'the monitor', patience=1)
+                return wait_for(lambda: mark in self.seen, 'the monitor', timeout=1)
         raise AssertionError('/ws/monitor shows nothing')
 
 
 class Secrecy(unittest.TestCase):
-    # What Platypush itself shows: a request over the node's own list stands in the log whole, the
-    # arguments of a YAML procedure too, and an event with all it carries is shown on the monitor.
-    # So these get their secret from where they are, not from the message.
-    BY_THEMSELVES = {'yaml_procedure', 'yaml_hook', 'when', 'cron', 'run', 'get_plugin', 'reload'}
+    # Platypush itself logs each request over the node's own list and the arguments of YAML
+    # procedures, and shows events with all arguments on the monitor. So these routes get their
+    # secret from the node's own scripts, not from the message.
+    WITH_OWN_SECRET = {'yaml_procedure', 'yaml_hook', 'when', 'cron', 'run', 'get_plugin', 'reload'}
 
     @classmethod
     def setUpClass(cls):
@@ -53,11 +53,11 @@ class Secrecy(unittest.TestCase):
         cls.addClassCleanup(cls.monitor.ws.close)
 
     def test_calls_leave_no_secret_in_the_log_or_on_the_monitor(self):
-        # Another one than other tests send over the list.
+        # A session of its own: other tests send theirs over the list, which Platypush logs.
         admin = self.fleet.direct.ok('create_session', username='admin', password='the first')
         admin = admin['session_token']
         secrets = [admin]
-        for route in sorted(set(ROUTES) - self.BY_THEMSELVES - {'list'}):
+        for route in sorted(set(ROUTES) - self.WITH_OWN_SECRET - {'list'}):
             with self.subTest(route):
                 name = f'{route}-{uuid.uuid4().hex[:8]}'
                 first, second = (f'secret {uuid.uuid4().hex}' for _ in range(2))
@@ -71,7 +71,7 @@ class Secrecy(unittest.TestCase):
                 self.assertEqual(errors, [])
                 token = session['session_token']
                 call(self.node, 'get_user_by_session', {'session_token': token})
-                # Errors too: a duplicate, a wrong password, a missing and an unknown argument.
+                # Error cases: a duplicate, a wrong password, a missing and an unknown argument.
                 args = {'username': name, 'password': first, 'session_token': admin}
                 self.assertNotEqual(call(self.node, 'create_user', args)[1], [])
                 self.node.execute('user.create_session', {'username': name, 'password': first})
@@ -80,19 +80,19 @@ class Secrecy(unittest.TestCase):
                 args = {'username': name, 'password': {second: 1}}
                 self.node.execute('user.create_session', args)
                 secrets += [first, second, token]
-        self.nowhere(secrets)
+        self.assert_not_leaked(secrets)
 
-    def test_calls_from_yaml_and_python_leave_none_either(self):
-        """The node's scripts have a secret of their own there: see scripts/routes.py."""
+    def test_calls_from_yaml_and_python_leave_no_secret(self):
+        """The secret is in the configuration and in scripts/routes.py."""
         for route in ('secret_yaml', 'secret_python'):
             with self.subTest(route):
                 answers = f'test/{uuid.uuid4()}'
                 self.node.fire(route, answers=answers)
-                popped = self.node.redis.blpop(answers, fleets.PATIENCE)
+                popped = self.node.redis.blpop(answers, fleets.TIMEOUT)
                 self.assertEqual(fleets.result(popped), (False, []))
-        self.nowhere(['a secret of scripts'])
+        self.assert_not_leaked(['a secret of scripts'])
 
-    def test_what_the_nodes_own_list_shows_is_platypushs_and_no_more(self):
+    def test_a_call_over_the_nodes_list_is_only_logged_by_platypush(self):
         secret = f'secret {uuid.uuid4().hex}'
         args = {'username': 'nobody', 'password': secret}
         self.assertEqual(self.node.over_list('user.authenticate_user', args), (False, []))
@@ -102,11 +102,11 @@ class Secrecy(unittest.TestCase):
         self.assertEqual(len(lines), 1)
         self.assertIn('platypush:backend:redis|Received message', lines[0])
 
-    def nowhere(self, secrets):
+    def assert_not_leaked(self, secrets):
         self.monitor.mark()
         log = self.node.log()
         for secret in secrets:
-            # Without the text in the message: it is long.
+            # assertFalse, because assertNotIn would print the whole log.
             self.assertFalse(secret in self.monitor.seen, f'{secret} on /ws/monitor')
             self.assertFalse(secret in log, f'{secret} in the log')
 

@@ -1,4 +1,4 @@
-"""Settings: the section ``user:`` of the node's configuration and the environment."""
+"""Tests the settings: the section ``user:`` of the node's configuration and the environment."""
 
 import hashlib
 import json
@@ -10,19 +10,19 @@ from fleet import Fleet, wait_for
 LOG_IN = ['authenticate_user', {'username': 'x', 'password': 'y'}]
 
 
-def outcome(config=None, env=None, calls=(LOG_IN,)):
-    """What calls give on real Platypush with these settings, and its log."""
+def run_calls(config=None, env=None, calls=(LOG_IN,)):
+    """Runs calls on real Platypush with these settings. Returns their results and the log."""
     done = fleets.in_process(
         'call',
         json.dumps(list(calls)),
         config={'user': config or {}, 'backend.redis': {'queue': 'platypush/backend/redis/own'}},
         env=env,
     )
-    return done['told'], done['log']
+    return done['results'], done['log']
 
 
 class BadSettings(unittest.TestCase):
-    def test_they_are_said_in_the_log_and_in_each_answer_and_nothing_is_done(self):
+    def test_each_call_and_the_log_name_the_error_and_nothing_is_sent(self):
         for config, complaint in [
             ({'timeout': 'soon'}, 'timeout must be a number of seconds from 0.1 to 55'),
             ({'timeout': 56}, 'timeout must be a number of seconds from 0.1 to 55'),
@@ -37,8 +37,8 @@ class BadSettings(unittest.TestCase):
             ({'queue': 'platypush/backend/redis/own'}, 'queue must not be that of backend.redis'),
         ]:
             with self.subTest(config):
-                told, log = outcome(config, calls=(LOG_IN, LOG_IN))
-                for output, (error,), _ in told:
+                results, log = run_calls(config, calls=(LOG_IN, LOG_IN))
+                for output, (error,), _ in results:
                     self.assertIsNone(output)
                     self.assertIn('The settings of the user daemon cannot be used', error)
                     self.assertIn(complaint, error)
@@ -46,35 +46,35 @@ class BadSettings(unittest.TestCase):
                 self.assertEqual(log.count(complaint), 1, log)
                 self.assertFalse('pass#' in log or "'pass'" in log, log)
 
-    def test_the_environment_can_be_wrong_too(self):
-        ((_, (error,), _),), _ = outcome(env={'PLATYPUSH_USERD_TIMEOUT': 'never'})
+    def test_an_invalid_variable_of_the_environment(self):
+        ((_, (error,), _),), _ = run_calls(env={'PLATYPUSH_USERD_TIMEOUT': 'never'})
         self.assertIn('timeout must be a number', error)
 
-    def test_variables_of_the_daemon_itself_are_none_of_ours(self):
-        ((_, (error,), took),), _ = outcome(
+    def test_variables_of_the_daemon_are_ignored(self):
+        ((_, (error,), took),), _ = run_calls(
             {'redis': {'host': fleets.HOST, 'port': 1}}, {'PLATYPUSH_USERD_WORKDIR': '/x'}
         )
         self.assertIn('nothing was done', error)
-        # There is no Redis, and no repeating of what failed.
+        # Nothing listens on that port, and redis-py must not retry.
         self.assertLess(took, 0.5)
 
 
 class SwitchedOff(unittest.TestCase):
-    def test_then_the_node_serves_itself(self):
+    def test_the_node_uses_its_own_plugin(self):
         for config, env in [
             ({'forward': False}, {}),
             ({}, {'PLATYPUSH_USERD_FORWARD': 'false'}),
         ]:
             with self.subTest(config=config, env=env):
                 calls = (['get_users', {}], ['get_sessions', {'session_token': 'x'}])
-                (users, (_, (error,), _)), log = outcome(config, env, calls)
+                (users, (_, (error,), _)), log = run_calls(config, env, calls)
                 self.assertEqual(users[:2], [[], []])
                 self.assertIn('forward is false', error)
                 self.assertIn('user.* actions are served by this node itself', log)
 
 
 class Server(unittest.TestCase):
-    """Which queue, which Redis, which token."""
+    """Settings that name the queue, the Redis and the token."""
 
     @classmethod
     def setUpClass(cls):
@@ -89,13 +89,13 @@ class Server(unittest.TestCase):
             'redis': {'host': fleets.HOST, 'port': cls.fleet.server.port},
         }
 
-    def test_all_of_the_section(self):
-        (told,), log = outcome(self.section)
-        self.assertEqual(told[:2], [False, []])
+    def test_all_settings_of_the_section(self):
+        (result,), log = run_calls(self.section)
+        self.assertEqual(result[:2], [False, []])
         self.assertNotIn('the token', log)
 
-    def test_all_of_the_environment_which_wins(self):
-        (told,), _ = outcome(
+    def test_the_environment_wins_over_the_section(self):
+        (result,), _ = run_calls(
             {**self.section, 'queue': 'x', 'token': 'wrong', 'redis': 'redis://nowhere'},
             {
                 'PLATYPUSH_USERD_QUEUE': 'another/queue',
@@ -103,17 +103,17 @@ class Server(unittest.TestCase):
                 'PLATYPUSH_USERD_REDIS__URL': self.fleet.server.url,
             },
         )
-        self.assertEqual(told[:2], [False, []])
+        self.assertEqual(result[:2], [False, []])
 
-    def test_what_is_empty_or_null_is_not_set(self):
+    def test_an_empty_or_null_setting_has_its_default(self):
         empty = ('QUEUE', 'TOKEN', 'TIMEOUT', 'REDIS__URL', 'FORWARD')
-        (told,), _ = outcome(
+        (result,), _ = run_calls(
             {**self.section, 'timeout': None, 'retry_after': None},
             {f'PLATYPUSH_USERD_{name}': '' for name in empty},
         )
-        self.assertEqual(told[:2], [False, []])
+        self.assertEqual(result[:2], [False, []])
 
-    def test_without_a_section_the_node_says_at_its_start_where_they_go(self):
+    def test_without_a_section_the_node_logs_the_queue_at_start(self):
         env = {'PLATYPUSH_USERD_QUEUE': 'another/queue', 'PLATYPUSH_USERD_TOKEN': 'the token'}
         node = self.fleet.node('node-s', env=env)
         where = 'queue another/queue on Redis'
@@ -121,8 +121,8 @@ class Server(unittest.TestCase):
         self.assertIn('user.* actions are served by platypush-userd', node.log())
 
     def test_a_wrong_token(self):
-        (told,), _ = outcome({**self.section, 'token': 'wrong'})
-        self.assertEqual(told[:2], [None, ['Unauthorized']])
+        (result,), _ = run_calls({**self.section, 'token': 'wrong'})
+        self.assertEqual(result[:2], [None, ['Unauthorized']])
 
 
 if __name__ == '__main__':

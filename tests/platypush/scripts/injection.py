@@ -1,4 +1,4 @@
-"""Runs on the node of test_injection.py: calls actions as it says, and writes down what comes by."""
+"""Script of the node in test_injection.py: calls actions for the test and records the results."""
 
 import json
 
@@ -8,7 +8,7 @@ from platypush.utils import get_redis
 
 @procedure('call_from_redis')
 def call_from_redis(key):
-    """The response goes into the context of the procedure that calls this."""
+    """Calls an action. Its response enters the context of the calling procedure."""
     job = json.loads(get_redis().get(key))
     response = getattr(get_plugin('user'), job['action'])(**job['args'])
     answer = {'output': response.output, 'errors': response.errors}

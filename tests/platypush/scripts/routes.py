@@ -1,4 +1,4 @@
-"""Runs on the nodes of the tests: calls user.* actions in each way that Python on a node has."""
+"""Script of the test nodes: calls user.* actions over every route that Python on a node has."""
 
 import ast
 import datetime
@@ -9,7 +9,7 @@ from platypush.message.event.custom import CustomEvent
 from platypush.utils import get_redis
 
 
-def answer(answers, output, errors):
+def send_answer(answers, output, errors):
     get_redis().rpush(answers, json.dumps({'response': {'output': output, 'errors': errors}}))
 
 
@@ -26,18 +26,18 @@ def by_plugin(action, args, **how):
 
 
 def mixed(action, args):
-    """A name and a position for the same argument."""
+    """Passes the same argument by position and by name."""
     response = getattr(get_plugin('user'), 'create_user')(args['name'], 'pw', username='other')
     return response.output, response.errors
 
 
 def with_date(action, args):
-    """As PyYAML makes one of an unquoted date."""
+    """Passes a date, as PyYAML parses an unquoted one."""
     return by_run(action, {**args, 'expires_at': datetime.date(2031, 1, 1)})
 
 
 def with_set(action, args):
-    """What JSON does not have."""
+    """Passes a value that JSON cannot express."""
     return by_plugin(action, {**args, 'password': {1, 2}})
 
 
@@ -55,13 +55,13 @@ CALLS = {
 @when(CustomEvent, subtype='call')
 def on_call(event):
     if event.route == 'when':
-        answer(event.answers, *by_run(event.action, event.call_args))
+        send_answer(event.answers, *by_run(event.action, event.call_args))
 
 
 @when(CustomEvent, subtype='call')
 def on_other_call(event):
     if event.route != 'when':
-        answer(event.answers, *CALLS[event.route](event.action, event.call_args))
+        send_answer(event.answers, *CALLS[event.route](event.action, event.call_args))
 
 
 @when(CustomEvent, subtype='secret_python')
@@ -69,7 +69,7 @@ def on_secret(event):
     args = {'username': 'nobody', 'password': 'a secret of scripts'}
     assert by_plugin('user.authenticate_user', args) == (False, [])
     assert by_plugin('user.authenticate_user', args, reload=True) == (False, [])
-    answer(event.answers, *by_run('user.authenticate_user', args))
+    send_answer(event.answers, *by_run('user.authenticate_user', args))
 
 
 @cron('* * * * * *')
@@ -82,12 +82,12 @@ def each_second():
         if not job:
             return
         job = json.loads(job)
-        answer(job['answers'], *by_run(job['action'], job['args']))
+        send_answer(job['answers'], *by_run(job['action'], job['args']))
 
 
 @procedure('report')
 def report(answers, output, errors, **_):
-    # "${output}" makes the text 'False' of a false.
+    # "${output}" turns False into the text 'False'.
     if isinstance(output, str):
         output = ast.literal_eval(output)
-    answer(answers, output, errors)
+    send_answer(answers, output, errors)
