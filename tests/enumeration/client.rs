@@ -1,4 +1,4 @@
-//! The attacker, and whoever sets the scene.
+//! Redis client of the attacker, which also creates the users.
 
 use std::path::Path;
 use std::time::Instant;
@@ -7,29 +7,29 @@ use platypush_userd::clock::{Clock as _, SystemClock};
 use platypush_userd::credentials::TotpSecret;
 use serde_json::{Value, json};
 
-/// Seconds, longer than any answer takes.
-const PATIENCE: u32 = 60;
+/// Maximum wait for a reply, in seconds.
+const REPLY_TIMEOUT: u32 = 60;
 
 pub struct Client {
     redis: redis::Connection,
     last_id: u64,
 }
 
-/// The answer to an attempt.
+/// The reply to a login.
 pub struct Answer {
-    /// From the push of the request to the reply.
+    /// Time from the push of the request to the reply, in microseconds.
     pub micros: f64,
-    /// The response, without what is told to everybody: how long to wait.
+    /// The response up to `retry in`: the wait behind it depends on the time.
     pub text: String,
-    /// Whether it was refused because too many wait.
+    /// Whether the login was refused as too busy.
     pub busy: bool,
 }
 
-/// What shows the codes of a user.
+/// An authenticator app: computes the TOTP codes of a user.
 pub struct Authenticator(TotpSecret);
 
 impl Authenticator {
-    pub fn now(&self) -> String {
+    pub fn current_code(&self) -> String {
         self.0.current_code(SystemClock.now())
     }
 }
@@ -43,7 +43,7 @@ impl Client {
         }
     }
 
-    /// Makes a user with its name as its password; `admin` is the first.
+    /// Creates a user whose password is the user name. The first user must be `admin`.
     pub fn create_user(&mut self, username: &str) {
         let mut args = json!({"username": username, "password": username});
         if username != "admin" {
@@ -53,7 +53,7 @@ impl Client {
         self.succeed("create_user", args);
     }
 
-    /// Switches the second factor of a user on.
+    /// Enables the second factor of a user.
     pub fn enable_otp(&mut self, username: &str) -> Authenticator {
         let mut args = json!({"username": username, "password": username, "dry_run": true});
         let proposal = self.succeed("enable_otp", args.clone());
@@ -61,12 +61,12 @@ impl Client {
         let authenticator = Authenticator(TotpSecret::from_base32(secret).unwrap());
         args["dry_run"] = json!(false);
         args["otp_secret"] = json!(secret);
-        args["code"] = json!(authenticator.now());
+        args["code"] = json!(authenticator.current_code());
         self.succeed("enable_otp", args);
         authenticator
     }
 
-    /// One attempt to log in.
+    /// Sends one login.
     pub fn log_in(&mut self, username: &str, password: &str, code: &str) -> Answer {
         let args = json!({
             "username": username, "password": password, "code": code, "return_details": true,
@@ -84,10 +84,10 @@ impl Client {
         response["output"].take()
     }
 
-    /// The response, and how long it took to come.
+    /// Sends a request. Returns the time to the reply in microseconds, and the response.
     fn call(&mut self, action: &str, args: Value) -> (f64, Value) {
         self.last_id += 1;
-        // Of one length, so that they are the same work to read.
+        // All ids have the same length, so that each takes the same time to decode.
         let id = format!("{:016}", self.last_id);
         let action = format!("user.{action}");
         let message =
@@ -98,7 +98,7 @@ impl Client {
             .ignore()
             .cmd("BLPOP")
             .arg(format!("platypush/responses/{id}"))
-            .arg(PATIENCE);
+            .arg(REPLY_TIMEOUT);
         let start = Instant::now();
         let reply: redis::RedisResult<Vec<(String, String)>> = push_and_wait.query(&mut self.redis);
         let micros = start.elapsed().as_secs_f64() * 1e6;

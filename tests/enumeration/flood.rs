@@ -1,4 +1,4 @@
-//! Logins of others, pushed without waiting for their answers.
+//! A flood of logins, pushed without waiting for replies.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -10,21 +10,21 @@ use serde_json::json;
 
 use crate::options::Flood;
 
-/// At once, at the beginning.
-const AT_ONCE: usize = 20_000;
-/// After that, so many in every step of this length: 500 a second.
-const IN_A_STEP: usize = 10;
-const STEP: Duration = Duration::from_millis(20);
+/// Number of logins pushed at once when the flood starts.
+const INITIAL_LOGINS: usize = 20_000;
+/// Number of logins pushed in each later interval: 500 a second.
+const LOGINS_PER_INTERVAL: usize = 10;
+const INTERVAL: Duration = Duration::from_millis(20);
 
-/// A flood that goes on until it is dropped.
-pub struct Running {
+/// A running flood. Dropping it ends the flood.
+pub struct RunningFlood {
     stop: Arc<AtomicBool>,
     thread: Option<JoinHandle<()>>,
 }
 
 impl Flood {
-    /// Returns when its first wave has been pushed.
-    pub fn start(self, mut redis: redis::Connection) -> Running {
+    /// Starts the flood. Returns once the initial logins are pushed.
+    pub fn start(self, mut redis: redis::Connection) -> RunningFlood {
         let stop = Arc::new(AtomicBool::new(false));
         let stopped = Arc::clone(&stop);
         let mut number = 0;
@@ -37,14 +37,14 @@ impl Flood {
                 .collect();
             let _: () = redis.rpush("platypush/user", messages).unwrap();
         };
-        push(AT_ONCE);
+        push(INITIAL_LOGINS);
         let thread = std::thread::spawn(move || {
             while !stopped.load(Ordering::Relaxed) {
-                push(IN_A_STEP);
-                std::thread::sleep(STEP);
+                push(LOGINS_PER_INTERVAL);
+                std::thread::sleep(INTERVAL);
             }
         });
-        Running {
+        RunningFlood {
             stop,
             thread: Some(thread),
         }
@@ -61,7 +61,7 @@ impl Flood {
     }
 }
 
-impl Drop for Running {
+impl Drop for RunningFlood {
     fn drop(&mut self) {
         self.stop.store(true, Ordering::Relaxed);
         if let Some(thread) = self.thread.take() {

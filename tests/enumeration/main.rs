@@ -1,17 +1,16 @@
-//! Whether the time of an answer tells who exists: how well an attacker could
-//! tell one kind of user name from another by it, as the area under the ROC
-//! curve (AUC) of a threshold. 0.5 is a coin, 1 is certainty.
+//! Measures user enumeration by response time: how well an attacker could distinguish two kinds of
+//! user names by the time of the reply, as the area under the ROC curve (AUC) of a threshold. 0.5
+//! is guessing, 1 is certainty.
 //!
-//! All kinds are asked for in turn, in an order that changes at random, one
-//! request at a time over one connection, so that whatever else the machine
-//! does meets all of them alike. With `--flood` logins of others pour in
-//! meanwhile; then it counts as well how often each kind is refused as too busy,
-//! and how soon.
+//! Each round sends one login for every kind, in random order, one request at a time over one
+//! connection. So other load on the machine affects all kinds alike. With `--flood`, another
+//! client floods the daemon with logins during the measurement; then the output also shows how
+//! often and how fast each kind is refused as too busy.
 
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,
-    reason = "a measurement that cannot go on fails, and says where"
+    reason = "a measurement that cannot continue panics and names the line"
 )]
 
 mod client;
@@ -36,36 +35,36 @@ use self::random::Random;
 use self::stage::Stage;
 use self::statistics::{Auc, median};
 
-/// Above this AUC the time tells too much.
+/// Maximum AUC.
 const LIMIT: f64 = 0.55;
-/// For users whose record was made at a lower cost than today's: a check that is nearly as dear as
-/// today's is sometimes dearer than the one it is held against (`credentials/equalizer.rs`).
+/// Maximum AUC for records with a lower cost than the current one. A check that costs nearly as
+/// much sometimes takes longer than the check it is equalized to (`credentials/equalizer.rs`).
 const LIMIT_OF_OTHER_COSTS: f64 = 0.7;
-/// Samples of each kind that are thrown away: caches fill, memory is touched.
+/// Samples of each kind that are discarded, while caches fill and memory is touched first.
 const WARM_UP: usize = 20;
 
-/// Inside a flood for distinct names whoever is not refused waits as long as this:
-/// shorter than by default, so that there are samples.
-const PROMPT: (&str, &str) = ("MAX_LOGIN_WAIT", "1");
+/// In a flood for distinct names, an accepted login waits for up to `max_login_wait`. A shorter
+/// wait than the default gives more samples.
+const SHORT_LOGIN_WAIT: (&str, &str) = ("MAX_LOGIN_WAIT", "1");
 
-/// Attempts under one name before the throttle, at its highest, locks it.
+/// Failed logins after which the throttle locks a name for an hour.
 const ATTEMPTS: usize = 100;
 
-/// Names that an attacker would like to tell from others.
+/// A kind of user names, and the measured times of its logins.
 struct Kind {
-    what: &'static str,
-    /// How the names begin: all of one length, so that they are the same work
-    /// to read.
+    label: &'static str,
+    /// Prefix of the names. All prefixes have the same length, so that each name takes the same
+    /// time to decode.
     prefix: &'static str,
     micros: Vec<f64>,
-    /// Of the answers that were refusals because too many wait.
+    /// Times of the replies that were refusals as too busy.
     refused: Vec<f64>,
 }
 
 impl Kind {
-    const fn new(what: &'static str, prefix: &'static str) -> Self {
+    const fn new(label: &'static str, prefix: &'static str) -> Self {
         Self {
-            what,
+            label,
             prefix,
             micros: Vec::new(),
             refused: Vec::new(),
@@ -77,8 +76,8 @@ fn name(prefix: &str, number: usize) -> String {
     format!("{prefix}{number:03}")
 }
 
-/// The kinds that there always are.
-const fn unknown_known_and_2fa() -> [Kind; 3] {
+/// Returns the kinds that every measurement has.
+const fn basic_kinds() -> [Kind; 3] {
     [
         Kind::new("unknown", "nobdy"),
         Kind::new("known", "known"),
@@ -86,7 +85,7 @@ const fn unknown_known_and_2fa() -> [Kind; 3] {
     ]
 }
 
-/// Makes so many users of each of those kinds.
+/// Creates `count` users of each of the existing kinds, with and without a second factor.
 fn make_users(client: &mut Client, count: usize) -> Vec<Authenticator> {
     (0..count)
         .map(|number| {
@@ -100,35 +99,36 @@ fn make_users(client: &mut Client, count: usize) -> Vec<Authenticator> {
 fn main() -> ExitCode {
     let options = match options::read(std::env::args().skip(1)) {
         Ok(options) => options,
-        Err(wrong) => {
-            eprintln!("enumeration: {wrong}\n{}", options::USAGE);
+        Err(error) => {
+            eprintln!("enumeration: {error}\n{}", options::USAGE);
             return ExitCode::from(2);
         }
     };
-    let meanwhile = match options.flood {
+    let load = match options.flood {
         None => "",
-        Some(Flood::One) => ", in a flood for one name",
-        Some(Flood::Distinct) => ", in a flood for distinct names",
+        Some(Flood::One) => ", during a flood for one name",
+        Some(Flood::Distinct) => ", during a flood for distinct names",
     };
     let Options { seed, samples, .. } = options;
-    println!("seed {seed}, {samples} samples each{meanwhile}");
+    println!("seed {seed}, {samples} samples each{load}");
     let mut random = Random::new(options.seed);
     let passed = [
         wrong_passwords(&options, &mut random),
-        counted(&options, &mut random),
-        throttled(&options, &mut random),
+        counted_failures(&options, &mut random),
+        throttled_names(&options, &mut random),
     ];
     if passed.iter().all(|passed| *passed) {
         ExitCode::SUCCESS
     } else {
         println!(
-            "\nabove {LIMIT} ({LIMIT_OF_OTHER_COSTS} for records of other costs): the time tells who exists"
+            "\nAUC above {LIMIT} ({LIMIT_OF_OTHER_COSTS} for records of other costs): \
+             response times reveal which names exist"
         );
         ExitCode::FAILURE
     }
 }
 
-/// Wrong passwords at the default cost, and records that were made at another.
+/// Measures wrong passwords at the default cost, and against records of other costs.
 fn wrong_passwords(options: &Options, random: &mut Random) -> bool {
     let stage = Stage::new();
     stage.make_users(&[
@@ -137,9 +137,9 @@ fn wrong_passwords(options: &Options, random: &mut Random) -> bool {
         ("older000", (12_288, 3)),
     ]);
     stage.import_user("pbkdf000");
-    let (_daemon, mut client) = stage.start(&[("THROTTLE__FAILURES", "0"), PROMPT]);
+    let (_daemon, mut client) = stage.start(&[("THROTTLE__FAILURES", "0"), SHORT_LOGIN_WAIT]);
     let authenticators = make_users(&mut client, 1);
-    let mut kinds = Vec::from(unknown_known_and_2fa());
+    let mut kinds = Vec::from(basic_kinds());
     kinds.push(Kind::new("record of 12 MiB, t=3", "older"));
     kinds.push(Kind::new("record of 8 KiB, t=1", "least"));
     kinds.push(Kind::new("record of a node, PBKDF2", "pbkdf"));
@@ -150,14 +150,14 @@ fn wrong_passwords(options: &Options, random: &mut Random) -> bool {
     report("Wrong passwords, throttle off", &kinds)
 }
 
-/// Wrong passwords while failures are counted, but nobody has to wait yet.
-fn counted(options: &Options, random: &mut Random) -> bool {
+/// Measures wrong passwords while failures are counted, below the limit of the throttle.
+fn counted_failures(options: &Options, random: &mut Random) -> bool {
     let stage = Stage::new();
     stage.make_users(&[("admin", (8, 1))]);
-    let (_daemon, mut client) = stage.start(&[("THROTTLE__FAILURES", "100"), PROMPT]);
+    let (_daemon, mut client) = stage.start(&[("THROTTLE__FAILURES", "100"), SHORT_LOGIN_WAIT]);
     let names = (WARM_UP + options.samples).div_ceil(ATTEMPTS);
     let authenticators = make_users(&mut client, names);
-    let mut kinds = unknown_known_and_2fa();
+    let mut kinds = basic_kinds();
     let _flood = stage.flood(options.flood);
     sample(&mut kinds, options, random, |prefix, round, random| {
         guess(
@@ -171,7 +171,7 @@ fn counted(options: &Options, random: &mut Random) -> bool {
     report("Wrong passwords, counted", &kinds)
 }
 
-/// A wrong password, and a code that may be right: that is no help.
+/// Sends a login with a wrong password. Half of the codes are valid, which must make no difference.
 fn guess(
     client: &mut Client,
     prefix: &str,
@@ -180,7 +180,7 @@ fn guess(
     random: &mut Random,
 ) -> Answer {
     let code = if random.chance(50) {
-        authenticators[number].now()
+        authenticators[number].current_code()
     } else {
         format!("{:06}", random.below(1_000_000))
     };
@@ -188,20 +188,20 @@ fn guess(
     client.log_in(&name(prefix, number), &password, &code)
 }
 
-/// Names that have failed so often that they are not even tried.
-fn throttled(options: &Options, random: &mut Random) -> bool {
+/// Measures names that the throttle has locked.
+fn throttled_names(options: &Options, random: &mut Random) -> bool {
     let stage = Stage::new();
-    // The cost does not matter where nothing is hashed, but for getting there.
+    // A low cost makes the failures that lock the names fast; a locked name costs no hash.
     let (_daemon, mut client) = stage.start(&[
         ("PASSWORD__MEMORY_KIB", "8"),
         ("PASSWORD__ITERATIONS", "1"),
         ("THROTTLE__FAILURES", "100"),
-        PROMPT,
+        SHORT_LOGIN_WAIT,
     ]);
     client.create_user("admin");
     let authenticators = make_users(&mut client, 1);
-    let mut kinds = unknown_known_and_2fa();
-    // After so many a name is locked for an hour.
+    let mut kinds = basic_kinds();
+    // Locks each name for an hour.
     for kind in &kinds {
         for _ in 0..ATTEMPTS {
             client.log_in(&name(kind.prefix, 0), "wrong", "000000");
@@ -234,7 +234,7 @@ fn sample(
                 continue;
             }
             let text = text.get_or_insert_with(|| answer.text.clone());
-            assert_eq!(*text, answer.text, "the text tells: {}", kind.what);
+            assert_eq!(*text, answer.text, "the reply text differs: {}", kind.label);
             if round >= WARM_UP {
                 kind.micros.push(answer.micros);
             }
@@ -249,7 +249,7 @@ fn shuffle(order: &mut [usize], random: &mut Random) {
 }
 
 fn limit(one: &Kind, other: &Kind) -> f64 {
-    let of_other_cost = |kind: &Kind| kind.what.starts_with("record of");
+    let of_other_cost = |kind: &Kind| kind.label.starts_with("record of");
     if of_other_cost(one) || of_other_cost(other) {
         LIMIT_OF_OTHER_COSTS
     } else {
@@ -257,7 +257,7 @@ fn limit(one: &Kind, other: &Kind) -> f64 {
     }
 }
 
-/// Prints the tables; whether all of them is within the limit.
+/// Prints the tables. Returns whether all values are within the limits.
 fn report(title: &str, kinds: &[Kind]) -> bool {
     let answered = times(title, kinds, |kind| &kind.micros);
     if kinds.iter().all(|kind| kind.refused.is_empty()) {
@@ -266,14 +266,14 @@ fn report(title: &str, kinds: &[Kind]) -> bool {
     println!();
     for kind in kinds {
         let (refused, tried) = (kind.refused.len(), kind.micros.len());
-        println!("{}: {refused} refused as too busy, {tried} not", kind.what);
+        println!("{}: {refused} refused as too busy, {tried} not", kind.label);
     }
     let title = format!("{title}: refused as too busy");
     times(&title, kinds, |kind| &kind.refused) && answered
 }
 
-/// Prints a table of times; whether they are within the limit. Too few of them
-/// tell nothing.
+/// Prints a table of times. Returns whether all AUC values are within the limits. Skips kinds with
+/// fewer than [`WARM_UP`] samples.
 fn times(title: &str, kinds: &[Kind], of: impl Fn(&Kind) -> &[f64]) -> bool {
     println!("\n{title}\n\n| | median | AUC (95 % interval) |\n|---|---|---|");
     let kinds: Vec<_> = kinds
@@ -281,7 +281,7 @@ fn times(title: &str, kinds: &[Kind], of: impl Fn(&Kind) -> &[f64]) -> bool {
         .filter(|kind| of(kind).len() >= WARM_UP)
         .collect();
     for kind in &kinds {
-        println!("| {} | {:.0} µs | |", kind.what, median(of(kind)));
+        println!("| {} | {:.0} µs | |", kind.label, median(of(kind)));
     }
     let mut passed = true;
     for (index, one) in kinds.iter().enumerate() {
@@ -294,14 +294,14 @@ fn times(title: &str, kinds: &[Kind], of: impl Fn(&Kind) -> &[f64]) -> bool {
             } else {
                 ""
             };
-            println!("| {} : {} | | {auc}{note} |", one.what, other.what);
+            println!("| {} : {} | | {auc}{note} |", one.label, other.label);
         }
     }
-    // What the measurement would not miss.
+    // The sensitivity of the measurement: the AUC of a difference of 2 %.
     if let Some(first) = kinds.first() {
         let slower: Vec<_> = of(first).iter().map(|micros| micros * 1.02).collect();
         let noticed = Auc::of(of(first), &slower);
-        println!("| {} : the same, 2 % slower | | {noticed} |", first.what);
+        println!("| {} : the same, 2 % slower | | {noticed} |", first.label);
     }
     passed
 }

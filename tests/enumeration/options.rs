@@ -1,28 +1,28 @@
-//! The command line.
+//! Command line of the measurement.
 
 pub const USAGE: &str =
     "usage: enumeration [--samples NUMBER] [--seed NUMBER] [--flood one|distinct]";
 
-/// Logins that are pushed while the attacker measures.
+/// Names in the flood of logins during the measurement.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub enum Flood {
-    /// For one name.
+    /// One name.
     One,
-    /// For names that differ.
+    /// Another name in each login.
     Distinct,
 }
 
 pub struct Options {
-    /// Of each kind of name.
+    /// Number of samples of each kind of names.
     pub samples: usize,
     pub seed: u64,
     pub flood: Option<Flood>,
 }
 
-/// Reads the command line.
+/// Parses the command line.
 ///
 /// # Errors
-/// With what cannot be understood.
+/// Describes the first invalid option.
 pub fn read(mut arguments: impl Iterator<Item = String>) -> Result<Options, String> {
     let mut options = Options {
         samples: 2_000,

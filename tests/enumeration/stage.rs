@@ -1,4 +1,4 @@
-//! A redis-server and a daemon of its own.
+//! Test environment: a redis-server, and a working directory for daemons.
 
 use std::hint::black_box;
 use std::io::{BufRead as _, BufReader};
@@ -11,17 +11,17 @@ use rustix::process::{Pid, Signal, kill_process};
 use tempfile::TempDir;
 
 use crate::client::Client;
-use crate::flood::Running;
+use crate::flood::RunningFlood;
 use crate::options::Flood;
 use crate::redis_process;
 
-/// Where all of it lives.
+/// A redis-server and the folder of all files.
 pub struct Stage {
     folder: TempDir,
     redis: Child,
 }
 
-/// A run of the daemon. Dropping it stops it.
+/// A daemon process. Dropping it stops the process.
 pub struct Daemon(Child);
 
 impl Stage {
@@ -31,8 +31,8 @@ impl Stage {
         Self { folder, redis }
     }
 
-    /// Makes users whose records have other parameters (memory in KiB, passes)
-    /// than today's. The first one makes the others.
+    /// Creates users whose password records have the given parameters (memory in KiB, passes). The
+    /// first user must be `admin`, who creates the others.
     pub fn make_users(&self, users: &[(&str, (u32, u32))]) {
         for (username, (memory, passes)) in users {
             let (_daemon, mut client) = self.start(&[
@@ -43,16 +43,15 @@ impl Stage {
         }
     }
 
-    /// Logins of others, where there are to be any.
-    pub fn flood(&self, flood: Option<Flood>) -> Option<Running> {
+    /// Starts the flood, if there is one.
+    pub fn flood(&self, flood: Option<Flood>) -> Option<RunningFlood> {
         let socket = self.folder.path().join("redis.sock");
         let address = format!("unix://{}", socket.display());
         let client = redis::Client::open(address).unwrap();
         flood.map(|flood| flood.start(client.get_connection().unwrap()))
     }
 
-    /// Brings a user along whose password a Platypush node has hashed (nobody
-    /// knows it).
+    /// Imports a user of a Platypush node with a PBKDF2 hash whose password is unknown.
     pub fn import_user(&self, username: &str) {
         let node = self.folder.path().join("node");
         std::fs::create_dir(&node).unwrap();
@@ -80,7 +79,7 @@ impl Stage {
         self.folder.path().join("workdir")
     }
 
-    /// Starts the daemon; returns when it is ready.
+    /// Starts the daemon and waits until it is ready.
     pub fn start(&self, settings: &[(&str, &str)]) -> (Daemon, Client) {
         let socket = self.folder.path().join("redis.sock");
         let settings = settings
@@ -107,7 +106,7 @@ impl Stage {
             .map_while(Result::ok)
             .any(|line| line.contains("ready workdir"));
         assert!(ready, "the daemon ended before it was ready");
-        // Its pipe must not fill up.
+        // Drains the pipe, so that the daemon never blocks on its log.
         std::thread::spawn(move || lines.map_while(Result::ok).for_each(drop));
         (Daemon(child), Client::connect(&socket))
     }
@@ -127,41 +126,42 @@ impl Drop for Stage {
     }
 }
 
-/// Iterations of the record of a node: Platypush's 100,000, or fewer where that
-/// would be dearer than today's hash. (Dearer ones can be told: docs/security.md.)
+/// Returns the PBKDF2 iterations of an imported record: Platypush's 100,000, or fewer if these take
+/// longer than the current hash. (Slower records can be distinguished, see
+/// docs/explanation/security.md.)
 fn node_iterations() -> u32 {
-    const OF_PLATYPUSH: u32 = 100_000;
-    let today = shortest(|| {
+    const PLATYPUSH_ITERATIONS: u32 = 100_000;
+    let argon2 = shortest(|| {
         let mut hash = [0; 32];
-        let argon2 = argon2::Argon2::default();
-        argon2
+        argon2::Argon2::default()
             .hash_password_into(b"password", b"some salt", &mut hash)
             .unwrap();
     });
-    let node = shortest(|| {
-        let iterations = NonZeroU32::new(OF_PLATYPUSH).unwrap();
+    let pbkdf2 = shortest(|| {
+        let iterations = NonZeroU32::new(PLATYPUSH_ITERATIONS).unwrap();
         let mut hash = [0; 32];
         let algorithm = ring::pbkdf2::PBKDF2_HMAC_SHA256;
         ring::pbkdf2::derive(algorithm, iterations, b"some salt", b"password", &mut hash);
         black_box(hash);
     });
-    let ratio = today / node;
+    let ratio = argon2 / pbkdf2;
     if ratio > 1.1 {
-        return OF_PLATYPUSH;
+        return PLATYPUSH_ITERATIONS;
     }
     #[expect(
         clippy::cast_possible_truncation,
         clippy::cast_sign_loss,
         reason = "half of at most 110,000"
     )]
-    let iterations = (f64::from(OF_PLATYPUSH) * ratio / 2.0) as u32;
+    let iterations = (f64::from(PLATYPUSH_ITERATIONS) * ratio / 2.0) as u32;
     println!(
-        "a node's {OF_PLATYPUSH} iterations are dearer than today's hash here: {iterations} instead"
+        "PBKDF2 with {PLATYPUSH_ITERATIONS} iterations is slower than Argon2 here: \
+         using {iterations} iterations"
     );
     iterations
 }
 
-/// Seconds of the shortest of some runs.
+/// Returns the shortest time of nine runs, in seconds.
 fn shortest(work: impl Fn()) -> f64 {
     let time = || {
         let start = Instant::now();

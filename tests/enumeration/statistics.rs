@@ -1,20 +1,20 @@
-//! How well two sets of times can be told apart.
+//! Statistics: how well two sets of times can be distinguished.
 
 use std::fmt;
 
-/// Area under the ROC curve: how often a time of one set is above one of the
-/// other (Mann and Whitney's U, as a share), whichever way round is more.
+/// Area under the ROC curve: the share of pairs in which the time of one set is above that of the
+/// other (Mann–Whitney U), in the direction in which it is larger.
 pub struct Auc {
     value: f64,
-    /// Half of the 95 % interval.
+    /// Half the width of the 95 % interval.
     margin: f64,
 }
 
 impl Auc {
-    pub fn of(some: &[f64], others: &[f64]) -> Self {
+    pub fn of(times: &[f64], others: &[f64]) -> Self {
         let mut sorted = others.to_vec();
         sorted.sort_by(f64::total_cmp);
-        let wins: f64 = some
+        let wins: f64 = times
             .iter()
             .map(|time| {
                 let below = sorted.partition_point(|other| other < time);
@@ -22,7 +22,7 @@ impl Auc {
                 float(below) + float(equal) / 2.0
             })
             .sum();
-        let (n, m) = (float(some.len()), float(others.len()));
+        let (n, m) = (float(times.len()), float(others.len()));
         let share = wins / (n * m);
         let value = share.max(1.0 - share);
         Self {
@@ -31,7 +31,8 @@ impl Auc {
         }
     }
 
-    /// Whether it is above a limit, and not by chance: of few samples any value comes up.
+    /// Whether the value is above the limit and significantly above 0.5. With few samples, any
+    /// value occurs by chance.
     pub fn exceeds(&self, limit: f64) -> bool {
         self.value > limit && self.low() > 0.5
     }
@@ -40,7 +41,7 @@ impl Auc {
         (self.value - self.margin).max(0.0)
     }
 
-    /// Whether so few samples cannot tell a value at a limit from 0.5.
+    /// Whether the samples are too few to distinguish a value at the limit from 0.5.
     pub fn is_too_coarse(&self, limit: f64) -> bool {
         self.margin > limit - 0.5
     }
@@ -54,7 +55,7 @@ impl fmt::Display for Auc {
     }
 }
 
-/// Hanley and McNeil (1982).
+/// Standard error of an AUC after Hanley and McNeil (1982).
 fn standard_error(auc: f64, n: f64, m: f64) -> f64 {
     let two_above = auc / (2.0 - auc);
     let above_two = 2.0 * auc * auc / (1.0 + auc);
@@ -71,5 +72,5 @@ pub fn median(times: &[f64]) -> f64 {
 }
 
 fn float(count: usize) -> f64 {
-    f64::from(u32::try_from(count).expect("fewer samples than that"))
+    f64::from(u32::try_from(count).expect("fewer than 2^32 samples"))
 }

@@ -1,8 +1,7 @@
-//! An actor: a client with users of its own, who knows what every reply must
-//! be.
+//! Actor: a client that owns its users, sends requests about them and checks every reply.
 //!
-//! Replies are moved, not popped, to a list of the actor's: a pop whose answer
-//! a dying Redis swallows would look like a reply that never came.
+//! The actor moves a reply to its own list with `BLMOVE` instead of popping it. If Redis is killed
+//! during a pop, the reply is lost with the answer and looks like a reply that was never sent.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -13,25 +12,25 @@ use serde_json::{Value, json};
 
 use crate::ledger::Ledger;
 use crate::message;
-use crate::model::{Deed, Person, is_busy};
+use crate::model::{Operation, UserModel, is_busy};
 use crate::random::Random;
 use crate::server::connect;
 
-/// Beginning of the reply lists.
+/// Prefix of the reply lists.
 pub const REPLIES: &str = "platypush/responses/";
-/// Where replies are kept once they are seen.
+/// Prefix of the lists that replies are moved to when an actor reads them.
 const SEEN: &str = "torture/seen/";
-/// Longer than any reply takes.
-const PATIENCE_SECONDS: u64 = 300;
-/// Persons of an actor; as many requests are under way at most.
-const PERSONS: usize = 24;
+/// Maximum wait for a reply: longer than any reply takes.
+const REPLY_TIMEOUT_SECONDS: u64 = 300;
+/// Users of one actor, and so its maximum number of requests in flight.
+const USERS_PER_ACTOR: usize = 24;
 
 pub struct Actor {
     pub name: String,
     pub random: Random,
-    pub persons: Vec<Person>,
-    /// Users that came to be.
-    pub creations: u64,
+    pub users: Vec<UserModel>,
+    /// Number of users this actor has created so far.
+    pub created_users: u64,
     socket: PathBuf,
     queue: String,
     admin: Arc<str>,
@@ -40,23 +39,23 @@ pub struct Actor {
     next_id: u64,
 }
 
-/// A request that is under way.
+/// A request in flight.
 #[derive(Clone)]
 struct Pending {
     id: String,
-    person: usize,
-    deed: Deed,
+    user: usize,
+    operation: Operation,
     bytes: Vec<u8>,
-    /// Whether Redis has said that it has it.
+    /// Whether Redis has confirmed the push.
     accepted: bool,
 }
 
-/// What an answer that never came may mean.
+/// Whether a fault may lose requests or replies.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub enum Loss {
-    /// Nothing that Redis accepted may be lost.
+    /// No request that Redis accepted may be lost.
     Never,
-    /// Redis may have forgotten the request or its reply; at most one effect.
+    /// Redis may have lost the request or its reply; the request has at most one effect.
     Possible,
 }
 
@@ -70,14 +69,14 @@ impl Actor {
         seed: &Random,
     ) -> Self {
         let mut random = seed.part(name);
-        let persons = (0..PERSONS)
-            .map(|n| Person::new(format!("{name}-{n}"), &mut random))
+        let users = (0..USERS_PER_ACTOR)
+            .map(|n| UserModel::new(format!("{name}-{n}"), &mut random))
             .collect();
         Self {
             name: name.into(),
             random,
-            persons,
-            creations: 0,
+            users,
+            created_users: 0,
             socket,
             queue: queue.into(),
             admin,
@@ -91,14 +90,14 @@ impl Actor {
         connect(&self.socket)
     }
 
-    /// Asks and judges until told to stop, or until the connection breaks:
-    /// then what was under way stays pending.
+    /// Sends requests and checks their replies until `stop` is set or the connection breaks.
+    /// After a break the requests in flight stay pending.
     pub fn work(&mut self, stop: &AtomicBool) {
         let Ok(mut connection) = self.connect() else {
             return;
         };
         while !stop.load(Ordering::SeqCst) {
-            let size = self.random.between(1, PERSONS / 2);
+            let size = self.random.between(1, USERS_PER_ACTOR / 2);
             self.prepare(size);
             if self.push(&mut connection, &[]).is_err() || self.collect(&mut connection).is_err() {
                 return;
@@ -106,32 +105,31 @@ impl Actor {
         }
     }
 
-    /// Plans so many requests, about as many persons.
+    /// Plans `size` requests, each about another user.
     pub fn prepare(&mut self, size: usize) {
-        let first = self.random.below(PERSONS);
-        for n in 0..size.min(PERSONS) {
-            let person = (first + n) % PERSONS;
-            let deed = self.persons[person].plan(&mut self.random);
-            self.add(person, deed);
+        let first = self.random.below(USERS_PER_ACTOR);
+        for n in 0..size.min(USERS_PER_ACTOR) {
+            let user = (first + n) % USERS_PER_ACTOR;
+            let operation = self.users[user].plan(&mut self.random);
+            self.add(user, operation);
         }
     }
 
-    fn add(&mut self, person: usize, deed: Deed) {
-        let (action, args) = self.persons[person].request(&deed, &self.admin);
+    fn add(&mut self, user: usize, operation: Operation) {
+        let (action, args) = self.users[user].request(&operation, &self.admin);
         self.next_id += 1;
         let id = format!("{}-r{}", self.name, self.next_id);
         let bytes = message::encode(&id, action, args, &mut self.random);
         self.pending.push(Pending {
             id,
-            person,
-            deed,
+            user,
+            operation,
             bytes,
             accepted: false,
         });
     }
 
-    /// Pushes what is prepared, all at once, with the messages `among` in the
-    /// middle.
+    /// Pushes all prepared requests in one pipeline, with the messages `among` in the middle.
     pub fn push(&mut self, connection: &mut Connection, among: &[Vec<u8>]) -> RedisResult<()> {
         let mut pipe = redis::pipe();
         if !among.is_empty() {
@@ -147,7 +145,7 @@ impl Actor {
         for request in after {
             pipe.rpush(&self.queue, &request.bytes);
         }
-        self.ledger.asked(self.pending.len());
+        self.ledger.count_requests(self.pending.len());
         pipe.exec(connection)?;
         for request in &mut self.pending {
             request.accepted = true;
@@ -155,7 +153,7 @@ impl Actor {
         Ok(())
     }
 
-    /// Waits for the replies to all that is pending, and judges them.
+    /// Waits for the replies to all pending requests, and checks them.
     pub fn collect(&mut self, connection: &mut Connection) -> RedisResult<()> {
         let mut pipe = redis::pipe();
         for request in &self.pending {
@@ -163,23 +161,23 @@ impl Actor {
                 .arg(format!("{REPLIES}{}", request.id))
                 .arg(format!("{SEEN}{}", request.id))
                 .arg(&["LEFT", "RIGHT"])
-                .arg(PATIENCE_SECONDS);
+                .arg(REPLY_TIMEOUT_SECONDS);
         }
         let replies: Vec<Option<Vec<u8>>> = pipe.query(connection)?;
         for (request, reply) in std::mem::take(&mut self.pending).into_iter().zip(replies) {
             match reply {
-                Some(reply) => self.judge(&request, &reply),
+                Some(reply) => self.check_reply(&request, &reply),
                 None => {
                     self.ledger
-                        .disagree(format!("no reply: {}", request.tell()));
-                    self.find_out(connection, &request)?;
+                        .disagree(format!("no reply: {}", request.description()));
+                    self.probe_effect(connection, &request)?;
                 }
             }
         }
         Ok(())
     }
 
-    /// Waits for the first reply that is pending, without taking it.
+    /// Waits for the reply to the first pending request, and leaves it in its list.
     pub fn wait_for_first(&self, connection: &mut Connection) -> RedisResult<()> {
         let Some(first) = self.pending.first() else {
             return Ok(());
@@ -187,34 +185,35 @@ impl Actor {
         let list = format!("{REPLIES}{}", first.id);
         redis::cmd("BLMOVE")
             .arg(&[&list, &list, "LEFT", "LEFT"])
-            .arg(PATIENCE_SECONDS)
+            .arg(REPLY_TIMEOUT_SECONDS)
             .exec(connection)
     }
 
-    fn judge(&mut self, request: &Pending, reply: &[u8]) {
-        let person = &mut self.persons[request.person];
-        let was_there = person.account.is_some();
-        self.ledger.answered();
-        let verdict = match serde_json::from_slice::<Value>(reply) {
+    fn check_reply(&mut self, request: &Pending, reply: &[u8]) {
+        let user = &mut self.users[request.user];
+        let existed = user.account.is_some();
+        self.ledger.count_reply();
+        let result = match serde_json::from_slice::<Value>(reply) {
             Err(error) => Err(error.to_string()),
-            Ok(reply) if reply["id"] != *request.id || reply["target"] != *request.id => {
-                Err(format!("it is another's: {}", reply["id"]))
-            }
-            Ok(reply) => person
-                .judge(&request.deed, &reply["response"])
-                .map_err(|wrong| format!("{} {wrong}", reply["response"])),
+            Ok(reply) if reply["id"] != *request.id || reply["target"] != *request.id => Err(
+                format!("the reply belongs to another request: {}", reply["id"]),
+            ),
+            Ok(reply) => user
+                .check(&request.operation, &reply["response"])
+                .map_err(|error| format!("{} {error}", reply["response"])),
         };
-        if person.account.is_some() && !was_there {
-            self.creations += 1;
+        if user.account.is_some() && !existed {
+            self.created_users += 1;
         }
-        if let Err(wrong) = verdict {
-            self.ledger.disagree(format!("{}: {wrong}", request.tell()));
+        if let Err(error) = result {
+            self.ledger
+                .disagree(format!("{}: {error}", request.description()));
         }
     }
 
-    /// After a break, when nothing is under way any more: finds the replies
-    /// to what was pending, and the effects of what got none.
-    pub fn settle_pending(&mut self, connection: &mut Connection, loss: Loss) -> RedisResult<()> {
+    /// Resolves the requests that a broken connection left pending: reads their replies, and
+    /// probes the effect of each request without a reply. The daemon must be idle.
+    pub fn resolve_pending(&mut self, connection: &mut Connection, loss: Loss) -> RedisResult<()> {
         for request in std::mem::take(&mut self.pending) {
             let mut replies: Vec<Vec<u8>> = Vec::new();
             for prefix in [SEEN, REPLIES] {
@@ -223,63 +222,74 @@ impl Actor {
                 let () = connection.del(&list)?;
             }
             if replies.len() > 1 {
-                self.ledger
-                    .disagree(format!("{} replies: {}", replies.len(), request.tell()));
+                self.ledger.disagree(format!(
+                    "{} replies: {}",
+                    replies.len(),
+                    request.description()
+                ));
             }
             if let Some(reply) = replies.first() {
-                self.judge(&request, reply);
+                self.check_reply(&request, reply);
                 continue;
             }
             if loss == Loss::Never && request.accepted {
                 self.ledger
-                    .disagree(format!("accepted and lost: {}", request.tell()));
+                    .disagree(format!("accepted, but no reply: {}", request.description()));
             }
-            let effect = self.find_out(connection, &request)?;
+            let effect = self.probe_effect(connection, &request)?;
             if effect && loss == Loss::Never {
-                self.ledger
-                    .disagree(format!("an effect without a reply: {}", request.tell()));
+                self.ledger.disagree(format!(
+                    "an effect, but no reply: {}",
+                    request.description()
+                ));
             }
         }
         Ok(())
     }
 
-    /// Finds out whether a request without a reply had an effect, and notes
-    /// it in the model.
-    fn find_out(&mut self, connection: &mut Connection, request: &Pending) -> RedisResult<bool> {
-        let person = &self.persons[request.person];
-        let login = |password: &String| Deed::Login {
+    /// Returns whether a request without a reply had an effect, and applies the effect to the
+    /// model.
+    fn probe_effect(
+        &mut self,
+        connection: &mut Connection,
+        request: &Pending,
+    ) -> RedisResult<bool> {
+        let user = &self.users[request.user];
+        let login = |password: &String| Operation::Login {
             password: password.clone(),
         };
-        // What to ask, and whether "yes" means that there was an effect.
-        let (probe, yes_is_effect) = match (&request.deed, &person.account) {
-            (Deed::Create { password }, _) => (login(password), true),
-            (Deed::Change { to }, _) => (login(to), true),
-            (Deed::Delete, Some(account)) => (login(&account.password), false),
-            (Deed::Close { token }, Some(account)) if account.sessions.contains(token) => {
+        // The probe, and whether its success means that the request had an effect.
+        let (probe, effect_if_true) = match (&request.operation, &user.account) {
+            (Operation::Create { password }, _) => (login(password), true),
+            (Operation::ChangePassword { to }, _) => (login(to), true),
+            (Operation::Delete, Some(account)) => (login(&account.password), false),
+            (Operation::DeleteSession { token }, Some(account))
+                if account.sessions.contains(token) =>
+            {
                 let token = token.clone();
-                (Deed::Look { token }, false)
+                (Operation::GetUser { token }, false)
             }
-            // Reads, refusals, and a session whose token nobody knows.
+            // Reads, refusals, and a created session whose token was lost with the reply.
             _ => return Ok(false),
         };
-        let (action, args) = person.request(&probe, &self.admin);
+        let (action, args) = user.request(&probe, &self.admin);
         let output = self.exchange(connection, action, args)?["output"].take();
-        let yes = output == true || output["user_id"].is_u64();
-        if yes != yes_is_effect {
+        let succeeded = output == true || output["user_id"].is_u64();
+        if succeeded != effect_if_true {
             return Ok(false);
         }
-        let mut told = Value::Null;
-        if let Deed::Create { password } = &request.deed {
-            // A session tells the user's id.
-            let args = json!([self.persons[request.person].name, password]);
-            told = self.exchange(connection, "create_session", args)?["output"].take();
-            self.creations += 1;
+        let mut created = Value::Null;
+        if let Operation::Create { password } = &request.operation {
+            // A session contains the id of the user.
+            let args = json!([self.users[request.user].name, password]);
+            created = self.exchange(connection, "create_session", args)?["output"].take();
+            self.created_users += 1;
         }
-        self.persons[request.person].note(&request.deed, &told);
+        self.users[request.user].apply(&request.operation, &created);
         Ok(true)
     }
 
-    /// One request, unjudged.
+    /// Sends one request and returns its response unchecked.
     fn exchange(
         &mut self,
         connection: &mut Connection,
@@ -289,20 +299,24 @@ impl Actor {
         self.next_id += 1;
         let id = format!("{}-r{}", self.name, self.next_id);
         let bytes = message::encode(&id, action, args, &mut self.random);
-        self.ledger.asked(1);
+        self.ledger.count_requests(1);
         exchange(connection, &self.queue, &id, &bytes)
     }
 
-    /// Asks for everything that can be seen, and holds it against the model.
+    /// Reads all state that clients can see, and compares it with the model.
     pub fn inspect(&mut self, connection: &mut Connection) -> RedisResult<()> {
-        let everything: Vec<_> = self
-            .persons
+        let inspections: Vec<_> = self
+            .users
             .iter()
             .enumerate()
-            .flat_map(|(n, person)| person.inspections().into_iter().map(move |deed| (n, deed)))
+            .flat_map(|(n, user)| {
+                user.inspections()
+                    .into_iter()
+                    .map(move |operation| (n, operation))
+            })
             .collect();
-        for (person, deed) in everything {
-            self.add(person, deed);
+        for (user, operation) in inspections {
+            self.add(user, operation);
         }
         self.push(connection, &[])?;
         self.collect(connection)
@@ -312,22 +326,22 @@ impl Actor {
         self.ledger.disagree(what);
     }
 
-    /// The users that must be there.
-    pub fn users(&self) -> impl Iterator<Item = (u64, String)> {
-        self.persons.iter().filter_map(|person| {
-            let account = person.account.as_ref()?;
-            Some((account.user_id, person.name.clone()))
+    /// Returns id and name of each user that must exist.
+    pub fn expected_users(&self) -> impl Iterator<Item = (u64, String)> {
+        self.users.iter().filter_map(|user| {
+            let account = user.account.as_ref()?;
+            Some((account.user_id, user.name.clone()))
         })
     }
 }
 
 impl Pending {
-    fn tell(&self) -> String {
-        format!("{} {:?}", self.id, self.deed)
+    fn description(&self) -> String {
+        format!("{} {:?}", self.id, self.operation)
     }
 }
 
-/// A request and the response to it, asked again while it is refused as too
+/// Sends a request and returns the response. Repeats the request while it is refused as too
 /// busy.
 pub fn exchange(
     connection: &mut Connection,
@@ -338,7 +352,8 @@ pub fn exchange(
     loop {
         let () = connection.rpush(queue, message)?;
         let list = format!("{REPLIES}{id}");
-        let answer: Option<(String, Vec<u8>)> = connection.blpop(list, PATIENCE_SECONDS as f64)?;
+        let answer: Option<(String, Vec<u8>)> =
+            connection.blpop(list, REPLY_TIMEOUT_SECONDS as f64)?;
         let reply = answer.and_then(|(_, reply)| serde_json::from_slice::<Value>(&reply).ok());
         let response = reply.map_or(Value::Null, |reply| reply["response"].clone());
         if !is_busy(&response) {

@@ -1,4 +1,4 @@
-//! The daemon under torture, as a process of its own.
+//! The daemon under test, in its own process.
 
 use std::io::{BufRead as _, BufReader};
 use std::path::{Path, PathBuf};
@@ -12,11 +12,11 @@ use tempfile::TempDir;
 
 use crate::ledger::Ledger;
 
-/// Longer than anything takes that works.
-pub const PATIENCE: Duration = Duration::from_secs(300);
+/// Maximum wait: longer than any step takes that succeeds.
+pub const TEST_TIMEOUT: Duration = Duration::from_secs(300);
 
-/// Where a daemon lives, and how it is started.
-pub struct Home {
+/// Working directory, settings and log of a daemon. It outlives the daemon's processes.
+pub struct Installation {
     folder: TempDir,
     settings: Vec<(String, String)>,
     log: Arc<Mutex<Vec<String>>>,
@@ -31,7 +31,7 @@ pub struct Process {
     ledger: Arc<Ledger>,
 }
 
-impl Home {
+impl Installation {
     pub fn new(socket: &Path, queue: &str, ledger: Arc<Ledger>) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let workdir = folder.path().join("workdir");
@@ -46,9 +46,9 @@ impl Home {
             ("PLATYPUSH_USERD_PASSWORD__MEMORY_KIB", "8".into()),
             ("PLATYPUSH_USERD_PASSWORD__ITERATIONS", "1".into()),
             ("PLATYPUSH_USERD_MAX_REQUEST_AGE", "0".into()),
-            // Actors guess wrongly on purpose; [`Self::set`] switches it on.
+            // Off, because actors send wrong passwords; [`Self::set`] can enable it.
             ("PLATYPUSH_USERD_THROTTLE__FAILURES", "0".into()),
-            // A second reply must still be there when all is over.
+            // A second reply must still exist when the run checks for it.
             ("PLATYPUSH_USERD_REPLY_TTL", "3600".into()),
         ];
         Self {
@@ -59,7 +59,7 @@ impl Home {
         }
     }
 
-    /// Sets an environment variable for all runs to come.
+    /// Sets an environment variable for all later starts.
     pub fn set(&mut self, key: &str, value: &str) {
         self.settings.push((key.into(), value.into()));
     }
@@ -72,12 +72,12 @@ impl Home {
         self.start_with(&[])
     }
 
-    /// Starts a run that aborts when it comes to a point for the `n`-th time.
+    /// Starts a daemon that aborts when it reaches `point` for the `n`-th time.
     pub fn start_armed(&self, point: &str, n: usize) -> Process {
         self.start_with(&[("USERD_CRASH_AT", format!("{point}:{n}"))])
     }
 
-    /// All that any run has logged.
+    /// Returns the log of all runs.
     pub fn log(&self) -> String {
         self.log.lock().unwrap().join("\n")
     }
@@ -107,21 +107,21 @@ impl Home {
             for line in lines.map_while(Result::ok) {
                 if line.contains("ready workdir") {
                     ready.store(true, Ordering::SeqCst);
-                    ledger.ring();
+                    ledger.notify();
                 }
                 log.lock().unwrap().push(line);
             }
             ended.store(true, Ordering::SeqCst);
-            ledger.ring();
+            ledger.notify();
         });
         process
     }
 }
 
 impl Process {
-    /// Waits until it says that it is ready.
+    /// Waits until the daemon logs that it is ready.
     pub fn wait_ready(&self) {
-        let ready = self.ledger.wait(PATIENCE, |_| {
+        let ready = self.ledger.wait(TEST_TIMEOUT, |_| {
             self.ready.load(Ordering::SeqCst) || self.has_ended()
         });
         if !ready || self.has_ended() {
@@ -129,46 +129,46 @@ impl Process {
         }
     }
 
-    /// Whether it has ended, however.
+    /// Whether the process has ended, for any reason.
     pub fn has_ended(&self) -> bool {
         self.ended.load(Ordering::SeqCst)
     }
 
-    /// Waits for its end; `false` when there were `answers` more answers, or
-    /// none for long, before it came.
-    pub fn ends_within(&self, answers: u64) -> bool {
-        let enough = self.ledger.answers() + answers;
-        let rung = self
+    /// Waits for the end of the process. Returns `false` if the actors get `replies` more replies
+    /// first, or on a time-out.
+    pub fn ends_within_replies(&self, replies: u64) -> bool {
+        let limit = self.ledger.replies() + replies;
+        let in_time = self
             .ledger
-            .wait(PATIENCE, |answers| self.has_ended() || answers >= enough);
-        if !rung {
-            self.ledger.disagree("neither an answer nor an end");
+            .wait(TEST_TIMEOUT, |replies| self.has_ended() || replies >= limit);
+        if !in_time {
+            self.ledger.disagree("the daemon neither replied nor ended");
         }
         self.has_ended()
     }
 
-    /// SIGKILL.
+    /// Sends SIGKILL and waits for the end.
     pub fn kill(mut self) {
         self.end();
     }
 
-    /// SIGTERM, and how it ended.
+    /// Sends SIGTERM and returns the exit status.
     pub fn stop(mut self) -> ExitStatus {
-        // It may have ended on its own.
+        // Fails if the process has already ended.
         let _ = kill_process(Pid::from_child(&self.child), Signal::TERM);
         self.child.wait().unwrap()
     }
 
-    /// How it ended on its own, when all it had to say is in the log.
+    /// Waits until the process ends by itself and its log is complete; returns the exit status.
     pub fn wait(mut self) -> ExitStatus {
-        if !self.ledger.wait(PATIENCE, |_| self.has_ended()) {
+        if !self.ledger.wait(TEST_TIMEOUT, |_| self.has_ended()) {
             self.ledger.disagree("the daemon did not end");
             self.end();
         }
         self.child.wait().unwrap()
     }
 
-    /// SIGKILL, with a successor to come.
+    /// Like [`Self::kill`], for a process that the caller will replace.
     pub fn end(&mut self) {
         let _ = self.child.kill();
         let _ = self.child.wait();

@@ -1,25 +1,25 @@
-//! What all threads of a run tell each other: how much was asked and
-//! answered, what was not as it must be, and that something has happened.
+//! Ledger of a run, shared by all threads: counts of requests and replies, the disagreements
+//! between daemon and model, and a notification of each change.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Condvar, Mutex};
 use std::time::{Duration, Instant};
 
-/// Disagreements that are kept in words; all are counted.
-const MOST_WORDS: usize = 20;
+/// Maximum number of disagreements that are printed; all are counted.
+const MAX_PRINTED: usize = 20;
 
 #[derive(Default)]
 pub struct Ledger {
     requests: AtomicU64,
-    answers: Mutex<u64>,
-    rung: Condvar,
+    replies: Mutex<u64>,
+    changed: Condvar,
     disagreements: Mutex<(u64, Vec<String>)>,
-    slowest: Mutex<Duration>,
+    longest_downtime: Mutex<Duration>,
 }
 
 impl Ledger {
-    /// Notes that so many requests were sent.
-    pub fn asked(&self, count: usize) {
+    /// Counts `count` requests as sent.
+    pub fn count_requests(&self, count: usize) {
         self.requests.fetch_add(count as u64, Ordering::Relaxed);
     }
 
@@ -27,39 +27,39 @@ impl Ledger {
         self.requests.load(Ordering::Relaxed)
     }
 
-    /// Notes an answer, and wakes who waits for one.
-    pub fn answered(&self) {
-        *self.answers.lock().unwrap() += 1;
-        self.ring();
+    /// Counts a reply, and wakes the waiting threads.
+    pub fn count_reply(&self) {
+        *self.replies.lock().unwrap() += 1;
+        self.notify();
     }
 
-    /// Wakes who waits: a process was ready, or ended.
-    pub fn ring(&self) {
-        drop(self.answers.lock().unwrap());
-        self.rung.notify_all();
+    /// Wakes the waiting threads after another change: a process is ready, or has ended.
+    pub fn notify(&self) {
+        drop(self.replies.lock().unwrap());
+        self.changed.notify_all();
     }
 
-    pub fn answers(&self) -> u64 {
-        *self.answers.lock().unwrap()
+    pub fn replies(&self) -> u64 {
+        *self.replies.lock().unwrap()
     }
 
-    /// Waits until `done` says so, which gets the number of answers; `false`
-    /// when that takes longer than `patience`.
-    pub fn wait(&self, patience: Duration, mut done: impl FnMut(u64) -> bool) -> bool {
-        let answers = self.answers.lock().unwrap();
-        let (_answers, timeout) = self
-            .rung
-            .wait_timeout_while(answers, patience, |answers| !done(*answers))
+    /// Waits until `done`, called with the number of replies, returns `true`. Returns `false` if
+    /// that takes longer than `timeout`.
+    pub fn wait(&self, timeout: Duration, mut done: impl FnMut(u64) -> bool) -> bool {
+        let replies = self.replies.lock().unwrap();
+        let (_replies, waited) = self
+            .changed
+            .wait_timeout_while(replies, timeout, |replies| !done(*replies))
             .unwrap();
-        !timeout.timed_out()
+        !waited.timed_out()
     }
 
-    /// Notes something that is not as it must be.
+    /// Records a disagreement between the daemon and the model.
     pub fn disagree(&self, what: impl Into<String>) {
         let what = what.into();
         let mut all = self.disagreements.lock().unwrap();
         all.0 += 1;
-        if all.1.len() < MOST_WORDS {
+        if all.1.len() < MAX_PRINTED {
             eprintln!("  DISAGREEMENT: {what}");
             all.1.push(what);
         }
@@ -69,19 +69,19 @@ impl Ledger {
         self.disagreements.lock().unwrap().0
     }
 
-    /// Notes how long serving again took after a fault had ended.
-    pub fn served_again(&self, since: Instant, limit: Duration) {
+    /// Records the time between the end of a fault and the next reply.
+    pub fn record_downtime(&self, since: Instant, limit: Duration) {
         let took = since.elapsed();
-        let mut slowest = self.slowest.lock().unwrap();
-        *slowest = took.max(*slowest);
-        drop(slowest);
+        let mut longest = self.longest_downtime.lock().unwrap();
+        *longest = took.max(*longest);
+        drop(longest);
         if took > limit {
             self.disagree(format!("serving again took {took:?}"));
         }
     }
 
-    /// The longest time until serving again.
-    pub fn slowest(&self) -> Duration {
-        *self.slowest.lock().unwrap()
+    /// Returns the longest recorded downtime.
+    pub fn longest_downtime(&self) -> Duration {
+        *self.longest_downtime.lock().unwrap()
     }
 }

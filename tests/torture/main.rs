@@ -1,14 +1,13 @@
-//! The torture program: real daemons, real Redis servers, every fault that
-//! either can have, and a model beside them that knows what every reply must
-//! be. It counts each disagreement.
+//! Torture program: injects faults into real daemons and real Redis servers, compares every reply
+//! with a model, and counts the disagreements.
 //!
-//! `cargo test` runs the short form, all faults at once in small amounts;
-//! `make torture` the full one, a fault at a time.
+//! `cargo test` runs the short form: all faults in parallel, a few of each. `make torture` runs the
+//! full form, one fault after the other.
 
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,
-    reason = "a torture that cannot go on fails, and says where"
+    reason = "a test program that cannot continue panics and names the line"
 )]
 
 mod actor;
@@ -30,15 +29,15 @@ mod stations;
 use std::process::ExitCode;
 
 use self::faults::{FAULTS, Fault};
-use self::options::{Options, Wish};
+use self::options::{Invocation, Options};
 use self::report::Report;
 
 fn main() -> ExitCode {
     let options = match options::read(std::env::args().skip(1)) {
-        Ok(Wish::Run(options)) => options,
-        Ok(Wish::Nothing) => return ExitCode::SUCCESS,
-        Err(wrong) => {
-            eprintln!("torture: {wrong}\n{}", options::USAGE);
+        Ok(Invocation::Run(options)) => options,
+        Ok(Invocation::Skip) => return ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("torture: {error}\n{}", options::USAGE);
             return ExitCode::from(2);
         }
     };
@@ -48,9 +47,9 @@ fn main() -> ExitCode {
         .collect();
     eprintln!("torture: --seed {}", options.seed);
     let reports = if options.full {
-        one_by_one(&faults, &options)
+        run_in_sequence(&faults, &options)
     } else {
-        all_at_once(&faults, &options)
+        run_in_parallel(&faults, &options)
     };
     println!("\nseed {}\n\n{}", options.seed, report::table(&reports));
     let disagreements: u64 = reports.iter().map(|report| report.disagreements).sum();
@@ -61,11 +60,11 @@ fn main() -> ExitCode {
     ExitCode::SUCCESS
 }
 
-fn one_by_one(faults: &[&Fault], options: &Options) -> Vec<Report> {
+fn run_in_sequence(faults: &[&Fault], options: &Options) -> Vec<Report> {
     faults.iter().map(|fault| inflict(fault, options)).collect()
 }
 
-fn all_at_once(faults: &[&Fault], options: &Options) -> Vec<Report> {
+fn run_in_parallel(faults: &[&Fault], options: &Options) -> Vec<Report> {
     std::thread::scope(|scope| {
         let threads: Vec<_> = faults
             .iter()

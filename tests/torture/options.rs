@@ -1,5 +1,5 @@
-//! The command line. `cargo test` hands its own options on to every test
-//! binary; those mean nothing here, a filter excepted.
+//! Command line of the torture program. `cargo test` passes its options to every test binary; here
+//! they are ignored, except for a name filter.
 
 use crate::faults::FAULTS;
 
@@ -8,22 +8,22 @@ pub const USAGE: &str = "usage: torture [--full] [--seed NUMBER] [--only FAULT]â
 pub struct Options {
     pub full: bool,
     pub seed: u64,
-    /// Names of faults; all when empty.
+    /// Names of the faults to run; empty for all.
     pub only: Vec<String>,
 }
 
-/// What is wanted.
-pub enum Wish {
+/// What a command line asks for.
+pub enum Invocation {
     Run(Options),
-    /// The tests that are asked for are others.
-    Nothing,
+    /// The filter selects other tests.
+    Skip,
 }
 
-/// Reads the command line.
+/// Parses the command line.
 ///
 /// # Errors
-/// With what cannot be understood.
-pub fn read(arguments: impl Iterator<Item = String>) -> Result<Wish, String> {
+/// Describes the first invalid option.
+pub fn read(arguments: impl Iterator<Item = String>) -> Result<Invocation, String> {
     let mut options = Options {
         full: false,
         seed: std::hash::BuildHasher::hash_one(&std::hash::RandomState::new(), 0),
@@ -52,7 +52,7 @@ pub fn read(arguments: impl Iterator<Item = String>) -> Result<Wish, String> {
                 }
                 options.only.push(only);
             }
-            "--list" | "--ignored" => return Ok(Wish::Nothing),
+            "--list" | "--ignored" => return Ok(Invocation::Skip),
             "--test-threads" | "--skip" | "--format" | "--color" | "--logfile" => drop(value()?),
             "--exact" | "--nocapture" | "--no-capture" | "--quiet" | "-q" | "--show-output"
             | "--include-ignored" => {}
@@ -61,10 +61,10 @@ pub fn read(arguments: impl Iterator<Item = String>) -> Result<Wish, String> {
             filter => filters.push(filter.to_owned()),
         }
     }
-    let wanted = filters.is_empty() || filters.iter().any(|filter| "torture".contains(filter));
-    Ok(if wanted {
-        Wish::Run(options)
+    let selected = filters.is_empty() || filters.iter().any(|filter| "torture".contains(filter));
+    Ok(if selected {
+        Invocation::Run(options)
     } else {
-        Wish::Nothing
+        Invocation::Skip
     })
 }

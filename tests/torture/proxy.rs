@@ -1,5 +1,5 @@
-//! A proxy between a daemon and its Redis that can fall silent: it keeps the
-//! connections open and what is sent for itself.
+//! Proxy between a daemon and its Redis that can hold, drop or cut the traffic while it keeps the
+//! connections open.
 
 use std::io::{self, Read as _, Write as _};
 use std::net::Shutdown;
@@ -9,32 +9,32 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 
 use tempfile::TempDir;
 
-/// What is done with what is sent.
+/// What the proxy does with the bytes of one direction.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Flow {
     Pass,
-    /// Kept until the flow changes.
+    /// Keeps the bytes until the flow changes.
     Hold,
-    /// Thrown away, and all that follows on the same connection: a stream
-    /// with a hole would be another protocol.
+    /// Discards the bytes and all later ones of the same connection: a stream with a gap would no
+    /// longer be valid RESP.
     Drop,
-    /// The next bytes are thrown away, and the connection with them.
+    /// Discards the next bytes and closes the connection.
     Cut,
 }
 
-/// The two directions.
+/// The flows of both directions.
 #[derive(Clone, Copy, Debug)]
 pub struct Flows {
     pub to_redis: Flow,
     pub to_daemon: Flow,
-    /// Whether Redis does not learn that the daemon has closed a connection.
-    pub loses_end: bool,
+    /// Whether one end does not see that the other end has closed the connection.
+    pub hides_close: bool,
 }
 
 pub const PASS: Flows = Flows {
     to_redis: Flow::Pass,
     to_daemon: Flow::Pass,
-    loses_end: false,
+    hides_close: false,
 };
 
 pub struct Proxy {
@@ -45,11 +45,11 @@ pub struct Proxy {
 #[derive(Default)]
 struct Gates {
     all: Mutex<Vec<Arc<Gate>>>,
-    /// What connections made from now on are given.
-    fresh: Mutex<Option<Flows>>,
+    /// The flows of new connections.
+    new: Mutex<Option<Flows>>,
 }
 
-/// What holds one connection's bytes.
+/// The flows of one connection.
 struct Gate {
     flows: Mutex<Flows>,
     changed: Condvar,
@@ -72,7 +72,7 @@ impl Proxy {
         let (gates, redis) = (Arc::clone(&proxy.gates), redis.to_owned());
         std::thread::spawn(move || {
             for daemon in listener.incoming().map_while(Result::ok) {
-                // A Redis that is away ends the connection.
+                // If Redis is down, dropping `daemon` closes the connection.
                 if let Ok(redis) = UnixStream::connect(&redis) {
                     let _ = connect(&gates, daemon, redis);
                 }
@@ -85,18 +85,18 @@ impl Proxy {
         self.folder.path().join("proxy.sock")
     }
 
-    /// Changes the flow of all connections there are, and of those to come.
-    pub fn set(&self, present: Flows, fresh: Flows) {
-        *self.gates.fresh.lock().unwrap() = Some(fresh);
+    /// Sets the flows of all open connections and of new ones.
+    pub fn set(&self, open: Flows, new: Flows) {
+        *self.gates.new.lock().unwrap() = Some(new);
         for gate in &*self.gates.all.lock().unwrap() {
-            gate.set(present);
+            gate.set(open);
         }
     }
 }
 
 fn connect(gates: &Gates, daemon: UnixStream, redis: UnixStream) -> io::Result<()> {
     let gate = Arc::new(Gate {
-        flows: Mutex::new(gates.fresh.lock().unwrap().unwrap_or(PASS)),
+        flows: Mutex::new(gates.new.lock().unwrap().unwrap_or(PASS)),
         changed: Condvar::new(),
     });
     gates.all.lock().unwrap().push(Arc::clone(&gate));
@@ -119,14 +119,14 @@ fn pump(
     mut to: UnixStream,
 ) -> io::Result<()> {
     let mut buffer = vec![0; 1 << 16];
-    let mut broken = false;
+    let mut dropping = false;
     loop {
         let length = from.read(&mut buffer).unwrap_or(0);
         let flow = gate.wait(direction);
-        broken |= flow == Flow::Drop;
+        dropping |= flow == Flow::Drop;
         if length == 0 {
-            // Half-open for as long as it is silent, or for good.
-            if gate.loses_end() {
+            // The connection stays half-open.
+            if gate.hides_close() {
                 return Ok(());
             }
             return to.shutdown(Shutdown::Write);
@@ -135,7 +135,7 @@ fn pump(
             from.shutdown(Shutdown::Both)?;
             return to.shutdown(Shutdown::Both);
         }
-        if !broken {
+        if !dropping {
             to.write_all(&buffer[..length])?;
         }
     }
@@ -147,7 +147,7 @@ impl Gate {
         self.changed.notify_all();
     }
 
-    /// Waits while the flow is held; what it is then.
+    /// Waits while the flow is [`Flow::Hold`], and returns the next one.
     fn wait(&self, direction: Direction) -> Flow {
         let flow = |flows: &Flows| match direction {
             Direction::ToRedis => flows.to_redis,
@@ -160,8 +160,8 @@ impl Gate {
         flow(&flows)
     }
 
-    fn loses_end(&self) -> bool {
-        self.flows().loses_end
+    fn hides_close(&self) -> bool {
+        self.flows().hides_close
     }
 
     fn flows(&self) -> MutexGuard<'_, Flows> {

@@ -1,4 +1,4 @@
-//! A small generator of random numbers (SplitMix64) that a seed repeats.
+//! Seeded random number generator (SplitMix64).
 
 use std::time::Duration;
 
@@ -10,7 +10,7 @@ impl Random {
         Self(seed)
     }
 
-    /// Another generator, for a part of the work: `name` tells parts apart.
+    /// Returns an independent generator for one part of the work, seeded by `name`.
     pub fn part(&self, name: &str) -> Self {
         let mut part = Self(self.0);
         for byte in name.bytes() {
@@ -28,18 +28,18 @@ impl Random {
         z ^ (z >> 31)
     }
 
-    /// A number below `end`.
+    /// Returns a number below `end`.
     pub fn below(&mut self, end: usize) -> usize {
         let end = u64::try_from(end).unwrap_or(u64::MAX);
         usize::try_from(self.next() % end.max(1)).unwrap_or(0)
     }
 
-    /// A number from `first` to `last`.
+    /// Returns a number from `first` to `last`.
     pub fn between(&mut self, first: usize, last: usize) -> usize {
         first + self.below(last - first + 1)
     }
 
-    /// True in `percent` of all cases.
+    /// Returns `true` in `percent` of all cases.
     pub fn chance(&mut self, percent: usize) -> bool {
         self.below(100) < percent
     }
@@ -48,7 +48,7 @@ impl Random {
         &among[self.below(among.len())]
     }
 
-    /// A duration from `first` to `last` milliseconds, to the microsecond.
+    /// Returns a duration from `first` to `last` milliseconds, in whole microseconds.
     pub fn millis(&mut self, first: usize, last: usize) -> Duration {
         let micros = self.between(first * 1_000, last * 1_000);
         Duration::from_micros(u64::try_from(micros).unwrap_or(0))

@@ -1,8 +1,8 @@
-//! The table.
+//! The result table.
 
 use std::fmt::Write as _;
 
-/// What came of one fault.
+/// Result of one fault.
 pub struct Report {
     pub fault: &'static str,
     pub amount: String,
@@ -11,7 +11,7 @@ pub struct Report {
     pub notes: String,
 }
 
-/// As Markdown.
+/// Formats the reports as a Markdown table.
 pub fn table(reports: &[Report]) -> String {
     let mut table = String::from(
         "| fault | amount | requests | disagreements | notes |\n|---|---|---|---|---|\n",

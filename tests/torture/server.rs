@@ -1,4 +1,4 @@
-//! A redis-server of its own, on a unix socket in a folder of its own.
+//! A redis-server with its own unix socket and folder.
 
 use std::path::{Path, PathBuf};
 use std::process::Child;
@@ -9,11 +9,13 @@ use tempfile::TempDir;
 
 use crate::redis_process;
 
-/// What Redis keeps over its death.
+/// What Redis keeps across a SIGKILL.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub enum Persistence {
-    Nothing,
-    Everything,
+    /// No persistence.
+    Off,
+    /// Append-only file with `appendfsync always`.
+    Always,
 }
 
 pub struct Server {
@@ -37,18 +39,18 @@ impl Server {
         self.folder.path().join("redis.sock")
     }
 
-    /// SIGKILL.
+    /// Sends SIGKILL and waits for the end.
     pub fn kill(&mut self) {
         self.child.kill().unwrap();
         self.child.wait().unwrap();
     }
 
-    /// Starts it again; returns when it serves.
+    /// Starts Redis again and waits until it is ready.
     pub fn restart(&mut self) {
         self.child = spawn(self.folder.path(), self.persistence);
     }
 
-    /// SIGSTOP for a while, from another thread.
+    /// Stops the process with SIGSTOP; a thread continues it after `time`.
     pub fn freeze(&self, time: Duration) -> std::thread::JoinHandle<()> {
         let pid = Pid::from_child(&self.child);
         kill_process(pid, Signal::STOP).unwrap();
@@ -59,7 +61,7 @@ impl Server {
     }
 }
 
-/// A connection of the torture program, known to Redis by its name.
+/// Opens a connection named `torture`, which sets it apart from the daemon's in `CLIENT LIST`.
 pub fn connect(socket: &Path) -> redis::RedisResult<redis::Connection> {
     let client = redis::Client::open(format!("unix://{}", socket.display()))?;
     let mut connection = client.get_connection()?;
@@ -71,8 +73,8 @@ pub fn connect(socket: &Path) -> redis::RedisResult<redis::Connection> {
 
 fn spawn(folder: &Path, persistence: Persistence) -> Child {
     let append = match persistence {
-        Persistence::Nothing => "no",
-        Persistence::Everything => "yes",
+        Persistence::Off => "no",
+        Persistence::Always => "yes",
     };
     let options = [
         "--save",

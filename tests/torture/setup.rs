@@ -1,5 +1,4 @@
-//! A daemon on a queue of its own, an administrator, and what must hold when
-//! all is over.
+//! Setup of one daemon with its own queue and an administrator, and the checks at the end of a run.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -11,63 +10,68 @@ use redis::{Commands as _, Connection};
 use serde_json::{Value, json};
 
 use crate::actor::{Actor, REPLIES, exchange};
-use crate::daemon::{Home, PATIENCE, Process};
+use crate::daemon::{Installation, Process, TEST_TIMEOUT};
 use crate::ledger::Ledger;
 use crate::message;
 use crate::random::Random;
 use crate::server::connect;
 
-/// Between two looks at what nobody announces.
-const LOOK: Duration = Duration::from_millis(2);
+/// Interval for polling Redis and the crash journal, which send no notification.
+const POLL_INTERVAL: Duration = Duration::from_millis(2);
 
 pub struct Setup {
-    pub home: Home,
+    pub installation: Installation,
     pub queue: String,
     pub ledger: Arc<Ledger>,
-    /// Redis, without anything in between.
+    /// The socket of Redis itself, not of a proxy.
     pub socket: PathBuf,
     admin: Arc<str>,
-    fences: AtomicU64,
-    /// Users that are no actor's.
-    own_creations: AtomicU64,
+    request_numbers: AtomicU64,
+    /// Number of users created by the setup itself.
+    own_users: AtomicU64,
 }
 
 impl Setup {
-    /// A daemon that reaches Redis by the socket `way`, and has its first
-    /// user.
-    pub fn start(socket: &Path, way: &Path, queue: &str, ledger: &Arc<Ledger>) -> (Self, Process) {
-        Self::start_with(socket, way, queue, ledger, &[])
+    /// Starts a daemon that connects to Redis through `daemon_socket`, and creates the
+    /// administrator.
+    pub fn start(
+        socket: &Path,
+        daemon_socket: &Path,
+        queue: &str,
+        ledger: &Arc<Ledger>,
+    ) -> (Self, Process) {
+        Self::start_with(socket, daemon_socket, queue, ledger, &[])
     }
 
-    /// The same with environment variables on top.
+    /// Like [`Self::start`], with additional environment variables.
     pub fn start_with(
         socket: &Path,
-        way: &Path,
+        daemon_socket: &Path,
         queue: &str,
         ledger: &Arc<Ledger>,
         environment: &[(&str, &str)],
     ) -> (Self, Process) {
-        let mut home = Home::new(way, queue, Arc::clone(ledger));
+        let mut installation = Installation::new(daemon_socket, queue, Arc::clone(ledger));
         for (key, value) in environment {
-            home.set(key, value);
+            installation.set(key, value);
         }
-        let process = home.start();
+        let process = installation.start();
         process.wait_ready();
         let mut setup = Self {
-            home,
+            installation,
             queue: queue.into(),
             ledger: Arc::clone(ledger),
             socket: socket.into(),
             admin: "".into(),
-            fences: AtomicU64::new(0),
-            own_creations: AtomicU64::new(1),
+            request_numbers: AtomicU64::new(0),
+            own_users: AtomicU64::new(1),
         };
         let mut connection = setup.connect();
         setup.ask(&mut connection, "create_user", json!(["admin", "admin"]));
         let session = setup.ask(&mut connection, "create_session", json!(["admin", "admin"]));
         setup.admin = session["output"]["session_token"]
             .as_str()
-            .expect("the administrator has a session")
+            .expect("a session token for the administrator")
             .into();
         (setup, process)
     }
@@ -91,81 +95,81 @@ impl Setup {
             .collect()
     }
 
-    /// A request of our own, and its response.
+    /// Sends a request of the setup itself and returns its response.
     pub fn ask(&self, connection: &mut Connection, action: &str, args: Value) -> Value {
-        let fence = self.fences.fetch_add(1, Ordering::Relaxed);
-        let id = format!("{}-fence{fence}", self.queue);
-        self.ledger.asked(1);
+        let number = self.request_numbers.fetch_add(1, Ordering::Relaxed);
+        let id = format!("{}-setup{number}", self.queue);
+        self.ledger.count_requests(1);
         let message = message::encode(&id, action, args, &mut Random::new(0));
         exchange(connection, &self.queue, &id, &message).unwrap()
     }
 
-    /// A request that waits for its turn, and its answer.
-    pub fn fence(&self, connection: &mut Connection) {
+    /// Sends a login and waits for its reply, as a barrier behind all earlier requests.
+    pub fn barrier(&self, connection: &mut Connection) {
         let response = self.ask(connection, "authenticate_user", json!(["admin", "wrong"]));
         if response != json!({"output": false, "errors": []}) {
-            self.ledger.disagree(format!("a fence got {response}"));
+            self.ledger
+                .disagree(format!("the barrier request got {response}"));
         }
     }
 
-    /// Waits until nothing is queued, taken or run any more.
+    /// Waits until no request is queued or in flight.
     ///
-    /// When the fence has its answer, all that was pushed before it has been
-    /// taken; and what was taken stands in the lists of Redis until it is
-    /// settled.
-    pub fn calm_down(&self, connection: &mut Connection) {
-        self.fence(connection);
+    /// Once the barrier request has its reply, the daemon has fetched all earlier requests. A
+    /// fetched request stays in a processing list until it is acknowledged.
+    pub fn wait_until_idle(&self, connection: &mut Connection) {
+        self.barrier(connection);
         let start = Instant::now();
         loop {
-            let left = self.left(connection);
-            if left.is_empty() {
+            let remaining = self.remaining(connection);
+            if remaining.is_empty() {
                 return;
             }
-            if start.elapsed() > PATIENCE {
-                self.ledger.disagree(format!("left over: {left:?}"));
+            if start.elapsed() > TEST_TIMEOUT {
+                self.ledger.disagree(format!("never idle: {remaining:?}"));
                 return;
             }
-            std::thread::sleep(LOOK);
+            std::thread::sleep(POLL_INTERVAL);
         }
     }
 
-    /// What is still queued, taken or run.
-    fn left(&self, connection: &mut Connection) -> Vec<String> {
+    /// Returns the Redis keys and the journal of requests that are still queued or in flight.
+    fn remaining(&self, connection: &mut Connection) -> Vec<String> {
         let own: Vec<String> = connection.keys(format!("{}*", self.queue)).unwrap();
-        let lasting = [
+        let permanent = [
             format!("{}:dead", self.queue),
             format!("{}:owner", self.queue),
         ];
-        let under_way = format!("{}:", self.queue);
-        let mut left: Vec<_> = own
+        let prefix = format!("{}:", self.queue);
+        let mut remaining: Vec<_> = own
             .into_iter()
-            .filter(|key| *key == self.queue || key.starts_with(&under_way))
-            .filter(|key| !lasting.contains(key))
-            // The fence of the run that is on.
+            .filter(|key| *key == self.queue || key.starts_with(&prefix))
+            .filter(|key| !permanent.contains(key))
+            // The fencing token of the current run.
             .filter(|key| !key.starts_with(&format!("{}:run:", self.queue)))
             .collect();
-        let running = std::fs::read(self.home.workdir().join("running")).unwrap();
+        let running = std::fs::read(self.installation.workdir().join("running")).unwrap();
         if running.iter().any(|byte| *byte != 0) {
-            left.push("notes of what is running".into());
+            remaining.push("entries of the crash journal".into());
         }
-        left
+        remaining
     }
 
-    /// How many dead letters there are.
+    /// Returns all dead letters.
     pub fn dead_letters(&self, connection: &mut Connection) -> Vec<String> {
         connection
             .lrange(format!("{}:dead", self.queue), 0, -1)
             .unwrap()
     }
 
-    /// When all is over: the world must be as the model, and nothing may be
-    /// left anywhere.
+    /// Ends a run: compares the daemon with the models, stops it, and checks that nothing is left
+    /// in Redis or the store.
     pub fn finish(self, process: Process, mut actors: Vec<Actor>) {
         let mut connection = self.connect();
         let letters = self.dead_letters(&mut connection);
         if !letters.is_empty() {
             self.ledger.disagree(format!(
-                "{} innocent dead letters: {}",
+                "{} unexpected dead letters: {}",
                 letters.len(),
                 letters[0]
             ));
@@ -174,25 +178,25 @@ impl Setup {
         if !process.stop().success() {
             self.ledger.disagree("the daemon did not stop cleanly");
         }
-        let mut left = self.left(&mut connection);
+        let mut remaining = self.remaining(&mut connection);
         if connection.exists(format!("{}:owner", self.queue)).unwrap() {
-            left.push("the claim on the queue".into());
+            remaining.push("the ownership of the queue".into());
         }
-        if !left.is_empty() {
+        if !remaining.is_empty() {
             self.ledger
-                .disagree(format!("left by a clean stop: {left:?}"));
+                .disagree(format!("left by a clean stop: {remaining:?}"));
         }
-        self.look_into_the_store();
+        self.check_store();
     }
 
-    /// The state against the models, and no second reply to anything.
+    /// Compares the daemon's state with the models, and checks that no request got a second reply.
     pub fn compare(&self, connection: &mut Connection, actors: &mut [Actor]) {
-        self.calm_down(connection);
+        self.wait_until_idle(connection);
         for actor in &mut *actors {
             actor.inspect(connection).unwrap();
         }
         let users = self.ask(connection, "get_users", json!([]));
-        let mut there: Vec<(u64, String)> = users["output"]
+        let mut actual: Vec<(u64, String)> = users["output"]
             .as_array()
             .into_iter()
             .flatten()
@@ -201,17 +205,17 @@ impl Setup {
                 (user["user_id"].as_u64().unwrap_or(0), name.to_owned())
             })
             .collect();
-        let mut due: Vec<_> = std::iter::once((1, "admin".to_owned()))
-            .chain(actors.iter().flat_map(Actor::users))
+        let mut expected: Vec<_> = std::iter::once((1, "admin".to_owned()))
+            .chain(actors.iter().flat_map(Actor::expected_users))
             .collect();
-        there.sort();
-        due.sort();
-        if there != due {
+        actual.sort();
+        expected.sort();
+        if actual != expected {
             self.ledger
-                .disagree(format!("the users are {there:?}, must be {due:?}"));
+                .disagree(format!("the users are {actual:?}, must be {expected:?}"));
         }
         self.compare_ids(connection, actors);
-        self.calm_down(connection);
+        self.wait_until_idle(connection);
         let second: Vec<String> = connection
             .keys(format!("{REPLIES}{}*", self.queue))
             .unwrap();
@@ -220,23 +224,23 @@ impl Setup {
         }
     }
 
-    /// Ids have no gaps: the next one tells how many users ever came to be.
+    /// Ids have no gaps, so the next id shows how many users were ever created.
     fn compare_ids(&self, connection: &mut Connection, actors: &[Actor]) {
         let args = json!({"username": "last", "password": "x", "session_token": &*self.admin});
         let last = self.ask(connection, "create_user", args.clone());
-        let theirs: u64 = actors.iter().map(|actor| actor.creations).sum();
-        let users = theirs + self.own_creations.fetch_add(1, Ordering::Relaxed) + 1;
-        if last["output"]["user_id"] != users {
+        let by_actors: u64 = actors.iter().map(|actor| actor.created_users).sum();
+        let expected = by_actors + self.own_users.fetch_add(1, Ordering::Relaxed) + 1;
+        if last["output"]["user_id"] != expected {
             self.ledger
-                .disagree(format!("user {users} that ever was: {last}"));
+                .disagree(format!("the next user id must be {expected}: {last}"));
         }
         let args = json!({"username": "last", "session_token": &*self.admin});
         self.ask(connection, "delete_user", args);
     }
 
-    /// No outcome outlives the acknowledgement of its request.
-    fn look_into_the_store(&self) {
-        let store = SledStore::open(&self.home.workdir()).unwrap();
+    /// Checks that no outcome outlives the acknowledgement of its request.
+    fn check_store(&self) {
+        let store = SledStore::open(&self.installation.workdir()).unwrap();
         let runtime = tokio::runtime::Builder::new_current_thread()
             .build()
             .unwrap();

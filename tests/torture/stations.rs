@@ -1,4 +1,5 @@
-//! Many Redis servers and daemons at once, for faults that mostly wait.
+//! Runs a fault on many pairs of a Redis server and a daemon in parallel, for faults that mostly
+//! wait.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
@@ -12,52 +13,52 @@ use crate::random::Random;
 use crate::server::{Persistence, Server};
 use crate::setup::Setup;
 
-/// When a fault strikes.
+/// Point of the request cycle at which a fault is injected.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Moment {
-    /// While the daemon waits on an empty queue; requests follow at once.
+    /// While the daemon waits on an empty queue. The requests follow immediately.
     Waiting,
     /// Right after requests were pushed.
     Pushed,
-    /// When the first of many replies is there.
+    /// Once the first of the replies has arrived.
     Replying,
 }
 
 const MOMENTS: &[Moment] = &[Moment::Waiting, Moment::Pushed, Moment::Replying];
 
-/// One Redis, one daemon, perhaps with a proxy between them, and one actor.
+/// One Redis, one daemon and one actor. A proxy connects daemon and Redis if the fault needs it.
 pub struct Station {
     pub server: Server,
     pub setup: Setup,
     pub proxy: Option<Proxy>,
-    /// Not the daemon's.
+    /// A connection for `CLIENT` and `CONFIG` commands.
     pub connection: Connection,
     pub random: Random,
-    /// How soon all replies must be there after a fault.
-    pub promptness: Duration,
+    /// Maximum time between a fault and the last reply.
+    pub max_downtime: Duration,
     actor: Actor,
 }
 
-/// Has `strike` inflict a fault `times` times over, by so many stations at
-/// once. It says whether the fault hit; what missed is not counted.
+/// Injects a fault `times` times, spread over `stations` parallel stations. `fault` returns whether
+/// it took effect; otherwise it is repeated and not counted.
 pub fn run(
     context: &Context,
     (stations, times): (usize, usize),
     proxied: bool,
-    strike: impl Fn(&mut Station, Moment) -> bool + Sync,
+    fault: impl Fn(&mut Station, Moment) -> bool + Sync,
 ) -> usize {
     let hits = AtomicUsize::new(0);
-    let begun = AtomicUsize::new(0);
+    let started = AtomicUsize::new(0);
     std::thread::scope(|scope| {
         for n in 0..stations.min(times) {
-            let (strike, hits, begun) = (&strike, &hits, &begun);
+            let (fault, hits, started) = (&fault, &hits, &started);
             scope.spawn(move || {
-                let server = Server::start(Persistence::Nothing);
+                let server = Server::start(Persistence::Off);
                 let socket = server.socket();
                 let proxy = proxied.then(|| Proxy::start(&socket));
-                let way = proxy.as_ref().map_or(socket.clone(), Proxy::socket);
+                let daemon_socket = proxy.as_ref().map_or(socket.clone(), Proxy::socket);
                 let (setup, process) =
-                    Setup::start(&socket, &way, &format!("q{n}"), &context.ledger);
+                    Setup::start(&socket, &daemon_socket, &format!("q{n}"), &context.ledger);
                 let random = context.random.part(&format!("station {n}"));
                 let actor = setup.actors(1, &random).remove(0);
                 let mut station = Station {
@@ -66,14 +67,14 @@ pub fn run(
                     setup,
                     proxy,
                     random,
-                    promptness: context.promptness(),
+                    max_downtime: context.max_downtime(),
                     actor,
                 };
-                while begun.fetch_add(1, Ordering::SeqCst) < times {
+                while started.fetch_add(1, Ordering::SeqCst) < times {
                     let mut tries = 0;
-                    while !station.strike(strike) {
+                    while !station.inject(fault) {
                         tries += 1;
-                        assert!(tries < 1_000, "the fault never hits");
+                        assert!(tries < 1_000, "the fault never took effect");
                     }
                     hits.fetch_add(1, Ordering::SeqCst);
                 }
@@ -85,8 +86,8 @@ pub fn run(
 }
 
 impl Station {
-    /// One fault, with requests around it; whether it hit.
-    fn strike(&mut self, fault: impl Fn(&mut Self, Moment) -> bool) -> bool {
+    /// Injects one fault among requests. Returns whether it took effect.
+    fn inject(&mut self, fault: impl Fn(&mut Self, Moment) -> bool) -> bool {
         let moment = *self.random.pick(MOMENTS);
         let size = self.random.between(1, 24);
         self.actor.prepare(size);
@@ -97,15 +98,17 @@ impl Station {
         if moment == Moment::Replying {
             self.actor.wait_for_first(&mut connection).unwrap();
         }
-        let promptness = self.promptness;
+        let max_downtime = self.max_downtime;
         let hit = fault(self, moment);
         if moment == Moment::Waiting {
             self.actor.push(&mut connection, &[]).unwrap();
         }
-        let since = Instant::now();
+        let injected_at = Instant::now();
         self.actor.collect(&mut connection).unwrap();
-        self.setup.ledger.served_again(since, self.promptness);
-        self.promptness = promptness;
+        self.setup
+            .ledger
+            .record_downtime(injected_at, self.max_downtime);
+        self.max_downtime = max_downtime;
         hit
     }
 }

@@ -1,18 +1,18 @@
-//! Redis ends, wakes or delays the daemon's connections, or stands still.
+//! Faults in which Redis closes, unblocks or delays the daemon's connections, or stops.
 
 use std::time::Duration;
 
 use redis::Connection;
 
-use super::{Context, Told};
+use super::{Context, Summary};
 use crate::stations::{self, Moment, Station};
 
-/// A connection, as `CLIENT LIST` shows it.
+/// A connection in `CLIENT LIST`.
 pub struct Client {
     pub id: String,
-    /// Whether it is the daemon's.
+    /// Whether the daemon opened it.
     pub daemon: bool,
-    /// Whether it waits on the queue.
+    /// Whether it is in a blocking command on the queue.
     pub blocked: bool,
 }
 
@@ -35,17 +35,17 @@ pub fn clients(connection: &mut Connection) -> Vec<Client> {
 }
 
 impl Station {
-    fn daemons_clients(&mut self) -> Vec<Client> {
+    fn daemon_clients(&mut self) -> Vec<Client> {
         let mut all = clients(&mut self.connection);
         all.retain(|client| client.daemon);
         all
     }
 
-    /// The daemon's connection that waits on the queue, if one does.
-    pub fn waiting(&mut self, moment: Moment) -> Option<Client> {
+    /// Returns the daemon's connection that is blocked on the queue, if any.
+    pub fn blocked_client(&mut self, moment: Moment) -> Option<Client> {
         let tries = if moment == Moment::Waiting { 2_000 } else { 1 };
         (0..tries).find_map(|_| {
-            let mut clients = self.daemons_clients();
+            let mut clients = self.daemon_clients();
             clients.retain(|client| client.blocked);
             if clients.is_empty() && tries > 1 {
                 std::thread::sleep(Duration::from_millis(1));
@@ -55,37 +55,40 @@ impl Station {
     }
 }
 
-pub fn client_kill(context: &mut Context) -> Told {
+pub fn client_kill(context: &mut Context) -> Summary {
     let times = context.amount(200, 4);
     let hits = stations::run(context, (4, times), false, |station, moment| {
         if moment == Moment::Waiting {
-            station.waiting(moment);
+            station.blocked_client(moment);
         }
-        let clients = station.daemons_clients();
+        let clients = station.daemon_clients();
         if clients.is_empty() {
             return false;
         }
-        // One of them, or all at once.
-        let one = station.random.below(clients.len() * 2);
+        // One of them, or all.
+        let chosen = station.random.below(clients.len() * 2);
         let mut pipe = redis::pipe();
         for (n, client) in clients.iter().enumerate() {
-            if one == n || one >= clients.len() {
+            if chosen == n || chosen >= clients.len() {
                 pipe.cmd("CLIENT").arg(&["KILL", "ID", &client.id]);
             }
         }
         let killed: Vec<i64> = pipe.query(&mut station.connection).unwrap();
         killed.iter().sum::<i64>() > 0
     });
-    Told {
+    Summary {
         amount: hits.to_string(),
-        notes: format!("taking, settling, both; {}", context.slowest()),
+        notes: format!(
+            "the fetching connection, the acknowledging one or both; {}",
+            context.downtime_note()
+        ),
     }
 }
 
-pub fn client_unblock(context: &mut Context) -> Told {
+pub fn client_unblock(context: &mut Context) -> Summary {
     let times = context.amount(200, 4);
     let hits = stations::run(context, (4, times), false, |station, moment| {
-        let Some(client) = station.waiting(moment) else {
+        let Some(client) = station.blocked_client(moment) else {
             return false;
         };
         let how = *station.random.pick(&["TIMEOUT", "ERROR"]);
@@ -95,13 +98,13 @@ pub fn client_unblock(context: &mut Context) -> Told {
             .unwrap();
         unblocked == 1
     });
-    Told {
+    Summary {
         amount: hits.to_string(),
-        notes: format!("half of them with an error; {}", context.slowest()),
+        notes: format!("half of them with an error; {}", context.downtime_note()),
     }
 }
 
-pub fn client_pause(context: &mut Context) -> Told {
+pub fn client_pause(context: &mut Context) -> Summary {
     let times = context.amount(200, 4);
     let hits = stations::run(context, (10, times), false, |station, _| {
         let millis = if station.random.chance(5) {
@@ -114,35 +117,35 @@ pub fn client_pause(context: &mut Context) -> Told {
             .arg(&["PAUSE", &millis.to_string(), what])
             .exec(&mut station.connection)
             .unwrap();
-        // Blocks until the pause is over, as every client's write does.
+        // Blocks until the pause ends, like every write.
         redis::cmd("DEL")
             .arg("nothing")
             .exec(&mut station.connection)
             .unwrap();
         true
     });
-    Told {
+    Summary {
         amount: hits.to_string(),
         notes: format!(
             "of writes or of everything, up to 1 s, one in twenty 9.5 to 11 s; {}",
-            context.slowest()
+            context.downtime_note()
         ),
     }
 }
 
-pub fn sigstop(context: &mut Context) -> Told {
+pub fn sigstop(context: &mut Context) -> Summary {
     let (times, stations) = (context.amount(200, 2), context.amount(40, 2));
     let hits = stations::run(context, (stations, times), false, |station, moment| {
         if moment == Moment::Waiting {
-            station.waiting(moment);
+            station.blocked_client(moment);
         }
-        // Time-outs end 8 s after a command was sent, 9 s where it may block.
+        // The daemon's time-outs: 8 s for a command, 9 s for a blocking one.
         let time = station.random.millis(8_000, 11_500);
         station.server.freeze(time).join().unwrap();
         true
     });
-    Told {
+    Summary {
         amount: hits.to_string(),
-        notes: format!("8 to 11.5 s; {}", context.slowest()),
+        notes: format!("8 to 11.5 s; {}", context.downtime_note()),
     }
 }

@@ -1,23 +1,23 @@
-//! Makes bad messages.
+//! Generates malformed messages.
 
 use serde_json::{Value, json};
 
 use crate::random::Random;
 
-/// A password in all of them: it must not be seen anywhere.
+/// A password in the messages. It must not appear in the log or in dead letters.
 pub const SECRET: &str = "hunter2";
 
 const DEPTH: usize = 10_000;
-/// One in so many messages is longer than the daemon takes.
-const LONG_ONES: usize = 500;
+/// One of this many messages is longer than `max_message_size`.
+const LONG_INTERVAL: usize = 500;
 
 pub struct Fuzzer {
     random: Random,
-    /// How long the longest may be.
-    most: usize,
-    made: usize,
+    /// Length of the longest message.
+    max_length: usize,
+    count: usize,
     pub longest: usize,
-    /// Ids, and whether a reply is due.
+    /// Ids, and whether the message must get a reply.
     pub ids: Vec<(String, bool)>,
 }
 
@@ -25,20 +25,20 @@ impl Fuzzer {
     pub const fn new(random: Random, full: bool) -> Self {
         Self {
             random,
-            most: if full { 64 << 20 } else { 8 << 20 },
-            made: 0,
+            max_length: if full { 64 << 20 } else { 8 << 20 },
+            count: 0,
             longest: 0,
             ids: Vec::new(),
         }
     }
 
     pub fn message(&mut self) -> Vec<u8> {
-        self.made += 1;
-        // No mutation of one is another.
+        self.count += 1;
+        // A random id, so that a mutation of one id is never another valid id.
         let id = format!("fuzzed{:016x}", self.random.next());
-        let message = if self.made.is_multiple_of(LONG_ONES) {
-            let length = if self.made == LONG_ONES {
-                self.most
+        let message = if self.count.is_multiple_of(LONG_INTERVAL) {
+            let length = if self.count == LONG_INTERVAL {
+                self.max_length
             } else {
                 self.random.between(1 << 20, 4 << 20)
             };
@@ -57,7 +57,7 @@ impl Fuzzer {
         message
     }
 
-    /// A request that changes nothing, with something secret in it.
+    /// Returns a request without an effect that contains [`SECRET`].
     fn request(id: &str) -> Value {
         json!({"type": "request", "id": id, "origin": "fuzz", "action": "user.authenticate_user",
             "args": {"username": "nobody", "password": SECRET}})
@@ -98,7 +98,7 @@ impl Fuzzer {
         }
     }
 
-    /// Of which the last one counts.
+    /// Repeats keys: the last value of each wins, as in Python.
     fn duplicate_keys(&mut self, id: &str) -> Vec<u8> {
         self.ids.push((id.to_owned(), true));
         format!(
@@ -148,7 +148,7 @@ impl Fuzzer {
             .collect()
     }
 
-    /// A valid one with a few bytes changed.
+    /// Changes a few bytes of a valid request.
     fn mutated(&mut self, id: &str) -> Vec<u8> {
         let mut message = Self::request(id).to_string().into_bytes();
         for _ in 0..self.random.between(1, 4) {

@@ -1,17 +1,17 @@
-//! Nothing happens for longer than every time-out, and then something does.
+//! Fault: no traffic for longer than every time-out, then a request.
 
 use std::time::Duration;
 
-use super::{Context, Told};
+use super::{Context, Summary};
 use crate::server::{Persistence, Server};
 use crate::setup::Setup;
 
-/// The longest time-out of the daemon is 9 s.
+/// Longer than the longest time-out of the daemon, 9 s.
 const IDLE: Duration = Duration::from_millis(10_500);
 
-pub fn idle(context: &mut Context) -> Told {
+pub fn idle(context: &mut Context) -> Summary {
     let (daemons, waves) = (context.amount(100, 4), context.amount(10, 1));
-    let server = Server::start(Persistence::Nothing);
+    let server = Server::start(Persistence::Off);
     let socket = server.socket();
     let mut stations: Vec<_> = (0..daemons)
         .map(|n| {
@@ -33,7 +33,7 @@ pub fn idle(context: &mut Context) -> Told {
     for (setup, process, actor) in stations {
         setup.finish(process, vec![actor]);
     }
-    Told {
+    Summary {
         amount: (daemons * waves).to_string(),
         notes: format!(
             "{waves} × {} s, {daemons} daemons at once",

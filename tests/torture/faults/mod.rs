@@ -1,4 +1,4 @@
-//! The faults, a file for each kind.
+//! The faults, one file for each kind.
 
 pub mod connections;
 pub mod fuzz;
@@ -17,24 +17,24 @@ use crate::ledger::Ledger;
 use crate::random::Random;
 use crate::report::Report;
 
-/// How much, and with which luck.
+/// Parameters of one fault's run: random numbers, form (full or short) and ledger.
 pub struct Context {
     pub random: Random,
     pub full: bool,
     pub ledger: Arc<Ledger>,
 }
 
-/// What a fault's run has to say beside its count.
-pub struct Told {
+/// Summary of a fault's run for the table.
+pub struct Summary {
     pub amount: String,
     pub notes: String,
 }
 
-/// A fault: how it is called and how it is run.
+/// A fault: its name on the command line, its title in the table and its function.
 pub struct Fault {
     pub name: &'static str,
     pub title: &'static str,
-    pub run: fn(&mut Context) -> Told,
+    pub run: fn(&mut Context) -> Summary,
 }
 
 pub const FAULTS: &[Fault] = &[
@@ -91,12 +91,12 @@ pub const FAULTS: &[Fault] = &[
     Fault {
         name: "silence-late",
         title: "a proxy that goes silent, then delivers late what it held",
-        run: proxied::delivers,
+        run: proxied::deliver_late,
     },
     Fault {
         name: "silence-lost",
         title: "a proxy that goes silent, then drops what it held and what follows",
-        run: proxied::drops,
+        run: proxied::drop_held,
     },
     Fault {
         name: "idle",
@@ -133,42 +133,42 @@ impl Fault {
             full,
             ledger: Arc::clone(&ledger),
         };
-        let told =
+        let summary =
             std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| (self.run)(&mut context)))
                 .unwrap_or_else(|_| {
-                    ledger.disagree("the torture program itself failed: see above");
-                    Told {
-                        amount: "broken off".into(),
+                    ledger.disagree("the torture program panicked: see above");
+                    Summary {
+                        amount: "aborted".into(),
                         notes: String::new(),
                     }
                 });
         Report {
             fault: self.title,
-            amount: told.amount,
+            amount: summary.amount,
             requests: ledger.requests(),
             disagreements: ledger.disagreements(),
-            notes: told.notes,
+            notes: summary.notes,
         }
     }
 }
 
 impl Context {
-    /// The amount of the full form or of the short one.
+    /// Returns the amount for the full form or for the short one.
     pub const fn amount(&self, full: usize, short: usize) -> usize {
         if self.full { full } else { short }
     }
 
-    /// How soon serving must go on when a fault has ended. The short form
-    /// shares the machine with whatever else is tested.
-    pub const fn promptness(&self) -> Duration {
+    /// Maximum time between the end of a fault and the next reply. It is long in the short form,
+    /// which shares the machine with other tests.
+    pub const fn max_downtime(&self) -> Duration {
         Duration::from_secs(if self.full { 2 } else { 90 })
     }
 
-    /// A note on how soon it did.
-    pub fn slowest(&self) -> String {
+    /// Returns a note on the longest downtime.
+    pub fn downtime_note(&self) -> String {
         format!(
             "serving again after {} ms at most",
-            self.ledger.slowest().as_millis()
+            self.ledger.longest_downtime().as_millis()
         )
     }
 }

@@ -1,26 +1,26 @@
-//! Redis dies, or forgets everything.
+//! Faults in which Redis is killed or flushed.
 //!
-//! Each time the actors ask until their connections break. Then the world
-//! calms down, and each finds out what became of its requests under way.
+//! The actors send requests until their connections break. Once the daemon is idle, each actor
+//! resolves its pending requests.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 
 use super::connections::clients;
-use super::{Context, Told};
+use super::{Context, Summary};
 use crate::actor::{Actor, Loss};
-use crate::daemon::{PATIENCE, Process};
+use crate::daemon::{Process, TEST_TIMEOUT};
 use crate::server::{Persistence, Server};
 use crate::setup::Setup;
 
 const ACTORS: usize = 6;
 
-pub fn durable(context: &mut Context) -> Told {
+pub fn durable(context: &mut Context) -> Summary {
     let kills = context.amount(50, 3);
     episodes(
         context,
         kills,
-        Persistence::Everything,
+        Persistence::Always,
         |context, server, _, _| {
             let pause = context.random.millis(0, 300);
             server.kill();
@@ -30,18 +30,17 @@ pub fn durable(context: &mut Context) -> Told {
     )
 }
 
-/// The daemon dies, and while the next one recovers, so does Redis: for longer
-/// than the daemon goes without looking.
-pub fn both(context: &mut Context) -> Told {
+/// Kills the daemon, and Redis during the recovery of the next one, for up to 3 s.
+pub fn both(context: &mut Context) -> Summary {
     let kills = context.amount(50, 3);
-    let everything = Persistence::Everything;
+    let persistence = Persistence::Always;
     episodes(
         context,
         kills,
-        everything,
+        persistence,
         |context, server, setup, process| {
             process.end();
-            *process = setup.home.start();
+            *process = setup.installation.start();
             process.wait_ready();
             std::thread::sleep(context.random.millis(0, 60));
             let pause = context.random.millis(0, 3_000);
@@ -52,27 +51,22 @@ pub fn both(context: &mut Context) -> Told {
     )
 }
 
-pub fn forgetful(context: &mut Context) -> Told {
+pub fn forgetful(context: &mut Context) -> Summary {
     let kills = context.amount(50, 3);
-    episodes(
-        context,
-        kills,
-        Persistence::Nothing,
-        |context, server, _, _| {
-            let pause = context.random.millis(0, 1_500);
-            server.kill();
-            std::thread::sleep(pause);
-            server.restart();
-        },
-    )
+    episodes(context, kills, Persistence::Off, |context, server, _, _| {
+        let pause = context.random.millis(0, 1_500);
+        server.kill();
+        std::thread::sleep(pause);
+        server.restart();
+    })
 }
 
-pub fn flushall(context: &mut Context) -> Told {
+pub fn flushall(context: &mut Context) -> Summary {
     let times = context.amount(50, 3);
-    episodes(context, times, Persistence::Nothing, |_, server, _, _| {
+    episodes(context, times, Persistence::Off, |_, server, _, _| {
         let mut connection = crate::server::connect(&server.socket()).unwrap();
-        // In one step with the end of the actors' connections: they must not
-        // wait for what is forgotten.
+        // Kills the actors' connections in the same transaction, because the actors would wait in
+        // vain for the replies to flushed requests.
         let mut pipe = redis::pipe();
         pipe.atomic().cmd("FLUSHALL");
         for client in clients(&mut connection)
@@ -90,10 +84,10 @@ fn episodes(
     times: usize,
     persistence: Persistence,
     fault: impl Fn(&mut Context, &mut Server, &Setup, &mut Process),
-) -> Told {
+) -> Summary {
     let loss = match persistence {
-        Persistence::Everything => Loss::Never,
-        Persistence::Nothing => Loss::Possible,
+        Persistence::Always => Loss::Never,
+        Persistence::Off => Loss::Possible,
     };
     let mut server = Server::start(persistence);
     let socket = server.socket();
@@ -101,35 +95,40 @@ fn episodes(
     let mut actors = setup.actors(ACTORS, &context.random);
     for _ in 0..times {
         let stop = AtomicBool::new(false);
-        let since = std::thread::scope(|scope| {
+        let injected_at = std::thread::scope(|scope| {
             for actor in &mut actors {
                 let stop = &stop;
                 scope.spawn(move || actor.work(stop));
             }
-            let enough = context.ledger.answers() + context.random.between(1, 400) as u64;
-            if !context.ledger.wait(PATIENCE, |answers| answers >= enough) {
-                context.ledger.disagree("no answers any more");
+            let limit = context.ledger.replies() + context.random.between(1, 400) as u64;
+            if !context
+                .ledger
+                .wait(TEST_TIMEOUT, |replies| replies >= limit)
+            {
+                context.ledger.disagree("no more replies");
             }
             fault(context, &mut server, &setup, &mut process);
-            let since = Instant::now();
+            let injected_at = Instant::now();
             stop.store(true, Ordering::SeqCst);
-            since
+            injected_at
         });
         let mut connection = setup.connect();
-        setup.fence(&mut connection);
-        context.ledger.served_again(since, context.promptness());
-        setup.calm_down(&mut connection);
+        setup.barrier(&mut connection);
+        context
+            .ledger
+            .record_downtime(injected_at, context.max_downtime());
+        setup.wait_until_idle(&mut connection);
         for actor in &mut actors {
-            settle(actor, &mut connection, loss);
+            resolve(actor, &mut connection, loss);
         }
     }
     setup.finish(process, actors);
-    Told {
+    Summary {
         amount: times.to_string(),
-        notes: context.slowest(),
+        notes: context.downtime_note(),
     }
 }
 
-fn settle(actor: &mut Actor, connection: &mut redis::Connection, loss: Loss) {
-    actor.settle_pending(connection, loss).unwrap();
+fn resolve(actor: &mut Actor, connection: &mut redis::Connection, loss: Loss) {
+    actor.resolve_pending(connection, loss).unwrap();
 }

@@ -1,11 +1,11 @@
-//! Redis refuses to write, or forgets scripts.
+//! Faults in which Redis refuses writes or loses its scripts.
 
 use redis::Connection;
 
-use super::{Context, Told};
+use super::{Context, Summary};
 use crate::stations;
 
-pub fn refusals(context: &mut Context) -> Told {
+pub fn refusals(context: &mut Context) -> Summary {
     let times = context.amount(200, 6);
     let hits = stations::run(context, (4, times), false, |station, _| {
         let (begin, end): (&[&str], &[&str]) = match station.random.below(3) {
@@ -20,14 +20,14 @@ pub fn refusals(context: &mut Context) -> Told {
             _ => (&["SCRIPT", "FLUSH"], &["SCRIPT", "FLUSH"]),
         };
         run(&mut station.connection, begin);
-        // How long it refuses is part of the fault.
+        // The random duration is part of the fault.
         std::thread::sleep(station.random.millis(0, 1_500));
         run(&mut station.connection, end);
         true
     });
-    Told {
+    Summary {
         amount: hits.to_string(),
-        notes: format!("for up to 1.5 s; {}", context.slowest()),
+        notes: format!("for up to 1.5 s; {}", context.downtime_note()),
     }
 }
 
