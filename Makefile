@@ -4,13 +4,13 @@ PREFIX ?= /usr/local
 DESTDIR ?=
 CARGO ?= cargo
 
-# Where rustup puts cargo, for shells that have not read ~/.profile: first, as rustup has it, before the cargo of a
-# distribution.
+# The folder of rustup's cargo, for shells that have not read ~/.profile. It comes first, as rustup sets it, so that it wins
+# over the cargo of a distribution.
 ifeq (,$(findstring :$(HOME)/.cargo/bin:,:$(PATH):))
 export PATH := $(HOME)/.cargo/bin:$(PATH)
 endif
 
-# Not exported: cargo would hand the variable on to build scripts and its own subcommands.
+# Not exported, because cargo would pass the variable on to build scripts and subcommands.
 NEED := CARGO='$(CARGO)' tools/need.sh
 
 TARGET_DIR := $(if $(CARGO_TARGET_DIR),$(CARGO_TARGET_DIR),target)
@@ -31,7 +31,7 @@ docdir := $(DESTDIR)$(PREFIX)/share/doc/platypush-userd
 unitdir := $(DESTDIR)$(PREFIX)/lib/systemd/system
 sysusersdir := $(DESTDIR)$(PREFIX)/lib/sysusers.d
 
-.PHONY: help rust build test test-platypush platypush-venv torture enumeration bench bench-platypush bench-micro demo lint deny deny-tool advisories install uninstall clean
+.PHONY: help rust build test test-platypush platypush-venv torture reference enumeration bench bench-platypush bench-micro demo lint deny deny-tool advisories install uninstall clean
 
 help: ## list the targets
 	@sed -nE 's/^([a-z-]+):.*## (.*)/  make \1\t\2/p' $(firstword $(MAKEFILE_LIST)) | expand -t 26
@@ -52,31 +52,37 @@ test-platypush: platypush-venv ## run the tests on real Platypush nodes (needs P
 rust:
 	@$(NEED) rust
 
-# Rust goes first: what needs this needs Rust as well, and nothing is installed in vain.
+# Checks for Rust first: all targets that depend on this one need Rust too, and a failure must come before the
+# installation.
 platypush-venv: rust
 	@tools/platypush-venv.sh $(PLATYPUSH_VENV)
 
-# The profile of the tests: its abort points need debug_assertions, and `make test` has built it.
-torture: ## every fault of daemon and Redis at full strength (half an hour; ARGS="--seed N --only FAULT")
+# Uses the test profile, because crash points need debug_assertions, and `make test` has already built it.
+torture: ## inject all faults of daemon and Redis, full form (half an hour; ARGS="--seed N --only FAULT")
 	@$(NEED) rust cc=build-essential redis-server
 	$(CARGO) test --locked --test torture -- --full $(ARGS)
 
-enumeration: ## whether the time of an answer tells who exists (ten minutes on an idle machine; ARGS="--samples N --flood one|distinct")
+reference: ## write docs/reference from the tables in the code
+	@$(NEED) rust cc=build-essential
+	for page in actions cli configuration events protocol; do \
+		$(CARGO) run --locked -- reference $$page > docs/reference/$$page.md || exit 1; done
+
+enumeration: ## measure whether response times reveal which user names exist (ten minutes on an idle machine; ARGS="--samples N --flood one|distinct")
 	@$(NEED) rust cc=build-essential redis-server
 	$(CARGO) test --release --locked --test enumeration -- $(ARGS)
 
-bench: ## how fast it is, against Redis, the disk and Argon2 (ten minutes; writes docs/performance.md; ARGS="--only SECTION")
+bench: ## measure the daemon against the limits of Redis, the disk and Argon2 (ten minutes; writes docs/explanation/performance.md; ARGS="--only SECTION")
 	@$(NEED) rust cc=build-essential redis-server strace
-	$(CARGO) bench --locked --bench service -- --platypush $(PLATYPUSH_VENV)/bin/python --write docs/performance.md $(ARGS)
+	$(CARGO) bench --locked --bench service -- --platypush $(PLATYPUSH_VENV)/bin/python --write docs/explanation/performance.md $(ARGS)
 
-bench-platypush: platypush-venv ## the same against a real Platypush, which it sets up first (needs Python 3.11 and PyPI)
+bench-platypush: platypush-venv ## like bench, also against a real Platypush, which it installs (needs Python 3.11 and PyPI)
 	@$(NEED) cc=build-essential
 	$(MAKE) bench
 
-bench-micro: rust ## what decoding, encoding, dispatch, store and hashing cost by themselves
+bench-micro: rust ## measure decoding, encoding, dispatch, store and hashing separately
 	$(CARGO) bench --locked --bench micro
 
-demo: ## play the whole story, first user to deletion (installs redis-server if it is missing)
+demo: ## run a demo of all main actions, from the first user to a deletion (installs redis-server if it is missing)
 	@CARGO='$(CARGO)' demo/demo.sh
 
 lint: rust ## check formatting, clippy (warnings denied), the shell scripts and the syntax of the Python files
@@ -90,7 +96,7 @@ lint: rust ## check formatting, clippy (warnings denied), the shell scripts and 
 deny: deny-tool ## check licences, bans and sources of all crates (builds cargo-deny if it is missing)
 	PATH="$$PATH:$(DENY_ROOT)/bin" cargo-deny --locked check --hide-inclusion-graph licenses bans sources
 
-# Unoptimised: builds in less than half the time, and the check takes a second anyway.
+# A debug build: it takes less than half the time, and the check takes a second in any case.
 deny-tool: rust
 	@command -v cargo-deny >/dev/null || test -x $(DENY_ROOT)/bin/cargo-deny || { \
 		echo "cargo-deny not found, building it into $(DENY_ROOT) (a minute or two, once)"; \
@@ -99,7 +105,7 @@ deny-tool: rust
 advisories: deny ## check all crates against the RustSec database (fetched from the network)
 	PATH="$$PATH:$(DENY_ROOT)/bin" cargo-deny --locked check --hide-inclusion-graph advisories
 
-# Only when there is none: `make build` first, then `sudo make install`, where root may have no cargo.
+# Builds only if the binary is missing, so that `make build` and then `sudo make install` works without a cargo for root.
 $(BIN):
 	$(MAKE) build
 
@@ -117,12 +123,12 @@ install: $(BIN) ## install below PREFIX (/usr/local): binary, unit, user, man pa
 	install -Dm644 config.example.yaml $(docdir)/config.example.yaml
 	install -Dm644 -t $(docdir)/platypush platypush/user_daemon.py
 	install -Dm644 -t $(docdir)/examples examples/manage_users.py examples/manage_users.yaml
-	@test -n "$(DESTDIR)" || echo "To run it: systemd-sysusers && systemctl daemon-reload && systemctl enable --now platypush-userd"
+	@test -n "$(DESTDIR)" || echo "To start the service: systemd-sysusers && systemctl daemon-reload && systemctl enable --now platypush-userd"
 
-uninstall: ## remove what install put there (the database and the user stay)
+uninstall: ## remove the installed files (the database and the system user stay)
 	rm -f $(bindir)/platypush-userd $(unitdir)/platypush-userd.service $(sysusersdir)/platypush-userd.conf \
 		$(mandir)/platypush-userd.1 $(bashdir)/platypush-userd $(zshdir)/_platypush-userd $(fishdir)/platypush-userd.fish
 	rm -rf $(docdir)
 
-clean: ## remove everything that was built
+clean: ## remove all build output
 	$(CARGO) clean

@@ -1,6 +1,8 @@
-//! What the operator can do, who proves nothing: whoever may enter the working
-//! directory has the database anyway. Never over Redis, but over the control
-//! socket, or on the store itself while no daemon runs.
+//! The operator's commands.
+//!
+//! They arrive over the control socket, or run on the store itself if no daemon runs; never over
+//! Redis. They need no password: an operator who can enter the working directory can read the
+//! database anyway.
 
 use std::io::{self, IsTerminal as _};
 use std::sync::Arc;
@@ -8,7 +10,7 @@ use std::sync::Arc;
 use secrecy::{ExposeSecret as _, SecretString};
 use serde::{Deserialize, Serialize};
 
-use crate::audit::{self, Caller, Who};
+use crate::audit::{self, Caller, Identity};
 use crate::error::Error;
 use crate::events::{self, Event, EventKind, Publisher};
 use crate::keyring::Keyring;
@@ -16,107 +18,105 @@ use crate::model::{Attempted, User, UserId};
 use crate::rotation::{self, RotationError};
 use crate::services::Services;
 use crate::store::{AdminUpdate, StoreError};
-use crate::transfer::export::{self, Exported, Part};
+use crate::transfer::export::{self, Lines};
 use crate::transfer::import::{self, ImportError, ImportOutcome, ImportRequest, pause};
 
-/// A command of the operator, as it goes over the control socket.
+/// A command of the operator, as sent over the control socket.
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case", deny_unknown_fields)]
 pub enum AdminCommand {
     /// List all users.
     Users,
-    /// Forget the failed attempts under a name, whether or not it is a user's.
+    /// Clear the failed attempts of a name, known or unknown.
     Unlock {
         /// The name.
         name: String,
     },
-    /// Switch a user's second factor off.
+    /// Disable a user's second factor.
     DisableOtp {
-        /// Whose.
+        /// Name of the user.
         name: String,
     },
-    /// Give a user another password; all its sessions and API tokens end.
+    /// Set a new password for a user and delete all its sessions and API tokens.
     ResetPassword {
-        /// Whose.
+        /// Name of the user.
         name: String,
-        /// The new one.
+        /// The new password.
         #[serde(with = "exposed")]
         password: SecretString,
-        /// Whether API tokens stay.
+        /// Whether to keep the API tokens.
         #[serde(default)]
         keep_api_tokens: bool,
     },
-    /// End all sessions of a user.
+    /// Delete all sessions of a user.
     DeleteSessions {
-        /// Whose.
+        /// Name of the user.
         name: String,
     },
-    /// End all API tokens of a user.
+    /// Delete all API tokens of a user.
     DeleteApiTokens {
-        /// Whose.
+        /// Name of the user.
         name: String,
     },
-    /// Seal everything with a new key and drop the old one.
+    /// Seal everything with a new key and drop the old key.
     RotateKey,
-    /// Let users in who come from elsewhere.
+    /// Import users.
     Import(ImportRequest),
-    /// Write a part of everything.
-    Export(Part),
+    /// Export all users and sessions.
+    Export,
 }
 
-/// What came of a command.
+/// The reply to a command.
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum AdminReply {
-    /// All users by id.
+    /// All users, ordered by id.
     Users(Vec<UserState>),
-    /// The failures are forgotten.
+    /// The failed attempts were cleared.
     Unlocked {
-        /// Whether there is a user of that name.
+        /// Whether there is a user with that name.
         exists: bool,
     },
-    /// It is done.
+    /// The command succeeded.
     Done,
-    /// A new key seals.
+    /// The sealing key was rotated.
     KeyRotated {
-        /// Its number.
+        /// Number of the new key.
         key: u8,
-        /// How many things were sealed anew.
+        /// Number of items that were resealed.
         resealed: u64,
     },
-    /// What became of each who came, in their order.
+    /// The outcome for each imported user, in the order of the request.
     Imported(Vec<ImportOutcome>),
-    /// A part of everything, and where the next one begins.
-    Exported(Exported, Option<Part>),
 }
 
-/// What an operator sees of a user.
+/// A user in the reply to [`AdminCommand::Users`].
 #[derive(Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct UserState {
-    /// Number.
+    /// Id.
     pub id: UserId,
     /// Name.
     pub name: String,
-    /// When it was made, in UTC.
+    /// Time of creation, in UTC.
     pub created: String,
-    /// Whether the second factor is on.
+    /// Whether the second factor is enabled.
     pub second_factor: bool,
     /// Failed attempts since the last success.
     pub failures: u32,
-    /// For how many seconds no attempt is tried.
+    /// Seconds for which logins stay throttled, if any.
     pub locked_for: Option<u64>,
 }
 
-/// Why a command was not carried out.
+/// Why a command failed.
 #[derive(Debug, thiserror::Error)]
 pub enum AdminError {
-    /// About a user.
+    /// A command about a user, or the store, failed.
     #[error(transparent)]
     User(#[from] Error),
-    /// About the keys.
+    /// The rotation of the keys failed.
     #[error(transparent)]
     Rotation(#[from] RotationError),
-    /// About those who come.
+    /// The import failed.
     #[error(transparent)]
     Import(#[from] ImportError),
 }
@@ -148,16 +148,14 @@ impl AdminCommand {
             Self::DeleteApiTokens { .. } => "admin delete-api-tokens",
             Self::RotateKey => "admin rotate-key",
             Self::Import(_) => "import",
-            Self::Export(_) => "export",
+            Self::Export => "export",
         }
     }
 
-    /// Whether it stands in the audit trail. Of an export, the beginning stands
-    /// for all of it.
+    /// Returns whether the command is logged in the audit trail.
     const fn is_audited(&self) -> bool {
         match self {
-            Self::Import(order) => !order.dry_run,
-            Self::Export(part) => matches!(part, Part::Heading),
+            Self::Import(request) => !request.dry_run,
             _ => true,
         }
     }
@@ -178,27 +176,27 @@ impl AdminCommand {
             | Self::ResetPassword { name, .. }
             | Self::DeleteSessions { name }
             | Self::DeleteApiTokens { name } => Some(name),
-            Self::Users | Self::RotateKey | Self::Import(_) | Self::Export(_) => None,
+            Self::Users | Self::RotateKey | Self::Import(_) | Self::Export => None,
         }
     }
 }
 
-/// Carries the commands out.
+/// Runs the operator's commands.
 pub struct Operator {
     services: Arc<Services>,
     keyring: Arc<Keyring>,
-    /// Whether requests are served meanwhile.
+    /// Whether the daemon serves requests at the same time.
     is_serving: bool,
     events: Option<Publisher>,
 }
 
-/// What a command came to, and what happened by it.
-struct Done {
+/// Result of a command: its reply and the events to publish.
+struct Completed {
     reply: AdminReply,
     events: Vec<Event>,
 }
 
-impl From<AdminReply> for Done {
+impl From<AdminReply> for Completed {
     fn from(reply: AdminReply) -> Self {
         Self {
             reply,
@@ -208,7 +206,7 @@ impl From<AdminReply> for Done {
 }
 
 impl Operator {
-    /// Works on a store that no daemon has.
+    /// Runs commands on a store that no daemon uses.
     #[must_use]
     pub const fn alone(services: Arc<Services>, keyring: Arc<Keyring>) -> Self {
         Self {
@@ -219,8 +217,8 @@ impl Operator {
         }
     }
 
-    /// Works on the same things as the actions do meanwhile, and tells of it as
-    /// they do.
+    /// Runs commands on the store that the actions use at the same time. Publishes events, as
+    /// actions do.
     #[must_use]
     pub const fn in_daemon(
         services: Arc<Services>,
@@ -235,42 +233,51 @@ impl Operator {
         }
     }
 
-    /// Carries a command out and puts it into the audit trail.
+    /// Runs a command and logs it in the audit trail. An export goes to `lines`.
     ///
     /// # Errors
-    /// When it could not be done; nothing was changed then, unless the store
-    /// has stopped.
-    pub async fn run(&self, command: AdminCommand, by: &Caller) -> Result<AdminReply, AdminError> {
+    /// Returns the error of the command. Nothing was changed then, unless the store has stopped.
+    pub async fn run(
+        &self,
+        command: AdminCommand,
+        by: &Caller,
+        lines: &Lines,
+    ) -> Result<AdminReply, AdminError> {
         let act = audit::AdminAct {
             action: command.name(),
             by,
             keep_api_tokens: command.keep_api_tokens(),
         };
-        let about = match command.username() {
-            Some(name) => Some(self.who(name).await?),
+        let subject = match command.username() {
+            Some(name) => Some(self.identity(name).await?),
             None => None,
         };
         let is_audited = command.is_audited();
-        let result = self.carry_out(command).await;
-        if is_audited {
-            let outcome = result.as_ref().map_or_else(AdminError::name, |_| "success");
-            audit::admin(&act, about.as_ref(), outcome);
+        // The client has most of an export before it ends.
+        let is_export = matches!(command, AdminCommand::Export);
+        if is_export {
+            audit::admin(&act, None, "success");
         }
-        // Without a daemon the trail is on standard error. On a terminal, where
-        // nobody keeps it, a line for each user would hide the report.
-        let names_each = self.is_serving || !io::stderr().is_terminal();
-        if let (Ok(AdminReply::Imported(fates)), true) = (
-            result.as_ref().map(|done| &done.reply),
-            is_audited && names_each,
+        let result = self.execute(command, lines).await;
+        if is_audited && !(is_export && result.is_ok()) {
+            let outcome = result.as_ref().map_or_else(AdminError::name, |_| "success");
+            audit::admin(&act, subject.as_ref(), outcome);
+        }
+        // Without a daemon the trail goes to standard error. A terminal does not keep it, and a
+        // line for each user would hide the report.
+        let logs_each_user = self.is_serving || !io::stderr().is_terminal();
+        if let (Ok(AdminReply::Imported(outcomes)), true) = (
+            result.as_ref().map(|completed| &completed.reply),
+            is_audited && logs_each_user,
         ) {
-            for (number, fate) in fates.iter().enumerate() {
+            for (number, outcome) in outcomes.iter().enumerate() {
                 pause(number).await;
-                if let ImportOutcome::Comes { name, .. } = fate {
-                    audit::admin(&act, Some(&Who::User(name.clone())), "success");
+                if let ImportOutcome::Imported { name, .. } = outcome {
+                    audit::admin(&act, Some(&Identity::User(name.clone())), "success");
                 }
             }
         }
-        let Done { reply, events } = result?;
+        let Completed { reply, events } = result?;
         if let Some(publisher) = &self.events {
             let now = self.services.clock.now();
             for event in events {
@@ -280,14 +287,14 @@ impl Operator {
         Ok(reply)
     }
 
-    async fn who(&self, name: &str) -> Result<Who, AdminError> {
+    async fn identity(&self, name: &str) -> Result<Identity, AdminError> {
         Ok(match self.services.store.user_by_name(name).await? {
-            Some(user) => Who::User(user.username),
-            None => Who::UnknownName(self.services.credentials.name_hash(name)),
+            Some(user) => Identity::User(user.username),
+            None => Identity::UnknownName(self.services.credentials.name_hash(name)),
         })
     }
 
-    async fn carry_out(&self, command: AdminCommand) -> Result<Done, AdminError> {
+    async fn execute(&self, command: AdminCommand, lines: &Lines) -> Result<Completed, AdminError> {
         match command {
             AdminCommand::Users => Ok(self.users().await?.into()),
             AdminCommand::Unlock { name } => Ok(self.unlock(&name).await?.into()),
@@ -298,23 +305,24 @@ impl Operator {
                 keep_api_tokens,
             } => self.reset_password(&name, &password, keep_api_tokens).await,
             AdminCommand::DeleteSessions { name } => {
-                let act = EventKind::all_sessions_deleted();
-                self.amend(&name, AdminUpdate::EndSessions, vec![act]).await
+                let kind = EventKind::all_sessions_deleted();
+                self.update(&name, AdminUpdate::EndSessions, vec![kind])
+                    .await
             }
             AdminCommand::DeleteApiTokens { name } => {
-                let act = EventKind::all_api_tokens_deleted();
-                self.amend(&name, AdminUpdate::DropApiTokens, vec![act])
+                let kind = EventKind::all_api_tokens_deleted();
+                self.update(&name, AdminUpdate::DropApiTokens, vec![kind])
                     .await
             }
             AdminCommand::RotateKey => Ok(self.rotate_key().await?.into()),
-            AdminCommand::Import(order) => {
+            AdminCommand::Import(request) => {
                 let _lease = self.keyring.lease();
-                let fates = import::import(&self.services, order, self.is_serving).await?;
-                Ok(AdminReply::Imported(fates).into())
+                let outcomes = import::import(&self.services, request, self.is_serving).await?;
+                Ok(AdminReply::Imported(outcomes).into())
             }
-            AdminCommand::Export(part) => {
-                let (exported, next) = export::export(&self.services, &self.keyring, part).await?;
-                Ok(AdminReply::Exported(exported, next).into())
+            AdminCommand::Export => {
+                export::export(&self.services, &self.keyring, lines).await?;
+                Ok(AdminReply::Done.into())
             }
         }
     }
@@ -344,12 +352,12 @@ impl Operator {
         })
     }
 
-    async fn disable_otp(&self, name: &str) -> Result<Done, AdminError> {
+    async fn disable_otp(&self, name: &str) -> Result<Completed, AdminError> {
         let user = self.services.store.user_by_name(name).await?;
         if user.is_some_and(|user| user.second_factor.is_none()) {
             return Err(Error::OtpNotEnabled(name.to_owned()).into());
         }
-        self.amend(
+        self.update(
             name,
             AdminUpdate::DropSecondFactor,
             vec![EventKind::OtpDisabled {}],
@@ -362,35 +370,38 @@ impl Operator {
         name: &str,
         password: &SecretString,
         keep_api_tokens: bool,
-    ) -> Result<Done, AdminError> {
+    ) -> Result<Completed, AdminError> {
         let limits = &self.services.limits;
         limits.check_password_length("password", password.expose_secret())?;
         limits.check_new_password(password.expose_secret())?;
         let record = self.services.credentials.hash(password).await?;
-        let act = EventKind::PasswordUpdated {
+        let password_updated = EventKind::PasswordUpdated {
             sessions_revoked: true,
         };
         let update = AdminUpdate::ResetPassword {
             record,
             keep_api_tokens,
         };
-        let mut kinds = vec![act];
+        let mut kinds = vec![password_updated];
         if !keep_api_tokens {
             kinds.push(EventKind::all_api_tokens_deleted());
         }
-        self.amend(name, update, kinds).await
+        self.update(name, update, kinds).await
     }
 
-    async fn amend(
+    async fn update(
         &self,
         name: &str,
         update: AdminUpdate,
         kinds: Vec<EventKind>,
-    ) -> Result<Done, AdminError> {
+    ) -> Result<Completed, AdminError> {
         match self.services.store.update_user(name, update).await {
-            Ok(user) => Ok(Done {
+            Ok(user) => Ok(Completed {
                 reply: AdminReply::Done,
-                events: kinds.into_iter().map(|act| Event::of(&user, act)).collect(),
+                events: kinds
+                    .into_iter()
+                    .map(|kind| Event::of(&user, kind))
+                    .collect(),
             }),
             Err(StoreError::NoSuchUser) => Err(Error::NoSuchUser(name.to_owned()).into()),
             Err(error) => Err(error.into()),
@@ -406,7 +417,7 @@ impl Operator {
     }
 }
 
-/// A secret in clear: over a socket that only its owner may use.
+/// Serializes a secret in clear, for the control socket, which only its owner can use.
 mod exposed {
     use secrecy::{ExposeSecret as _, SecretString};
     use serde::{Deserialize as _, Deserializer, Serializer};

@@ -1,17 +1,16 @@
-//! The audit trail: every login, failure, change and deletion, and every act
-//! of the operator, as one structured log event (target `audit`, level info).
-//! What is noted for it while a request runs also tells what Platypush nodes
-//! are to hear (`events/`).
+//! The audit trail: one structured log event (target `audit`, level info) for every login, failure,
+//! change and deletion, and for every command of the operator.
 //!
-//! It never holds a secret. Names are logged where a user has them; any other
-//! name is logged as a keyed hash, because people type passwords where names
-//! belong. Text from clients stands in its escaped `Debug` form, so that it
-//! cannot forge a line (OWASP ASVS 5.0, 16.4.1).
+//! An entry never contains a secret. The name of a user is logged as it is; any other name is
+//! logged as a keyed hash, because users type passwords into the name field. Text from clients is
+//! logged in its escaped `Debug` form, so that it cannot forge a line (OWASP ASVS 5.0, 16.4.1).
 //!
-//! Whatever proves to be a user, and each failure under the name of one, has an
-//! entry of its own: the throttle, where it is on, bounds the latter. Of refusals that any client
-//! can cause without end, the first ones of a minute have, and the others are
-//! counted ([`Trail`]).
+//! All entries about authenticated users and failures under a user's name are written; the
+//! throttle, if enabled, bounds these failures. Refusals that any client can cause without limit
+//! are written up to a quota a minute, and then counted ([`Trail`]).
+//!
+//! The [`Notes`] that a request takes for its entry also carry the event that is published to
+//! Platypush nodes (`events/`).
 
 use std::fmt;
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -24,21 +23,21 @@ use crate::events::Event;
 use crate::log_quota::{LogQuota, discard};
 use crate::model::{CodeUse, NameHash};
 
-/// The outcome of what was done…
+/// Outcome of a request that succeeded.
 pub const SUCCESS: &str = "success";
-/// …and of the end of a session that was not there.
+/// Outcome of a request to delete a session that does not exist.
 pub const NO_SUCH_SESSION: &str = "no_such_session";
 
-/// Whom an entry is about.
+/// A name in an entry: the user it is about, or the requester.
 #[derive(Clone)]
-pub enum Who {
+pub enum Identity {
     /// A user, by name.
     User(String),
-    /// A name that nobody has.
+    /// A name that no user has.
     UnknownName(NameHash),
 }
 
-impl fmt::Debug for Who {
+impl fmt::Debug for Identity {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::User(name) => write!(f, "{name:?}"),
@@ -47,7 +46,7 @@ impl fmt::Debug for Who {
     }
 }
 
-/// What becomes known of a request while it runs.
+/// Facts that are noted about a request while it runs.
 #[derive(Debug)]
 pub struct Notes {
     noted: Mutex<Noted>,
@@ -57,14 +56,14 @@ pub struct Notes {
 
 #[derive(Debug, Default, Clone)]
 struct Noted {
-    user: Option<Who>,
-    by: Option<Who>,
+    user: Option<Identity>,
+    by: Option<Identity>,
     refusal: Option<&'static str>,
     factor: Option<&'static str>,
 }
 
 impl Notes {
-    /// Without any yet. Events need not be noted where nobody hears them.
+    /// Creates empty notes. `wants_event` is false if events are not published.
     #[must_use]
     pub fn new(wants_event: bool) -> Self {
         Self {
@@ -74,28 +73,27 @@ impl Notes {
         }
     }
 
-    /// The user that it is about.
-    pub fn user(&self, who: Who) {
-        self.change(|noted| noted.user = Some(who));
+    /// Notes the user that the request is about.
+    pub fn user(&self, identity: Identity) {
+        self.change(|noted| noted.user = Some(identity));
     }
 
-    /// Who asks, where that is somebody else.
-    pub fn by(&self, who: Who) {
-        self.change(|noted| noted.by = Some(who));
+    /// Notes the requester, if that is another user.
+    pub fn by(&self, identity: Identity) {
+        self.change(|noted| noted.by = Some(identity));
     }
 
-    /// The one who was noted as the user only asks: the action is about
-    /// somebody else.
+    /// Turns the noted user into the requester: the action is about another user.
     pub fn executing(&self) {
         self.change(|noted| noted.by = noted.user.take());
     }
 
-    /// Why somebody is not let in; `None` where it is.
-    pub fn refusal(&self, why: Option<&'static str>) {
-        self.change(|noted| noted.refusal = why);
+    /// Notes why a login was refused; `None` if it was not.
+    pub fn refusal(&self, reason: Option<&'static str>) {
+        self.change(|noted| noted.refusal = reason);
     }
 
-    /// What was right beside the password: the kind of code.
+    /// Notes the kind of code that was verified in addition to the password.
     pub fn factor(&self, code: Option<&CodeUse>) {
         let factor = code.map(|code| match code {
             CodeUse::Step(_) => "totp",
@@ -104,27 +102,27 @@ impl Notes {
         self.change(|noted| noted.factor = factor);
     }
 
-    /// What happened, once the store has it: a request has one effect.
+    /// Notes the event of the request, after the store has applied its effect. A request has at
+    /// most one effect.
     pub fn event(&self, event: impl FnOnce() -> Event) {
         if self.wants_event {
             *lock(&self.event) = Some(event());
         }
     }
 
-    /// Whether anybody will ask for an event.
+    /// Whether an event will be published.
     #[must_use]
     pub const fn wants_event(&self) -> bool {
         self.wants_event
     }
 
-    /// What happened, if anything did, and the name of the user who asked for
-    /// it, where one did.
+    /// Takes the event, if there is one, with the name of the requester, if that is another user.
     #[must_use]
     pub fn take_event(&self) -> Option<(Event, Option<String>)> {
         let event = lock(&self.event).take()?;
         match self.get().by {
-            Some(Who::User(name)) => Some((event, Some(name))),
-            Some(Who::UnknownName(_)) | None => Some((event, None)),
+            Some(Identity::User(name)) => Some((event, Some(name))),
+            Some(Identity::UnknownName(_)) | None => Some((event, None)),
         }
     }
 
@@ -141,61 +139,62 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// Writes entries, and counts those that are one too many.
+/// Writes the entries of requests within a quota, and counts the others.
 pub struct Trail(LogQuota);
 
 impl Default for Trail {
     fn default() -> Self {
         Self(LogQuota::new(|outcome, count| {
-            info!(target: "audit", outcome, count, "more of the same within a minute");
+            info!(target: "audit", outcome, count, "more entries of this outcome within a minute");
         }))
     }
 }
 
 impl Trail {
-    /// Writes the counts of what has no entry: the process is about to stop.
+    /// Writes the counts of the entries over the quota. Called before the process stops.
     pub fn flush(&self) {
         self.0.flush();
     }
 
-    /// Logs what became of a request.
+    /// Logs the outcome of a request.
     pub fn log(&self, entry: &Entry<'_>, notes: &Notes, outcome: &'static str) {
         let noted = notes.get();
         let outcome = noted.refusal.unwrap_or(outcome);
-        if !can_be_caused_without_end(&noted, outcome) || self.0.admits(outcome) {
+        if !is_unbounded(&noted, outcome) || self.0.admits(outcome) {
             entry.write(&noted, outcome);
         } else {
-            // Names of users have an entry each: the time must not tell who is one.
+            // Takes as long as a written entry: failures under the name of a user are always
+            // written, so a shorter time would reveal that the name is unknown.
             discard(|| entry.write(&noted, outcome));
         }
     }
 }
 
-/// Whether a client can cause entries of this kind without proving anything and
-/// without a throttle that stops it.
-fn can_be_caused_without_end(noted: &Noted, outcome: &str) -> bool {
-    let is_user = |who: &Option<Who>| matches!(who, Some(Who::User(_)));
+/// Whether a client can cause any number of such entries without authentication and without being
+/// throttled.
+fn is_unbounded(noted: &Noted, outcome: &str) -> bool {
+    let is_user = |identity: &Option<Identity>| matches!(identity, Some(Identity::User(_)));
     match outcome {
         SUCCESS => false,
-        // Nothing was tried, whoever has the name.
+        // Refused before the password was checked, so not limited by the throttle.
         "throttled" | "busy" => true,
         _ => !is_user(&noted.user) && !is_user(&noted.by),
     }
 }
 
-/// A request that is audited.
+/// An audited request.
 pub struct Entry<'a> {
-    /// Its id.
+    /// Id of the request.
     pub id: &'a str,
-    /// Who sent it, as it says.
+    /// Sender, as the request claims.
     pub origin: Option<&'a str>,
     /// The action, as the request names it.
     pub action: &'a str,
 }
 
 impl Entry<'_> {
-    /// Logs that a request had its effect in an earlier process, which may
-    /// have ended before it could log it.
+    /// Logs a redelivered request whose effect is on record. The earlier process may have ended
+    /// before it logged the request.
     pub fn log_recorded(&self) {
         self.write(&Noted::default(), "redelivered");
     }
@@ -204,7 +203,7 @@ impl Entry<'_> {
         let Self { id, origin, .. } = self;
         let action = echo(self.action);
         let (user, by) = (noted.user.as_ref().map(debug), noted.by.as_ref().map(debug));
-        // A code is spent where the request has its effect.
+        // A code is used only if the request takes effect.
         let factor = noted.factor.filter(|_| is_effective(noted, outcome));
         info!(target: "audit", ?id, origin = origin.map(debug), ?action, user, by, factor, outcome);
     }
@@ -214,28 +213,28 @@ fn is_effective(noted: &Noted, outcome: &str) -> bool {
     noted.refusal.is_none() && matches!(outcome, SUCCESS | NO_SUCH_SESSION)
 }
 
-/// Who gives a command.
+/// The process that sends a command of the operator.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Caller {
-    /// As the operating system says.
+    /// User id, as reported by the operating system.
     pub uid: u32,
-    /// Who called `sudo`, as the command says: root runs commands as the owner of
-    /// the working directory.
+    /// User id of the caller of `sudo`, as claimed by the command: root runs commands as the owner
+    /// of the working directory.
     pub sudo_uid: Option<u32>,
 }
 
-/// An act of the operator.
+/// A command of the operator, as logged.
 pub struct AdminAct<'a> {
-    /// The command.
+    /// Name of the command.
     pub action: &'a str,
-    /// Who gives it.
+    /// Process that sent it.
     pub by: &'a Caller,
-    /// Whether API tokens stay, where a command can end them or not.
+    /// Whether API tokens are kept, for a command with that option.
     pub keep_api_tokens: Option<bool>,
 }
 
-/// Logs an act of the operator. The uid behind `sudo` is what the command says.
-pub fn admin(act: &AdminAct<'_>, user: Option<&Who>, outcome: &str) {
+/// Logs a command of the operator. `sudo_uid` is logged as a claim: the command itself reports it.
+pub fn admin(act: &AdminAct<'_>, user: Option<&Identity>, outcome: &str) {
     let AdminAct {
         action,
         by: caller,
@@ -254,7 +253,7 @@ pub fn admin(act: &AdminAct<'_>, user: Option<&Who>, outcome: &str) {
     );
 }
 
-/// Whether a refused request is audited even where the action is a look-up.
+/// Whether a refusal with this error is audited even if the action is a look-up.
 #[must_use]
 pub const fn is_authentication_failure(error: &Error) -> bool {
     matches!(
@@ -271,9 +270,9 @@ mod tests {
     use super::*;
 
     #[test]
-    fn where_nobody_hears_of_events_none_is_made() {
+    fn no_event_is_created_unless_events_are_published() {
         let notes = Notes::new(false);
-        notes.event(|| panic!("an event was made"));
+        notes.event(|| panic!("an event was created"));
         assert!(notes.take_event().is_none());
     }
 }

@@ -1,8 +1,8 @@
-//! Named points at which a test build ends the process, to show that the next
-//! start finds everything. In a release build they are nothing.
+//! Named points at which a test can crash the process, to show that the next start recovers.
+//! They do nothing in a release build.
 
-/// Ends the process here when the environment says so:
-/// `USERD_CRASH_AT=<point>:<n>` at the n-th time this point is reached.
+/// Aborts the process when this point is reached for the n-th time, if the environment has
+/// `USERD_CRASH_AT=<point>:<n>`.
 #[cfg(debug_assertions)]
 pub fn crash_point(point: &str) {
     use std::sync::OnceLock;
@@ -14,21 +14,21 @@ pub fn crash_point(point: &str) {
         let (point, times) = text.split_once(':')?;
         Some((point.to_owned(), AtomicU32::new(times.parse().ok()?)))
     });
-    if let Some((name, left)) = armed
+    if let Some((name, remaining)) = armed
         && name == point
-        && left.fetch_sub(1, Ordering::Relaxed) == 1
+        && remaining.fetch_sub(1, Ordering::Relaxed) == 1
     {
         std::process::abort();
     }
 }
 
-/// Nothing, in a release build.
+/// Does nothing in a release build.
 #[cfg(not(debug_assertions))]
 #[inline]
 pub const fn crash_point(_: &str) {}
 
-/// Ends the process when a request for `user.crash` is about to run and the
-/// environment says `USERD_POISON=1`: a request that kills whoever runs it.
+/// Aborts the process before a request for `user.crash` runs, if the environment has
+/// `USERD_POISON=1`: a poison request.
 #[cfg(debug_assertions)]
 pub fn poison(action: Option<&str>) {
     use std::sync::OnceLock;
@@ -41,7 +41,7 @@ pub fn poison(action: Option<&str>) {
     }
 }
 
-/// Nothing, in a release build.
+/// Does nothing in a release build.
 #[cfg(not(debug_assertions))]
 #[inline]
 pub const fn poison(_: Option<&str>) {}

@@ -1,112 +1,113 @@
-//! The one error of actions: what happened, in the words of the contract. No
-//! transport in it; the edge turns it into a reply as the last step.
+//! The error type of actions, with the texts of the contract. It is independent of the transport:
+//! dispatch encodes it as a reply in the last step.
 
 use crate::random::NoRandomness;
 use crate::store::StoreError;
 use crate::text::Unusable;
 
-/// Why an action failed. `Display` is the text that the caller gets, except
-/// for [`Error::Internal`], whose text is for the log alone.
+/// Why an action failed.
+///
+/// `Display` is the text for the client, except for [`Error::Internal`] and
+/// [`StoreError::Engine`], whose text goes to the log only.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// Not from somebody who knows the token.
+    /// The request does not have the right token.
     #[error("Unauthorized")]
     Unauthorized,
-    /// For somebody else, and the configuration says to mind it.
+    /// The request is for another device, and `accept_any_target` is off.
     #[error("This request is for {target}, not for {device_id} (accept_any_target is off)")]
     ForeignTarget {
-        /// For whom it is.
+        /// The target of the request.
         target: String,
-        /// Who we are.
+        /// The name of this device.
         device_id: String,
     },
-    /// No action named.
+    /// The request names no action.
     #[error("No action specified in the request")]
     NoAction,
-    /// An action that this plugin does not have.
+    /// The plugin does not have the action.
     #[error("No such action: {0}")]
     NoSuchAction(String),
-    /// A plugin that is not served here.
+    /// The daemon does not serve the plugin.
     #[error("No such plugin: {0}")]
     NoSuchPlugin(String),
-    /// Too old to be run: whoever sent it has given up.
+    /// The request is too old: its sender has given up.
     #[error(
         "The request has expired: it was {from} and would have started at {now}, more than {max_age} s later (max_request_age); check the clocks if that is wrong"
     )]
     Expired {
-        /// When it says it was sent or, if it does not say, when it was taken,
-        /// ISO 8601 in UTC.
+        /// Time of sending or, without a timestamp, of fetching the request: ISO 8601 in UTC.
         from: String,
-        /// When it would have started, ISO 8601 in UTC.
+        /// Time at which the request would have started: ISO 8601 in UTC.
         now: String,
-        /// Seconds.
+        /// Maximum age in seconds.
         max_age: u64,
     },
-    /// A long reply, while too many bytes of them lie unread in Redis; seconds
-    /// until the oldest ones have expired.
+    /// Too many bytes of long replies are unread in Redis. Holds the seconds until enough of them
+    /// have expired.
     #[error("Too many long replies have not been read: read them, or retry in {0} s")]
     UnreadReplies(u64),
-    /// A time of sending that is none.
+    /// The timestamp of the request is not a number. Holds its type.
     #[error(
         "_timestamp must be a number, the seconds since the epoch at which the request was sent, not {0}; without it the age of a request counts from when it is taken"
     )]
     TimestampNoNumber(&'static str),
-    /// A time of sending that cannot be true.
+    /// The timestamp of the request is too far ahead.
     #[error(
         "_timestamp must be in seconds since the epoch: it stands for {sent}, more than a year after {now}. Milliseconds must be divided by 1,000"
     )]
     TimestampAhead {
-        /// What it stands for, ISO 8601 in UTC.
+        /// The time of the timestamp: ISO 8601 in UTC.
         sent: String,
-        /// Our time, ISO 8601 in UTC.
+        /// The daemon's time: ISO 8601 in UTC.
         now: String,
     },
-    /// Refused because its turn would come too late.
+    /// The turn of the request would come too late. Holds the seconds before a retry.
     #[error("Too busy, retry in {0} s")]
     Busy(u64),
-    /// The arguments do not fit the signature.
+    /// The arguments do not match the signature.
     #[error("{0}")]
     Arguments(String),
-    /// Users exist, so creating one needs somebody who is one.
+    /// Creating a user needs an executing user, because users exist.
     #[error("You need to authenticate in order to create another user")]
     AuthenticationNeeded,
-    /// Neither the executing user's password nor the session token is good.
+    /// Neither the password of the executing user nor the session token is valid.
     #[error("Invalid credentials and/or session_token")]
     InvalidExecutor,
-    /// The name is taken.
+    /// Another user has the name.
     #[error("The user {0} already exists")]
     UserExists(String),
-    /// A name that cannot be one.
+    /// The name of a new user is blank.
     #[error("Invalid or empty username")]
     InvalidUsername,
-    /// A name that no user or API token may get.
+    /// The name of a new user or API token contains text that is not allowed.
     #[error("The {what} contains {unusable}: choose another one")]
     UnusableName {
-        /// Whose name.
+        /// The kind of name.
         what: &'static str,
-        /// What is wrong with it.
+        /// The text that is not allowed.
         unusable: Unusable,
     },
-    /// No password, or an empty one.
+    /// The new password is empty.
     #[error("Please provide a password for the user")]
     EmptyPassword,
-    /// Shorter than the configuration allows.
+    /// The new password is shorter than `password.min_length`.
     #[error(
         "The password is too short: at least {min} characters are needed (password.min_length)"
     )]
     PasswordTooShort {
-        /// In characters.
+        /// Minimum length in characters.
         min: usize,
     },
-    /// On the list of those that are not taken.
+    /// The new password is on the blocklist.
     #[error(
         "The password is on a list of common or leaked passwords: choose another (password.blocklist_file)"
     )]
     CommonPassword,
-    /// Nobody of that name.
+    /// No user has the name.
     #[error("No such user: {0}")]
     NoSuchUser(String),
-    /// Not even tried.
+    /// The throttle refused the attempt without a check. Holds the seconds before a retry.
     #[error("Too many failed attempts, retry in {0} s")]
     Throttled(u64),
     /// Unknown user or wrong password.
@@ -115,59 +116,59 @@ pub enum Error {
     /// The password is right, but a one-time code is needed.
     #[error("missing_otp_code")]
     MissingCode,
-    /// The password is right, the one-time code is not.
+    /// The password is right, but the one-time code is wrong.
     #[error("invalid_otp_code")]
     InvalidCode,
-    /// The password is right, but the code is not one of the secret that is to
-    /// be enrolled. The time is no secret: every reply has it (`_timestamp`).
+    /// The password is right, but the code does not match the secret to enroll. The time is not a
+    /// secret, because each reply has it (`_timestamp`).
     #[error(
         "invalid_otp_code: this is no code of the otp_secret at {now} UTC, which is the time of the server; if the clock of the server or of the authenticator is wrong, set it"
     )]
     WrongEnrolmentCode {
-        /// When it was checked, ISO 8601 in UTC.
+        /// Time of the check: ISO 8601 in UTC.
         now: String,
     },
-    /// No usable secret for an authenticator.
+    /// The secret for an authenticator is not usable.
     #[error(
         "otp_secret must be base32 of 128 to 512 bits (26 to 103 characters): call enable_otp with dry_run to get one"
     )]
     BadOtpSecret,
-    /// Switched on already.
+    /// The second factor is on already.
     #[error("2FA is already enabled for {0}: disable it first")]
     OtpEnabled(String),
-    /// Not switched on.
+    /// The second factor is not on.
     #[error("2FA is not enabled for {0}")]
     OtpNotEnabled(String),
-    /// Unknown, expired or deleted session.
+    /// The session is unknown, expired or deleted.
     #[error("Invalid session token")]
     InvalidSession,
-    /// The same, in the words of `get_user_by_session`.
+    /// The session is unknown, expired or deleted; the text for `get_user_by_session`.
     #[error("No user associated with the specified session token")]
     NoUserForSession,
-    /// Unknown, expired or deleted API token.
+    /// The API token is unknown, expired or deleted.
     #[error("Invalid API token")]
     InvalidApiToken,
-    /// A user's API tokens have different names.
+    /// Another API token of the user has the name.
     #[error("An API token named {0} already exists")]
     ApiTokenExists(String),
-    /// As many as one user may have.
+    /// The user has the maximum number of API tokens.
     #[error("{username} has {limit} API tokens, no more can be made: delete some")]
     TooManyApiTokens {
-        /// Whose.
+        /// The name of the user.
         username: String,
-        /// How many there may be.
+        /// Maximum number of valid API tokens.
         limit: usize,
     },
-    /// The store refused or failed.
+    /// The store refused or failed to execute an operation.
     #[error("{0}")]
     Store(#[from] StoreError),
-    /// A defect of ours; the text is for the log.
+    /// A defect of the daemon. The text goes to the log only.
     #[error("{0}")]
     Internal(String),
 }
 
 impl Error {
-    /// A short name of what happened, for the log: it repeats nothing.
+    /// Returns a short name of the error for the log, without any text of the client.
     #[must_use]
     pub const fn name(&self) -> &'static str {
         match self {
@@ -212,13 +213,13 @@ impl From<NoRandomness> for Error {
     }
 }
 
-/// Longest text of a caller that is repeated in an error, in characters.
-const LONGEST_ECHO: usize = 200;
+/// Maximum length of a client's text in an error, in characters.
+const MAX_ECHO_CHARS: usize = 200;
 
-/// A caller's text as an error repeats it: whole, unless it is absurdly long.
+/// Returns a client's text for an error, cut if it is too long.
 #[must_use]
 pub fn echo(text: &str) -> String {
-    let mut short: String = text.chars().take(LONGEST_ECHO).collect();
+    let mut short: String = text.chars().take(MAX_ECHO_CHARS).collect();
     if short.len() < text.len() {
         short.push('…');
     }

@@ -1,5 +1,4 @@
-//! What an error that keeps the daemon from its work asks for: a person, some
-//! time or a new start; and what to say about a file that cannot be used.
+//! Remedies of errors that stop the daemon, and advice about file errors.
 
 use std::io::{self, ErrorKind};
 use std::os::unix::fs::MetadataExt as _;
@@ -8,28 +7,28 @@ use std::path::Path;
 use rustix::io::Errno;
 use rustix::process::{Resource, geteuid, getrlimit};
 
-/// What ends the cause of an error.
+/// How the cause of an error can end.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Remedy {
-    /// A person has to mend something; a new start alone is in vain.
-    Person,
-    /// The cause may go away while the daemon waits, as a full disk does.
+    /// The operator has to fix something. A restart alone does not help.
+    Operator,
+    /// The cause may end while the daemon waits, for example a full disk.
     Wait,
-    /// A new start may succeed.
+    /// A restart may succeed.
     Restart,
 }
 
-/// An error that knows its remedy. Implementations match every variant by
-/// name, so that a new one cannot be forgotten.
+/// An error with a remedy. Implementations match every variant by name, so that the compiler
+/// reports a new variant without a remedy.
 pub trait HasRemedy {
-    /// What ends the cause of the error.
+    /// Returns the remedy of the error.
     fn remedy(&self) -> Remedy;
 }
 
 impl Remedy {
-    /// Returns the remedy of an error of the file system. Whatever is not
-    /// known to need a person may go away: no space, no permission, too many
-    /// open files, a failing disk.
+    /// Returns the remedy of a file system error. An error that is not known to need the operator
+    /// may end while the daemon waits: no space, no permission, too many open files, a failing
+    /// disk.
     #[must_use]
     pub fn of_io(error: &io::Error) -> Self {
         let kinds = [
@@ -43,34 +42,34 @@ impl Remedy {
             ErrorKind::Unsupported,
         ];
         if kinds.contains(&error.kind()) || Errno::from_io_error(error) == Some(Errno::LOOP) {
-            Self::Person
+            Self::Operator
         } else {
             Self::Wait
         }
     }
 
-    /// Returns the exit status of a process that ends with the error. The
-    /// systemd unit does not restart after 78 (sysexits' `EX_CONFIG`).
+    /// Returns the exit status of a process that ends with the error. The systemd unit does not
+    /// restart after 78 (`EX_CONFIG` in sysexits.h).
     #[must_use]
     pub const fn exit_status(self) -> u8 {
         match self {
-            Self::Person => 78,
+            Self::Operator => 78,
             Self::Wait | Self::Restart => 1,
         }
     }
 }
 
-/// Returns what to say behind an error of the file system about `path`: the
-/// figure it is about, and what to do. Empty where the error says it all.
+/// Returns text to append to a file system error about `path`: the relevant figure, and what to do.
+/// The text is empty if the error itself is enough.
 #[must_use]
 pub fn advice(path: &Path, error: &io::Error) -> String {
     match error.kind() {
-        ErrorKind::StorageFull => room(path),
+        ErrorKind::StorageFull => free_space(path),
         ErrorKind::QuotaExceeded => {
             let uid = geteuid().as_raw();
             format!(": the disk quota of uid {uid} is used up; free some space or raise the quota")
         }
-        ErrorKind::PermissionDenied => owner(path),
+        ErrorKind::PermissionDenied => ownership(path),
         ErrorKind::ReadOnlyFilesystem => ": its file system is mounted read-only".into(),
         _ => match Errno::from_io_error(error) {
             Some(Errno::MFILE) => {
@@ -92,11 +91,11 @@ pub fn advice(path: &Path, error: &io::Error) -> String {
     }
 }
 
-fn room(path: &Path) -> String {
-    // The file may not be there, but its disk is that of a folder above.
+fn free_space(path: &Path) -> String {
+    // The file may not exist. Its closest existing ancestor is on the same disk.
     let Some(fs) = path
         .ancestors()
-        .find_map(|place| rustix::fs::statvfs(place).ok())
+        .find_map(|ancestor| rustix::fs::statvfs(ancestor).ok())
     else {
         return String::new();
     };
@@ -107,17 +106,17 @@ fn room(path: &Path) -> String {
     format!(": its disk has {free_kib} KiB free; free some space")
 }
 
-fn owner(path: &Path) -> String {
-    // Where it cannot be looked at, a folder above is what shuts us out.
+fn ownership(path: &Path) -> String {
+    // If the metadata of the file cannot be read, an ancestor denies access.
     let found = path
         .ancestors()
-        .find_map(|place| Some((place, place.metadata().ok()?)));
-    let Some((place, metadata)) = found else {
+        .find_map(|ancestor| Some((ancestor, ancestor.metadata().ok()?)));
+    let Some((ancestor, metadata)) = found else {
         return String::new();
     };
     format!(
         ": {} belongs to uid {} and has mode {:o}; this process runs as uid {}",
-        place.display(),
+        ancestor.display(),
         metadata.uid(),
         metadata.mode() & 0o7777,
         geteuid().as_raw(),

@@ -1,12 +1,11 @@
-//! The keys that are not in the database, and sealing with them.
+//! Sealing with keys that are kept outside the database.
 //!
-//! `secret.keys` (mode 0600, made on first start) holds them: whoever gets a
-//! copy of the database alone can open nothing that is sealed in it. A line is
-//! `<number> <64 hex digits>`; the last line's key seals, every key opens.
+//! The key file `secret.keys` (mode 0600, created at the first start) holds the keys, so that an
+//! attacker with a copy of the database alone cannot open its sealed items. A line is
+//! `<number> <64 hex digits>`. The key of the last line seals; every key opens.
 //!
-//! Keys come and go while requests run (`rotation.rs`): a request holds a
-//! [`Lease`], so that a key is dropped only when nobody can hold anything that
-//! was sealed with it.
+//! A rotation adds and drops keys while requests run (`rotation.rs`). A request holds a [`Lease`],
+//! so that a key is dropped only when no request can hold an item that is sealed with it.
 
 use std::collections::HashSet;
 use std::convert::Infallible;
@@ -23,25 +22,25 @@ use zeroize::Zeroizing;
 
 use crate::failure::{HasRemedy, Remedy, advice};
 use crate::random;
-use crate::workdir::write_whole;
+use crate::workdir::write_atomic;
 
 /// Name of the key file in the working directory.
 const KEY_FILE: &str = "secret.keys";
-/// Bytes of a nonce: random ones never meet at this length.
+/// Length of a nonce in bytes, long enough that random nonces do not collide.
 const NONCE_BYTES: usize = 24;
 
 /// Why the keys cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum KeyringError {
-    /// The file cannot be read or made.
+    /// The file cannot be read or created.
     #[error("cannot use {path}: {error}{}", advice(path, error), path = path.display())]
     Io {
         /// The file.
         path: PathBuf,
-        /// Why.
+        /// The error of the operating system.
         error: io::Error,
     },
-    /// The file is not there, but the database has been used.
+    /// The file is missing, but the database has been used.
     #[error(
         "{path} is missing, but the database has been used with it: restore it from a backup. Without it nothing that is sealed in the database can be opened", path = path.display()
     )]
@@ -49,9 +48,9 @@ pub enum KeyringError {
         /// The file.
         path: PathBuf,
     },
-    /// The file is there, and holds no keys.
+    /// The file does not contain valid keys.
     #[error(
-        "{path} does not hold keys (lines of a number, each another, and 64 hex digits): restore it from a backup", path = path.display()
+        "{path} does not contain valid keys (a line for each: a unique number, a space, 64 hex digits): restore it from a backup", path = path.display()
     )]
     Malformed {
         /// The file.
@@ -80,32 +79,32 @@ impl HasRemedy for KeyringError {
             Self::Missing { .. }
             | Self::Malformed { .. }
             | Self::OpenToOthers { .. }
-            | Self::Wrong { .. } => Remedy::Person,
+            | Self::Wrong { .. } => Remedy::Operator,
         }
     }
 }
 
-/// Seals and opens. It cannot be printed.
+/// Seals and opens items. `Debug` does not print the keys.
 pub struct Keyring {
     path: PathBuf,
     keys: RwLock<Vec<(u8, XChaCha20Poly1305)>>,
     leases: Mutex<Leases>,
 }
 
-/// Held by a request for as long as it may hold something sealed.
+/// Held by a request for as long as it may hold a sealed item.
 #[derive(Debug)]
-pub struct Lease(#[expect(dead_code, reason = "its end is the message")] mpsc::Sender<Infallible>);
+pub struct Lease(#[expect(dead_code, reason = "dropping it is a signal")] mpsc::Sender<Infallible>);
 
-/// The leases since the last [`Keyring::quiesce`]: nothing is ever sent.
+/// The leases since the last [`Keyring::quiesce`]. The channel closes when all of them are dropped.
 struct Leases {
-    give: mpsc::Sender<Infallible>,
+    lender: mpsc::Sender<Infallible>,
     ended: mpsc::Receiver<Infallible>,
 }
 
 impl Leases {
     fn new() -> Self {
-        let (give, ended) = mpsc::channel(1);
-        Self { give, ended }
+        let (lender, ended) = mpsc::channel(1);
+        Self { lender, ended }
     }
 }
 
@@ -116,19 +115,19 @@ impl std::fmt::Debug for Keyring {
 }
 
 impl Keyring {
-    /// Where the keys of a working directory are, unless they are elsewhere.
+    /// Returns the default path of the key file.
     #[must_use]
     pub fn default_path(workdir: &Path) -> PathBuf {
         workdir.join(KEY_FILE)
     }
 
-    /// Reads the keys; makes the first one only where `may_make` says that
+    /// Reads the key file. Creates it if it is missing and `may_create` is set, which asserts that
     /// nothing can have been sealed yet.
     ///
     /// # Errors
-    /// When the file is missing, damaged, open to others or cannot be used.
-    /// Nothing is reset.
-    pub fn open(path: PathBuf, may_make: bool) -> Result<Self, KeyringError> {
+    /// When the file is missing, damaged, accessible to others or cannot be used. An existing file
+    /// is never overwritten.
+    pub fn open(path: PathBuf, may_create: bool) -> Result<Self, KeyringError> {
         let io_error = |error| KeyringError::Io {
             path: path.clone(),
             error,
@@ -138,9 +137,9 @@ impl Keyring {
                 check_mode(&path, &file)?;
                 read_keys_file(&path, file)?
             }
-            Err(error) if error.kind() == io::ErrorKind::NotFound && may_make => {
+            Err(error) if error.kind() == io::ErrorKind::NotFound && may_create => {
                 let text = new_key_line(1).map_err(io_error)?;
-                write_whole(&path, &text).map_err(io_error)?;
+                write_atomic(&path, &text).map_err(io_error)?;
                 text
             }
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
@@ -158,49 +157,49 @@ impl Keyring {
         }
     }
 
-    /// To be held while something sealed is on its way from or to the store.
+    /// Returns a lease, to be held while a sealed item is read from or written to the store.
     #[must_use]
     pub fn lease(&self) -> Lease {
         let leases = self.leases.lock().unwrap_or_else(PoisonError::into_inner);
-        Lease(leases.give.clone())
+        Lease(leases.lender.clone())
     }
 
-    /// Waits until all leases given before this have ended.
+    /// Waits until all leases taken before this call are dropped.
     pub async fn quiesce(&self) {
-        let Leases { give, mut ended } = {
+        let Leases { lender, mut ended } = {
             let mut leases = self.leases.lock().unwrap_or_else(PoisonError::into_inner);
             std::mem::replace(&mut *leases, Leases::new())
         };
-        drop(give);
-        // It ends when the last sender has gone.
+        drop(lender);
+        // Returns `None` once the last lease is dropped.
         while ended.recv().await.is_some() {}
     }
 
-    /// Number of the key that seals.
+    /// Returns the number of the key that seals.
     #[must_use]
     pub fn newest(&self) -> Option<u8> {
         self.read_keys().last().map(|(number, _)| *number)
     }
 
-    /// Whether there are keys that only open.
+    /// Whether there are keys other than the one that seals.
     #[must_use]
     pub fn has_older_keys(&self) -> bool {
         self.read_keys().len() > 1
     }
 
-    /// Number of the key that something was sealed with.
+    /// Returns the number of the key that an item was sealed with.
     #[must_use]
     pub fn number_of(sealed: &[u8]) -> Option<u8> {
         sealed.first().copied()
     }
 
-    /// Adds a new key, on disk before it is used: it seals from now on.
+    /// Adds a new key, which seals from then on. It is on disk before it is used.
     ///
     /// # Errors
     /// When the file cannot be written.
     pub fn add_key(&self) -> Result<u8, KeyringError> {
         self.rewrite(|text| {
-            // Numbered after what stands in the file: it may have been changed.
+            // Numbered after the keys in the file: the operator may have edited it.
             let number = parse(text)
                 .and_then(|keys| keys.last().map(|(number, _)| number.wrapping_add(1)))
                 .unwrap_or(1);
@@ -210,7 +209,7 @@ impl Keyring {
         Ok(self.newest().unwrap_or_default())
     }
 
-    /// Drops all keys but the one that seals.
+    /// Drops all keys except the one that seals.
     ///
     /// # Errors
     /// When the file cannot be written.
@@ -221,7 +220,7 @@ impl Keyring {
         })
     }
 
-    /// Changes the file, and then what is in memory to what stands there.
+    /// Rewrites the file, and then replaces the keys in memory by those of the file.
     fn rewrite(
         &self,
         change: impl FnOnce(&str) -> io::Result<Zeroizing<String>>,
@@ -238,7 +237,7 @@ impl Keyring {
                 path: self.path.clone(),
             });
         };
-        write_whole(&self.path, &text).map_err(io_error)?;
+        write_atomic(&self.path, &text).map_err(io_error)?;
         *self.keys.write().unwrap_or_else(PoisonError::into_inner) = keys;
         Ok(())
     }
@@ -247,7 +246,7 @@ impl Keyring {
         self.keys.read().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// The error of a store that was sealed with other keys.
+    /// Returns the error for a store that was sealed with other keys.
     #[must_use]
     pub fn wrong(&self) -> KeyringError {
         KeyringError::Wrong {
@@ -255,10 +254,10 @@ impl Keyring {
         }
     }
 
-    /// Something that seals once, with all that could fail behind it.
+    /// Returns a [`Sealer`] for one item. Every step that can fail is done here.
     ///
     /// # Errors
-    /// When the operating system gives no randomness.
+    /// When the operating system provides no randomness.
     pub fn sealer(&self) -> io::Result<Sealer> {
         let keys = self.read_keys();
         let (number, cipher) = keys
@@ -272,8 +271,8 @@ impl Keyring {
         })
     }
 
-    /// Opens what was sealed under the same context; `None` for anything
-    /// else.
+    /// Opens an item. Returns `None` if it was sealed under another context or with an unknown key,
+    /// or if it is damaged.
     #[must_use]
     pub fn open_sealed(&self, context: &[u8], sealed: &[u8]) -> Option<Zeroizing<Vec<u8>>> {
         let (number, rest) = sealed.split_first()?;
@@ -290,7 +289,7 @@ impl Keyring {
     }
 }
 
-/// Seals one thing.
+/// Seals one item.
 pub struct Sealer {
     number: u8,
     cipher: XChaCha20Poly1305,
@@ -298,16 +297,15 @@ pub struct Sealer {
 }
 
 impl Sealer {
-    /// Seals bytes. They open only under the same `context`: what they are
-    /// and whose.
+    /// Seals bytes. They open only under the same `context`, which names the kind of the item and
+    /// its owner.
     #[must_use]
     pub fn seal(self, context: &[u8], plain: &[u8]) -> Vec<u8> {
         let payload = Payload {
             msg: plain,
             aad: context,
         };
-        // The cipher refuses nothing shorter than 256 GiB; what it refused
-        // would open as nothing.
+        // The cipher fails only above 256 GiB. The empty result of a failure would not open.
         let sealed = self
             .cipher
             .encrypt(&XNonce::from(self.nonce), payload)
@@ -316,7 +314,7 @@ impl Sealer {
     }
 }
 
-/// Refuses a file that others may read or write, as ssh does.
+/// Rejects a file that group or others can read or write, as ssh does.
 fn check_mode(path: &Path, file: &fs::File) -> Result<(), KeyringError> {
     let metadata = file.metadata().map_err(|error| KeyringError::Io {
         path: path.to_owned(),
@@ -332,9 +330,8 @@ fn check_mode(path: &Path, file: &fs::File) -> Result<(), KeyringError> {
     })
 }
 
-/// Whether systemd handed the file over (systemd.exec(5), Credentials): it
-/// guards the file itself, and the mode of such a file may show the mask of an
-/// access control list.
+/// Whether the file is a credential of systemd (systemd.exec(5), Credentials). systemd protects it,
+/// and its mode may show the mask of an access control list.
 fn is_credential(path: &Path) -> bool {
     std::env::var_os("CREDENTIALS_DIRECTORY")
         .map(PathBuf::from)
@@ -345,7 +342,7 @@ fn read_keys_file(path: &Path, mut file: fs::File) -> Result<Zeroizing<String>, 
     let mut text = Zeroizing::new(String::new());
     match file.read_to_string(&mut text) {
         Ok(_) => Ok(text),
-        // Bytes that are not UTF-8.
+        // The file is not UTF-8.
         Err(error) if error.kind() == io::ErrorKind::InvalidData => Err(KeyringError::Malformed {
             path: path.to_owned(),
         }),
@@ -363,10 +360,10 @@ fn new_key_line(number: u8) -> io::Result<Zeroizing<String>> {
     Ok(Zeroizing::new(format!("{number} {}\n", *hex)))
 }
 
-/// The keys of a file; `None` where it holds anything else, or one number
-/// twice: nobody could tell what is sealed with which.
+/// Parses the keys of a file. Returns `None` if a line is invalid or a number occurs twice: it
+/// would not identify the key of an item.
 fn parse(text: &str) -> Option<Vec<(u8, XChaCha20Poly1305)>> {
-    // An editor may have put a byte order mark there.
+    // An editor may have added a byte order mark.
     let text = text.trim_start_matches('\u{feff}');
     let keys: Vec<(u8, XChaCha20Poly1305)> = text
         .lines()

@@ -1,7 +1,7 @@
-//! `platypush-userd`: the `user.*` actions of Platypush as a service of their
-//! own. `ARCHITECTURE.md` shows the rooms and which way a request walks.
+//! `platypush-userd`: the `user.*` actions of Platypush as a service.
+//! `ARCHITECTURE.md` describes the modules and the path of a request.
 
-// `println!` and `eprintln!` panic where nobody reads: `cli::complain` does not.
+// `println!` and `eprintln!` panic if the output cannot be written: use `cli::complain` instead.
 #![warn(clippy::print_stdout, clippy::print_stderr)]
 
 pub mod actions;
@@ -26,7 +26,6 @@ mod priority;
 pub mod queue;
 pub mod random;
 pub mod redis;
-pub mod remedies;
 pub mod rotation;
 pub mod services;
 pub mod store;

@@ -1,4 +1,4 @@
-//! Life of the process: signals, systemd, the watchdog.
+//! Process lifecycle: signals, notifications to systemd, retries of the start, the watchdog.
 
 use std::time::Duration;
 
@@ -10,38 +10,37 @@ use tracing::{debug, error, info, warn};
 use crate::failure::Remedy;
 use crate::queue::Status;
 
-/// Sees to it that no memory of the process, which holds keys and passwords,
-/// is ever written to a disk as a core dump; children and other processes of
-/// the user cannot read it either.
+/// Disables core dumps, so that the keys and passwords in memory are never written to disk. Other
+/// processes of the same user can no longer read the memory either.
 pub fn forbid_core_dumps() {
     use rustix::process::{DumpableBehavior, Resource, Rlimit, setrlimit};
     let none = Rlimit {
         current: Some(0),
         maximum: Some(0),
     };
-    // Lowering a limit is always allowed; a system that does neither has no
-    // such thing.
+    // Lowering a limit is always allowed. A failure is not fatal: it can only mean that the system
+    // does not support the call.
     if let Err(error) = setrlimit(Resource::Core, none) {
-        tracing::warn!(%error, "core dumps could not be switched off");
+        tracing::warn!(%error, "cannot disable core dumps");
     }
     if let Err(error) = rustix::process::set_dumpable_behavior(DumpableBehavior::NotDumpable) {
-        tracing::warn!(%error, "the memory of the process could not be closed to others");
+        tracing::warn!(%error, "cannot protect the memory of the process from other processes");
     }
 }
 
-/// The signals that ask the daemon to end.
+/// The signals that stop the daemon.
 pub struct Termination {
     terminate: Signal,
     interrupt: Signal,
-    /// `None` where whoever started the daemon ignores it, as `nohup` does.
+    /// `None` if the process was started with SIGHUP ignored, as `nohup` does.
     hangup: Option<Signal>,
 }
 
 impl Termination {
-    /// Listens from now on.
+    /// Installs the signal handlers.
     ///
     /// # Errors
-    /// When the handlers cannot be set.
+    /// When a handler cannot be installed.
     pub fn listen() -> std::io::Result<Self> {
         Ok(Self {
             terminate: signal(SignalKind::terminate())?,
@@ -55,7 +54,7 @@ impl Termination {
     }
 
     /// Resolves at the first SIGTERM, SIGINT or SIGHUP.
-    pub async fn asked(&mut self) {
+    pub async fn requested(&mut self) {
         let hangup = async {
             match &mut self.hangup {
                 Some(signal) => signal.recv().await,
@@ -66,28 +65,27 @@ impl Termination {
             _ = self.terminate.recv() => info!(signal = "SIGTERM", "stopping"),
             _ = hangup => info!(signal = "SIGHUP", "stopping"),
             _ = self.interrupt.recv() => {
-                info!(signal = "SIGINT", "stopping; Ctrl-C again ends it at once");
+                info!(signal = "SIGINT", "stopping; press Ctrl-C again to end at once");
             }
         }
     }
 
-    /// Resolves at the next SIGINT: of a person who does not want to wait. (Not
-    /// at a SIGTERM, which supervisors may repeat.)
-    pub async fn hurried(&mut self) {
+    /// Resolves at the next SIGINT: the operator does not want to wait. SIGTERM does not count,
+    /// because supervisors may repeat it.
+    pub async fn interrupted(&mut self) {
         self.interrupt.recv().await;
     }
 }
 
-/// Ends the process at once, with the exit status of one that SIGINT ended.
-/// Nothing is lost: what was not answered is in the processing lists, for the
-/// next start.
+/// Ends the process at once, with the exit status of a process that SIGINT ended (130). No request
+/// is lost: unacknowledged requests stay in the processing lists, and the next start recovers them.
 #[expect(
     clippy::disallowed_methods,
-    reason = "destructors would wait for what is under way"
+    reason = "destructors would wait for requests in progress"
 )]
 pub fn end_at_once() -> ! {
     const SIGINT: i32 = 2;
-    info!("ended at once; the next start goes on with what was not settled");
+    info!("ended at once; the next start recovers the unacknowledged requests");
     std::process::exit(128 + SIGINT)
 }
 
@@ -102,40 +100,41 @@ fn ignores_hangup() -> bool {
     mask.unwrap_or(0) & 1 != 0
 }
 
-/// Shortest and longest pause before a start is tried again.
-const FIRST_PAUSE: Duration = Duration::from_millis(100);
-const LONGEST_PAUSE: Duration = Duration::from_secs(30);
+/// First delay before a step of the start is retried.
+const FIRST_DELAY: Duration = Duration::from_millis(100);
+/// Maximum delay before a step of the start is retried.
+const MAX_DELAY: Duration = Duration::from_secs(30);
 
-/// Tries a step of the start again while its error may go away by itself, and
-/// says why in the log and to systemd.
+/// Runs a step of the start, and retries it while its error is temporary. Reports the error in the
+/// log and to systemd.
 ///
 /// # Errors
-/// The step's error, where it does not go away.
+/// Returns the error of the step if it is not temporary.
 pub async fn retry<T>(
     remedy: fn(&anyhow::Error) -> Remedy,
     mut step: impl AsyncFnMut() -> anyhow::Result<T>,
 ) -> anyhow::Result<T> {
-    let mut pause = FIRST_PAUSE;
-    let mut said = String::new();
+    let mut delay = FIRST_DELAY;
+    let mut reported = String::new();
     loop {
         let error = match step().await {
             Err(error) if remedy(&error) == Remedy::Wait => error,
             result => return result,
         };
-        let why = format!("{error:#}");
+        let reason = format!("{error:#}");
         notify(&[
-            NotifyState::Status(&format!("Cannot start yet: {why}").replace('\n', " ")),
-            // Else systemd would end a start that takes longer than TimeoutStartSec=.
-            NotifyState::ExtendTimeoutUsec(micros(2 * LONGEST_PAUSE)),
+            NotifyState::Status(&format!("Cannot start yet: {reason}").replace('\n', " ")),
+            // Otherwise systemd would end a start that takes longer than TimeoutStartSec=.
+            NotifyState::ExtendTimeoutUsec(micros(2 * MAX_DELAY)),
         ]);
-        if why == said {
-            debug!(error = why, ?pause, "still cannot start");
+        if reason == reported {
+            debug!(error = reason, ?delay, "still cannot start");
         } else {
-            warn!(error = why, "cannot start yet, and will try again");
-            said = why;
+            warn!(error = reason, "cannot start yet, and will try again");
+            reported = reason;
         }
-        tokio::time::sleep(pause).await;
-        pause = (2 * pause).min(LONGEST_PAUSE);
+        tokio::time::sleep(delay).await;
+        delay = (2 * delay).min(MAX_DELAY);
     }
 }
 
@@ -143,18 +142,18 @@ fn micros(duration: Duration) -> u32 {
     u32::try_from(duration.as_micros()).unwrap_or(u32::MAX)
 }
 
-/// Tells systemd, where it listens, that the daemon is ready.
+/// Notifies systemd that the daemon is ready.
 pub fn notify_ready() {
     notify(&[NotifyState::Ready]);
 }
 
-/// Tells systemd that the daemon winds down.
+/// Notifies systemd that the daemon is stopping.
 pub fn notify_stopping() {
     notify(&[NotifyState::Stopping]);
 }
 
-/// Keeps systemd informed: `STATUS=` as it changes, and a sign of life at
-/// half the watchdog's interval. Ends with the worker.
+/// Sends `STATUS=` to systemd at each change, and a watchdog notification at half the interval of
+/// the watchdog. Ends with the worker.
 pub async fn keep_systemd_informed(mut status: watch::Receiver<Status>) {
     let interval = sd_notify::watchdog_enabled().map_or(Duration::MAX, |limit| limit / 2);
     loop {
@@ -174,37 +173,36 @@ fn describe(status: &Status) -> String {
     match status {
         Status::Connecting => "Store open; connecting to Redis".into(),
         Status::Serving => "Serving requests".into(),
-        Status::Foreign(store) => format!("The store {store} works on this queue"),
-        Status::Away(why) => format!("Redis does not do its part: {why}").replace('\n', " "),
+        Status::Foreign(store) => format!("Another store ({store}) serves this queue"),
+        Status::Away(why) => format!("Redis is unavailable: {why}").replace('\n', " "),
     }
 }
 
 fn notify(states: &[NotifyState<'_>]) {
-    // Without systemd there is nobody to tell, and that is fine.
+    // A failure is not fatal. Without systemd, `notify` does nothing.
     if let Err(error) = sd_notify::notify(states) {
-        tracing::debug!(%error, "systemd could not be told");
+        tracing::debug!(%error, "cannot notify systemd");
     }
 }
 
-/// Ends the process when `trouble` says so, from a thread of its own: what
-/// hangs may hang every other thread. Nothing is lost: what had not been
-/// answered is run at the next start.
+/// Aborts the process as soon as `check` returns a reason. It runs on a thread of its own, because
+/// every other thread may hang. No request is lost: the next start recovers the unacknowledged
+/// requests.
 ///
 /// # Errors
 /// When the thread cannot be started.
-pub fn watch_for_trouble(
+pub fn start_watchdog(
     interval: Duration,
-    trouble: impl Fn() -> Option<String> + Send + 'static,
+    check: impl Fn() -> Option<String> + Send + 'static,
 ) -> std::io::Result<()> {
     std::thread::Builder::new()
         .name("watchdog".into())
         .spawn(move || {
             loop {
                 std::thread::sleep(interval);
-                if let Some(reason) = trouble() {
-                    error!(reason, "ending, so that a new start can serve");
-                    // Not an orderly exit: destructors would wait for what
-                    // hangs.
+                if let Some(reason) = check() {
+                    error!(reason, "aborting, so that a restart can serve requests");
+                    // Not an orderly exit: destructors would wait for the thread that hangs.
                     std::process::abort();
                 }
             }

@@ -1,8 +1,8 @@
-//! Bounds log lines that any client can cause without end: of each kind the
-//! first ones of a minute are written, and the others are counted.
+//! Limits log lines that any client can cause without limit: the first lines of each kind within a
+//! minute are written, the others are counted.
 //!
-//! A count is written once its minute has passed, and when the process stops;
-//! `kill -9` loses at most one minute's counts.
+//! A count is written when its minute has passed, and when the process stops. `kill -9` loses the
+//! counts of at most one minute.
 
 use std::cell::Cell;
 use std::collections::HashMap;
@@ -11,21 +11,20 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-/// Lines of one kind that are written in a [`PERIOD`].
+/// Maximum number of lines of one kind that are written within a [`PERIOD`].
 pub const FIRST: u32 = 10;
-/// From the first line of a kind on, the time for which its lines are counted.
+/// Length of a period, which begins with the first line of a kind.
 pub const PERIOD: Duration = Duration::from_secs(60);
 
 thread_local! {
-    /// Whether what this thread logs is formatted only.
+    /// Whether this thread formats its log lines without writing them.
     static IS_DISCARDING: Cell<bool> = const { Cell::new(false) };
 }
 
-/// Logs for the time that it takes: lines are formatted and not written. Where a
-/// line that is counted took less than one that is written, the time of a reply would
-/// tell which it was.
+/// Runs `log` with its lines formatted but not written. A counted line takes as long as a written
+/// one this way: otherwise the response time would reveal which of the two it was.
 pub fn discard(log: impl FnOnce()) {
-    /// Ends it also where `log` panics.
+    /// Resets the flag even if `log` panics.
     struct Discarding;
     impl Drop for Discarding {
         fn drop(&mut self) {
@@ -37,16 +36,16 @@ pub fn discard(log: impl FnOnce()) {
     log();
 }
 
-/// Whether a line that this thread has formatted is not to be written.
+/// Whether this thread is within [`discard`], so that its lines must not be written.
 #[must_use]
 pub fn is_discarding() -> bool {
     IS_DISCARDING.get()
 }
 
-/// Writes how many lines of a kind were not written.
+/// Logs how many lines of a kind were not written.
 type Report = fn(kind: &'static str, count: u64);
 
-/// The lines of each kind.
+/// Quota of log lines for each kind.
 #[derive(Clone)]
 pub struct LogQuota {
     kinds: Arc<Mutex<HashMap<&'static str, Period>>>,
@@ -54,16 +53,16 @@ pub struct LogQuota {
     period: Duration,
 }
 
-/// The lines of one kind since its first one.
+/// State of one kind within its current period.
 struct Period {
     end: Instant,
     written: u32,
-    /// Counted, not written.
+    /// Lines over the quota.
     counted: u64,
 }
 
 impl LogQuota {
-    /// A quota of which `report` writes the counts.
+    /// Creates a quota whose counts are logged by `report`.
     #[must_use]
     pub fn new(report: Report) -> Self {
         Self {
@@ -73,7 +72,7 @@ impl LogQuota {
         }
     }
 
-    /// Whether a line of this kind is to be written; otherwise it is counted.
+    /// Returns whether to write a line of this kind; otherwise counts it.
     #[must_use]
     pub fn admits(&self, kind: &'static str) -> bool {
         self.write_counts(|period| period.end <= Instant::now());
@@ -89,20 +88,19 @@ impl LogQuota {
         }
         period.counted += 1;
         if period.counted == 1 {
-            self.write_counts_at(period.end);
+            self.schedule_counts(period.end);
         }
         false
     }
 
-    /// Writes all counts: the process is about to stop.
+    /// Writes all counts. Called before the process stops.
     pub fn flush(&self) {
         self.write_counts(|_| true);
     }
 
-    /// Sees to it that the count of a period is written when no line comes that
-    /// would do it.
-    fn write_counts_at(&self, end: Instant) {
-        // Without a runtime, the next line or the end does.
+    /// Schedules writing the counts at the end of a period, in case no further line triggers it.
+    fn schedule_counts(&self, end: Instant) {
+        // Without a runtime, the next line or `flush` writes them.
         if let Ok(runtime) = tokio::runtime::Handle::try_current() {
             let quota = self.clone();
             runtime.spawn(async move {
@@ -112,17 +110,17 @@ impl LogQuota {
         }
     }
 
-    /// Ends periods and writes their counts.
-    fn write_counts(&self, ends: impl Fn(&Period) -> bool) {
+    /// Ends the periods that match `is_over` and writes their counts.
+    fn write_counts(&self, is_over: impl Fn(&Period) -> bool) {
         let mut ended = Vec::new();
         self.lock().retain(|kind, period| {
-            let ends = ends(period);
-            if ends && period.counted > 0 {
+            let is_over = is_over(period);
+            if is_over && period.counted > 0 {
                 ended.push((*kind, period.counted));
             }
-            !ends
+            !is_over
         });
-        // Not under the lock: writing a line may take long.
+        // After releasing the lock: writing a line may block.
         for (kind, count) in ended {
             (self.report)(kind, count);
         }
@@ -143,7 +141,7 @@ mod tests {
         REPORTED.lock().unwrap().push((kind, count));
     }
 
-    /// What was reported of a kind. Tests run at once, each with its own.
+    /// Returns the counts reported for a kind. Tests run concurrently, each with its own kind.
     fn reported(kind: &str) -> Vec<u64> {
         let reported = REPORTED.lock().unwrap();
         let of_kind = reported.iter().filter(|(of, _)| *of == kind);
@@ -159,29 +157,29 @@ mod tests {
         assert!(reported("flood").is_empty());
         quota.flush();
         assert_eq!(reported("flood"), [990]);
-        assert!(quota.admits("flood"), "it begins anew");
+        assert!(quota.admits("flood"), "a new period begins");
         quota.flush();
-        assert_eq!(reported("flood"), [990], "nothing was left out since");
+        assert_eq!(reported("flood"), [990], "no line was over the quota since");
     }
 
     #[tokio::test]
-    async fn a_count_is_written_when_its_time_has_passed_and_nothing_else_comes() {
+    async fn a_count_is_written_after_its_period_without_a_further_line() {
         let quota = LogQuota {
             period: Duration::from_millis(20),
             ..LogQuota::new(report)
         };
         let written = (0..1_000).filter(|_| quota.admits("silence")).count();
-        let all_told = async {
+        let all_reported = async {
             while written as u64 + reported("silence").iter().sum::<u64>() < 1_000 {
                 tokio::task::yield_now().await;
             }
         };
         let liveness = Duration::from_secs(60);
-        tokio::time::timeout(liveness, all_told).await.unwrap();
+        tokio::time::timeout(liveness, all_reported).await.unwrap();
     }
 
     #[test]
-    fn nothing_is_discarded_behind_what_is() {
+    fn discarding_ends_with_a_panic_and_affects_one_thread() {
         let panic = std::panic::catch_unwind(|| {
             discard(|| {
                 assert!(is_discarding());
@@ -193,7 +191,7 @@ mod tests {
     }
 
     #[test]
-    fn the_end_of_the_process_writes_what_was_counted() {
+    fn flush_writes_the_counts() {
         let quota = LogQuota::new(report);
         for _ in 0..12 {
             let _ = quota.admits("end");

@@ -6,17 +6,17 @@ use std::process::ExitCode;
 
 use clap::Parser as _;
 use platypush_userd::cli::{Cli, complain};
-use platypush_userd::remedies::remedy;
+use platypush_userd::daemon::remedies::remedy;
 use platypush_userd::text::printable;
 
 fn main() -> ExitCode {
     match Cli::parse().run() {
         Ok(code) => code,
         Err(error) => match error.downcast::<clap::Error>() {
-            // Said as the parser says its own, with the usage.
+            // Printed as the parser prints its own errors, with the usage.
             Ok(mistake) => mistake.exit(),
             Err(error) => {
-                // It may quote what a foreign database or file holds.
+                // The error may quote a foreign database or file.
                 let text = format!("{error:#}");
                 let lines: Vec<_> = text.split('\n').map(printable).collect();
                 complain(format_args!("platypush-userd: {}", lines.join("\n")));

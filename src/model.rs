@@ -1,5 +1,5 @@
-//! Users and sessions: plain values and their rules. No envelope, no storage,
-//! no hashing.
+//! Users, credentials and sessions as plain values, independent of wire format, storage and
+//! hashing.
 
 mod session;
 
@@ -12,52 +12,51 @@ use serde::Serialize;
 
 use crate::clock::Timestamp;
 
-/// Number of a user: from 1, without gaps, never used again.
+/// Id of a user: ids count from 1 without gaps and are never reused.
 pub type UserId = u64;
 
 /// A user as the store keeps it.
 #[derive(Debug, Clone, PartialEq)]
 pub struct User {
-    /// Given by the store when the user is created.
+    /// Assigned by the store when the user is created.
     pub id: UserId,
-    /// Compared byte for byte.
+    /// The name, compared byte for byte.
     pub username: String,
-    /// When it was created.
+    /// Time of creation.
     pub created_at: Timestamp,
-    /// What its password is checked against.
+    /// The record that its password is checked against.
     pub password: PasswordRecord,
-    /// Sessions carry the generation they were made under and are valid only
-    /// under it: raising it ends all of them at once.
+    /// A session holds the generation of its user at its creation, and is valid only while both are
+    /// equal. Raising the generation ends all sessions at once.
     pub generation: u64,
-    /// The second factor, where it is switched on.
+    /// The second factor, if it is on.
     pub second_factor: Option<SecondFactor>,
-    /// The secrets of earlier second factors and the last step that each was
-    /// used at, the latest one last; at most [`MAX_USED_SECRETS`].
+    /// The secrets of earlier second factors with their last used steps, the latest one last; at
+    /// most [`MAX_USED_SECRETS`].
     pub used_secrets: Vec<UsedSecret>,
-    /// Failed attempts to be this user, since the last success.
+    /// Failed login attempts since the last success.
     pub failures: Failures,
-    /// What nodes and scripts use instead of the password, in the order in
-    /// which they were made.
+    /// API tokens, which nodes and scripts use instead of the password, in the order of creation.
     pub api_tokens: Vec<ApiToken>,
-    /// Where the user was imported from.
+    /// Fingerprint of the row that the user was imported from, if any.
     pub origin: Option<Origin>,
-    /// Names beside the user's that stand in its API tokens: those that it had
-    /// where it was imported from, and what Platypush may see of its own.
+    /// Other names in the user's API tokens: its names in imported tokens, and the neutral form of
+    /// its own name.
     pub token_names: Vec<String>,
 }
 
-/// What a session shows of its user: nothing secret.
+/// The public part of a user, without secrets.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Profile {
-    /// As the user's.
+    /// Id of the user.
     pub id: UserId,
-    /// As the user's.
+    /// Name of the user.
     pub username: String,
-    /// As the user's.
+    /// Time of creation of the user.
     pub created_at: Timestamp,
-    /// As the user's.
+    /// Generation of the user.
     pub generation: u64,
-    /// Whether the second factor is switched on.
+    /// Whether the second factor is on.
     pub has_second_factor: bool,
 }
 
@@ -74,7 +73,7 @@ impl From<User> for Profile {
 }
 
 impl User {
-    /// A new user, with a name and a password and nothing else.
+    /// Returns a new user with a name and a password only.
     #[must_use]
     pub fn new(
         id: UserId,
@@ -97,16 +96,17 @@ impl User {
         }
     }
 
-    /// Whether any of its API tokens was imported and not used since.
+    /// Returns whether any of its API tokens was imported and has not been used since.
     #[must_use]
     pub fn has_imported_tokens(&self) -> bool {
         let imported = |token: &ApiToken| matches!(token.record, ApiTokenRecord::Imported(_));
         self.api_tokens.iter().any(imported)
     }
 
-    /// Switches the second factor on or off. Steps belong to a secret: the used
-    /// ones stay used when the same secret comes back, and block no other one,
-    /// even where the clock was ahead when they were used.
+    /// Switches the second factor on or off.
+    ///
+    /// Used steps belong to a secret. They stay used if the same secret is enrolled again, and do
+    /// not block another secret, even if the clock was ahead when they were used.
     pub fn set_second_factor(&mut self, factor: Option<SecondFactor>) {
         if let Some(earlier) = &self.second_factor {
             let SecondFactor {
@@ -120,8 +120,8 @@ impl User {
                 fingerprint,
                 last_step,
             });
-            let over = self.used_secrets.len().saturating_sub(MAX_USED_SECRETS);
-            self.used_secrets.drain(..over);
+            let excess = self.used_secrets.len().saturating_sub(MAX_USED_SECRETS);
+            self.used_secrets.drain(..excess);
         }
         self.second_factor = factor.map(|mut factor| {
             let used = self.used_secrets.iter();
@@ -136,7 +136,7 @@ impl User {
 /// Why a login was refused.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 pub enum Reason {
-    /// It was not.
+    /// The login was not refused.
     #[serde(rename = "")]
     None,
     /// Unknown user or wrong password.
@@ -151,7 +151,7 @@ pub enum Reason {
 }
 
 impl Reason {
-    /// As it stands in the reply.
+    /// Returns the reason as the reply names it.
     #[must_use]
     pub const fn name(self) -> &'static str {
         match self {
@@ -166,16 +166,16 @@ impl Reason {
 /// Consecutive failed attempts under one name.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Failures {
-    /// How many.
+    /// Number of attempts.
     pub count: u32,
-    /// When the last one was; none where there was none.
+    /// Time of the last attempt, if there was one.
     pub last: Option<Timestamp>,
 }
 
 impl Failures {
-    /// With one more.
+    /// Returns these failures and one more.
     #[must_use]
-    pub const fn and_one(self, at: Timestamp) -> Self {
+    pub const fn plus_one(self, at: Timestamp) -> Self {
         Self {
             count: self.count.saturating_add(1),
             last: Some(at),
@@ -183,37 +183,37 @@ impl Failures {
     }
 }
 
-/// Under which name an attempt was made.
+/// The name of a login attempt.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Attempted {
-    /// That of a user.
+    /// The name of a user.
     User(UserId),
-    /// That of nobody: names are kept as keyed hashes, because people type
-    /// passwords where names belong.
+    /// A name that no user has. Only its keyed hash is kept, because people mistakenly enter
+    /// passwords as names.
     UnknownName(NameHash),
 }
 
-/// Keyed hash of a name that nobody has.
+/// Keyed hash of a name.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct NameHash(pub [u8; 16]);
 
-/// A second factor: one-time codes by RFC 6238, and backup codes.
+/// A second factor: one-time codes (TOTP, RFC 6238) and backup codes.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SecondFactor {
     /// The secret shared with the user's authenticator, sealed.
     pub secret: Sealed,
     /// Fingerprint of that secret.
     pub fingerprint: SecretFingerprint,
-    /// The last time step a code was accepted for. Neither it nor an earlier
-    /// one is accepted again (RFC 6238, section 5.2).
+    /// The last time step of an accepted code. Codes of this step and of earlier ones are rejected
+    /// (RFC 6238, section 5.2).
     pub last_step: u64,
-    /// The backup codes that are left.
+    /// Unused backup codes.
     pub backup_codes: Vec<CodeHash>,
-    /// Those that were imported: they are hashed as their maker did.
+    /// Unused imported backup codes, with the hashes of their origin.
     pub imported_codes: Vec<ImportedCode>,
 }
 
-/// Most secrets of earlier second factors of a user that are kept.
+/// Maximum number of secrets of earlier second factors kept for a user.
 pub const MAX_USED_SECRETS: usize = 16;
 
 /// Keyed fingerprint of the secret of a second factor, bound to its user.
@@ -221,22 +221,22 @@ pub const MAX_USED_SECRETS: usize = 16;
 pub struct SecretFingerprint(pub [u8; 16]);
 
 impl SecretFingerprint {
-    /// Stands for the fingerprint of a secret that is imported: the import makes it.
+    /// Placeholder for an imported secret, until the import computes the fingerprint.
     pub const UNKNOWN: Self = Self([0; 16]);
 }
 
 /// The secret of an earlier second factor.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct UsedSecret {
-    /// Which secret.
+    /// Fingerprint of the secret.
     pub fingerprint: SecretFingerprint,
-    /// The last time step a code of it was accepted for.
+    /// The last time step of an accepted code.
     pub last_step: u64,
 }
 
 impl SecondFactor {
-    /// Takes a code, so that it is never accepted again. `false` where it is
-    /// not there to be taken, or no longer.
+    /// Uses a code up, so that it is never accepted again. Returns `false` if the code does not
+    /// exist or is used already.
     pub fn take(&mut self, code: &CodeUse) -> bool {
         match code {
             CodeUse::Step(step) if *step > self.last_step => {
@@ -258,74 +258,74 @@ impl SecondFactor {
     }
 }
 
-/// A code that was right, as the store takes it.
+/// A correct code that the store has to use up.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum CodeUse {
-    /// A one-time code, good for this time step.
+    /// A one-time code of this time step.
     Step(u64),
     /// A backup code.
     Backup(CodeHash),
-    /// A backup code that was imported, by its record.
+    /// An imported backup code.
     Imported(ImportedCodeId),
 }
 
-/// A backup code that was made elsewhere.
+/// An imported backup code.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ImportedCode {
-    /// What it is checked against.
+    /// The record that the code is checked against.
     pub record: PasswordRecord,
-    /// From this moment on it is not accepted; `None` is never.
+    /// Time from which the code is rejected; `None` for never.
     pub expires_at: Option<Timestamp>,
 }
 
-/// Which imported code: the SHA-256 of its record.
+/// Id of an imported code: the SHA-256 of its record.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct ImportedCodeId([u8; 32]);
 
 impl ImportedCode {
-    /// Which one it is.
+    /// Returns the id of the code.
     #[must_use]
     pub fn id(&self) -> ImportedCodeId {
         ImportedCodeId(Sha256::digest(self.record.expose()).into())
     }
 }
 
-/// Number of an API token: from 1 on, never used again.
+/// Id of an API token: ids count from 1 and are never reused.
 pub type ApiTokenId = u64;
 
 /// An API token as the store keeps it, with its user.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ApiToken {
-    /// Given by the store.
+    /// Assigned by the store.
     pub id: ApiTokenId,
-    /// What its user calls it; each of a user's has another.
+    /// The name, unique among the tokens of the user.
     pub name: String,
-    /// When it was made.
+    /// Time of creation.
     pub created_at: Timestamp,
-    /// From this moment on it authenticates nobody; `None` is never.
+    /// Time from which the token is invalid; `None` for never.
     pub expires_at: Option<Timestamp>,
-    /// What it is checked against.
+    /// The record that the token is checked against.
     pub record: ApiTokenRecord,
 }
 
 impl ApiToken {
-    /// Whether its time is over.
+    /// Returns whether the token has expired.
     #[must_use]
     pub fn is_expired(&self, now: Timestamp) -> bool {
         self.expires_at.is_some_and(|at| at <= now)
     }
 }
 
-/// What an API token is checked against.
+/// The record that an API token is checked against.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum ApiTokenRecord {
-    /// The SHA-256 of the whole token: it has 192 random bits.
+    /// The SHA-256 of the whole token. The token has 192 random bits, so a fast hash is enough.
     Hash(TokenHash),
-    /// As its maker hashed it. Replaced by the other when it is used.
+    /// The hash of its origin. The first use of the token replaces it by a [`Hash`](Self::Hash).
     Imported(PasswordRecord),
 }
 
-/// Fingerprint of the row of another database that a user was made of.
+/// Fingerprint of the foreign database row that a user was imported from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Origin(pub [u8; 16]);
 
@@ -339,7 +339,7 @@ impl fmt::Debug for CodeHash {
     }
 }
 
-/// Something that only the keys of the working directory open.
+/// A secret encrypted with a key of the working directory.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Sealed(pub Vec<u8>);
 
@@ -349,22 +349,21 @@ impl fmt::Debug for Sealed {
     }
 }
 
-/// What a password is checked against: an Argon2id hash as a PHC string, or a
-/// hash that was imported, as `credentials/imported.rs` reads it.
+/// The hash that a password is checked against: an Argon2id hash as a PHC string, or an imported
+/// hash in a form that `credentials/imported.rs` parses.
 ///
-/// Not a password, but what an attacker would want in order to guess it: it
-/// cannot be printed.
+/// It cannot be printed, because an attacker can use it to guess the password.
 #[derive(Clone, PartialEq, Eq)]
 pub struct PasswordRecord(String);
 
 impl PasswordRecord {
-    /// Wraps a PHC string.
+    /// Wraps the text of a hash.
     #[must_use]
     pub const fn new(phc: String) -> Self {
         Self(phc)
     }
 
-    /// The PHC string, for the store and the password check.
+    /// Returns the text of the hash, for the store and the password check.
     #[must_use]
     pub fn expose(&self) -> &str {
         &self.0
@@ -377,8 +376,7 @@ impl fmt::Debug for PasswordRecord {
     }
 }
 
-/// SHA-256 of a session token. The token has 256 random bits, so a fast hash
-/// is enough: there is nothing to guess.
+/// SHA-256 of a session token or API token. Both are random, so a fast hash is enough.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct TokenHash(pub [u8; 32]);
 
@@ -388,13 +386,12 @@ impl fmt::Debug for TokenHash {
     }
 }
 
-/// Names one taking of one message: it is never used twice, whatever Redis
-/// forgets.
+/// Id of one delivery of one message. It is never reused, even if Redis loses data.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct DeliveryId {
-    /// Random id of the process that took it.
-    pub boot: [u8; 16],
-    /// Number of the batch, counted by that process.
+    /// Random run id of the process that fetched the message.
+    pub run_id: [u8; 16],
+    /// Number of the batch in that run.
     pub batch: u64,
     /// Position in the batch.
     pub position: u32,
@@ -404,30 +401,30 @@ impl DeliveryId {
     /// Length of the byte form.
     pub const BYTES: usize = 28;
 
-    /// The byte form: big-endian, so that it sorts as the numbers do.
+    /// Returns the byte form. It is big-endian, so that it sorts as the numbers do.
     #[must_use]
     pub fn to_bytes(self) -> [u8; Self::BYTES] {
         let mut bytes = [0; Self::BYTES];
-        bytes[..16].copy_from_slice(&self.boot);
+        bytes[..16].copy_from_slice(&self.run_id);
         bytes[16..24].copy_from_slice(&self.batch.to_be_bytes());
         bytes[24..].copy_from_slice(&self.position.to_be_bytes());
         bytes
     }
 
-    /// Returns what the outcome of the delivery is sealed as.
+    /// Returns the context (associated data) with which the outcome of the delivery is sealed.
     #[must_use]
     pub fn outcome_context(&self) -> Vec<u8> {
         [b"outcome:", &self.to_bytes()[..]].concat()
     }
 
-    /// Reads the byte form.
+    /// Parses the byte form; returns `None` for another length.
     #[must_use]
     pub fn from_bytes(bytes: &[u8]) -> Option<Self> {
         let bytes: &[u8; Self::BYTES] = bytes.try_into().ok()?;
-        let (boot, rest) = bytes.split_first_chunk::<16>()?;
+        let (run_id, rest) = bytes.split_first_chunk::<16>()?;
         let (batch, position) = rest.split_first_chunk::<8>()?;
         Some(Self {
-            boot: *boot,
+            run_id: *run_id,
             batch: u64::from_be_bytes(*batch),
             position: u32::from_be_bytes(position.try_into().ok()?),
         })

@@ -1,28 +1,29 @@
-//! Randomness: the only place that asks the operating system for it.
+//! Random bytes from the operating system.
 
 use std::io;
 
-/// The operating system gives no randomness.
+/// Error for an operating system that gives no randomness.
 #[derive(Debug, Clone, Copy, thiserror::Error)]
 #[error("no randomness: {0}")]
 pub struct NoRandomness(getrandom::Error);
 
-/// Fills `bytes` with random ones, fit for keys.
+/// Fills `bytes` with cryptographically secure random bytes.
 ///
 /// # Errors
-/// When the operating system gives none.
+/// When the operating system gives no randomness.
 #[expect(
     clippy::disallowed_methods,
-    reason = "this is where all randomness comes from"
+    reason = "the only place that reads randomness"
 )]
 pub fn fill(bytes: &mut [u8]) -> Result<(), NoRandomness> {
     getrandom::fill(bytes).map_err(NoRandomness)
 }
 
-/// Returns random bytes. (Those of a secret are better filled in where they are wiped.)
+/// Returns cryptographically secure random bytes. For a secret, prefer [`fill`] on a buffer that is
+/// wiped, because this one is not.
 ///
 /// # Errors
-/// When the operating system gives none.
+/// When the operating system gives no randomness.
 pub fn bytes<const N: usize>() -> Result<[u8; N], NoRandomness> {
     let mut bytes = [0; N];
     fill(&mut bytes)?;

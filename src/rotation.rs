@@ -1,43 +1,43 @@
-//! A new sealing key while the daemon serves: everything that is kept sealed
-//! is sealed anew, and only then the old key goes.
+//! Rotation of the sealing key while requests run.
 //!
-//! A crash at any point leaves both keys in the file; the next start, or the
-//! next rotation, goes on from there.
+//! A rotation adds a key, waits for the leases of the requests that began before it, reseals every
+//! item by compare-and-set until a pass finds none left, and only then drops the old key. After a
+//! crash at any point the file has both keys, and the next start or rotation finishes the work.
 
 use crate::credentials::Vault;
 use crate::failure::{HasRemedy, Remedy};
 use crate::keyring::{Keyring, KeyringError};
 use crate::store::{Resealed, SealedItem, Store, StoreError};
 
-/// Users, or outcomes, sealed anew in one step.
-const STEP: usize = 64;
+/// Maximum number of items that are read or resealed in one step.
+const BATCH: usize = 64;
 
-/// What a rotation did.
+/// Result of a rotation.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct RotationReport {
-    /// Number of the key that seals now.
+    /// Number of the current key.
     pub key: u8,
-    /// How many things were sealed anew.
+    /// Number of items that were resealed.
     pub resealed: u64,
 }
 
-/// Why a rotation did not end. The old key is still there.
+/// Why a rotation failed. The old key is still in the file.
 #[derive(Debug, thiserror::Error)]
 pub enum RotationError {
-    /// The file of keys cannot be written.
+    /// The key file cannot be written.
     #[error(
-        "{0}. Keys that come from elsewhere are rotated there: add a line with the next number and a new key, restart, and when the log says so remove the old line"
+        "{0}. If you manage the key file yourself, rotate it there: add a line with the next number and a new key, restart, and remove the old line when the log says so"
     )]
     Keys(#[from] KeyringError),
     /// The store failed.
-    #[error("the rotation has stopped, and goes on at the next start: {0}")]
+    #[error("the rotation was interrupted, and continues at the next start: {0}")]
     Store(#[from] StoreError),
-    /// Something sealed does not open.
+    /// No key opens a sealed item.
     #[error(
         "{0:?} does not open: no key was dropped. Restore a backup of the database and of its keys"
     )]
     DoesNotOpen(SealedItem),
-    /// The operating system gives no randomness.
+    /// The operating system provides no randomness.
     #[error("no randomness from the operating system: {0}")]
     Randomness(#[from] std::io::Error),
 }
@@ -47,13 +47,13 @@ impl HasRemedy for RotationError {
         match self {
             Self::Keys(error) => error.remedy(),
             Self::Store(error) => error.remedy(),
-            Self::DoesNotOpen(_) => Remedy::Person,
+            Self::DoesNotOpen(_) => Remedy::Operator,
             Self::Randomness(_) => Remedy::Restart,
         }
     }
 }
 
-/// Adds a key, seals everything with it, and drops the others.
+/// Adds a key, reseals everything with it, and drops the other keys.
 ///
 /// # Errors
 /// See [`RotationError`].
@@ -67,12 +67,12 @@ pub async fn rotate_key(
     Ok(report)
 }
 
-/// Goes on with a rotation that was cut short, or that was begun by adding a
-/// key to the file: to be called before anything is served.
+/// Finishes a rotation that was interrupted, or that the operator began by adding a key to the
+/// file. Must be called before requests are served.
 ///
 /// # Errors
-/// When something cannot be sealed anew. That the file cannot be written is
-/// none: its keys come from elsewhere.
+/// When an item cannot be resealed. A key file that cannot be written is no error: the operator
+/// manages it elsewhere.
 pub async fn finish_rotation(keyring: &Keyring, store: &dyn Store) -> Result<(), RotationError> {
     if !keyring.has_older_keys() {
         return Ok(());
@@ -82,27 +82,27 @@ pub async fn finish_rotation(keyring: &Keyring, store: &dyn Store) -> Result<(),
         Ok(()) => tracing::info!(
             key = report.key,
             resealed = report.resealed,
-            "finished a rotation of keys"
+            "finished a key rotation"
         ),
         Err(error) => tracing::warn!(
             key = report.key,
             %error,
-            "everything is sealed with the last key: the other lines can be removed from the file of keys"
+            "everything is sealed with the last key: remove the other lines from the key file"
         ),
     }
     Ok(())
 }
 
-/// Seals everything with the newest key. Afterwards nobody holds anything
-/// that was sealed with another: requests that began before the last pass have
-/// ended, and that pass found nothing.
+/// Reseals everything with the newest key. Afterwards no item sealed with another key is left, in
+/// the store or in a request: the last pass found none, and all requests that began before it have
+/// ended.
 async fn reseal(keyring: &Keyring, store: &dyn Store) -> Result<RotationReport, RotationError> {
     let mut resealed = 0;
     loop {
         keyring.quiesce().await;
-        match pass(keyring, store).await? {
+        match reseal_once(keyring, store).await? {
             0 => break,
-            more => resealed += more,
+            count => resealed += count,
         }
     }
     Ok(RotationReport {
@@ -111,46 +111,48 @@ async fn reseal(keyring: &Keyring, store: &dyn Store) -> Result<RotationReport, 
     })
 }
 
-/// Seals anew what another key has sealed; gives how much it was.
-async fn pass(keyring: &Keyring, store: &dyn Store) -> Result<u64, RotationError> {
-    let mut pass = Pass {
+/// Reseals all items that are sealed with another key. Returns their number.
+async fn reseal_once(keyring: &Keyring, store: &dyn Store) -> Result<u64, RotationError> {
+    let mut resealer = Resealer {
         keyring,
         store,
         batch: Vec::new(),
         resealed: 0,
     };
     if let Some(sealed) = store.hash_key().await? {
-        pass.add(SealedItem::HashKey, sealed).await?;
+        resealer.add(SealedItem::HashKey, sealed).await?;
     }
     let mut from = Some(0);
     while let Some(first) = from {
-        let page = store.users_from(first, STEP).await?;
+        let page = store.users_from(first, BATCH).await?;
         for user in page.items {
             if let Some(factor) = user.second_factor {
-                pass.add(SealedItem::SecondFactor(user.id), factor.secret.0)
+                resealer
+                    .add(SealedItem::SecondFactor(user.id), factor.secret.0)
                     .await?;
             }
         }
         from = page.next;
     }
     for delivery in store.outcomes().await? {
-        // One that is gone was settled meanwhile.
+        // An outcome that is gone was acknowledged in the meantime.
         if let Some(sealed) = store.outcome(&delivery).await? {
-            pass.add(SealedItem::Outcome(delivery), sealed).await?;
+            resealer.add(SealedItem::Outcome(delivery), sealed).await?;
         }
     }
-    pass.write().await?;
-    Ok(pass.resealed)
+    resealer.write().await?;
+    Ok(resealer.resealed)
 }
 
-struct Pass<'a> {
+/// Reseals items of the store in batches.
+struct Resealer<'a> {
     keyring: &'a Keyring,
     store: &'a dyn Store,
     batch: Vec<Resealed>,
     resealed: u64,
 }
 
-impl Pass<'_> {
+impl Resealer<'_> {
     async fn add(&mut self, item: SealedItem, from: Vec<u8>) -> Result<(), RotationError> {
         let context = context(&item);
         let plain = self
@@ -162,7 +164,7 @@ impl Pass<'_> {
         }
         let to = self.keyring.sealer()?.seal(&context, &plain);
         self.batch.push(Resealed { item, from, to });
-        if self.batch.len() >= STEP {
+        if self.batch.len() >= BATCH {
             self.write().await?;
         }
         Ok(())
@@ -178,7 +180,7 @@ impl Pass<'_> {
     }
 }
 
-/// What each thing is sealed as.
+/// Returns the context that an item is sealed under.
 fn context(item: &SealedItem) -> Vec<u8> {
     match item {
         SealedItem::HashKey => Vault::hash_key_context(),

@@ -1,4 +1,5 @@
-//! What actions, the operator's commands and imports work with.
+//! The services shared by actions, operator commands and imports, and the checks of new names and
+//! passwords.
 
 use std::sync::Arc;
 
@@ -8,49 +9,49 @@ use crate::error::Error;
 use crate::store::{Store, StoreError};
 use crate::text;
 
-/// The store and everything that decides about it.
+/// The store, and the services and settings that actions need with it.
 pub struct Services {
     /// Users and sessions.
     pub store: Arc<dyn Store>,
-    /// Who somebody is.
+    /// Checks and creates credentials.
     pub credentials: Credentials,
-    /// The time.
+    /// The clock.
     pub clock: Arc<dyn Clock>,
-    /// Who is named as the issuer of second factors.
+    /// The issuer that authenticators show for second factors.
     pub issuer: String,
     /// Whether a password change ends all sessions of the user.
     pub revoke_on_password_change: bool,
-    /// Bounds of arguments.
+    /// Limits of arguments.
     pub limits: Limits,
 }
 
-/// Bounds of arguments, from the configuration.
+/// Limits of arguments, from the configuration.
 #[derive(Debug, Clone)]
 pub struct Limits {
-    /// Bytes of a user name.
+    /// Maximum bytes of a user name.
     pub max_username_length: usize,
-    /// Characters of a new password.
+    /// Minimum characters of a new password.
     pub min_password_length: usize,
-    /// Bytes of any password.
+    /// Maximum bytes of any password.
     pub max_password_length: usize,
-    /// New passwords that are not taken.
+    /// Passwords that are refused as new ones.
     pub blocklist: Option<Arc<Blocklist>>,
 }
 
 impl Limits {
-    /// Checks the length of a name that stands in the argument `argument`.
+    /// Checks the length of a name in the argument `argument`.
     ///
     /// # Errors
-    /// When it is too long.
+    /// When the name is too long.
     pub fn check_username_length(&self, argument: &str, name: &str) -> Result<(), Error> {
         let limit = self.max_username_length;
         at_most(argument, name, limit, "max_username_length")
     }
 
-    /// Checks the length of a password that stands in the argument `argument`.
+    /// Checks the length of a password in the argument `argument`.
     ///
     /// # Errors
-    /// When it is too long.
+    /// When the password is too long.
     pub fn check_password_length(&self, argument: &str, password: &str) -> Result<(), Error> {
         let limit = self.max_password_length;
         at_most(argument, password, limit, "password.max_length")
@@ -59,7 +60,7 @@ impl Limits {
     /// Checks the name of a new user.
     ///
     /// # Errors
-    /// With what is wrong with it.
+    /// When the name is too long, blank, or has text that [`check_name`] refuses.
     pub fn check_new_username(&self, username: &str) -> Result<(), Error> {
         self.check_username_length("username", username)?;
         if text::is_blank(username) {
@@ -71,7 +72,7 @@ impl Limits {
     /// Checks a new password.
     ///
     /// # Errors
-    /// With what is wrong with it.
+    /// When the password is empty, too short, or on the blocklist.
     pub fn check_new_password(&self, password: &str) -> Result<(), Error> {
         let min = self.min_password_length;
         let blocked = |list: &Arc<Blocklist>| list.contains(password);
@@ -87,10 +88,10 @@ impl Limits {
     }
 }
 
-/// Checks that a new name contains nothing that Platypush would evaluate or that cannot be seen.
+/// Checks that a new name has no text that Platypush would evaluate, and no invisible character.
 ///
 /// # Errors
-/// With the code point.
+/// When the name has such text. The error shows the code point.
 pub fn check_name(what: &'static str, name: &str) -> Result<(), Error> {
     text::check_name(name).map_err(|unusable| Error::UnusableName { what, unusable })
 }
@@ -105,20 +106,21 @@ fn at_most(argument: &str, text: &str, limit: usize, key: &str) -> Result<(), Er
     )))
 }
 
-/// Maximum number of decisions about one request. Each conflict means that another change went
-/// through; a request that meets so many is refused.
-const MAX_TRIES: u32 = 32;
+/// Maximum number of attempts of one request. Each conflict means that another change succeeded.
+const MAX_ATTEMPTS: u32 = 32;
 
-/// Decides again while what was read to decide has changed by the time the store was to act on it.
+/// Runs `attempt` until it ends without a conflict. A conflict means that data on which the attempt
+/// depends has changed between its read and its write.
 ///
 /// # Errors
-/// With the error of the decision; `Busy` after too many conflicts, and nothing was done.
-pub async fn retry_on_conflict<T, F>(mut decide: impl FnMut() -> F) -> Result<T, Error>
+/// With the error of the last attempt; with `Busy` after `MAX_ATTEMPTS` conflicts, which leave no
+/// effect.
+pub async fn retry_on_conflict<T, F>(mut attempt: impl FnMut() -> F) -> Result<T, Error>
 where
     F: Future<Output = Result<T, Error>>,
 {
-    for _ in 0..MAX_TRIES {
-        match decide().await {
+    for _ in 0..MAX_ATTEMPTS {
+        match attempt().await {
             Err(Error::Store(StoreError::Conflict)) => {}
             result => return result,
         }

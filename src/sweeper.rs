@@ -1,7 +1,7 @@
-//! Removes what is dead, little by little, for as long as the daemon runs: dead
-//! sessions, and expired API tokens while any imported one is left, which costs
-//! every wrong token a hash. Nothing of it authenticates anybody before that
-//! either: this is about room and work alone.
+//! Removes dead sessions in small steps while the daemon runs. While any imported API token exists,
+//! it removes expired API tokens too, because until then every wrong token costs a hash.
+//!
+//! This only saves space and work: a dead session or token is invalid before its removal as well.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -12,14 +12,14 @@ use crate::clock::Clock;
 use crate::model::SessionLimits;
 use crate::store::{Result, Store};
 
-/// Sessions or users looked at in one step.
+/// Number of sessions or users that one step examines.
 const STEP: usize = 256;
-/// Pause between two steps: sweeping must not be felt.
-const PAUSE: Duration = Duration::from_secs(1);
-/// Pause between two passes over everything.
-const REST: Duration = Duration::from_secs(60);
+/// Pause between two steps, so that sweeping does not delay requests.
+const STEP_PAUSE: Duration = Duration::from_secs(1);
+/// Pause between two passes over all sessions and users.
+const PASS_PAUSE: Duration = Duration::from_secs(60);
 
-/// Sweeps without an end.
+/// Sweeps forever.
 pub async fn sweep(store: Arc<dyn Store>, clock: Arc<dyn Clock>, limits: SessionLimits) {
     loop {
         if let Err(error) = sweep_sessions(&*store, &*clock, limits).await {
@@ -28,7 +28,7 @@ pub async fn sweep(store: Arc<dyn Store>, clock: Arc<dyn Clock>, limits: Session
         if let Err(error) = sweep_api_tokens(&*store, &*clock).await {
             warn!(%error, "sweeping expired API tokens failed");
         }
-        tokio::time::sleep(REST).await;
+        tokio::time::sleep(PASS_PAUSE).await;
     }
 }
 
@@ -45,7 +45,7 @@ async fn sweep_sessions(store: &dyn Store, clock: &dyn Clock, limits: SessionLim
             return Ok(());
         }
         after = step.next;
-        tokio::time::sleep(PAUSE).await;
+        tokio::time::sleep(STEP_PAUSE).await;
     }
 }
 
@@ -66,6 +66,6 @@ async fn sweep_api_tokens(store: &dyn Store, clock: &dyn Clock) -> Result<()> {
             return Ok(());
         };
         from = next;
-        tokio::time::sleep(PAUSE).await;
+        tokio::time::sleep(STEP_PAUSE).await;
     }
 }

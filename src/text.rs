@@ -1,22 +1,27 @@
-//! Text that clients and foreign databases chose: what may leave the daemon, what may become a
-//! name, and how a terminal shows it.
+//! Handling of untrusted text from clients and foreign databases: text for nodes, names, and text
+//! for terminals.
 //!
-//! Platypush (1.3.39) evaluates `${…}` in every text of the context of a hook or procedure as
-//! Python, and reads a text that is JSON as what it says, more than once where procedures are
-//! nested (`Request.expand_value_from_context`, called by `_update_context` for each text). So
-//! neither `${` nor a JSON escape, which may become it, goes to a node.
+//! Platypush (1.3.39) evaluates `${…}` as Python in each text of the context of a hook or
+//! procedure, and decodes a text that is JSON, repeatedly if procedures are nested
+//! (`Request.expand_value_from_context`, called by `_update_context` for each text). So the daemon
+//! sends nodes neither `${` nor a JSON escape, which may decode to it.
+//!
+//! The encoder of `wire/json.rs` neutralizes every text that goes to nodes. Names are compared and
+//! stored as they are; a new name that would be sent in another form is refused. An API token is
+//! sent too. If its user's name must not be sent unchanged, the token carries the neutral form, and
+//! the store finds the user by that (`User::token_names`).
 
 use std::borrow::Cow;
 use std::fmt;
 
-/// Returns the text with a space inside each `${` and behind the backslash of each `\uXXXX`, so
-/// that Platypush neither evaluates it nor decodes it into what it evaluates.
+/// Returns the text with a space inside each `${` and after the backslash of each `\uXXXX`, so that
+/// Platypush neither evaluates it nor decodes it to text that it evaluates.
 ///
-/// A space only ever separates: none of the two can form anew, whatever stands beside it. Without
-/// `\uXXXX` in a text, no level of JSON decoding makes a dollar sign, a brace or another escape.
+/// A space only separates characters, so it cannot form another `${` or `\uXXXX`. Without `\uXXXX`
+/// in a text, no level of JSON decoding makes a dollar sign, a brace or another escape.
 #[must_use]
 pub fn neutralize(text: &str) -> Cow<'_, str> {
-    // Each text of each reply comes by here: hardly any goes on.
+    // Fast path: each text of each reply passes here, and few have such a character.
     if !text.bytes().any(|byte| matches!(byte, b'$' | b'\\')) {
         return Cow::Borrowed(text);
     }
@@ -35,7 +40,7 @@ pub fn neutralize(text: &str) -> Cow<'_, str> {
     Cow::Owned(safe)
 }
 
-/// Where the first `${` or `\uXXXX` begins.
+/// Returns the offset of the first `${` or `\uXXXX`.
 fn unsafe_pair(text: &str) -> Option<usize> {
     let is_unsafe = |(at, _): &(usize, &str)| {
         let rest = &text[at + 1..];
@@ -50,7 +55,7 @@ fn unsafe_pair(text: &str) -> Option<usize> {
         .map(|(at, _)| at)
 }
 
-/// Whether a text makes a JSON escape of the backslash before it: `uXXXX`.
+/// Returns whether a text begins with `uXXXX`, which is a JSON escape after a backslash.
 #[must_use]
 pub fn begins_as_escape(text: &str) -> bool {
     match text.as_bytes() {
@@ -62,14 +67,14 @@ pub fn begins_as_escape(text: &str) -> bool {
     }
 }
 
-/// Why a text cannot become the name of a user or API token.
+/// Why a text is not allowed as the name of a user or API token.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Unusable {
-    /// It contains `${`.
+    /// The text contains `${`.
     Evaluated,
-    /// It contains `\uXXXX`.
+    /// The text contains `\uXXXX`.
     Decoded,
-    /// It contains a control or invisible character.
+    /// The text contains a control or invisible character.
     Invisible(char),
 }
 
@@ -91,10 +96,10 @@ impl fmt::Display for Unusable {
     }
 }
 
-/// Checks that a text can become the name of a user or API token.
+/// Checks that a text is allowed as the name of a user or API token.
 ///
 /// # Errors
-/// With the first reason why it cannot.
+/// When it is not. The error is the first reason found.
 pub fn check_name(name: &str) -> Result<(), Unusable> {
     if let Some(character) = name.chars().find(|character| is_invisible(*character)) {
         return Err(Unusable::Invisible(character));
@@ -106,7 +111,8 @@ pub fn check_name(name: &str) -> Result<(), Unusable> {
     }
 }
 
-/// Whether a name shows nothing at all: white space, and what only changes other characters.
+/// Returns whether a name has only white space and characters that modify other ones, such as
+/// variation selectors.
 #[must_use]
 pub fn is_blank(name: &str) -> bool {
     name.chars().all(|character| {
@@ -116,8 +122,8 @@ pub fn is_blank(name: &str) -> bool {
     })
 }
 
-/// Returns the name that a foreign one gets here: [`neutralize`]d, with `[U+202E]` in place of each
-/// invisible character. A name that [`check_name`] accepts stays as it is.
+/// Returns the name for an imported user or token: [`neutralize`]d, with text such as `[U+202E]` in
+/// place of each invisible character. A name that [`check_name`] accepts is not changed.
 #[must_use]
 pub fn usable_name(name: &str) -> Cow<'_, str> {
     if check_name(name).is_ok() {
@@ -134,22 +140,24 @@ pub fn usable_name(name: &str) -> Cow<'_, str> {
     Cow::Owned(neutralize(&visible).into_owned())
 }
 
-/// Whether the `origin` of a request may stand in an event: ASCII letters, digits and `. _ - : @ /`.
+/// Returns whether the `origin` of a request is allowed in an event: it may have ASCII letters,
+/// digits and `. _ - : @ /`.
 #[must_use]
 pub fn is_plain_origin(origin: &str) -> bool {
     let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || b"._-:@/".contains(&byte);
     origin.bytes().all(is_plain)
 }
 
-/// Returns the text as a terminal may show it: control and invisible characters as `\n` or
-/// `\u{202e}`, so that none of them moves the cursor or hides what stands there.
+/// Returns text that is safe for a terminal: control and invisible characters are escaped as `\n`
+/// or `\u{202e}`, so that none of them moves the cursor or hides text.
 #[must_use]
 pub fn printable(text: &str) -> String {
     escape(text, is_invisible)
 }
 
-/// Returns the text as it may stand in a table: [`printable`], and white space at the start or after
-/// white space as `\u{20}`. Else a line could be made to break where a new row seems to begin.
+/// Returns text that is safe for a cell of a table on a terminal: [`printable`], with white space
+/// at the start or after white space escaped as `\u{20}`. Otherwise an attacker could pad a text so
+/// that the terminal breaks the line where a forged row begins.
 #[must_use]
 pub fn printable_cell(text: &str) -> String {
     let mut last = ' ';
@@ -173,8 +181,8 @@ fn escape(text: &str, mut is_escaped: impl FnMut(char) -> bool) -> String {
     escaped
 }
 
-/// Returns JSON with the control and invisible characters in its texts as `\uXXXX`. (Those below
-/// U+0020 are escaped in any JSON; where they are not, they are white space between values.)
+/// Returns JSON with the control and invisible characters in its texts escaped as `\uXXXX`.
+/// Characters below U+0020 are kept: in valid JSON they occur only as white space between values.
 #[must_use]
 pub fn printable_json(json: &str) -> String {
     let mut printable = String::with_capacity(json.len());
@@ -198,10 +206,11 @@ impl fmt::Display for CodePoint {
     }
 }
 
-/// Whether a character is a control character or shows nothing, and is no white space: Unicode's
-/// general categories Cc, Cf, Zl and Zp, noncharacters, and what else has the property
-/// Default_Ignorable_Code_Point or an empty glyph. U+200C, U+200D, U+034F and the variation selectors
-/// are not counted: languages and emoji need them.
+/// Returns whether a character is a control or invisible character. Spaces are neither.
+///
+/// These are Unicode's general categories Cc, Cf, Zl and Zp, noncharacters, and other characters
+/// with the property Default_Ignorable_Code_Point or an empty glyph. U+200C, U+200D, U+034F and the
+/// variation selectors are excluded, because languages and emoji need them.
 fn is_invisible(character: char) -> bool {
     if character.is_ascii() {
         return character.is_ascii_control();
@@ -213,8 +222,8 @@ fn is_invisible(character: char) -> bool {
         || u32::from(character) & 0xfffe == 0xfffe
 }
 
-/// The ranges of them beyond ASCII in Unicode 16.0, but for the noncharacters at the end of each
-/// plane.
+/// Ranges of invisible characters beyond ASCII in Unicode 16.0, without the noncharacters at the
+/// end of each plane.
 #[rustfmt::skip]
 const INVISIBLE: &[(char, char)] = &[
     ('\u{80}', '\u{9f}'), ('\u{ad}', '\u{ad}'), ('\u{600}', '\u{605}'), ('\u{61c}', '\u{61c}'),

@@ -1,25 +1,26 @@
-//! A plain value, as Python would hold it after reading a message.
+//! The values of a decoded message.
 //!
-//! Requests come as JSON or as Python literals; both are read into this one
-//! type, so that nothing behind the decoder knows which of them it was.
+//! A request is JSON or a Python literal. Both decode to the same type, so that later stages do not
+//! depend on the language.
+//!
+//! Values borrow from the message: a request has about twenty texts, of which it keeps about three.
+//! Binding the arguments copies those, and then the message is dropped (`actions/bind.rs`).
 
 use std::borrow::Cow;
 use std::fmt;
 
 use chrono::{FixedOffset, NaiveDate, NaiveDateTime};
 
-/// A decoded value; text is borrowed from the message where it can be.
+/// A decoded value. Text without escapes is borrowed from the message.
 ///
-/// It has no `Display`, and its `Debug` shows the type alone: a value out of
-/// a request may be a password.
+/// A value may be a password, so it has no `Display`, and its `Debug` shows only the type.
 #[derive(Clone, PartialEq)]
 pub enum Value<'m> {
     /// `null` or `None`.
     Null,
     /// `true`/`false` or `True`/`False`.
     Bool(bool),
-    /// An integer of any length, in decimal digits as Python prints it
-    /// (`-0` is `0`).
+    /// An integer of any length, in decimal digits as Python prints it (`-0` is `0`).
     Int(Cow<'m, str>),
     /// A number with a fraction or an exponent, `NaN` or an infinity.
     Float(f64),
@@ -27,18 +28,18 @@ pub enum Value<'m> {
     Text(Cow<'m, str>),
     /// A list or a tuple.
     List(Vec<Self>),
-    /// An object or dict in the order of the message. A key may stand there
-    /// more than once: the last one counts, as in Python.
+    /// An object or dict, in the order of the message. If a key is repeated, its last entry counts,
+    /// as in Python.
     Dict(Vec<(Self, Self)>),
-    /// `datetime.date(2031, 1, 1)`: what PyYAML makes of an unquoted date.
+    /// `datetime.date(2031, 1, 1)`, which PyYAML makes of an unquoted date.
     Date(NaiveDate),
-    /// `datetime.datetime(2031, 1, 1, 12, 0)`: what PyYAML makes of an
-    /// unquoted time; with the offset where the message has a `tzinfo`.
+    /// `datetime.datetime(2031, 1, 1, 12, 0)`, which PyYAML makes of an unquoted time, and the
+    /// offset of its `tzinfo`, if any.
     DateTime(NaiveDateTime, Option<FixedOffset>),
 }
 
 impl Value<'_> {
-    /// The value of a text key of a dict; the last one where it is repeated.
+    /// Returns the value of a text key of a dict, the last one if the key is repeated.
     #[must_use]
     pub fn get(&self, key: &str) -> Option<&Self> {
         let Self::Dict(entries) = self else {
@@ -51,7 +52,7 @@ impl Value<'_> {
             .map(|(_, value)| value)
     }
 
-    /// The text, where it is one.
+    /// Returns the text, or `None` for a value of another type.
     #[must_use]
     pub fn as_text(&self) -> Option<&str> {
         match self {
@@ -60,7 +61,7 @@ impl Value<'_> {
         }
     }
 
-    /// The type in words for error messages, which must never show the value.
+    /// Returns the name of the type for error messages, which must never show the value.
     #[must_use]
     pub const fn type_name(&self) -> &'static str {
         match self {

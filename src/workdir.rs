@@ -1,4 +1,4 @@
-//! The working directory: one daemon at a time, and the id of its store.
+//! The working directory: its lock, the id of its store and the ids of its runs.
 
 use std::fs::{self, DirBuilder, File, OpenOptions, TryLockError};
 use std::io::{self, Write as _};
@@ -8,31 +8,31 @@ use std::path::{Path, PathBuf};
 use crate::failure::{HasRemedy, Remedy, advice};
 use crate::random;
 
-/// Held by the running daemon.
+/// Locked by the running daemon.
 const LOCK_FILE: &str = "lock";
-/// 32 hex digits that name this store in Redis: whoever holds the directory
-/// owns the processing lists under that name.
+/// Contains the store id, 32 hex digits. The daemon that holds the lock owns the processing lists
+/// with this id in Redis.
 const STORE_ID_FILE: &str = "store.id";
 
-/// Ids of the last runs, the newest last.
+/// Contains the ids of the last runs, the newest last.
 const RUNS_FILE: &str = "runs";
-/// How many are kept: more than can have left anything behind.
-const KEPT_RUNS: usize = 1_000;
+/// Number of earlier run ids that are kept: more than the runs that may need recovery.
+const MAX_EARLIER_RUNS: usize = 1_000;
 
-/// Why the working directory cannot be used.
+/// Error for an unusable working directory.
 #[derive(Debug, thiserror::Error)]
 pub enum WorkdirError {
-    /// A file or the folder itself cannot be used.
+    /// The directory or a file in it cannot be used.
     #[error("cannot use {path}: {error}{}", advice(path, error), path = path.display())]
     Io {
-        /// Which.
+        /// The directory or file.
         path: PathBuf,
-        /// Why.
+        /// Cause.
         error: io::Error,
     },
-    /// Another daemon works here.
+    /// Another daemon holds the lock.
     #[error(
-        "another platypush-userd runs on {path}: stop it first, or give this one a workdir of its own", path = path.display()
+        "another platypush-userd runs on {path}: stop it first, or set another workdir for this one", path = path.display()
     )]
     Locked {
         /// The directory.
@@ -40,7 +40,7 @@ pub enum WorkdirError {
     },
     /// Users other than the owner may write to the directory.
     #[error(
-        "others may write to the working directory {path} (mode {mode:o}), and so put another database or other keys there: chmod go-w {path}", path = path.display()
+        "others may write to the working directory {path} (mode {mode:o}), and so could replace the database or its keys: chmod go-w {path}", path = path.display()
     )]
     WritableByOthers {
         /// The directory.
@@ -48,9 +48,9 @@ pub enum WorkdirError {
         /// Its permission bits.
         mode: u32,
     },
-    /// The file is there, and is not ours.
+    /// The file exists but does not contain a store id.
     #[error(
-        "{path} does not hold a store id (32 hex digits): restore it from a backup. Without it, requests that were under way when the daemon last ended are not found", path = path.display()
+        "{path} does not hold a store id (32 hex digits): restore it from a backup. Without it, requests that were in flight when the daemon last ended cannot be recovered", path = path.display()
     )]
     BadStoreId {
         /// The file.
@@ -62,9 +62,9 @@ impl HasRemedy for WorkdirError {
     fn remedy(&self) -> Remedy {
         match self {
             Self::Io { error, .. } => Remedy::of_io(error),
-            // The other daemon may end.
+            // The other daemon may exit.
             Self::Locked { .. } => Remedy::Restart,
-            Self::WritableByOthers { .. } | Self::BadStoreId { .. } => Remedy::Person,
+            Self::WritableByOthers { .. } | Self::BadStoreId { .. } => Remedy::Operator,
         }
     }
 }
@@ -74,18 +74,18 @@ impl HasRemedy for WorkdirError {
 pub struct Workdir {
     path: PathBuf,
     store_id: String,
-    /// Closing it gives the lock back.
+    /// Closing the file releases the lock.
     _lock: File,
 }
 
 impl Workdir {
-    /// Makes the directory if it is not there (mode 0700) and locks it.
+    /// Locks the directory. Creates it with mode 0700 if it does not exist.
     ///
     /// # Errors
-    /// When it cannot be used, others may write to it or another daemon runs
-    /// on it.
+    /// When the directory cannot be used, other users may write to it or another daemon has
+    /// locked it.
     pub fn open(path: &Path) -> Result<Self, WorkdirError> {
-        make_folder(path).map_err(|error| at(path, error))?;
+        create_folder(path).map_err(|error| io_error(path, error))?;
         check_mode(path)?;
         let lock = lock(path)?;
         Ok(Self {
@@ -95,66 +95,68 @@ impl Workdir {
         })
     }
 
-    /// Where it is.
+    /// Returns the path of the directory.
     #[must_use]
     pub fn path(&self) -> &Path {
         &self.path
     }
 
-    /// Draws the id of a new run and adds it to the runs of this store, which
-    /// are returned in order, the new one last: what several of them left is
-    /// taken over in that order.
+    /// Generates the id of a new run and appends it to the run ids of this store.
+    ///
+    /// Returns all run ids in order, the new one last. Recovery processes the earlier runs in
+    /// this order.
     ///
     /// # Errors
-    /// When the file of runs cannot be used.
+    /// When the file of run ids cannot be used.
     pub fn begin_run(&self) -> Result<Vec<[u8; 16]>, WorkdirError> {
         let path = self.path.join(RUNS_FILE);
         let text = match fs::read(&path) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Vec::new()),
             result => result,
         };
-        // The file only tells an order, so a damaged line must not prevent the start.
-        let mut runs: Vec<[u8; 16]> = text
-            .map_err(|error| at(&path, error))?
+        // The file only gives an order, so a damaged line must not prevent the start.
+        let mut run_ids: Vec<[u8; 16]> = text
+            .map_err(|error| io_error(&path, error))?
             .split(|byte| *byte == b'\n')
             .filter_map(|line| {
-                let mut run = [0; 16];
-                hex::decode_to_slice(line, &mut run).ok()?;
-                Some(run)
+                let mut run_id = [0; 16];
+                hex::decode_to_slice(line, &mut run_id).ok()?;
+                Some(run_id)
             })
             .collect();
-        runs.drain(..runs.len().saturating_sub(KEPT_RUNS));
-        let run = random::bytes().map_err(|error| at(&path, error.into()))?;
-        runs.push(run);
-        write_runs(&path, &runs).map_err(|error| at(&path, error))?;
-        Ok(runs)
+        run_ids.drain(..run_ids.len().saturating_sub(MAX_EARLIER_RUNS));
+        let run_id = random::bytes().map_err(|error| io_error(&path, error.into()))?;
+        run_ids.push(run_id);
+        write_run_ids(&path, &run_ids).map_err(|error| io_error(&path, error))?;
+        Ok(run_ids)
     }
 
-    /// Strikes out the last run, which has left nothing: it never had the queue.
+    /// Removes the last of `run_ids` from the file: this run never owned the queue, so it left
+    /// nothing to recover.
     ///
     /// # Errors
-    /// When the file of runs cannot be used.
-    pub fn forget_run(&self, runs: &[[u8; 16]]) -> Result<(), WorkdirError> {
+    /// When the file of run ids cannot be used.
+    pub fn forget_run(&self, run_ids: &[[u8; 16]]) -> Result<(), WorkdirError> {
         let path = self.path.join(RUNS_FILE);
-        let kept = runs.split_last().map_or(&[][..], |(_, kept)| kept);
-        write_runs(&path, kept).map_err(|error| at(&path, error))
+        let kept = run_ids.split_last().map_or(&[][..], |(_, kept)| kept);
+        write_run_ids(&path, kept).map_err(|error| io_error(&path, error))
     }
 
-    /// The random name of the store in it.
+    /// Returns the random id of the store in the directory.
     #[must_use]
     pub fn store_id(&self) -> &str {
         &self.store_id
     }
 }
 
-fn at(path: &Path, error: io::Error) -> WorkdirError {
+fn io_error(path: &Path, error: io::Error) -> WorkdirError {
     WorkdirError::Io {
         path: path.to_owned(),
         error,
     }
 }
 
-fn make_folder(path: &Path) -> io::Result<()> {
+fn create_folder(path: &Path) -> io::Result<()> {
     if let Some(parent) = path.parent() {
         fs::create_dir_all(parent)?;
     }
@@ -164,11 +166,11 @@ fn make_folder(path: &Path) -> io::Result<()> {
     }
 }
 
-/// Refuses a directory that others may write to, as ssh does; folders above it
-/// are not looked at. Others who may only enter it read nothing that is not
-/// open to them by itself.
+/// Rejects a directory that other users may write to, as ssh does. Parent directories are not
+/// checked. A directory that other users may only enter is a warning, because each file in it has
+/// its own mode.
 fn check_mode(path: &Path) -> Result<(), WorkdirError> {
-    let metadata = fs::metadata(path).map_err(|error| at(path, error))?;
+    let metadata = fs::metadata(path).map_err(|error| io_error(path, error))?;
     let mode = metadata.permissions().mode() & 0o777;
     if metadata.is_dir() && mode & 0o022 != 0 {
         return Err(WorkdirError::WritableByOthers {
@@ -194,17 +196,17 @@ fn lock(folder: &Path) -> Result<File, WorkdirError> {
         .truncate(false)
         .mode(0o600)
         .open(&path)
-        .map_err(|error| at(&path, error))?;
+        .map_err(|error| io_error(&path, error))?;
     match file.try_lock() {
         Ok(()) => Ok(file),
         Err(TryLockError::WouldBlock) => Err(WorkdirError::Locked {
             path: folder.to_owned(),
         }),
-        Err(TryLockError::Error(error)) => Err(at(&path, error)),
+        Err(TryLockError::Error(error)) => Err(io_error(&path, error)),
     }
 }
 
-/// Reads the store id, or draws one and writes it, whole or not at all.
+/// Reads the store id. If the file does not exist, generates an id and writes it atomically.
 fn store_id(path: &Path) -> Result<String, WorkdirError> {
     match fs::read(path) {
         Ok(bytes) => match str::from_utf8(&bytes).map(str::trim_end) {
@@ -216,29 +218,30 @@ fn store_id(path: &Path) -> Result<String, WorkdirError> {
             }),
         },
         Err(error) if error.kind() == io::ErrorKind::NotFound => {
-            let id = random_id().map_err(|error| at(path, error))?;
-            write_whole(path, &format!("{id}\n")).map_err(|error| at(path, error))?;
+            let id = random_id().map_err(|error| io_error(path, error))?;
+            write_atomic(path, &format!("{id}\n")).map_err(|error| io_error(path, error))?;
             Ok(id)
         }
-        Err(error) => Err(at(path, error)),
+        Err(error) => Err(io_error(path, error)),
     }
 }
 
-/// 128 random bits in hexadecimal.
+/// Returns 128 random bits as 32 hexadecimal digits.
 ///
 /// # Errors
-/// When the operating system gives no randomness.
+/// When the operating system provides no random bytes.
 pub fn random_id() -> io::Result<String> {
     Ok(hex::encode(random::bytes::<16>()?))
 }
 
-fn write_runs(path: &Path, runs: &[[u8; 16]]) -> io::Result<()> {
-    let lines: String = runs.iter().map(|run| hex::encode(run) + "\n").collect();
-    write_whole(path, &lines)
+fn write_run_ids(path: &Path, run_ids: &[[u8; 16]]) -> io::Result<()> {
+    let lines: String = run_ids.iter().map(|id| hex::encode(id) + "\n").collect();
+    write_atomic(path, &lines)
 }
 
-/// Writes a file beside its place and moves it there when it is on disk.
-pub(crate) fn write_whole(path: &Path, text: &str) -> io::Result<()> {
+/// Replaces a file atomically: writes and syncs a file with the extension `new` beside it, renames
+/// that file and syncs the directory.
+pub(crate) fn write_atomic(path: &Path, text: &str) -> io::Result<()> {
     let draft = path.with_extension("new");
     let mut file = OpenOptions::new()
         .write(true)
@@ -259,16 +262,16 @@ pub(crate) fn write_whole(path: &Path, text: &str) -> io::Result<()> {
 mod tests {
     use super::*;
 
-    /// One that others may not write to, whatever the umask.
-    fn private() -> tempfile::TempDir {
+    /// Returns a directory with mode 0700, whatever the umask.
+    fn private_folder() -> tempfile::TempDir {
         let folder = tempfile::tempdir().unwrap();
         fs::set_permissions(folder.path(), fs::Permissions::from_mode(0o700)).unwrap();
         folder
     }
 
     #[test]
-    fn is_made_private_and_keeps_its_store_id() {
-        let folder = private();
+    fn creates_a_private_directory_and_keeps_its_store_id() {
+        let folder = private_folder();
         let path = folder.path().join("a/b");
         let first = Workdir::open(&path).unwrap();
         let mode = fs::metadata(&path).unwrap().permissions().mode();
@@ -279,8 +282,8 @@ mod tests {
     }
 
     #[test]
-    fn runs_are_known_in_order() {
-        let folder = private();
+    fn run_ids_are_kept_in_order() {
+        let folder = private_folder();
         let workdir = Workdir::open(folder.path()).unwrap();
         let first = workdir.begin_run().unwrap();
         let second = workdir.begin_run().unwrap();
@@ -289,30 +292,30 @@ mod tests {
         assert_eq!(third[..2], second);
         workdir.forget_run(&third).unwrap();
         assert_eq!(workdir.begin_run().unwrap()[..2], second);
-        fs::write(folder.path().join(RUNS_FILE), "rubbish").unwrap();
+        fs::write(folder.path().join(RUNS_FILE), "garbage").unwrap();
         assert_eq!(workdir.begin_run().unwrap().len(), 1);
     }
 
     /// Regression: bytes that are not UTF-8 prevented the start.
     #[test]
-    fn bad_lines_of_runs_are_skipped() {
-        let folder = private();
+    fn invalid_run_ids_are_skipped() {
+        let folder = private_folder();
         let workdir = Workdir::open(folder.path()).unwrap();
         let first = workdir.begin_run().unwrap()[0];
         let damaged = [
-            b"\xff\xfe\nrubbish\n",
+            b"\xff\xfe\ngarbage\n",
             hex::encode(first).as_bytes(),
             b"\n\x00",
         ]
         .concat();
         fs::write(folder.path().join(RUNS_FILE), damaged).unwrap();
-        let runs = workdir.begin_run().unwrap();
-        assert_eq!((runs.len(), runs[0]), (2, first));
+        let run_ids = workdir.begin_run().unwrap();
+        assert_eq!((run_ids.len(), run_ids[0]), (2, first));
     }
 
     #[test]
-    fn a_second_daemon_is_refused_until_the_first_ends() {
-        let folder = private();
+    fn a_second_daemon_is_refused_until_the_first_exits() {
+        let folder = private_folder();
         let first = Workdir::open(folder.path()).unwrap();
         let error = Workdir::open(folder.path()).unwrap_err().to_string();
         assert!(error.contains("another platypush-userd runs on"), "{error}");
@@ -322,9 +325,9 @@ mod tests {
 
     #[test]
     fn a_damaged_store_id_is_not_replaced() {
-        let folder = private();
-        let rubbish: [&[u8]; 4] = [b"rubbish", b"", b"\xff\xfe", &[0; 32]];
-        for bytes in rubbish {
+        let folder = private_folder();
+        let garbage: [&[u8]; 4] = [b"garbage", b"", b"\xff\xfe", &[0; 32]];
+        for bytes in garbage {
             fs::write(folder.path().join(STORE_ID_FILE), bytes).unwrap();
             assert!(matches!(
                 Workdir::open(folder.path()),
@@ -335,14 +338,14 @@ mod tests {
     }
 
     #[test]
-    fn a_directory_that_others_may_write_to_is_refused() {
-        let folder = private();
+    fn a_directory_writable_by_others_is_refused() {
+        let folder = private_folder();
         for (mode, refused) in [(0o770, true), (0o702, true), (0o755, false), (0o700, false)] {
             fs::set_permissions(folder.path(), fs::Permissions::from_mode(mode)).unwrap();
             match Workdir::open(folder.path()) {
-                Err(WorkdirError::WritableByOthers { mode: said, .. }) => {
+                Err(WorkdirError::WritableByOthers { mode: reported, .. }) => {
                     assert!(refused);
-                    assert_eq!(said, mode);
+                    assert_eq!(reported, mode);
                 }
                 result => assert!(!refused && result.is_ok(), "{mode:o}: {result:?}"),
             }

@@ -1,4 +1,4 @@
-//! Reading requests.
+//! Decoding of requests.
 
 use divan::counter::BytesCount;
 use divan::{Bencher, black_box};
@@ -9,17 +9,17 @@ use crate::{requests, stage};
 const TARGET: &str = "living-room";
 const SESSION_TOKEN: &str = "4c1be1226b891ec5486919e756b3da3601f023661caf9106a5ac7013b213caa5";
 const TIMESTAMP: f64 = 1_795_497_088.513_255;
-/// As long as a message may be by default.
+/// The default of `max_message_size`.
 const MEBIBYTE: usize = 1 << 20;
 
 #[divan::bench(sample_count = 1_000, sample_size = 100)]
 fn json(bencher: Bencher<'_, '_>) {
-    reads(bencher, &requests::json(TARGET, SESSION_TOKEN, TIMESTAMP));
+    bench_decode(bencher, &requests::json(TARGET, SESSION_TOKEN, TIMESTAMP));
 }
 
 #[divan::bench(sample_count = 1_000, sample_size = 100)]
 fn python_literal(bencher: Bencher<'_, '_>) {
-    reads(
+    bench_decode(
         bencher,
         &requests::python_literal(TARGET, SESSION_TOKEN, TIMESTAMP),
     );
@@ -27,16 +27,16 @@ fn python_literal(bencher: Bencher<'_, '_>) {
 
 #[divan::bench]
 fn mebibyte_of_text(bencher: Bencher<'_, '_>) {
-    reads(bencher, &requests::filled(MEBIBYTE, "\"", "x", "\""));
+    bench_decode(bencher, &requests::filled(MEBIBYTE, "\"", "x", "\""));
 }
 
 /// A list of half a million values.
 #[divan::bench]
 fn mebibyte_of_digits(bencher: Bencher<'_, '_>) {
-    reads(bencher, &requests::filled(MEBIBYTE, "[0", ",0", "]"));
+    bench_decode(bencher, &requests::filled(MEBIBYTE, "[0", ",0", "]"));
 }
 
-fn reads(bencher: Bencher<'_, '_>, message: &str) {
+fn bench_decode(bencher: Bencher<'_, '_>, message: &str) {
     let message = message.as_bytes();
     let limits = stage::message_limits(&stage::default_config());
     let request = decode(message, &limits).ok().expect("a good request");

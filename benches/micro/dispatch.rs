@@ -1,5 +1,5 @@
-//! A whole request, from its bytes to those of the reply: all that the daemon
-//! does for one, but for the queue.
+//! Dispatch of a request, from its bytes to the bytes of the reply: all work of the daemon except
+//! the queue.
 
 use std::sync::Arc;
 
@@ -8,34 +8,33 @@ use platypush_userd::clock::{Clock as _, SystemClock};
 use platypush_userd::credentials::SessionToken;
 use platypush_userd::dispatch::Dispatcher;
 use platypush_userd::model::DeliveryId;
-use platypush_userd::queue::{DeliveryContext, Disposition, Handler as _};
+use platypush_userd::queue::{Delivery, Disposition, Handler as _};
 
 use crate::requests;
 use crate::stage::{Stage, without_waiting};
 
 const DELIVERY: DeliveryId = DeliveryId {
-    boot: [0; 16],
+    run_id: [0; 16],
     batch: 0,
     position: 0,
 };
 
-/// `user.authenticate_session` with a session that the store has in its cache:
-/// the most frequent request.
+/// `user.authenticate_session` with a session in the store's cache: the most frequent request.
 #[divan::bench(sample_count = 1_000, sample_size = 100)]
 fn known_session(bencher: Bencher<'_, '_>) {
     let stage = Stage::new();
     let token = stage.known_session();
-    answers(bencher, &stage, &token, "\"username\"");
+    bench_dispatch(bencher, &stage, &token, "\"username\"");
 }
 
-/// With a token of nobody, which is looked for in the database.
+/// `user.authenticate_session` with an unknown token, which is looked up in the database.
 #[divan::bench(sample_count = 1_000, sample_size = 100)]
 fn unknown_token(bencher: Bencher<'_, '_>) {
     let token = SessionToken::generate().unwrap();
-    answers(bencher, &Stage::new(), &token, "\"success\": false");
+    bench_dispatch(bencher, &Stage::new(), &token, "\"success\": false");
 }
 
-fn answers(bencher: Bencher<'_, '_>, stage: &Stage, token: &SessionToken, expected: &str) {
+fn bench_dispatch(bencher: Bencher<'_, '_>, stage: &Stage, token: &SessionToken, expected: &str) {
     let dispatcher = stage.dispatcher();
     #[expect(clippy::cast_precision_loss, reason = "as Python does it")]
     let now = SystemClock.now().timestamp_micros() as f64 / 1e6;
@@ -52,6 +51,6 @@ fn answers(bencher: Bencher<'_, '_>, stage: &Stage, token: &SessionToken, expect
 }
 
 fn handle(dispatcher: &Arc<Dispatcher>, message: Vec<u8>) -> Disposition {
-    let mut context = DeliveryContext::new(DELIVERY, false);
-    without_waiting(Arc::clone(dispatcher).handle(&mut context, message))
+    let mut delivery = Delivery::new(DELIVERY, false);
+    without_waiting(Arc::clone(dispatcher).handle(&mut delivery, message))
 }

@@ -1,4 +1,4 @@
-//! Writing replies.
+//! Encoding of replies.
 
 use divan::counter::BytesCount;
 use divan::{Bencher, black_box};
@@ -14,14 +14,14 @@ use crate::stage;
 /// The reply to `user.authenticate_session`.
 #[divan::bench(sample_count = 1_000, sample_size = 100)]
 fn user(bencher: Bencher<'_, '_>) {
-    writes(bencher, &Output::User(profile(1)));
+    bench_encode(bencher, &Output::User(profile(1)));
 }
 
 /// The reply to `user.get_users`.
 #[divan::bench]
 fn thousand_users(bencher: Bencher<'_, '_>) {
     let users = (1..=1_000).map(profile);
-    writes(bencher, &Output::Users(users.collect()));
+    bench_encode(bencher, &Output::Users(users.collect()));
 }
 
 fn profile(id: UserId) -> Profile {
@@ -34,7 +34,7 @@ fn profile(id: UserId) -> Profile {
     }
 }
 
-fn writes(bencher: Bencher<'_, '_>, output: &Output) {
+fn bench_encode(bencher: Bencher<'_, '_>, output: &Output) {
     let id = Value::Text("5f0c8a3be1d24796b08d1c37a2e9f465".into());
     let address = Address {
         id: &RequestId::from_value(Some(&id), 256).unwrap(),

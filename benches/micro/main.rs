@@ -1,14 +1,13 @@
-//! What the parts cost, each by itself: `cargo bench --bench micro`, or with a
-//! part of a name behind `--` only those.
+//! Micro-benchmarks of single components: `cargo bench --bench micro`, with a filter for names
+//! after `--`.
 //!
-//! The whole daemon is measured by `benches/service`; these tell which part of
-//! it has become slower. Nothing listens to what is logged, so logging is not
-//! in here.
+//! `benches/service` measures the whole daemon; these benchmarks show which component has become
+//! slower. No log subscriber is installed, so the figures do not include logging.
 
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,
-    reason = "a measurement that cannot go on fails, and says where"
+    reason = "a measurement that cannot continue panics and names the line"
 )]
 
 mod decode;

@@ -1,13 +1,12 @@
-//! Checking passwords.
+//! Password checks.
 
 use divan::Bencher;
 use platypush_userd::credentials::{LastCheck, Verdict};
 
 use crate::stage::{Stage, password};
 
-/// The right password of a user, at the default cost of Argon2, on a hashing
-/// thread of its own. Looking up the user and asking the writer whether a
-/// failure could be counted come on top.
+/// Check of a correct password at the default cost of Argon2, on a hashing thread. Includes the
+/// look-up of the user and the check with the writer that a failure could be counted.
 #[divan::bench(sample_size = 1)]
 fn verify(bencher: Bencher<'_, '_>) {
     let stage = Stage::new();
@@ -17,7 +16,7 @@ fn verify(bencher: Bencher<'_, '_>) {
         let credentials = &stage.services.credentials;
         let verdict = credentials.verify(name, &password, None, &last);
         let verdict = stage.runtime.block_on(verdict).unwrap();
-        // Not given out: as long as it lives, others who try the name may wait.
+        // Dropped here: while the verdict exists, other attempts under the name may wait.
         assert!(matches!(verdict, Verdict::Verified(_)));
     });
 }

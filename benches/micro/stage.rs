@@ -1,5 +1,5 @@
-//! What the other files measure: a real store in a folder of its own, and on it
-//! what the daemon would build with its default configuration.
+//! Test environment: a real store in a temporary folder, and the services that the daemon builds on
+//! it with its default configuration.
 
 use std::num::NonZeroUsize;
 use std::sync::Arc;
@@ -9,10 +9,8 @@ use futures_util::future::try_join_all;
 use platypush_userd::actions::ACTIONS;
 use platypush_userd::clock::{Clock as _, SystemClock};
 use platypush_userd::config::{self, Config, Environment};
-use platypush_userd::credentials::{
-    Argon2Parameters, Credentials, Hasher, SessionToken, Throttle, Vault,
-};
-use platypush_userd::dispatch::{Dispatcher, Parts, Policy, Turns};
+use platypush_userd::credentials::{Credentials, Hasher, SessionToken, Throttle, Vault};
+use platypush_userd::dispatch::{Dispatcher, Policy, Turns};
 use platypush_userd::keyring::Keyring;
 use platypush_userd::model::{PasswordRecord, SessionLimits, User};
 use platypush_userd::queue::CrashJournal;
@@ -24,14 +22,14 @@ use secrecy::SecretString;
 use tempfile::TempDir;
 use tokio::runtime::Runtime;
 
-/// Users in the store, with a session each.
+/// Number of users in the store. All except the first have one session.
 const USERS: u64 = 1_000;
-/// Operations on their way at a time while the store is filled.
-const AT_ONCE: usize = 128;
+/// Number of concurrent operations while the store is filled.
+const IN_FLIGHT: usize = 128;
 
-/// Users, sessions, and who works on them.
+/// A filled store and the services on it.
 pub struct Stage {
-    /// As the daemon's: all that waits does so on one thread.
+    /// Single-threaded, as in the daemon.
     pub runtime: Runtime,
     pub config: Config,
     pub store: Arc<SledStore>,
@@ -39,11 +37,11 @@ pub struct Stage {
     /// The first user.
     pub user: User,
     keyring: Arc<Keyring>,
-    // Removed after everything above has let go of it.
+    // The last field, so that the folder is removed after all files in it are closed.
     folder: TempDir,
 }
 
-/// What holds where nothing is set.
+/// Returns the default configuration.
 pub fn default_config() -> Config {
     let environment = Environment::empty().with("HOME", "/");
     config::load(None, &environment).unwrap().config
@@ -56,19 +54,19 @@ pub fn message_limits(config: &Config) -> MessageLimits {
     }
 }
 
-/// The name of a user.
+/// Returns the name of a user.
 pub fn username(number: u64) -> String {
     format!("user-{number}")
 }
 
-/// The password of every user.
+/// Returns the password of every user.
 pub fn password() -> SecretString {
     "correct horse battery staple".into()
 }
 
-/// What comes of work that has nothing to wait for, without a runtime's share.
+/// Returns the result of a future that is ready at once, without the overhead of a runtime.
 pub fn without_waiting<T>(work: impl Future<Output = T>) -> T {
-    work.now_or_never().expect("this was not to wait")
+    work.now_or_never().expect("a future that is ready at once")
 }
 
 impl Stage {
@@ -77,7 +75,7 @@ impl Stage {
             .enable_all()
             .build()
             .unwrap();
-        // In the build folder: /tmp may be in memory, where nothing is durable.
+        // In the build folder, because /tmp may be a tmpfs, where `fdatasync` costs nothing.
         let folder = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
         let config = default_config();
         let store = Arc::new(SledStore::open(folder.path()).unwrap());
@@ -104,7 +102,7 @@ impl Stage {
 
     fn fill(&self) {
         let numbers: Vec<_> = (2..=USERS).collect();
-        for numbers in numbers.chunks(AT_ONCE) {
+        for numbers in numbers.chunks(IN_FLIGHT) {
             let users = numbers.iter().map(|number| {
                 let user = new_user(*number, &self.user.password);
                 self.store
@@ -119,18 +117,18 @@ impl Stage {
         }
     }
 
-    /// What the right password of the first user proves.
+    /// Returns the precondition that a check of the first user's password gives.
     pub fn precondition(&self) -> PasswordPrecondition {
         precondition(&self.user)
     }
 
-    /// Makes sessions of the first user. Nobody has looked them up, so
-    /// none of them is in the store's cache.
+    /// Creates sessions of the first user. They were never looked up, so none of them is in the
+    /// store's cache.
     pub fn sessions(&self, count: usize) -> Vec<SessionToken> {
         let tokens: Vec<_> = (0..count)
             .map(|_| SessionToken::generate().unwrap())
             .collect();
-        for tokens in tokens.chunks(AT_ONCE) {
+        for tokens in tokens.chunks(IN_FLIGHT) {
             let sessions = tokens.iter().map(|token| {
                 self.store
                     .create_session(new_session(token), self.precondition(), None)
@@ -140,7 +138,7 @@ impl Stage {
         tokens
     }
 
-    /// Makes one that is in the store's cache.
+    /// Creates a session and looks it up, so that it is in the store's cache.
     pub fn known_session(&self) -> SessionToken {
         let token = self.sessions(1).remove(0);
         let found = without_waiting(self.store.session(&token.hash())).unwrap();
@@ -157,18 +155,18 @@ impl Stage {
             max_request_age: config.max_request_age,
             limits: message_limits(config),
         };
-        let notes = self.folder.path().join("running");
-        let (running, _) = CrashJournal::open(&notes, Turns::count(1)).unwrap();
-        let parts = Parts {
-            actions: ACTIONS,
-            services: Arc::clone(&self.services),
+        let journal = self.folder.path().join("running");
+        let (journal, _) = CrashJournal::open(&journal, Turns::count(1)).unwrap();
+        let dispatcher = Dispatcher::new(
+            ACTIONS,
+            Arc::clone(&self.services),
             policy,
-            turns: Turns::new(1, config.max_login_wait, running),
-            keyring: Arc::clone(&self.keyring),
-            events: None,
-            unread: None,
-        };
-        Arc::new(self.runtime.block_on(Dispatcher::new(parts)).unwrap())
+            Turns::new(1, config.max_login_wait, journal),
+            Arc::clone(&self.keyring),
+            None,
+            None,
+        );
+        Arc::new(self.runtime.block_on(dispatcher).unwrap())
     }
 }
 
@@ -177,14 +175,9 @@ fn services(config: &Config, store: &Arc<SledStore>, keyring: &Arc<Keyring>) -> 
     let hash_key = Vault::new_hash_key(keyring).unwrap();
     let vault = Vault::open(Arc::clone(keyring), &hash_key).unwrap();
     let (clock, password) = (Arc::new(SystemClock), &config.password);
-    let parameters = Argon2Parameters::new(
-        password.memory_kib,
-        password.iterations,
-        password.parallelism,
-    );
     let credentials = Credentials::new(
         Arc::clone(&store),
-        Hasher::start(parameters.unwrap(), NonZeroUsize::MIN).unwrap(),
+        Hasher::start(password.argon2.clone().into(), NonZeroUsize::MIN).unwrap(),
         vault,
         Throttle::new(config.throttle.failures),
         clock.clone(),
@@ -213,7 +206,7 @@ fn new_user(number: u64, record: &PasswordRecord) -> NewUser {
     }
 }
 
-/// A session that never ends.
+/// Returns a session without an expiry.
 pub fn new_session(token: &SessionToken) -> NewSession {
     NewSession {
         token: token.hash(),

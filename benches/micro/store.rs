@@ -1,8 +1,8 @@
-//! Operations of the store, in one with a thousand users and a session of each
-//! (and what a benchmark makes).
+//! Operations of a store with a thousand users and their sessions (and the records that a benchmark
+//! creates).
 //!
-//! Changes are on disk when they are done, so they take what the disk takes;
-//! those that come at once share it.
+//! A mutation returns once it is durable, so it includes the latency of the disk. Concurrent
+//! mutations share one `fdatasync`.
 
 use divan::counter::ItemsCount;
 use divan::{Bencher, black_box};
@@ -14,8 +14,8 @@ use platypush_userd::store::Store as _;
 
 use crate::stage::{Stage, new_session, username, without_waiting};
 
-/// Sessions made at a time for [`session_in_database`].
-const STOCK: usize = 500;
+/// Number of sessions that [`session_in_database`] creates at a time.
+const CHUNK: usize = 500;
 
 #[divan::bench(sample_count = 1_000, sample_size = 100)]
 fn session_in_cache(bencher: Bencher<'_, '_>) {
@@ -24,24 +24,24 @@ fn session_in_cache(bencher: Bencher<'_, '_>) {
     bencher.bench_local(|| without_waiting(stage.store.session(black_box(&token))));
 }
 
-/// The first look-up of a session, after which it is in the cache: each is
-/// of another one.
+/// First look-up of a session. It puts the session into the cache, so each iteration looks up
+/// another session.
 #[divan::bench(sample_size = 100)]
 fn session_in_database(bencher: Bencher<'_, '_>) {
     let stage = Stage::new();
-    let mut stock = Vec::new();
+    let mut uncached = Vec::new();
     bencher
         .with_inputs(|| {
-            if stock.is_empty() {
-                stock = stage.sessions(STOCK);
+            if uncached.is_empty() {
+                uncached = stage.sessions(CHUNK);
             }
-            stock.pop().map(|token| token.hash()).unwrap()
+            uncached.pop().map(|token| token.hash()).unwrap()
         })
         .bench_local_refs(|token| without_waiting(stage.store.session(token)));
 }
 
 #[divan::bench(sample_count = 1_000, sample_size = 100)]
-fn session_of_nobody(bencher: Bencher<'_, '_>) {
+fn unknown_session(bencher: Bencher<'_, '_>) {
     let stage = Stage::new();
     let token = SessionToken::generate().unwrap().hash();
     bencher.bench_local(|| without_waiting(stage.store.session(black_box(&token))));
@@ -90,6 +90,6 @@ fn delete_session(bencher: Bencher<'_, '_>, count: usize) {
                 .iter()
                 .map(|token| stage.store.delete_session(token, rules, None));
             let deleted = stage.runtime.block_on(try_join_all(deleted)).unwrap();
-            assert!(deleted.into_iter().all(|was_there| was_there));
+            assert!(deleted.into_iter().all(|existed| existed));
         });
 }

@@ -1,4 +1,4 @@
-//! What Argon2 and the disk allow by themselves.
+//! Limits of the hardware: rates of Argon2 and of durable writes without the daemon.
 
 use std::fs::File;
 use std::path::Path;
@@ -7,12 +7,12 @@ use std::time::{Duration, Instant};
 
 use argon2::{Algorithm, Argon2, Block, Params, Version};
 
-/// Hashes a second of the bare argon2 crate, at today's default cost, on that
-/// many threads, each with memory that it keeps.
+/// Returns the hashes per second of the bare argon2 crate at the daemon's default cost, on
+/// `threads` threads that each reuse their memory.
 pub fn argon2_per_second(threads: usize, time: Duration) -> f64 {
     let begin = Instant::now();
     let count: u32 = thread::scope(|scope| {
-        let running: Vec<_> = (0..threads)
+        let workers: Vec<_> = (0..threads)
             .map(|_| {
                 scope.spawn(move || {
                     let params = Params::new(19 * 1024, 2, 1, Some(32)).unwrap();
@@ -36,13 +36,13 @@ pub fn argon2_per_second(threads: usize, time: Duration) -> f64 {
                 })
             })
             .collect();
-        running.into_iter().map(|t| t.join().unwrap()).sum()
+        workers.into_iter().map(|t| t.join().unwrap()).sum()
     });
     f64::from(count) / begin.elapsed().as_secs_f64()
 }
 
-/// Writes a second of sled, each with a flush and an `fdatasync` of its own, on
-/// the disk of that folder.
+/// Returns the writes per second of sled with one flush and one `fdatasync` per write, on the disk
+/// of `folder`.
 pub fn single_writes_per_second(folder: &Path, time: Duration) -> f64 {
     let db = sled::Config::new()
         .path(folder.join("single"))

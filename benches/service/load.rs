@@ -1,5 +1,5 @@
-//! The load: so many requests in flight, from one thread on raw sockets. As
-//! soon as one is answered, the next one is sent.
+//! Load generator: a constant number of requests in flight, from one thread on raw sockets. Each
+//! reply triggers the next request.
 
 use std::collections::VecDeque;
 use std::io;
@@ -10,33 +10,32 @@ use rustix::event::{PollFd, PollFlags, poll};
 use crate::resp::{Answer, Connection};
 
 const REPLY_PREFIX: &str = "platypush/responses/";
-/// Connections that replies are read on. One that waits for a reply can wait
-/// for no other, so a request that is answered early is only noticed after those
-/// before it on the same connection.
+/// Number of connections that read replies. A connection blocks on one reply at a time, so a reply
+/// that arrives early is only read after the earlier ones of its connection.
 const READERS: usize = 8;
 
-/// What is sent, and how much of it at a time.
+/// Parameters of a load.
 pub struct Load<'a> {
     pub port: u16,
     pub queue: &'a str,
-    /// Whom requests are for: the daemon takes any, Platypush only its own.
+    /// `target` of the requests: the daemon accepts any, a Platypush node only its own name.
     pub target: &'a str,
     pub in_flight: usize,
-    /// Between an answer and the next request, where there is one in flight.
+    /// Pause between a reply and the next request; for loads with one request in flight.
     pub pause: Duration,
-    /// The `action` and `args` of a request, as they stand in it.
+    /// Returns the JSON of `action` and `args` of the request with a number.
     pub request: &'a mut dyn FnMut(u64) -> String,
-    /// What each reply must hold.
+    /// Text that each reply must contain.
     pub expect: &'a str,
-    /// What goes before: its answers are not counted.
+    /// Time before the measurement, whose replies are not counted.
     pub warm_up: Duration,
     pub measured: Duration,
 }
 
-/// What came of it.
+/// Result of a load.
 pub struct Measured {
     pub per_second: f64,
-    /// Time from sending to reply, in microseconds, in order.
+    /// Times from request to reply in microseconds, sorted.
     micros: Vec<u32>,
     all: u32,
 }
@@ -47,12 +46,12 @@ impl Measured {
         f64::from(self.micros[last * percent / 100])
     }
 
-    /// Answers, those before and after the measured time included.
-    pub fn all_answers(&self) -> f64 {
+    /// Returns the number of replies, including those outside the measured time.
+    pub fn all_replies(&self) -> f64 {
         f64::from(self.all)
     }
 
-    /// The same.
+    /// Like [`Self::all_replies`], as an integer.
     pub fn count(&self) -> u64 {
         self.all.into()
     }
@@ -97,7 +96,7 @@ impl Load<'_> {
                     let id = format!("{run}-{number}");
                     let request = (self.request)(number);
                     let target = self.target;
-                    // Each client sends its own.
+                    // One command per request, as clients send it.
                     let message = format!(
                         "{{\"type\": \"request\", \"target\": \"{target}\", {request}, \"origin\": \"bench\", \"id\": \"{id}\", \"token\": null, \"_timestamp\": {stamp}}}"
                     );
@@ -133,9 +132,9 @@ impl Load<'_> {
                 while reader.connection.next(|answer| {
                     if let Answer::Text(text) = answer {
                         nth += 1;
-                        // The first one is the key.
+                        // `BLPOP` answers with the key and the value.
                         assert!(
-                            nth % 2 == 1 || holds(text, expect.as_bytes()),
+                            nth % 2 == 1 || contains(text, expect.as_bytes()),
                             "an unexpected reply: {}",
                             String::from_utf8_lossy(text)
                         );
@@ -173,8 +172,8 @@ fn wait_readable(writer: &Connection, readers: &[Reader]) -> io::Result<Vec<bool
     Ok(fds.iter().map(|fd| !fd.revents().is_empty()).collect())
 }
 
-/// From the end, where the errors stand.
-fn holds(text: &[u8], part: &[u8]) -> bool {
+/// Whether `text` contains `part`. Searches from the end, where errors are.
+fn contains(text: &[u8], part: &[u8]) -> bool {
     text.windows(part.len()).rev().any(|window| window == part)
 }
 
@@ -185,7 +184,5 @@ fn unix_seconds() -> f64 {
 }
 
 fn rand() -> u32 {
-    let mut bytes = [0; 4];
-    let _ = getrandom::fill(&mut bytes);
-    u32::from_le_bytes(bytes)
+    platypush_userd::random::bytes().map_or(0, u32::from_le_bytes)
 }

@@ -1,10 +1,10 @@
-//! How fast the daemon is, against what Redis, the disk and Argon2 allow by
-//! themselves, measured in the same run (`make bench`).
+//! Measures the daemon against the limits of Redis, the disk and Argon2, in the same run
+//! (`make bench`).
 
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,
-    reason = "a measurement that cannot go on fails, and says where"
+    reason = "a measurement that cannot continue panics and names the line"
 )]
 
 mod limits;
@@ -24,9 +24,9 @@ use std::process::ExitCode;
 use options::Options;
 use table::Table;
 
-/// The daemon's queue, and the null worker's.
+/// The queue of the daemon and of the null worker.
 const QUEUE: &str = "platypush/user";
-/// Whom requests are for.
+/// `target` of the requests.
 const TARGET: &str = "bench";
 
 fn main() -> ExitCode {
@@ -34,14 +34,14 @@ fn main() -> ExitCode {
     if let [command, port] = arguments.as_slice()
         && command == "null-worker"
     {
-        // It ends with its Redis.
+        // Ends with an error when its Redis ends.
         let _ = null_worker::run(port.parse().unwrap());
         return ExitCode::SUCCESS;
     }
     let options = match options::read(arguments) {
         Ok(options) => options,
-        Err(wrong) => {
-            eprintln!("bench: {wrong}\n{}", options::USAGE);
+        Err(error) => {
+            eprintln!("bench: {error}\n{}", options::USAGE);
             return ExitCode::from(2);
         }
     };

@@ -1,13 +1,12 @@
-//! What Redis lets any worker do: takes messages, answers each with a constant,
-//! acknowledges, and does nothing else. It is the limit that the daemon is
-//! measured against.
+//! Null worker: fetches messages, replies to each with a constant, acknowledges it, and does
+//! nothing else. It is the upper limit of any worker on this Redis, and the reference for the
+//! daemon.
 //!
-//! It has the best design that is known for that, on raw sockets: a script that
-//! moves up to 128 messages into a processing list; replies, the end of that
-//! list (one `DEL`) and the next take in one round trip; under a backlog the next
-//! take is on its way before the last batch is answered; it blocks only when
-//! there is nothing to take. It does not look at what it takes but for the id,
-//! keeps no order, settles nothing twice if it must, and owns nothing.
+//! It uses the fastest known design on raw sockets. A script moves up to 128 messages into a
+//! processing list. Replies, the acknowledgement (one `DEL` of that list) and the next fetch share
+//! one round trip. Under a backlog, the next fetch is sent before the replies of the last batch.
+//! The worker blocks only on an empty queue. It reads nothing of a message except the id, does not
+//! keep the order, cannot repeat an acknowledgement after an error, and does not claim the queue.
 
 use std::io;
 
@@ -17,64 +16,64 @@ const BATCH: usize = 128;
 const QUEUE: &[u8] = b"platypush/user";
 const LISTS: [&[u8]; 2] = [b"null:processing:0", b"null:processing:1"];
 
-const TAKE: &[u8] = b"
+const FETCH_SCRIPT: &[u8] = b"
 local messages = redis.call('LPOP', KEYS[1], ARGV[1])
 if not messages then return {} end
 redis.call('RPUSH', KEYS[2], unpack(messages))
 return messages
 ";
 
-/// As long as the daemon's answer.
+/// Reply around the id, as long as the daemon's.
 const REPLY: [&[u8]; 2] = [
     b"{\"id\": \"",
     b"\", \"type\": \"response\", \"target\": \"bench\", \"origin\": \"bench\", \"_timestamp\": 1795486177.017, \"response\": {\"output\": {\"user_id\": 1234, \"username\": \"user-000000001234\", \"created_at\": \"2026-11-24T02:09:52.538344\"}, \"errors\": []}, \"_logging_level\": 20}",
 ];
 
-/// Works until Redis is gone.
+/// Runs until the connection to Redis breaks.
 pub fn run(port: u16) -> io::Result<()> {
     let mut redis = Connection::open(port)?;
-    redis.command([b"SCRIPT", b"LOAD", TAKE]);
+    redis.command([b"SCRIPT", b"LOAD", FETCH_SCRIPT]);
     redis.send()?;
-    let mut take = Vec::new();
+    let mut script = Vec::new();
     redis.wait(|answer| {
         if let Answer::Text(sha) = answer {
-            take = sha.to_vec();
+            script = sha.to_vec();
         }
     })?;
-    let ask = |redis: &mut Connection, list: usize| {
-        redis.command([b"EVALSHA", &take, b"2", QUEUE, LISTS[list], b"128"]);
+    let fetch = |redis: &mut Connection, list: usize| {
+        redis.command([b"EVALSHA", &script, b"2", QUEUE, LISTS[list], b"128"]);
     };
     let mut ids = Vec::new();
     let mut list = 0;
-    ask(&mut redis, list);
+    fetch(&mut redis, list);
     loop {
         redis.send()?;
         receive(&mut redis, &mut ids)?;
         if ids.is_empty() {
-            // `taken` of a blocking move goes the same way as a batch.
+            // Handled like a batch of one message.
             redis.command([b"BLMOVE", QUEUE, LISTS[list], b"LEFT", b"RIGHT", b"1"]);
             redis.send()?;
             receive(&mut redis, &mut ids)?;
             if ids.is_empty() {
-                ask(&mut redis, list);
+                fetch(&mut redis, list);
                 continue;
             }
         }
         let backlog = ids.len() == BATCH;
-        let done = list;
+        let finished = list;
         list = 1 - list;
         if backlog {
-            ask(&mut redis, list);
+            fetch(&mut redis, list);
             redis.send()?;
         }
-        settle(&mut redis, &ids, LISTS[done]);
+        acknowledge(&mut redis, &ids, LISTS[finished]);
         if !backlog {
-            ask(&mut redis, list);
+            fetch(&mut redis, list);
         }
     }
 }
 
-/// The ids of the next batch. Answers of earlier steps are passed over.
+/// Reads the ids of the next batch, and skips the answers to earlier commands.
 fn receive(redis: &mut Connection, ids: &mut Vec<Vec<u8>>) -> io::Result<()> {
     ids.clear();
     loop {
@@ -86,7 +85,7 @@ fn receive(redis: &mut Connection, ids: &mut Vec<Vec<u8>>) -> io::Result<()> {
                     is_batch = true;
                     ids.push(id_of(message));
                 }
-                // The answer of EXEC begins with the length of a list.
+                // The answer to `EXEC` begins with a non-empty array.
                 Answer::Array(0) | Answer::Nil if first => is_batch = true,
                 _ => {}
             }
@@ -109,7 +108,7 @@ fn id_of(message: &[u8]) -> Vec<u8> {
     message[start..start + length.expect("the end of the id")].to_vec()
 }
 
-fn settle(redis: &mut Connection, ids: &[Vec<u8>], list: &[u8]) {
+fn acknowledge(redis: &mut Connection, ids: &[Vec<u8>], list: &[u8]) {
     let (mut key, mut reply) = (Vec::new(), Vec::new());
     redis.command([b"MULTI"]);
     for id in ids {

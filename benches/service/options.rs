@@ -1,4 +1,4 @@
-//! The command line of the benchmark.
+//! Command line of the benchmark.
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -7,7 +7,7 @@ pub const USAGE: &str =
     "usage: [--only SECTION,…] [--rounds N] [--seconds N] [--platypush PYTHON] [--write FILE]
   sections: sessions, platypush, passwords, mutations, listing, large, hostile, idle, build";
 
-/// In the order of the table.
+/// All sections, in the order of the table.
 const SECTIONS: [&str; 9] = [
     "sessions",
     "platypush",
@@ -22,13 +22,13 @@ const SECTIONS: [&str; 9] = [
 
 pub struct Options {
     pub sections: Vec<String>,
-    /// How often what is compared is measured, in turns; the median counts.
+    /// Number of alternating measurements of a pair; the table shows the medians.
     pub rounds: usize,
-    /// How long each time.
+    /// Duration of one measurement.
     pub time: Duration,
-    /// The Python of an environment with Platypush.
+    /// Python interpreter of an environment with Platypush.
     pub platypush: Option<PathBuf>,
-    /// Whose table is replaced by this run's.
+    /// File whose table this run replaces.
     pub write: Option<PathBuf>,
 }
 
@@ -42,7 +42,7 @@ pub fn read(arguments: Vec<String>) -> Result<Options, String> {
     };
     let mut arguments = arguments.into_iter();
     while let Some(argument) = arguments.next() {
-        // What `cargo bench` adds.
+        // Added by `cargo bench`.
         if argument == "--bench" {
             continue;
         }
@@ -63,7 +63,7 @@ pub fn read(arguments: Vec<String>) -> Result<Options, String> {
             _ => return Err(format!("{argument}: unknown")),
         }
     }
-    // A part is not the table.
+    // A partial run must not replace the whole table.
     if options.sections.len() < SECTIONS.len() {
         options.write = None;
     }
@@ -77,17 +77,17 @@ pub fn read(arguments: Vec<String>) -> Result<Options, String> {
     {
         return Err(format!("{unknown}: no such section"));
     }
-    let there = options
+    let is_installed = options
         .platypush
         .as_ref()
         .is_some_and(|python| python.exists());
-    if !there
+    if !is_installed
         && options
             .sections
             .iter()
             .any(|section| section == "platypush")
     {
-        eprintln!("no Platypush here: `make bench-platypush` sets one up");
+        eprintln!("Platypush is not installed: `make bench-platypush` installs it");
         options.sections.retain(|section| section != "platypush");
     }
     Ok(options)

@@ -1,8 +1,8 @@
 #!/usr/bin/env python3
-"""Runs a real Platypush node to be measured: platypush_node.py --workdir DIR --redis-port PORT
+"""Runs a real Platypush node for the benchmark: platypush_node.py --workdir DIR --redis-port PORT
 
-To be run with the python of the environment that tools/platypush-venv.sh makes. When the node answers requests, one line
-of JSON on stdout says what a client needs; SIGTERM ends it. Everything else that is said goes to stderr.
+Run it with the Python of the environment that tools/platypush-venv.sh creates. Once the node answers requests, it prints
+one line of JSON with the data for a client on stdout. All other output goes to stderr. SIGTERM ends it.
 """
 
 import argparse
@@ -22,22 +22,22 @@ PASSWORD = "bench password"
 SECONDS_TO_START = 60
 SECONDS_TO_STOP = 10
 
-# No plugins beyond those that every node has, and no web server.
+# Only the plugins that every node has, and no web server.
 CONFIG = {
     "device_id": DEVICE_ID,
     "backend.redis": {"queue": QUEUE},
-    # Every user.authenticate_user is a warning: its result is no JSON.
+    # Each user.authenticate_user logs a warning, because its result is not JSON.
     "logging": {"level": "ERROR"},
-    # The node runs 20 requests at a time, and user.authenticate_user takes two connections. With the default, 15, many at
-    # once lock each other out until the pool's timeout, 30 s, at which some fail.
+    # The node runs 20 requests in parallel, and user.authenticate_user takes two connections. With the default of 15
+    # connections, parallel requests block each other until the pool's timeout of 30 s, and some fail.
     "db": {"pool_size": 40},
 }
 
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--workdir", required=True, type=Path, help="a new or empty folder for all that the node writes")
-    parser.add_argument("--redis-port", required=True, type=int, help=f"of a Redis on {HOST} that only the node's clients use")
+    parser.add_argument("--workdir", required=True, type=Path, help="a new or empty folder for all files of the node")
+    parser.add_argument("--redis-port", required=True, type=int, help=f"port of a Redis on {HOST} that only the node and its clients use")
     args = parser.parse_args()
 
     # Platypush prints to stdout, and so do its migrations.
@@ -48,7 +48,7 @@ def main():
     signal.signal(signal.SIGINT, stop)
     signal.signal(signal.SIGALRM, too_late)
     signal.alarm(SECONDS_TO_START)
-    error = "the node ended by itself"
+    error = "the node ended unexpectedly"
     try:
         run(args.workdir.absolute(), args.redis_port, result)
     except SystemExit as end:
@@ -57,12 +57,12 @@ def main():
         traceback.print_exc()
     if error:
         print(f"platypush_node: {error}", file=sys.stderr, flush=True)
-    # An ordinary end would wait until the node's thread pools have worked off what they hold.
+    # A normal exit would wait for the queued work of the node's thread pools.
     os._exit(1 if error else 0)
 
 
 def stop(*_):
-    # Should the node not end by itself, the alarm kills the process.
+    # If the node does not end in time, SIGALRM kills the process.
     signal.signal(signal.SIGALRM, signal.SIG_DFL)
     signal.alarm(SECONDS_TO_STOP)
     sys.exit(0)
@@ -77,9 +77,9 @@ def run(workdir, redis_port, result):
     if any(workdir.iterdir()):
         sys.exit(f"{workdir} is not empty")
     config = workdir / "config.yaml"
-    # The folders stand in the file as the node's migrations, a process of their own, read nothing else. JSON is YAML.
+    # The folders are in the file, because the node's migrations, a separate process, read nothing else. JSON is YAML.
     config.write_text(json.dumps({**CONFIG, "workdir": str(workdir / "data"), "cachedir": str(workdir / "cache")}))
-    # Settings of the person who runs this must not reach the node.
+    # Settings of the user who runs the benchmark must not reach the node.
     for name in [name for name in os.environ if name.startswith("PLATYPUSH_")]:
         del os.environ[name]
 
@@ -103,21 +103,21 @@ def run(workdir, redis_port, result):
 
 
 def create_user():
-    # Not before the node has read its configuration: this would read another.
+    # Imported after the node has read its configuration, because the import would read another one.
     from platypush.user import UserManager
 
     users = UserManager()
     users.create_user(USERNAME, PASSWORD)
-    # Without with_status it fails for a user without 2FA.
+    # Without with_status, this fails for a user without 2FA.
     session, _ = users.create_user_session(USERNAME, PASSWORD, with_status=True)
     return session.session_token
 
 
 def announce(client, session_token, result):
-    """Waits until the node answers a request, and says so."""
+    """Waits until the node answers a request, and prints the data for a client."""
     try:
         number, reply = 0, None
-        # A request is lost when it comes before the node has subscribed to its own bus.
+        # Repeated, because a request is lost before the node has subscribed to its own bus.
         while reply is None:
             number += 1
             request = {

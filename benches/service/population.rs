@@ -1,4 +1,4 @@
-//! Stores with so many users, one session each, made through the store itself.
+//! Creates stores with a number of users and one session each.
 
 use std::fs::DirBuilder;
 use std::os::unix::fs::DirBuilderExt as _;
@@ -15,14 +15,14 @@ use sha2::{Digest as _, Sha256};
 
 /// The password of every user.
 pub const PASSWORD: &str = "bench password";
-/// Operations on their way at a time: whole groups of the writer.
-const AT_ONCE: u64 = 512;
+/// Number of concurrent operations: enough for full groups of the writer.
+const IN_FLIGHT: u64 = 512;
 
 pub fn username(number: u64) -> String {
     format!("user-{number:012}")
 }
 
-/// 64 hexadecimal digits, as the daemon makes them.
+/// Returns a session token: 64 hexadecimal digits, as the daemon generates them.
 pub fn token(number: u64) -> String {
     hex::encode(Sha256::digest(format!("token {number}")))
 }
@@ -31,13 +31,13 @@ fn token_hash(number: u64) -> TokenHash {
     TokenHash(Sha256::digest(token(number)).into())
 }
 
-/// Makes the store.
+/// Creates a store with `users` users.
 pub fn populate(workdir: &Path, users: u64) {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .build()
         .unwrap();
     runtime.block_on(async {
-        // As a service manager makes it.
+        // With the mode that a service manager uses.
         DirBuilder::new()
             .mode(0o700)
             .recursive(true)
@@ -70,8 +70,8 @@ pub fn populate(workdir: &Path, users: u64) {
             .create_session(new_session(0), precondition(first.id), None)
             .await
             .unwrap();
-        for from in (1..users).step_by(usize::try_from(AT_ONCE).unwrap()) {
-            let numbers = from..users.min(from + AT_ONCE);
+        for from in (1..users).step_by(usize::try_from(IN_FLIGHT).unwrap()) {
+            let numbers = from..users.min(from + IN_FLIGHT);
             let (store, new_user, precondition, new_session) =
                 (&store, &new_user, &precondition, &new_session);
             join_all(numbers.map(|number| async move {
@@ -91,9 +91,9 @@ pub fn populate(workdir: &Path, users: u64) {
     });
 }
 
-/// Keys and values of a store, without what the engine makes of them.
+/// Returns the size of all keys and values of a store, without the overhead of the engine.
 pub fn live_bytes(workdir: &Path) -> f64 {
-    // As the daemon has it. Its threads may hold the file for a moment.
+    // Opened as in the daemon. Threads of the closed store may lock the file for a moment.
     let config = sled::Config::new()
         .path(workdir.join("db"))
         .segment_size(4 << 20)
@@ -114,7 +114,7 @@ pub fn live_bytes(workdir: &Path) -> f64 {
     bytes
 }
 
-/// Of today's default cost.
+/// Returns a record of [`PASSWORD`] at the default cost.
 fn record() -> PasswordRecord {
     let params = Params::new(19 * 1024, 2, 1, Some(32)).unwrap();
     let mut hash = [0; 32];

@@ -1,10 +1,9 @@
-//! Just enough of Redis' protocol (RESP2) to cost next to nothing: commands are
-//! written into one buffer, answers are read out of another.
+//! Minimal RESP2 client with little overhead: one buffer for commands, one for answers.
 
 use std::io::{self, Read as _, Write as _};
 use std::net::TcpStream;
 
-/// An answer of Redis, as far as anybody here looks at it.
+/// An answer of Redis, as far as the benchmark reads it.
 #[derive(Debug)]
 pub enum Answer<'a> {
     /// `:n`
@@ -15,7 +14,7 @@ pub enum Answer<'a> {
     Text(&'a [u8]),
     /// `$-1` or `*-1`
     Nil,
-    /// `*n …`: its elements are the next answers.
+    /// `*n …`: the elements follow as separate answers.
     Array(usize),
 }
 
@@ -24,9 +23,9 @@ pub struct Connection {
     stream: TcpStream,
     out: Vec<u8>,
     read: Vec<u8>,
-    /// What of `read` was taken.
+    /// End of the parsed part of `read`.
     start: usize,
-    /// What of `read` has come.
+    /// End of the received part of `read`.
     end: usize,
 }
 
@@ -47,12 +46,12 @@ impl Connection {
         &self.stream
     }
 
-    /// Begins a command of so many words.
+    /// Begins a command of `words` words.
     pub fn begin(&mut self, words: usize) {
         self.header(b'*', words);
     }
 
-    /// The next word of a command.
+    /// Adds a word to the command.
     pub fn word(&mut self, word: &[u8]) {
         self.header(b'$', word.len());
         self.out.extend_from_slice(word);
@@ -83,7 +82,7 @@ impl Connection {
         self.out.extend_from_slice(b"\r\n");
     }
 
-    /// Sends what was written, if anything.
+    /// Sends the buffered commands.
     pub fn send(&mut self) -> io::Result<()> {
         if !self.out.is_empty() {
             self.stream.write_all(&self.out)?;
@@ -111,8 +110,8 @@ impl Connection {
         Ok(())
     }
 
-    /// The next answer of those that are here whole, and how many bytes it is
-    /// long. An array is only its beginning.
+    /// Returns the next complete answer and its length in bytes. An array is returned without its
+    /// elements.
     fn peek(&self, skip: usize) -> Option<(Answer<'_>, usize)> {
         let bytes = &self.read[self.start + skip..self.end];
         let line_end = bytes.iter().position(|byte| *byte == b'\r')?;
@@ -140,12 +139,12 @@ impl Connection {
                 ),
                 Err(_) => (Answer::Nil, after),
             },
-            _ => panic!("Redis says: {}", String::from_utf8_lossy(line)),
+            _ => panic!("error from Redis: {}", String::from_utf8_lossy(line)),
         })
     }
 
-    /// The next whole answer that is here already, with its elements where it
-    /// is an array of values (not of arrays). `take` gets each value.
+    /// Passes the next complete answer to `take`, each element of an array (not nested) separately.
+    /// Returns `false` if no complete answer has been received.
     pub fn next(&mut self, mut take: impl FnMut(Answer<'_>)) -> bool {
         let mut length = 0;
         let mut values = 1;
@@ -171,12 +170,12 @@ impl Connection {
         true
     }
 
-    /// How many keys there are.
+    /// Returns the number of keys.
     pub fn keys(&mut self) -> i64 {
         self.number(["DBSIZE".as_bytes()])
     }
 
-    /// How long a list is.
+    /// Returns the length of a list.
     pub fn length(&mut self, list: &str) -> i64 {
         self.number([b"LLEN", list.as_bytes()])
     }
@@ -194,7 +193,7 @@ impl Connection {
         found
     }
 
-    /// Waits for the next answer.
+    /// Waits for the next answer and passes it to `take`.
     pub fn wait(&mut self, mut take: impl FnMut(Answer<'_>)) -> io::Result<()> {
         while !self.next(&mut take) {
             self.receive()?;

@@ -1,5 +1,4 @@
-//! A Redis, stores of any size, and the workers under measurement, each a process
-//! of its own.
+//! Processes of the benchmark: Redis, the measured workers and a Platypush node.
 
 use std::io::{BufRead as _, BufReader};
 use std::net::TcpListener;
@@ -12,7 +11,7 @@ use tempfile::TempDir;
 use crate::redis_process;
 use crate::resp::Connection;
 
-/// A redis-server on a port of its own, without persistence.
+/// A redis-server on its own port, without persistence.
 pub struct Redis {
     _folder: TempDir,
     child: Child,
@@ -35,7 +34,7 @@ impl Redis {
         }
     }
 
-    /// Forgets everything.
+    /// Deletes all keys.
     pub fn flush(&self) {
         let mut client = Connection::open(self.port).unwrap();
         client.command([b"FLUSHALL"]);
@@ -51,7 +50,7 @@ impl Drop for Redis {
     }
 }
 
-/// A process under measurement. Dropping it ends it.
+/// A measured process. Dropping it kills the process.
 pub struct Process(Child);
 
 impl Process {
@@ -64,17 +63,17 @@ impl Process {
         Self(child)
     }
 
-    /// Returns when it is ready.
+    /// Starts the daemon and waits until it is ready.
     pub fn daemon(redis: &Redis, workdir: &Path, settings: &[(&str, &str)]) -> Self {
         let daemon = Command::new(env!("CARGO_BIN_EXE_platypush-userd"));
         Self::start(daemon, redis, workdir, settings)
     }
 
-    /// A daemon whose `fdatasync` calls are counted: their summary is in the file
-    /// when it has ended.
+    /// Starts a daemon under strace, which writes a summary of the `fdatasync` calls to a file when
+    /// the daemon ends.
     pub fn counting_fdatasyncs(redis: &Redis, workdir: &Path, summary: &Path) -> Self {
         let mut strace = Command::new("strace");
-        // The kernel itself passes all other calls by.
+        // With `--seccomp-bpf` the kernel does not stop at other system calls.
         strace
             .args(["-f", "--seccomp-bpf", "-c", "-e", "trace=fdatasync", "-o"])
             .arg(summary)
@@ -106,7 +105,7 @@ impl Process {
             let ready = line.contains(": ready ");
             log.push(line);
             if ready {
-                // Its pipe must not fill up.
+                // Drains the pipe, so that the daemon never blocks on its log.
                 std::thread::spawn(move || lines.map_while(Result::ok).for_each(drop));
                 return process;
             }
@@ -114,10 +113,10 @@ impl Process {
         panic!("the daemon did not start:\n{}", log.join("\n"));
     }
 
-    /// Processor time so far, in microseconds, user and system.
+    /// Returns the processor time so far in microseconds, user and system.
     pub fn cpu_micros(&self) -> f64 {
         let stat = self.proc("stat");
-        // The command's name may hold anything, up to its closing parenthesis.
+        // The name of the command may contain spaces and parentheses (proc(5)).
         let fields: Vec<u32> = stat[stat.rfind(')').unwrap() + 1..]
             .split_whitespace()
             .map(|field| field.parse().unwrap_or_default())
@@ -126,7 +125,7 @@ impl Process {
         f64::from(fields[11] + fields[12]) * 1e6 / f64::from(ticks)
     }
 
-    /// Memory now and at its highest, in KiB.
+    /// Returns the current and the peak memory in KiB.
     pub fn memory_kib(&self) -> (u64, u64) {
         let status = self.proc("status");
         let field = |name: &str| -> u64 {
@@ -144,10 +143,10 @@ impl Process {
         std::fs::read_to_string(format!("/proc/{}/{file}", self.0.id())).unwrap()
     }
 
-    /// Asks it to end, and waits.
+    /// Sends SIGTERM and waits for the end.
     pub fn stop(mut self) {
         let children = self.proc(&format!("task/{}/children", self.0.id()));
-        // strace does not end before what it watches.
+        // strace ends with its child, so the signal goes to the child.
         match children.split_whitespace().next() {
             Some(daemon) => {
                 let daemon = daemon.parse().ok().and_then(Pid::from_raw).unwrap();
@@ -177,7 +176,7 @@ pub struct Node {
 }
 
 impl Node {
-    /// Returns when it has answered a request.
+    /// Starts the node and waits until it has answered a request.
     pub fn start(redis: &Redis, python: &Path, workdir: &Path) -> Self {
         let script = concat!(
             env!("CARGO_MANIFEST_DIR"),
@@ -196,8 +195,8 @@ impl Node {
         BufReader::new(child.stdout.take().unwrap())
             .read_line(&mut line)
             .unwrap();
-        let told: serde_json::Value = serde_json::from_str(&line).expect("the node did not start");
-        let text = |key: &str| told[key].as_str().unwrap().to_owned();
+        let ready: serde_json::Value = serde_json::from_str(&line).expect("the node did not start");
+        let text = |key: &str| ready[key].as_str().unwrap().to_owned();
         Self {
             queue: text("queue"),
             target: text("target"),

@@ -1,20 +1,20 @@
-//! The one table of a run.
+//! The result table of a run.
 
 use std::fmt::Write as _;
 use std::io;
 use std::path::Path;
 
-/// What was measured of one thing.
+/// Result of one measurement.
 pub struct Row {
     what: String,
     measured: String,
-    /// What it is held against, measured in the same run.
+    /// Reference value, measured in the same run.
     against: String,
     goal: String,
     verdict: &'static str,
 }
 
-/// How a figure is held against its goal.
+/// Goal of a figure.
 pub enum Goal {
     AtLeast(f64),
     AtMost(f64),
@@ -30,7 +30,7 @@ impl Goal {
 }
 
 impl Row {
-    /// `text` says the goal in words, `figure` is what it is about.
+    /// Returns a row without a goal.
     pub fn new(what: &str, measured: String, against: String) -> Self {
         Self {
             what: what.into(),
@@ -41,6 +41,7 @@ impl Row {
         }
     }
 
+    /// Adds goals, described by `text`. All of them must be met.
     pub fn goals(mut self, text: &str, goals: &[(f64, Goal)]) -> Self {
         let met = goals.iter().all(|(figure, goal)| goal.is_met_by(*figure));
         self.goal = text.into();
@@ -49,11 +50,11 @@ impl Row {
     }
 }
 
-/// Where the table stands in a file.
-const BEGIN: &str = "<!-- the table of `make bench` begins -->\n";
-const END: &str = "<!-- it ends -->";
+/// Markers around the table in a file.
+const BEGIN: &str = "<!-- begin: table of `make bench` -->\n";
+const END: &str = "<!-- end: table of `make bench` -->";
 
-/// Rows as they come, printed at once and kept.
+/// Rows of the table. Each row is printed when it is added.
 #[derive(Default)]
 pub struct Table(Vec<Row>);
 
@@ -69,15 +70,15 @@ impl Table {
         self.0.push(row);
     }
 
-    /// Puts the table in the place of the one in the file.
+    /// Replaces the table in a file.
     pub fn write_into(&self, file: &Path) -> io::Result<()> {
         let text = std::fs::read_to_string(file)?;
         let (before, rest) = text
             .split_once(BEGIN)
-            .ok_or_else(|| io::Error::other("no place for a table"))?;
+            .ok_or_else(|| io::Error::other("no begin marker of the table"))?;
         let after = rest
             .split_once(END)
-            .ok_or_else(|| io::Error::other("no end of the table"))?
+            .ok_or_else(|| io::Error::other("no end marker of the table"))?
             .1;
         let rows: String = self.0.iter().map(Row::text).collect();
         std::fs::write(file, format!("{before}{BEGIN}{HEAD}{rows}{END}{after}"))
@@ -102,7 +103,7 @@ impl Row {
     }
 }
 
-/// A rate or count with its thousands apart.
+/// Formats a rate or count with thousands separators.
 pub fn thousands(number: f64) -> String {
     #[expect(
         clippy::cast_possible_truncation,
@@ -120,7 +121,7 @@ pub fn thousands(number: f64) -> String {
     text
 }
 
-/// The middle one; of an even number, the lower of the two.
+/// Returns the median; of an even number of figures, the lower of the middle two.
 pub fn median(figures: &[f64]) -> f64 {
     let mut sorted = figures.to_vec();
     sorted.sort_by(f64::total_cmp);

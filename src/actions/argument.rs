@@ -1,7 +1,7 @@
 //! Types of arguments. Each checks the value of a parameter of its [`Kind`].
 //!
-//! Types and lengths are checked before a request waits for anything. An argument owns its text: a
-//! request that waits keeps no part of its message.
+//! Types and lengths are checked before a request waits for a turn. An argument owns its text, so
+//! that a waiting request does not keep its message in memory.
 
 use secrecy::{ExposeSecret as _, SecretString};
 
@@ -11,8 +11,8 @@ use crate::error::{Error, echo};
 use crate::services::Limits;
 use crate::value::Value;
 
-/// Maximum length of text that is neither a name nor a password, in bytes. No code, token or id is
-/// as long, so a longer text is as wrong as its beginning.
+/// Maximum length of text that is neither a name nor a password, in bytes. Longer text is cut: it
+/// is invalid anyway, because all codes, tokens and ids are shorter.
 const MAX_TEXT_BYTES: usize = 8_192;
 
 /// A type of argument.
@@ -28,20 +28,20 @@ pub trait Argument: Sized {
     /// When the value is of another type, or too long.
     fn from_value(name: &str, value: Value<'_>, limits: &Limits) -> Result<Self, Error>;
 
-    /// Returns the argument of a request that does not have it, unless it is required.
+    /// Returns the argument of a request without a value for it, or `None` if it is required.
     #[must_use]
     fn absent() -> Option<Self> {
         None
     }
 
-    /// Returns the bytes of its text.
+    /// Returns the bytes of the argument's text.
     #[must_use]
     fn bytes(&self) -> usize {
         0
     }
 }
 
-/// An argument that a request need not have. Null and empty text count as none.
+/// An optional argument. Null and empty text count as absent.
 impl<T: Argument> Argument for Option<T> {
     const KIND: Kind = T::KIND;
     const REQUIRED: bool = false;
@@ -63,7 +63,7 @@ impl<T: Argument> Argument for Option<T> {
     }
 }
 
-/// Text of at most [`MAX_TEXT_BYTES`]: more is cut off.
+/// Text, cut to [`MAX_TEXT_BYTES`].
 #[derive(Debug)]
 pub struct Text(pub String);
 
@@ -131,7 +131,7 @@ impl Argument for Password {
     }
 }
 
-/// true/false, 0/1; null and absent are false.
+/// A flag: true, false, 1 or 0. Null and absent count as false.
 impl Argument for bool {
     const KIND: Kind = Kind::Flag;
     const REQUIRED: bool = false;
@@ -154,7 +154,7 @@ impl Argument for bool {
     }
 }
 
-/// A whole number from 1 on: the id of something.
+/// An id: a whole number from 1 on.
 impl Argument for u64 {
     const KIND: Kind = Kind::Number;
 
@@ -174,7 +174,7 @@ impl Argument for u64 {
     }
 }
 
-/// A moment.
+/// A point in time.
 impl Argument for Timestamp {
     const KIND: Kind = Kind::Time;
 
@@ -196,8 +196,8 @@ impl Parameter {
     }
 }
 
-/// Returns text. An integer counts as its digits: Platypush decodes text that looks like JSON
-/// before it sends it.
+/// Returns the text of a value. An integer counts as its digits, because Platypush decodes text
+/// that looks like JSON before it sends a request.
 fn text<'m>(name: &str, value: Value<'m>) -> Result<std::borrow::Cow<'m, str>, Error> {
     match value {
         Value::Text(text) | Value::Int(text) => Ok(text),
@@ -209,7 +209,7 @@ fn text<'m>(name: &str, value: Value<'m>) -> Result<std::borrow::Cow<'m, str>, E
     }
 }
 
-/// Returns the beginning of a text that may be too long to mean anything.
+/// Returns the first [`MAX_TEXT_BYTES`] of a text, up to a character boundary.
 fn cut(text: &str) -> String {
     let mut end = text.len().min(MAX_TEXT_BYTES);
     while !text.is_char_boundary(end) {

@@ -5,13 +5,13 @@ use secrecy::ExposeSecret as _;
 
 use super::{Action, Call, Cost, Output, Run, Secret};
 use crate::arguments;
-use crate::audit::Who;
+use crate::audit::Identity;
 use crate::error::Error;
 use crate::services::Services;
 
 pub(super) const ACTION: Action = Action::new::<AuthenticateApiToken>(
     "authenticate_api_token",
-    "Tell whose API token it is, if it is valid. (Not in Platypush's own plugin.)",
+    "Return the user of a valid API token. (Not in Platypush's own plugin.)",
     "the user: `{\"user_id\", \"username\", \"created_at\"}`",
 );
 
@@ -27,7 +27,8 @@ impl Run for AuthenticateApiToken {
         Cost::Depends
     }
 
-    /// A token of ours is found by its hash; an imported one has to be hashed as its node did.
+    /// A token made here is found by its SHA-256. An imported token needs slow hashes, and so does
+    /// a wrong one while any imported token exists.
     async fn cost_now(&self, services: &Services) -> Result<Cost, Error> {
         let token = self.token.0.expose_secret();
         let hashes = services.credentials.api_token_costs_hashes(token).await?;
@@ -38,7 +39,7 @@ impl Run for AuthenticateApiToken {
         })
     }
 
-    /// Returns the name that stands in the token.
+    /// Returns the user name in the token.
     fn turn_name(&self) -> &str {
         let token = self.token.0.expose_secret();
         token.rsplit_once(':').map_or("", |(name, _)| name)
@@ -50,7 +51,7 @@ impl Run for AuthenticateApiToken {
             .api_token(&self.token.0)
             .await?
             .ok_or(Error::InvalidApiToken)?;
-        call.notes.user(Who::User(user.username.clone()));
+        call.notes.user(Identity::User(user.username.clone()));
         Ok(Output::User(user.into()))
     }
 }

@@ -10,7 +10,7 @@ use crate::services::Services;
 
 pub(super) const ACTION: Action = Action::new::<AuthenticateSession>(
     "authenticate_session",
-    "Tell whose session a token is, if it is valid.",
+    "Return the user of a valid session token.",
     "the user: `{\"user_id\", \"username\", \"created_at\"}`",
 )
 .unaudited();

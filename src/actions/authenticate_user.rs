@@ -12,8 +12,8 @@ use crate::services::{Services, retry_on_conflict};
 
 pub(super) const ACTION: Action = Action::new::<AuthenticateUser>(
     "authenticate_user",
-    "Check the password of a user and, where the user has a second factor, the one-time code. A \
-     one-time code is good once.",
+    "Check the password of a user and, if the user has a second factor, the one-time code. A \
+     one-time code is valid once.",
     "`true` or `false`; with `return_details` `[true, \"\"]` or `[false, reason]`, the reason being \
      `invalid_credentials`, `missing_otp_code` or `invalid_otp_code`",
 );
@@ -53,7 +53,7 @@ impl AuthenticateUser {
         let login = proof::Login::new(&self.username, &self.password, self.code.as_ref());
         let (failure, reason) = match proof::verify(services, call, login).await? {
             Verdict::Verified(verified) => {
-                // A plain success changes nothing that would have to be written.
+                // A success without a code and without earlier failures changes no record.
                 if verified.precondition.code.is_some() || verified.user.failures.count > 0 {
                     let outcome = call.outcome(move |()| answer(Reason::None, details));
                     services
@@ -69,7 +69,7 @@ impl AuthenticateUser {
             Verdict::Throttled { seconds, .. } => return self.refused(Error::Throttled(seconds)),
         };
         let answer = move || Ok(answer(reason, details));
-        proof::count(services, call, login.username, failure, answer).await?;
+        proof::count_failure(services, call, login.username, failure, answer).await?;
         answer()
     }
 }

@@ -1,5 +1,5 @@
-//! Binding the `args` of a request to the parameters of an action, with Python's rules and in
-//! Python's words.
+//! Binds the `args` of a request to the parameters of an action, with the rules and error texts of
+//! Python.
 
 use super::argument::Argument;
 use super::parameter::{Parameter, Signature};
@@ -7,22 +7,21 @@ use crate::error::{Error, echo};
 use crate::services::Limits;
 use crate::value::Value;
 
-/// The arguments of an action as a type of their own, made by [`arguments!`].
+/// The arguments of an action. [`arguments!`] declares implementations.
 ///
 /// [`arguments!`]: crate::arguments
 pub trait FromArguments: Sized {
     /// The parameters, in positional order.
     const PARAMETERS: &'static [Parameter];
 
-    /// Takes the arguments in the order of the parameters.
+    /// Returns the arguments, from values in the order of the parameters.
     ///
     /// # Errors
-    /// Returns the error of the first argument that is of another type, or too long.
+    /// When a value has a wrong type or is too long. The error is that of the first such value.
     fn from_values(values: &mut Values<'_>, limits: &Limits) -> Result<Self, Error>;
 }
 
-/// Declares the arguments of an action: a struct with a field for each parameter. What is no field
-/// cannot be read, and what is a field is documented.
+/// Declares the arguments of an action: a struct with a documented field for each parameter.
 #[macro_export]
 macro_rules! arguments {
     ($(#[$attribute:meta])* $visibility:vis struct $name:ident {
@@ -42,7 +41,7 @@ macro_rules! arguments {
                 values: &mut $crate::actions::Values<'_>,
                 limits: &$crate::actions::Limits,
             ) -> Result<Self, $crate::error::Error> {
-                // Not used where there are none.
+                // Otherwise unused in an action without parameters.
                 let _ = (&values, limits);
                 Ok(Self {
                     $($field: values.next(limits)?,)*
@@ -63,7 +62,7 @@ impl Values<'_> {
     /// Returns the next argument.
     ///
     /// # Errors
-    /// When it is of another type, or too long.
+    /// When the value has a wrong type or is too long.
     pub fn next<T: Argument>(&mut self, limits: &Limits) -> Result<T, Error> {
         let name = self
             .parameters
@@ -71,7 +70,7 @@ impl Values<'_> {
             .map_or("", |parameter| parameter.name);
         let argument = match self.values.next().flatten() {
             Some(value) => T::from_value(name, value, limits)?,
-            // A missing one was refused before.
+            // `Given::check_required` has refused a missing required argument.
             None => T::absent().ok_or_else(|| Error::Internal(format!("no argument '{name}'")))?,
         };
         self.bytes += argument.bytes();
@@ -79,12 +78,12 @@ impl Values<'_> {
     }
 }
 
-/// Binds `args` to the arguments `T`: an object by name, a list by position, null as none. Returns
-/// the bytes of their texts as well.
+/// Binds `args` to the arguments `T`: an object by name, a list by position, null as no arguments.
+/// Returns the bytes of their texts as well.
 ///
 /// # Errors
-/// In Python's words: unknown, missing or too many arguments; then the first one that is of another
-/// type, or too long.
+/// When arguments are unknown, missing or too many, with Python's text; else when a value has a
+/// wrong type or is too long.
 pub(super) fn bind<T: FromArguments>(
     signature: &'static Signature,
     args: Value<'_>,
@@ -108,7 +107,7 @@ impl Signature {
     }
 }
 
-/// Values as Python binds them, whatever they are.
+/// The values of a request bound to parameters as in Python, before their types are checked.
 struct Given<'m> {
     signature: &'static Signature,
     values: Vec<Option<Value<'m>>>,
@@ -139,8 +138,8 @@ impl<'m> Given<'m> {
         }
     }
 
-    /// Gives the error of the first keyword that only `**kwargs` would take:
-    /// Python looks at what is missing before the function looks at those.
+    /// Binds keywords. Returns the error of the first keyword that only `**kwargs` accepts: it is
+    /// reported last, because Python reports missing arguments before the function sees `**kwargs`.
     fn bind_keywords(
         &mut self,
         entries: Vec<(Value<'m>, Value<'m>)>,
@@ -182,7 +181,7 @@ impl<'m> Given<'m> {
             .collect();
         let names = match missing.as_slice() {
             [] => return Ok(()),
-            [one] => one.clone(),
+            [only] => only.clone(),
             [first, second] => format!("{first} and {second}"),
             [most @ .., last] => format!("{}, and {last}", most.join(", ")),
         };

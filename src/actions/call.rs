@@ -1,4 +1,4 @@
-//! One call of an action: what the store must leave of it.
+//! The context of one call of an action.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -11,22 +11,22 @@ use crate::keyring::Keyring;
 use crate::model::DeliveryId;
 use crate::store::{Outcome, StoreError};
 
-/// One call of an action, of one delivery of a request.
+/// One call of an action, for one delivery of a request.
 pub struct Call {
     delivery: DeliveryId,
     keyring: Arc<Keyring>,
-    /// Encodes a result as the reply will have it.
+    /// Encodes a result as the body of the reply.
     encode: fn(&Result<Output, Error>) -> Vec<u8>,
     left_outcome: AtomicBool,
     has_hashed: AtomicBool,
     pub(super) last_check: LastCheck,
-    /// For the audit trail, and what happened.
+    /// Notes for the audit trail, and the event of the call.
     pub notes: Notes,
 }
 
 impl Call {
-    /// For a delivery; `encode` is the edge's business, as is whether it
-    /// `wants_event`.
+    /// Returns a call for a delivery. `encode` encodes a result as the body of the reply, and
+    /// `wants_event` tells whether events are published.
     #[must_use]
     pub fn new(
         delivery: DeliveryId,
@@ -45,8 +45,8 @@ impl Call {
         }
     }
 
-    /// Returns what the store leaves with a change: the reply, made by `output` of the change's
-    /// result, sealed.
+    /// Returns the outcome that the store records with a change: the sealed reply, which `output`
+    /// makes of the change's result.
     pub fn outcome<T: 'static>(
         &self,
         output: impl Fn(&T) -> Output + Send + 'static,
@@ -54,8 +54,8 @@ impl Call {
         self.outcome_of(move |result| Ok(output(result)))
     }
 
-    /// Returns the same for a change whose answer may be an error, such as a failure that is
-    /// counted.
+    /// Returns the outcome of a change whose reply may be an error, such as the count of a failed
+    /// attempt.
     pub fn outcome_of<T: 'static>(
         &self,
         answer: impl Fn(&T) -> Result<Output, Error> + Send + 'static,
@@ -74,19 +74,18 @@ impl Call {
         })
     }
 
-    /// Says that a password was hashed.
-    pub(super) fn hashed(&self) {
+    /// Records that a password was hashed.
+    pub(super) fn mark_hashed(&self) {
         self.has_hashed.store(true, Ordering::Relaxed);
     }
 
-    /// Whether a password was hashed: not where a name was throttled, for
-    /// example.
+    /// Returns whether a password was hashed. A throttled login, for example, hashes none.
     #[must_use]
     pub fn has_hashed(&self) -> bool {
         self.has_hashed.load(Ordering::Relaxed)
     }
 
-    /// Whether the store may have an outcome of this call.
+    /// Returns whether the store may have recorded an outcome of this call.
     #[must_use]
     pub fn left_outcome(&self) -> bool {
         self.left_outcome.load(Ordering::Relaxed)

@@ -13,13 +13,13 @@ use crate::services::{Services, retry_on_conflict};
 use crate::store::{NewApiToken, StoreError};
 use crate::text;
 
-/// Most valid API tokens of one user.
+/// Maximum number of valid API tokens of one user.
 const MAX_TOKENS: usize = 100;
 
 pub(super) const ACTION: Action = Action::new::<CreateApiToken>(
     "create_api_token",
-    "Make a token that nodes and scripts use instead of the password; it is shown this once. It outlives \
-     a change of the password. (Not in Platypush's own plugin.)",
+    "Create a token that nodes and scripts use instead of the password; it is shown this once. It \
+     stays valid when the password changes. (Not in Platypush's own plugin.)",
     "`{\"id\", \"name\", \"token\", \"expires_at\"}`",
 );
 
@@ -28,7 +28,7 @@ arguments! {
         username: Name = USERNAME,
         password: Password = PASSWORD,
         code: Option<Secret> = CODE,
-        name: Option<Name> = "What the token is called; each of a user's has another name. Without it a name is drawn.",
+        name: Option<Name> = "Name of the token, unique among the user's tokens. Without it a random name is chosen.",
         expires_at: Option<Timestamp> = "When the token ends: seconds since the epoch or ISO 8601, UTC unless it \
          has an offset. Without it the token does not expire.",
     }
@@ -51,8 +51,8 @@ impl Run for CreateApiToken {
         let login = proof::Login::new(&self.username, &self.password, self.code.as_ref());
         let username = login.username;
         retry_on_conflict(|| async {
-            let verified = proof::prove(services, call, login).await?;
-            // The token is sent to a node, with the name in it.
+            let verified = proof::authenticate(services, call, login).await?;
+            // The token contains the name, and a node would evaluate or decode parts of it.
             let name_in_token = text::neutralize(username);
             let token = ApiTokenText::generate(&name_in_token)?;
             let name = match &self.name {
@@ -66,17 +66,18 @@ impl Run for CreateApiToken {
                 created_at: services.clock.now(),
                 expires_at: self.expires_at,
             };
-            let answer = move |made: &_| Output::new_api_token(token.clone(), made);
+            let answer = move |created: &_| Output::new_api_token(token.clone(), created);
             let outcome = call.outcome(answer.clone());
-            let made = services
+            let created = services
                 .store
                 .create_api_token(new, MAX_TOKENS, verified.precondition, outcome)
                 .await;
-            match made {
-                Ok(made) => {
-                    call.notes
-                        .event(|| Event::of(&verified.user, EventKind::api_token_created(&made)));
-                    Ok(answer(&made))
+            match created {
+                Ok(created) => {
+                    call.notes.event(|| {
+                        Event::of(&verified.user, EventKind::api_token_created(&created))
+                    });
+                    Ok(answer(&created))
                 }
                 Err(StoreError::ApiTokenNameTaken) => Err(Error::ApiTokenExists(name)),
                 Err(StoreError::TooManyApiTokens) => Err(Error::TooManyApiTokens {

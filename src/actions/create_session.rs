@@ -14,7 +14,8 @@ use crate::store::NewSession;
 
 pub(super) const ACTION: Action = Action::new::<CreateSession>(
     "create_session",
-    "Log a user in. The token in the reply proves it from then on; it is shown this once.",
+    "Log a user in. The token in the reply authenticates the user from then on; it is shown \
+     this once.",
     "`{\"session_token\", \"user_id\", \"username\", \"created_at\", \"expires_at\"}`",
 );
 
@@ -41,7 +42,7 @@ impl Run for CreateSession {
     async fn run(self: Box<Self>, services: &Services, call: &Call) -> Result<Output, Error> {
         let login = proof::Login::new(&self.username, &self.password, self.code.as_ref());
         retry_on_conflict(|| async {
-            let verified = proof::prove(services, call, login).await?;
+            let verified = proof::authenticate(services, call, login).await?;
             let token = SessionToken::generate()?;
             let new = NewSession {
                 token: token.hash(),
@@ -50,19 +51,19 @@ impl Run for CreateSession {
             };
             let answer = move |(session, user): &_| Output::session(token.clone(), session, user);
             let outcome = call.outcome(answer.clone());
-            let made = services
+            let created = services
                 .store
                 .create_session(new, verified.precondition, outcome)
                 .await?;
             call.notes.event(|| {
-                let (session, user) = &made;
+                let (session, user) = &created;
                 let kind = EventKind::SessionCreated {
                     session_id: session.id(),
                     expires_at: session.expires_at,
                 };
                 Event::of(user, kind)
             });
-            Ok(answer(&made))
+            Ok(answer(&created))
         })
         .await
     }

@@ -6,7 +6,7 @@ use secrecy::ExposeSecret as _;
 use super::parameter::{EXECUTING_SESSION, EXECUTING_USER, EXECUTING_USER_PASSWORD, USERNAME};
 use super::{Action, Call, Cost, Name, Output, Password, Run, Secret, proof};
 use crate::arguments;
-use crate::audit::Who;
+use crate::audit::Identity;
 use crate::error::Error;
 use crate::events::{Event, EventKind};
 use crate::model::User;
@@ -15,8 +15,8 @@ use crate::store::{NewUser, Precondition, StoreError};
 
 pub(super) const ACTION: Action = Action::new::<CreateUser>(
     "create_user",
-    "Create a user. The first user needs no authentication; every further one needs the credentials, or \
-     a session token, of one that exists.",
+    "Create a user. The first user needs no authentication; every further one needs the \
+     credentials or a session token of an existing user.",
     "the user: `{\"user_id\", \"username\", \"created_at\"}`",
 )
 .with_keywords_of("User");
@@ -61,13 +61,13 @@ impl CreateUser {
             proof::authorize(services, call, self.executor()).await?
         };
         let unknown = services.credentials.name_hash(username);
-        call.notes.user(Who::UnknownName(unknown));
-        // Before the hash, which would be in vain; the writer looks again.
+        call.notes.user(Identity::UnknownName(unknown));
+        // An early check saves the hash. The writer checks again.
         if services.store.user_by_name(username).await?.is_some() {
-            call.notes.user(Who::User(username.clone()));
+            call.notes.user(Identity::User(username.clone()));
             return Err(Error::UserExists(username.clone()));
         }
-        call.hashed();
+        call.mark_hashed();
         let new = NewUser {
             username: username.clone(),
             password: services.credentials.hash(&self.password.0).await?,
@@ -76,7 +76,7 @@ impl CreateUser {
         let outcome = call.outcome(answer);
         match services.store.create_user(new, precondition, outcome).await {
             Ok(user) => {
-                call.notes.user(Who::User(user.username.clone()));
+                call.notes.user(Identity::User(user.username.clone()));
                 call.notes
                     .event(|| Event::of(&user, EventKind::UserCreated {}));
                 Ok(user)

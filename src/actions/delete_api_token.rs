@@ -5,7 +5,7 @@ use async_trait::async_trait;
 use super::parameter::SESSION_TOKEN;
 use super::{Action, Call, Cost, Output, Run, Secret};
 use crate::arguments;
-use crate::audit::Who;
+use crate::audit::Identity;
 use crate::error::Error;
 use crate::events::{Event, EventKind};
 use crate::services::{Services, retry_on_conflict};
@@ -19,7 +19,7 @@ pub(super) const ACTION: Action = Action::new::<DeleteApiToken>(
 arguments! {
     struct DeleteApiToken {
         session_token: Secret = SESSION_TOKEN,
-        id: u64 = "Which API token, by its id in get_api_tokens.",
+        id: u64 = "Id of the API token, from get_api_tokens.",
     }
 }
 
@@ -47,7 +47,7 @@ impl Run for DeleteApiToken {
                 }),
                 None => call.notes.refusal(Some("no_such_api_token")),
             }
-            call.notes.user(Who::User(user.username));
+            call.notes.user(Identity::User(user.username));
             Ok(deleted.is_some())
         })
         .await?;

@@ -5,7 +5,7 @@ use async_trait::async_trait;
 use super::parameter::SESSION_TOKEN;
 use super::{Action, Call, Cost, Output, Run, Secret};
 use crate::arguments;
-use crate::audit::Who;
+use crate::audit::Identity;
 use crate::credentials::token_hash;
 use crate::error::Error;
 use crate::events::{Event, EventKind};
@@ -37,7 +37,7 @@ impl Run for DeleteSession {
                 let kind = EventKind::session_deleted(session.id());
                 event = Some(Event::of_user(user.id, &user.username, kind));
             }
-            call.notes.user(Who::User(user.username));
+            call.notes.user(Identity::User(user.username));
         }
         let deleted = services
             .store

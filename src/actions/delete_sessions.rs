@@ -10,12 +10,12 @@ use crate::events::{Event, EventKind};
 use crate::model::TokenHash;
 use crate::services::{Services, retry_on_conflict};
 
-/// Hash of no token that was ever handed out.
+/// A hash that no session token has.
 const NO_TOKEN: TokenHash = TokenHash([0; 32]);
 
 pub(super) const ACTION: Action = Action::new::<DeleteSessions>(
     "delete_sessions",
-    "End one or all of one's own sessions. (Not in Platypush's own plugin.)",
+    "End one or all sessions of a user. (Not in Platypush's own plugin.)",
     "`true`, or `false` when there is no such session",
 );
 
@@ -24,7 +24,7 @@ arguments! {
         username: Name = USERNAME,
         password: Password = PASSWORD,
         code: Option<Secret> = CODE,
-        session_id: Option<Text> = "Which session, by its id in get_sessions; without it all of them.",
+        session_id: Option<Text> = "Id of the session, from get_sessions; without it all sessions end.",
     }
 }
 
@@ -41,8 +41,8 @@ impl Run for DeleteSessions {
     async fn run(self: Box<Self>, services: &Services, call: &Call) -> Result<Output, Error> {
         let login = proof::Login::new(&self.username, &self.password, self.code.as_ref());
         let ended = retry_on_conflict(|| async {
-            let verified = proof::prove(services, call, login).await?;
-            let which = match &self.session_id {
+            let verified = proof::authenticate(services, call, login).await?;
+            let session = match &self.session_id {
                 None => None,
                 Some(Text(id)) => {
                     let sessions = services
@@ -56,7 +56,7 @@ impl Run for DeleteSessions {
             let outcome = call.outcome(|ended| Output::Flag(*ended));
             let ended = services
                 .store
-                .end_sessions(verified.precondition, which, outcome)
+                .end_sessions(verified.precondition, session, outcome)
                 .await?;
             if ended {
                 call.notes.event(|| {

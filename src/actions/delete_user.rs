@@ -5,7 +5,7 @@ use async_trait::async_trait;
 use super::parameter::{EXECUTING_SESSION, EXECUTING_USER, EXECUTING_USER_PASSWORD, USERNAME};
 use super::{Action, Call, Cost, Name, Output, Password, Run, Secret, proof};
 use crate::arguments;
-use crate::audit::Who;
+use crate::audit::Identity;
 use crate::error::Error;
 use crate::events::{Event, EventKind};
 use crate::services::{Services, retry_on_conflict};
@@ -13,8 +13,7 @@ use crate::store::StoreError;
 
 pub(super) const ACTION: Action = Action::new::<DeleteUser>(
     "delete_user",
-    "Delete a user. From that instant nothing of the user's is valid: sessions, second factor, codes, \
-     tokens.",
+    "Delete a user. All sessions, codes and tokens of the user become invalid at once.",
     "`true`",
 );
 
@@ -53,11 +52,11 @@ impl Run for DeleteUser {
             {
                 Err(StoreError::NoSuchUser) => {
                     let hash = services.credentials.name_hash(username);
-                    call.notes.user(Who::UnknownName(hash));
+                    call.notes.user(Identity::UnknownName(hash));
                     Err(Error::NoSuchUser(username.clone()))
                 }
                 other => {
-                    call.notes.user(Who::User(username.clone()));
+                    call.notes.user(Identity::User(username.clone()));
                     let id = other?;
                     call.notes
                         .event(|| Event::of_user(id, username, EventKind::UserDeleted {}));

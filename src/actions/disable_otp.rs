@@ -36,7 +36,7 @@ impl Run for DisableOtp {
     async fn run(self: Box<Self>, services: &Services, call: &Call) -> Result<Output, Error> {
         let login = proof::Login::new(&self.username, &self.password, self.code.as_ref());
         retry_on_conflict(|| async {
-            let verified = proof::prove_second_factor(services, call, login).await?;
+            let verified = proof::authenticate_with_second_factor(services, call, login).await?;
             let outcome = call.outcome(|()| Output::Flag(true));
             services
                 .store

@@ -15,10 +15,10 @@ use crate::services::{Services, retry_on_conflict};
 pub(super) const ACTION: Action = Action::new::<EnableOtp>(
     "enable_otp",
     "Switch the second factor of a user on: first with dry_run, to set up an authenticator with the \
-     proposed secret, then with that otp_secret and a code that the authenticator shows. That code is \
-     used then. (Not in Platypush's own plugin.)",
+     proposed secret, then with that otp_secret and a code that the authenticator shows. The code is \
+     used up by that. (Not in Platypush's own plugin.)",
     "`{\"username\", \"otp_secret\", \"otp_uri\", \"qrcode\", \"backup_codes\"}`; the ten backup codes, each \
-     good once, are shown this once; `qrcode` is null where the URI is too long for a QR code",
+     valid once, are shown this once; `qrcode` is null if the URI is too long for a QR code",
 );
 
 arguments! {
@@ -49,15 +49,15 @@ impl Run for EnableOtp {
         };
         let login = proof::Login::new(&self.username, &self.password, None);
         retry_on_conflict(|| async {
-            let verified = match proof::prove(services, call, login).await {
+            let verified = match proof::authenticate(services, call, login).await {
                 Err(Error::MissingCode) => {
                     call.notes.refusal(None);
                     return Err(Error::OtpEnabled(login.username.to_owned()));
                 }
-                proved => proved?,
+                verified => verified?,
             };
-            // Not before the password is checked: drawing the picture takes longer than a look-up,
-            // and any client can ask.
+            // Only after the password check: drawing the QR code takes longer than a look-up, and
+            // any client can send a request.
             let enrolment = Enrolment::new(services, login.username, &secret)?;
             if self.dry_run {
                 propose(services, call, verified, enrolment).await
@@ -69,7 +69,7 @@ impl Run for EnableOtp {
     }
 }
 
-/// Answers a dry run. A right password forgets the failures before it.
+/// Answers a dry run. As after any success, earlier failed attempts are reset.
 async fn propose(
     services: &Services,
     call: &Call,
@@ -97,21 +97,25 @@ impl EnableOtp {
         enrolment: Enrolment,
     ) -> Result<Output, Error> {
         let code = self.code.as_ref().ok_or(Error::MissingCode)?;
-        let made =
+        let enrolled =
             services
                 .credentials
                 .new_second_factor(&verified.user, &enrolment.secret, &code.0)?;
-        let Some((factor, codes)) = made else {
+        let Some((factor, codes)) = enrolled else {
             call.notes.refusal(Some("invalid_otp_code"));
             let failure = services.credentials.failure_of(verified);
             let now = Iso(services.clock.now()).to_string();
-            let left = now.clone();
-            let answer = move || Err(Error::WrongEnrolmentCode { now: left.clone() });
-            proof::count(services, call, &self.username.0, failure, answer).await?;
+            let checked_at = now.clone();
+            let answer = move || {
+                Err(Error::WrongEnrolmentCode {
+                    now: checked_at.clone(),
+                })
+            };
+            proof::count_failure(services, call, &self.username.0, failure, answer).await?;
             return Err(Error::WrongEnrolmentCode { now });
         };
-        let (left, its_codes) = (enrolment.clone(), codes.clone());
-        let outcome = call.outcome(move |()| left.answer(its_codes.clone()));
+        let (recorded, recorded_codes) = (enrolment.clone(), codes.clone());
+        let outcome = call.outcome(move |()| recorded.answer(recorded_codes.clone()));
         services
             .store
             .set_second_factor(verified.precondition, Some(factor), outcome)
@@ -122,23 +126,23 @@ impl EnableOtp {
     }
 }
 
-/// What the user's authenticator needs.
+/// Setup data for the user's authenticator.
 #[derive(Clone)]
 struct Enrolment {
     username: String,
     secret: TotpSecret,
     uri: String,
-    picture: Option<String>,
+    qr_code: Option<String>,
 }
 
 impl Enrolment {
     fn new(services: &Services, username: &str, secret: &TotpSecret) -> Result<Self, Error> {
-        let (uri, picture) = secret.enrolment(&services.issuer, username)?;
+        let (uri, qr_code) = secret.enrolment(&services.issuer, username)?;
         Ok(Self {
             username: username.to_owned(),
             secret: secret.clone(),
             uri,
-            picture,
+            qr_code,
         })
     }
 
@@ -148,9 +152,9 @@ impl Enrolment {
             otp_secret: self.secret.clone(),
             otp_uri: self.uri.clone().into(),
             qrcode: self
-                .picture
+                .qr_code
                 .as_ref()
-                .map(|picture| format!("data:image/png;base64,{picture}").into()),
+                .map(|png| format!("data:image/png;base64,{png}").into()),
             backup_codes,
         })
     }

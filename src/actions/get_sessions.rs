@@ -26,7 +26,7 @@ arguments! {
 #[async_trait]
 impl Run for GetSessions {
     fn cost(&self) -> Cost {
-        // A user may have any number of them.
+        // The number of sessions of a user is not limited.
         Cost::Sessions
     }
 

@@ -10,7 +10,7 @@ use crate::services::Services;
 
 pub(super) const ACTION: Action = Action::new::<GetUserBySession>(
     "get_user_by_session",
-    "Tell whose session a token is, if it is valid, and whether that user has a second factor.",
+    "Return the user of a valid session token, and whether the user has a second factor.",
     "the user: `{\"user_id\", \"username\", \"created_at\", \"has_2fa\"}`",
 )
 .unaudited();

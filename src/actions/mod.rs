@@ -1,22 +1,16 @@
-//! The actions: one file each, and the one table of them.
+//! The actions, one file each, and the table of them. `ARCHITECTURE.md` has the recipe for a new
+//! one.
 //!
-//! An action takes its arguments and returns a value or an [`Error`]; it
-//! never sees bytes, a queue or a reply. Dispatch, the command line client,
-//! the documentation tests and the contract tests all loop over [`ACTIONS`].
+//! An action takes its arguments and returns a value or an [`Error`]; it is independent of bytes,
+//! queue and reply. Dispatch, the command line client, the documentation tests and the contract
+//! tests iterate over [`ACTIONS`].
 //!
-//! # Adding an action
+//! An action that changes data passes `call.outcome(…)` to the store with the change, so that a
+//! redelivered request is answered from its outcome and not run again. An action whose change
+//! depends on data that it has read passes a precondition for that data, and runs in
+//! [`retry_on_conflict`].
 //!
-//! 1. A file beside the others: its arguments (`arguments!`), its `ACTION` (name and documentation)
-//!    and its `run`.
-//! 2. A line in [`ACTIONS`].
-//! 3. A new form of reply, if it has one, in `output.rs`.
-//! 4. Contract cases in `tests/it/contract/`, a row in the README's table: tests fail until both are
-//!    there.
-//!
-//! An action that changes something hands the store `call.outcome(…)` with the
-//! change, so that a request that is delivered again is answered, not run.
-//! An action that decides on what it read from the store hands the store the
-//! precondition of it and wraps the deciding in [`retry_on_conflict`].
+//! [`retry_on_conflict`]: crate::services::retry_on_conflict
 
 mod argument;
 mod authenticate_api_token;
@@ -77,10 +71,10 @@ pub static ACTIONS: &[Action] = &[
     delete_api_token::ACTION,
 ];
 
-/// The plugin whose actions these are.
+/// Name of the Platypush plugin that has these actions.
 pub const PLUGIN: &str = "user";
 
-/// What an action costs. A request with a cost waits for its turn before it
+/// The cost of a request. A request that is not [`Light`](Self::Light) waits for a turn before it
 /// starts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Cost {
@@ -88,34 +82,34 @@ pub enum Cost {
     Light,
     /// Password hashes.
     Hash,
-    /// Hashes of imported API tokens, as many as their users have: one such
-    /// request at a time, as nobody counts how often somebody asks.
+    /// Hashes of imported API tokens, as many as their users have. Such requests run one at a time,
+    /// because no throttle limits them.
     TokenHashes,
-    /// All users in memory, until the reply is sent.
+    /// A list of all users in memory, until the reply is sent.
     Listing,
-    /// Any number of sessions of a user in memory, until the reply is sent.
+    /// A list of all sessions of a user in memory, until the reply is sent.
     Sessions,
-    /// [`Run::cost_now`] tells.
+    /// The cost depends on the store: see [`Run::cost_now`].
     Depends,
 }
 
-/// An action of the plugin: its description, and the type of its arguments that runs it.
+/// An action of the plugin: its description, and the binding of its arguments.
 pub struct Action {
     signature: Signature,
     is_audited: bool,
     bind: fn(&'static Signature, Value<'_>, &Limits) -> Result<BoundAction, Error>,
 }
 
-/// An action with its arguments.
+/// An action with bound arguments.
 pub struct BoundAction {
-    /// Runs it.
+    /// The arguments, which run the action.
     pub run: Box<dyn Run>,
-    /// Bytes of all texts among the arguments.
+    /// Bytes of the texts of all arguments.
     pub bytes: usize,
 }
 
 impl Action {
-    /// Describes an action that the arguments `T` run.
+    /// Returns an action with the arguments `T`.
     #[must_use]
     pub const fn new<T: FromArguments + Run>(
         name: &'static str,
@@ -141,25 +135,25 @@ impl Action {
         }
     }
 
-    /// Names the model that takes further keywords in Platypush's signature.
+    /// Sets the model that takes further keywords in Platypush's signature.
     const fn with_keywords_of(mut self, model: &'static str) -> Self {
         self.signature.keywords_of = Some(model);
         self
     }
 
-    /// Keeps successes out of the audit trail.
+    /// Excludes successes from the audit trail.
     const fn unaudited(mut self) -> Self {
         self.is_audited = false;
         self
     }
 
-    /// Returns name, parameters and documentation.
+    /// Returns the name, parameters and documentation.
     #[must_use]
     pub const fn signature(&self) -> &Signature {
         &self.signature
     }
 
-    /// Returns whether successes belong into the audit trail.
+    /// Returns whether the audit trail includes successes.
     #[must_use]
     pub const fn is_audited(&self) -> bool {
         self.is_audited
@@ -177,10 +171,10 @@ impl Action {
 /// The arguments of an action, ready to run it.
 #[async_trait]
 pub trait Run: Send + Sync + 'static {
-    /// Returns what running it costs.
+    /// Returns the cost of the request.
     fn cost(&self) -> Cost;
 
-    /// Returns what running it costs, where that depends on the store.
+    /// Returns the present cost of a request whose cost [depends](Cost::Depends) on the store.
     ///
     /// # Errors
     /// When the store fails.
@@ -188,17 +182,17 @@ pub trait Run: Send + Sync + 'static {
         Ok(Cost::Hash)
     }
 
-    /// Returns the name under which the request waits for its turn: the one whose password or token
-    /// is checked, whether or not there is such a user.
+    /// Returns the name under which the request waits for its turn: the name whose password or
+    /// token is checked, whether or not a user has it.
     fn turn_name(&self) -> &str {
         ""
     }
 
-    /// Returns the answer to a request that is refused without being run: it looks like that to
-    /// wrong credentials, with the error beside it.
+    /// Returns the result of a request that is refused without running. An action whose output
+    /// reports wrong credentials returns that output, with `error` beside it.
     ///
     /// # Errors
-    /// With `error`, where the action fails with an error.
+    /// With `error` for any other action.
     fn refused(&self, error: Error) -> Result<Output, Error> {
         Err(error)
     }
@@ -206,6 +200,6 @@ pub trait Run: Send + Sync + 'static {
     /// Runs the action.
     ///
     /// # Errors
-    /// With the text of the contract.
+    /// When the action fails.
     async fn run(self: Box<Self>, services: &Services, call: &Call) -> Result<Output, Error>;
 }

@@ -1,4 +1,4 @@
-//! What actions return, in the form in which it stands in a reply's `output`.
+//! Results of actions, which serialize as the `output` of a reply.
 
 use serde::ser::SerializeStruct;
 use serde::{Serialize, Serializer};
@@ -15,7 +15,7 @@ use crate::model::{ApiToken, ApiTokenId, Profile, Reason, Session, TokenHash, Us
 pub enum Output {
     /// Yes or no.
     Flag(bool),
-    /// Yes or no, with the reason of a no: `[true, ""]`.
+    /// Yes or no, with the reason for no: `[true, ""]`.
     Detailed(bool, Reason),
     /// A user.
     #[serde(serialize_with = "public")]
@@ -23,12 +23,12 @@ pub enum Output {
     /// Users.
     #[serde(serialize_with = "all_public")]
     Users(Vec<Profile>),
-    /// A user and whether it has a second factor.
+    /// A user, and whether it has a second factor.
     #[serde(serialize_with = "public_of_session")]
     UserOfSession(Profile),
     /// A new session, with its token.
     Session(NewSession),
-    /// What an authenticator needs, and the backup codes.
+    /// Setup data for an authenticator, and the backup codes.
     Enrolment(Enrolment),
     /// Backup codes.
     #[serde(serialize_with = "exposed_codes")]
@@ -39,31 +39,31 @@ pub enum Output {
     NewApiToken(NewApiToken),
     /// API tokens of a user.
     ApiTokens(Vec<PublicApiToken>),
-    /// A refusal that looks like another output, and has an error beside it.
-    Refused(Box<Refused>),
+    /// The output for wrong credentials, with an error beside it.
+    Refused(Box<RefusedOutput>),
 }
 
 /// An output with an error beside it.
 #[derive(Debug)]
-pub struct Refused {
+pub struct RefusedOutput {
     output: Output,
     error: Error,
 }
 
-impl Serialize for Refused {
+impl Serialize for RefusedOutput {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         self.output.serialize(serializer)
     }
 }
 
-/// What anybody may know of a user.
+/// Serializes the public fields of a user.
 struct Public<'a>(&'a Profile);
 
 impl Serialize for Public<'_> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let mut shown = serializer.serialize_struct("User", 3)?;
-        show(self.0, &mut shown)?;
-        shown.end()
+        let mut fields = serializer.serialize_struct("User", 3)?;
+        serialize_public_fields(self.0, &mut fields)?;
+        fields.end()
     }
 }
 
@@ -75,21 +75,24 @@ fn all_public<S: Serializer>(users: &[Profile], serializer: S) -> Result<S::Ok, 
     serializer.collect_seq(users.iter().map(Public))
 }
 
-/// A user as seen through one of its sessions.
+/// Serializes the fields of a user for the holder of one of its sessions.
 fn public_of_session<S: Serializer>(user: &Profile, serializer: S) -> Result<S::Ok, S::Error> {
-    let mut shown = serializer.serialize_struct("User", 4)?;
-    show(user, &mut shown)?;
-    shown.serialize_field("has_2fa", &user.has_second_factor)?;
-    shown.end()
+    let mut fields = serializer.serialize_struct("User", 4)?;
+    serialize_public_fields(user, &mut fields)?;
+    fields.serialize_field("has_2fa", &user.has_second_factor)?;
+    fields.end()
 }
 
-fn show<S: SerializeStruct>(user: &Profile, shown: &mut S) -> Result<(), S::Error> {
-    shown.serialize_field("user_id", &user.id)?;
-    shown.serialize_field("username", &user.username)?;
-    shown.serialize_field("created_at", &IsoText(user.created_at))
+fn serialize_public_fields<S: SerializeStruct>(
+    user: &Profile,
+    fields: &mut S,
+) -> Result<(), S::Error> {
+    fields.serialize_field("user_id", &user.id)?;
+    fields.serialize_field("username", &user.username)?;
+    fields.serialize_field("created_at", &IsoText(user.created_at))
 }
 
-/// A second factor as its user gets it: the only time it is shown.
+/// A new second factor with its secrets, as its user gets it once.
 #[derive(Serialize)]
 pub struct Enrolment {
     pub(super) username: String,
@@ -107,8 +110,8 @@ impl std::fmt::Debug for Enrolment {
     }
 }
 
-/// Sessions of a user, seen from one of them. What is public of each is made
-/// while the reply is written: there may be many.
+/// Sessions of a user, one of which is the current one. Their public form is made during
+/// serialization, because there may be many.
 #[derive(Debug)]
 pub struct OwnSessions {
     pub(super) sessions: Vec<Session>,
@@ -126,7 +129,7 @@ impl Serialize for OwnSessions {
     }
 }
 
-/// A session as its user may see it.
+/// The public form of a session, for its user.
 #[derive(Serialize)]
 struct PublicSession {
     session_id: String,
@@ -137,7 +140,7 @@ struct PublicSession {
     current: bool,
 }
 
-/// A session as its maker gets it: the only time the token is shown.
+/// A new session with its token, as the client gets it once.
 #[derive(Debug, Serialize)]
 pub struct NewSession {
     #[serde(serialize_with = "exposed")]
@@ -150,7 +153,7 @@ pub struct NewSession {
     expires_at: Option<Timestamp>,
 }
 
-/// An API token as its user may see it.
+/// The public form of an API token, for its user.
 #[derive(Debug, Serialize)]
 pub struct PublicApiToken {
     id: ApiTokenId,
@@ -161,7 +164,7 @@ pub struct PublicApiToken {
     expires_at: Option<Timestamp>,
 }
 
-/// An API token as its maker gets it: the only time it is shown.
+/// A new API token, as the client gets it once.
 #[derive(Debug, Serialize)]
 pub struct NewApiToken {
     id: ApiTokenId,
@@ -173,7 +176,7 @@ pub struct NewApiToken {
 }
 
 impl Output {
-    /// API tokens, without the tokens themselves.
+    /// Returns a list of API tokens, without the tokens themselves.
     pub(super) fn api_tokens<'t>(tokens: impl Iterator<Item = &'t ApiToken>) -> Self {
         let public = |token: &ApiToken| PublicApiToken {
             id: token.id,
@@ -184,22 +187,23 @@ impl Output {
         Self::ApiTokens(tokens.map(public).collect())
     }
 
-    /// An API token that was just made.
-    pub(super) fn new_api_token(token: ApiTokenText, made: &ApiToken) -> Self {
+    /// Returns a new API token.
+    pub(super) fn new_api_token(token: ApiTokenText, created: &ApiToken) -> Self {
         Self::NewApiToken(NewApiToken {
-            id: made.id,
-            name: made.name.clone(),
+            id: created.id,
+            name: created.name.clone(),
             token,
-            expires_at: made.expires_at,
+            expires_at: created.expires_at,
         })
     }
 
-    /// What a login that is not even tried gets: it looks like a wrong password.
+    /// Returns the output for a login that was refused without a check: the output for wrong
+    /// credentials, with `error` beside it.
     pub(super) fn refused(output: Self, error: Error) -> Self {
-        Self::Refused(Box::new(Refused { output, error }))
+        Self::Refused(Box::new(RefusedOutput { output, error }))
     }
 
-    /// The error beside the output, if there is one.
+    /// Returns the error beside the output, if there is one.
     #[must_use]
     pub fn error(&self) -> Option<&Error> {
         match self {
@@ -208,7 +212,7 @@ impl Output {
         }
     }
 
-    /// A session that was just made.
+    /// Returns a new session.
     pub(super) fn session(session_token: SessionToken, session: &Session, user: &User) -> Self {
         Self::Session(NewSession {
             session_token,

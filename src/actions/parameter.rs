@@ -1,5 +1,5 @@
-//! Signatures of actions: the one description of their parameters, for binding, documentation and
-//! the command line client.
+//! Signatures of actions: the description of their parameters for binding, documentation and the
+//! command line client.
 
 /// Name, parameters and documentation of an action.
 #[derive(Debug)]
@@ -8,12 +8,12 @@ pub struct Signature {
     pub name: &'static str,
     /// Parameters in positional order; the required ones come first.
     pub parameters: &'static [Parameter],
-    /// The model that takes further keywords in Platypush's signature (`**kwargs`). Its name stands
-    /// in the error for an unknown keyword.
+    /// The model that takes further keywords in Platypush's signature (`**kwargs`). The error for
+    /// an unknown keyword contains its name.
     pub keywords_of: Option<&'static str>,
-    /// What the action does, in a sentence or two.
+    /// Documentation of the action, in a sentence or two.
     pub doc: &'static str,
-    /// What `output` holds.
+    /// Documentation of `output`.
     pub returns: &'static str,
 }
 
@@ -22,20 +22,20 @@ pub struct Signature {
 pub struct Parameter {
     /// The parameter's name as a keyword.
     pub name: &'static str,
-    /// Which values it accepts.
+    /// The values that the parameter accepts.
     pub kind: Kind,
-    /// Whether a request must have it.
+    /// Whether a request must have a value for it.
     pub required: bool,
-    /// What it means.
+    /// Documentation of the parameter.
     pub doc: &'static str,
 }
 
-/// Which values a parameter accepts.
+/// The values that a parameter accepts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Kind {
     /// Text; an integer counts as its decimal digits.
     Text,
-    /// The same, of at most `max_username_length` bytes.
+    /// Text of at most `max_username_length` bytes.
     Name,
     /// Text that is secret, such as a token.
     Secret,
@@ -43,17 +43,17 @@ pub enum Kind {
     Password,
     /// true/false or 0/1.
     Flag,
-    /// A whole number from 1 on; text of its digits as well.
+    /// A whole number from 1 on, or text of its digits.
     Number,
-    /// A moment: seconds since the epoch or ISO 8601.
+    /// A point in time: seconds since the epoch or ISO 8601.
     Time,
 }
 
-// Documentation of parameters that several actions have.
+// Documentation of parameters of several actions.
 
-pub(super) const USERNAME: &str = "Name of the user, byte for byte.";
+pub(super) const USERNAME: &str = "Name of the user, compared byte for byte.";
 pub(super) const PASSWORD: &str = "Password of the user.";
-pub(super) const EXECUTING_USER: &str = "Name of the user who asks for it.";
+pub(super) const EXECUTING_USER: &str = "Name of the user who makes the request.";
 pub(super) const EXECUTING_USER_PASSWORD: &str = "Password of the executing user.";
 pub(super) const EXECUTING_SESSION: &str =
     "Session token of any user, instead of executing_user and its password.";

@@ -1,10 +1,10 @@
-//! Who asks: what actions do with the verdict on a password, a code or a
-//! session. A failed attempt is counted together with the answer to it.
+//! Authentication of the users of a request, by password, one-time code or session token. A failed
+//! attempt is counted in the same step that records its reply.
 
 use secrecy::{ExposeSecret as _, SecretString};
 
 use super::{Call, Name, Output, Password, Secret};
-use crate::audit::Who;
+use crate::audit::Identity;
 use crate::credentials::{Failure, Verdict, Verified};
 use crate::error::Error;
 use crate::events::Event;
@@ -12,7 +12,7 @@ use crate::model::Reason;
 use crate::services::Services;
 use crate::store::Precondition;
 
-/// Name, password and, where it was given, one-time code.
+/// A name, a password and an optional one-time code.
 #[derive(Clone, Copy)]
 pub(super) struct Login<'a> {
     pub(super) username: &'a str,
@@ -34,7 +34,7 @@ impl<'a> Login<'a> {
     }
 }
 
-/// The executing user of an action that needs one: a name and a password, or a session token.
+/// The credentials of an executing user: a name and a password, or a session token.
 #[derive(Clone, Copy)]
 pub(super) struct Executor<'a> {
     pub(super) username: Option<&'a Name>,
@@ -43,13 +43,13 @@ pub(super) struct Executor<'a> {
 }
 
 impl<'a> Executor<'a> {
-    /// Returns whether the request does not tell who is asking.
+    /// Returns whether the request names no executing user.
     pub(super) const fn is_anonymous(&self) -> bool {
         self.username.is_none() && self.session_token.is_none()
     }
 
-    /// Returns the name under which the request waits for its turn. A session token stands for the
-    /// name of its user.
+    /// Returns the name under which the request waits for its turn. Without a name, the session
+    /// token serves as one.
     pub(super) fn turn_name(self) -> &'a str {
         match (self.username, self.session_token) {
             (Some(Name(name)), _) => name,
@@ -59,7 +59,7 @@ impl<'a> Executor<'a> {
     }
 }
 
-/// Checks who somebody is, and notes it for the audit trail.
+/// Checks a login, and notes the verdict for the audit trail.
 pub(super) async fn verify(
     services: &Services,
     call: &Call,
@@ -75,11 +75,11 @@ pub(super) async fn verify(
         .verify(username, password, code, &call.last_check)
         .await?;
     if !matches!(verdict, Verdict::Throttled { .. }) {
-        call.hashed();
+        call.mark_hashed();
     }
     call.notes.user(match verdict.unknown_name() {
-        Some(hash) => Who::UnknownName(hash),
-        None => Who::User(username.to_owned()),
+        Some(hash) => Identity::UnknownName(hash),
+        None => Identity::User(username.to_owned()),
     });
     if let Verdict::Verified(verified) = &verdict {
         call.notes.factor(verified.precondition.code.as_ref());
@@ -94,9 +94,8 @@ pub(super) async fn verify(
     Ok(verdict)
 }
 
-/// The user of a name, password and code, for actions that fail with what was
-/// wrong.
-pub(super) async fn prove(
+/// Returns the user of a login, or the reason for a refusal as an error. Counts a failed attempt.
+pub(super) async fn authenticate(
     services: &Services,
     call: &Call,
     login: Login<'_>,
@@ -104,14 +103,14 @@ pub(super) async fn prove(
     match verify(services, call, login).await? {
         Verdict::Verified(verified) => Ok(*verified),
         Verdict::InvalidCredentials(failure) => {
-            count(services, call, login.username, failure, || {
+            count_failure(services, call, login.username, failure, || {
                 Err(Error::InvalidCredentials)
             })
             .await?;
             Err(Error::InvalidCredentials)
         }
         Verdict::InvalidCode(failure) => {
-            count(services, call, login.username, failure, || {
+            count_failure(services, call, login.username, failure, || {
                 Err(Error::InvalidCode)
             })
             .await?;
@@ -122,21 +121,21 @@ pub(super) async fn prove(
     }
 }
 
-/// The same for actions on the second factor, which has to be on.
-pub(super) async fn prove_second_factor(
+/// Returns the user of a login, as [`authenticate`] does, if the user has a second factor.
+pub(super) async fn authenticate_with_second_factor(
     services: &Services,
     call: &Call,
     login: Login<'_>,
 ) -> Result<Verified, Error> {
-    let verified = prove(services, call, login).await?;
+    let verified = authenticate(services, call, login).await?;
     if verified.user.second_factor.is_none() {
         return Err(Error::OtpNotEnabled(login.username.to_owned()));
     }
     Ok(verified)
 }
 
-/// A precondition of an executing user's password or session token, either of which
-/// is enough. A user with a second factor needs the session token.
+/// Checks the session token or the password of the executing user, and returns the precondition of
+/// the one that is valid. A user with a second factor needs the session token.
 pub(super) async fn authorize(
     services: &Services,
     call: &Call,
@@ -145,7 +144,7 @@ pub(super) async fn authorize(
     if let Some(token) = executor.session_token
         && let Some((session, user)) = services.credentials.session(&token.0).await?
     {
-        call.notes.by(Who::User(user.username));
+        call.notes.by(Identity::User(user.username));
         return Ok(Precondition::Session(session.token));
     }
     let (Some(username), Some(password)) = (executor.username, executor.password) else {
@@ -157,7 +156,7 @@ pub(super) async fn authorize(
     match verdict {
         Verdict::Verified(verified) => Ok(Precondition::Password(verified.precondition)),
         Verdict::InvalidCredentials(failure) | Verdict::InvalidCode(failure) => {
-            count(services, call, login.username, failure, || {
+            count_failure(services, call, login.username, failure, || {
                 Err(Error::InvalidExecutor)
             })
             .await?;
@@ -168,9 +167,9 @@ pub(super) async fn authorize(
     }
 }
 
-/// Counts a failed attempt under a name, where that is done, leaves `answer` as
-/// its outcome, and notes it.
-pub(super) async fn count(
+/// Counts a failed attempt under a name if the throttle is on, records `answer` as the outcome, and
+/// notes the event.
+pub(super) async fn count_failure(
     services: &Services,
     call: &Call,
     username: &str,
@@ -186,7 +185,7 @@ pub(super) async fn count(
     let attempts = if services.credentials.counts_failures() {
         let outcome = call.outcome_of(move |_| answer());
         let failures = services.credentials.count(failure, outcome).await?;
-        // None of a user who was deleted meanwhile.
+        // The count is 0 if the user was deleted meanwhile.
         Some(failures.count).filter(|count| *count > 0)
     } else {
         None

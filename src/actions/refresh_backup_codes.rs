@@ -11,7 +11,7 @@ use crate::services::{Services, retry_on_conflict};
 
 pub(super) const ACTION: Action = Action::new::<RefreshBackupCodes>(
     "refresh_backup_codes",
-    "Replace the backup codes of a user by ten new ones. They are shown this once. (Not in \
+    "Replace the backup codes of a user by ten new ones, which are shown this once. (Not in \
      Platypush's own plugin.)",
     "a list of ten codes",
 );
@@ -37,10 +37,10 @@ impl Run for RefreshBackupCodes {
     async fn run(self: Box<Self>, services: &Services, call: &Call) -> Result<Output, Error> {
         let login = proof::Login::new(&self.username, &self.password, self.code.as_ref());
         retry_on_conflict(|| async {
-            let verified = proof::prove_second_factor(services, call, login).await?;
+            let verified = proof::authenticate_with_second_factor(services, call, login).await?;
             let (codes, hashes) = services.credentials.new_backup_codes(&verified.user)?;
-            let left = codes.clone();
-            let outcome = call.outcome(move |()| Output::BackupCodes(left.clone()));
+            let recorded = codes.clone();
+            let outcome = call.outcome(move |()| Output::BackupCodes(recorded.clone()));
             services
                 .store
                 .replace_backup_codes(verified.precondition, hashes, outcome)

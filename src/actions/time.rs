@@ -1,5 +1,5 @@
-//! Moments in arguments: seconds since the epoch or ISO 8601, UTC unless an
-//! offset says otherwise.
+//! Parsing of times in arguments: seconds since the epoch or ISO 8601, in UTC unless there is an
+//! offset.
 
 use chrono::{DateTime, FixedOffset, NaiveDate, NaiveDateTime, NaiveTime, Timelike as _, Utc};
 
@@ -7,7 +7,7 @@ use crate::clock::{Timestamp, is_in_iso_years};
 use crate::error::{Error, echo};
 use crate::value::Value;
 
-/// Returns the moment that a value names.
+/// Returns the time that a value represents.
 pub(super) fn from_value(name: &str, value: Value<'_>) -> Result<Timestamp, Error> {
     Ok(match value {
         Value::Text(text) => parse_iso(&text).ok_or_else(|| invalid_iso(&text))?,
@@ -36,7 +36,7 @@ fn out_of_range(name: &str) -> Error {
     ))
 }
 
-/// In the words of Python's `datetime.fromisoformat`.
+/// Returns an error with the text of Python's `datetime.fromisoformat`.
 fn invalid_iso(text: &str) -> Error {
     let quote = if text.contains('\'') && !text.contains('"') {
         '"'
@@ -58,9 +58,9 @@ fn invalid_iso(text: &str) -> Error {
     Error::Arguments(format!("Invalid isoformat string: {quote}{quoted}{quote}"))
 }
 
-/// Within the years that a reply can write with four digits.
-fn in_range(moment: DateTime<Utc>) -> Option<Timestamp> {
-    Some(moment).filter(|moment| is_in_iso_years(*moment))
+/// Returns `time` if its year has at most four digits, which a reply can represent.
+fn in_range(time: DateTime<Utc>) -> Option<Timestamp> {
+    Some(time).filter(|time| is_in_iso_years(*time))
 }
 
 #[expect(
@@ -84,8 +84,8 @@ fn utc(local: NaiveDateTime, offset: Option<FixedOffset>) -> Option<Timestamp> {
     in_range(utc.and_utc())
 }
 
-/// What Python's `fromisoformat` reads of ISO 8601, week dates excepted:
-/// a date, or date, separator, time and offset, in basic or extended form.
+/// Parses ISO 8601 as Python's `fromisoformat` does, except for week dates: a date, or a date,
+/// separator, time and offset, in basic or extended form.
 fn parse_iso(text: &str) -> Option<Timestamp> {
     let date_end = text.find(['T', 't', ' ']).unwrap_or(text.len());
     let (date, rest) = text.split_at(date_end);
@@ -117,7 +117,7 @@ fn parse_date(text: &str) -> Option<NaiveDate> {
     NaiveDate::from_ymd_opt(year.parse().ok()?, month.parse().ok()?, day.parse().ok()?)
 }
 
-/// `HH[:MM[:SS[.f…]]]` or the same without colons.
+/// Parses `HH[:MM[:SS[.f…]]]`, with or without colons.
 fn parse_time(text: &str) -> Option<NaiveTime> {
     let (clock, fraction) = match text.split_once(['.', ',']) {
         Some((clock, fraction)) => (clock, Some(fraction)),
@@ -134,7 +134,7 @@ fn parse_time(text: &str) -> Option<NaiveTime> {
         .filter(|time| time.second() < 60)
 }
 
-/// Digits beyond the microsecond are cut off, as in Python.
+/// Parses a fraction of a second as microseconds. Further digits are cut off, as in Python.
 fn parse_fraction(digits: &str) -> Option<u32> {
     if digits.is_empty() || !digits.bytes().all(|b| b.is_ascii_digit()) {
         return None;
@@ -142,7 +142,7 @@ fn parse_fraction(digits: &str) -> Option<u32> {
     format!("{digits:0<6}")[..6].parse().ok()
 }
 
-/// `Z`, or a sign and `HH[:MM[:SS]]`.
+/// Parses `Z`, or a sign and `HH[:MM[:SS]]`.
 fn parse_offset(text: &str) -> Option<FixedOffset> {
     if text.eq_ignore_ascii_case("z") {
         return FixedOffset::east_opt(0);
@@ -160,7 +160,7 @@ fn parse_offset(text: &str) -> Option<FixedOffset> {
     })
 }
 
-/// One to three fields of two digits, all separated by colons or none.
+/// Parses one to three fields of two digits, all or none separated by colons.
 fn two_digit_fields(text: &str) -> Option<Vec<u32>> {
     let separated;
     let fields: Vec<&str> = if text.contains(':') {
@@ -195,8 +195,8 @@ mod tests {
     }
 
     #[test]
-    fn reads_iso_8601_as_utc_unless_told_otherwise() {
-        for (text, moment) in [
+    fn iso_8601_is_utc_without_an_offset() {
+        for (text, expected) in [
             ("2031-01-02", "2031-01-02T00:00:00.000000"),
             ("20310102", "2031-01-02T00:00:00.000000"),
             ("2031-01-02T03", "2031-01-02T03:00:00.000000"),
@@ -215,12 +215,12 @@ mod tests {
             ("0001-01-01", "0001-01-01T00:00:00.000000"),
             ("9999-12-31T23:59:59", "9999-12-31T23:59:59.000000"),
         ] {
-            assert_eq!(iso(text).as_deref(), Some(moment), "{text}");
+            assert_eq!(iso(text).as_deref(), Some(expected), "{text}");
         }
     }
 
     #[test]
-    fn refuses_what_is_not_iso_8601() {
+    fn other_text_than_iso_8601_is_refused() {
         for text in [
             "garbage",
             "2031",
@@ -248,7 +248,7 @@ mod tests {
     }
 
     #[test]
-    fn the_error_quotes_as_python_does() {
+    fn the_error_quotes_text_as_python_does() {
         assert_eq!(
             invalid_iso("garbage").to_string(),
             "Invalid isoformat string: 'garbage'"

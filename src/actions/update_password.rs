@@ -13,8 +13,8 @@ use crate::services::{Services, retry_on_conflict};
 
 pub(super) const ACTION: Action = Action::new::<UpdatePassword>(
     "update_password",
-    "Change the password of a user, who proves to be it by the present one. (`code` and \
-     `revoke_sessions` are not in Platypush's own plugin.)",
+    "Change the password of a user, given the present one. (`code` and `revoke_sessions` are not \
+     in Platypush's own plugin.)",
     "`true`, or `false` when the present password or the code is wrong",
 );
 
@@ -22,7 +22,7 @@ arguments! {
     struct UpdatePassword {
         username: Name = USERNAME,
         old_password: Password = "The present password.",
-        new_password: Password = "The password from now on.",
+        new_password: Password = "The new password.",
         code: Option<Secret> = CODE,
         revoke_sessions: bool = "End all sessions of the user in the same step.",
     }
@@ -52,7 +52,7 @@ impl Run for UpdatePassword {
                 Verdict::Verified(verified) => verified,
                 Verdict::InvalidCredentials(failure) | Verdict::InvalidCode(failure) => {
                     let answer = || Ok(Output::Flag(false));
-                    proof::count(services, call, login.username, failure, answer).await?;
+                    proof::count_failure(services, call, login.username, failure, answer).await?;
                     return answer();
                 }
                 Verdict::MissingCode => return Ok(Output::Flag(false)),

@@ -1,4 +1,4 @@
-//! `platypush-userd admin`: the operator's commands.
+//! `platypush-userd admin`: manages users and keys on the machine of the daemon.
 
 use std::process::ExitCode;
 
@@ -10,21 +10,21 @@ use super::{ConfigFile, print, prompt};
 use crate::admin::{AdminCommand, AdminReply, UserState};
 use crate::text::{printable, printable_cell};
 
-/// Look after users and keys, on the machine of the daemon
+/// Manage users and keys, on the machine of the daemon
 ///
-/// Goes to the running daemon through `control.sock` in its working directory,
-/// and to the database itself while no daemon runs. It needs to be run as the
-/// owner of the working directory; run as root, it changes to that user. For the
+/// Connects to the running daemon through `control.sock` in its working
+/// directory, or opens the database itself if no daemon runs. Run it as the owner
+/// of the working directory, or as root: it then changes to that user. For the
 /// systemd service:
 ///
 /// sudo env PLATYPUSH_USERD_WORKDIR=/var/lib/platypush-userd platypush-userd
 /// admin users
 ///
-/// Each command is entered in the audit trail: in the daemon's log, or, while no
-/// daemon runs, on standard error.
+/// Each command is logged in the audit trail: in the daemon's log, or on standard
+/// error if no daemon runs.
 ///
-/// Exits with 0 when it is done; when not, it says why and exits with 1, or with
-/// 78 when the database or its keys need a person.
+/// Exits with 0 on success. On failure it prints the reason and exits with 1, or
+/// with 78 if the operator has to repair the database or its keys.
 #[derive(Debug, clap::Args)]
 pub(super) struct Admin {
     #[command(flatten)]
@@ -35,39 +35,40 @@ pub(super) struct Admin {
 
 #[derive(Debug, Subcommand)]
 enum Task {
-    /// List all users: 2FA, failed attempts, and for how long they are locked
+    /// List all users with 2FA, failed attempts and lock time
     Users,
-    /// Forget the failed attempts under a name, so that it can be tried at once
+    /// Clear the failed attempts of a name, which unlocks it at once
     ///
-    /// Works for names that nobody has as well: those are locked alike.
+    /// Also works for the name of no user: such names are locked, too.
     Unlock(Named),
-    /// Switch 2FA off for a user who has lost the phone and the backup codes
+    /// Disable 2FA for a user who has lost the phone and the backup codes
     ///
-    /// The password alone logs in from then on. Sessions stay: end them with
-    /// delete-sessions.
+    /// The password alone is then enough to log in. Sessions stay valid: delete
+    /// them with delete-sessions.
     DisableOtp(Named),
-    /// Give a user a new password
+    /// Set a new password for a user
     ///
-    /// It is asked for without echo, or read as a line of standard input when
-    /// that is no terminal. All sessions and API tokens of the user end and its
-    /// failed attempts are forgotten; 2FA stays as it is.
+    /// Prompts for the password without echo, or reads a line of standard input if
+    /// that is no terminal. Deletes all sessions and API tokens of the user and
+    /// clears its failed attempts. Does not change 2FA.
     ResetPassword {
         #[command(flatten)]
         named: Named,
-        /// Leave the API tokens of the user as they are
+        /// Keep the API tokens of the user
         #[arg(long)]
         keep_api_tokens: bool,
     },
-    /// End all sessions of a user
+    /// Delete all sessions of a user
     DeleteSessions(Named),
-    /// End all API tokens of a user
+    /// Delete all API tokens of a user
     ///
-    /// Those outlive a new password that the user sets, and the end of all sessions.
+    /// They stay valid when the user changes the password, and when all sessions
+    /// are deleted.
     DeleteApiTokens(Named),
-    /// Seal all secrets with a new key, and drop the old one
+    /// Seal all secrets with a new key, and remove the old key
     ///
-    /// The daemon serves on. Back up the file of keys again afterwards: the
-    /// old one does not open what is sealed from now on.
+    /// The daemon keeps running. Back up the key file afterwards: an older copy
+    /// does not open secrets that are sealed with the new key.
     RotateKey,
 }
 
@@ -81,10 +82,10 @@ impl Admin {
     pub(super) fn run(self) -> Result<ExitCode> {
         let loaded = self.file.load()?;
         admin_client::become_owner(&loaded)?;
-        let mut client = AdminClient::enter(&loaded.config);
-        let done = self.task.done();
+        let mut client = AdminClient::new(&loaded.config);
+        let success = self.task.success_message();
         let reply = client.run(self.task.into_command()?)?;
-        print(render(reply, &printable(&done))?.as_bytes())
+        print(render(reply, &printable(&success))?.as_bytes())
     }
 }
 
@@ -108,43 +109,43 @@ impl Task {
         })
     }
 
-    /// What to say when it is done.
-    fn done(&self) -> String {
+    /// Returns the message to print on success.
+    fn success_message(&self) -> String {
         match self {
             Self::Users | Self::RotateKey => String::new(),
-            Self::Unlock(Named { name }) => format!("The failed attempts of {name} are forgotten"),
-            Self::DisableOtp(Named { name }) => format!("2FA is off for {name}"),
+            Self::Unlock(Named { name }) => format!("Cleared the failed attempts of {name}"),
+            Self::DisableOtp(Named { name }) => format!("Disabled 2FA for {name}"),
             Self::ResetPassword {
                 named: Named { name },
                 keep_api_tokens,
             } => {
-                let ended = if *keep_api_tokens {
+                let deleted = if *keep_api_tokens {
                     "sessions"
                 } else {
                     "sessions and API tokens"
                 };
-                format!("{name} has a new password; all its {ended} have ended")
+                format!("Set a new password for {name}; deleted all its {deleted}")
             }
-            Self::DeleteSessions(Named { name }) => format!("All sessions of {name} have ended"),
+            Self::DeleteSessions(Named { name }) => format!("Deleted all sessions of {name}"),
             Self::DeleteApiTokens(Named { name }) => {
-                format!("All API tokens of {name} have ended")
+                format!("Deleted all API tokens of {name}")
             }
         }
     }
 }
 
-fn render(reply: AdminReply, done: &str) -> Result<String> {
+fn render(reply: AdminReply, success: &str) -> Result<String> {
     Ok(match reply {
         AdminReply::Users(users) => table(&users),
         AdminReply::Unlocked { exists: false } => {
-            format!("{done}. There is no user of that name.\n")
+            format!("{success}. There is no user of that name.\n")
         }
-        AdminReply::Unlocked { exists: true } | AdminReply::Done => format!("{done}.\n"),
-        AdminReply::KeyRotated { key, resealed } => format!(
-            "Key {key} seals now; {resealed} secrets were sealed anew, and the old key is gone.\n"
-        ),
-        AdminReply::Imported(_) | AdminReply::Exported(..) => {
-            bail!("the daemon answered something else")
+        AdminReply::Unlocked { exists: true } | AdminReply::Done => format!("{success}.\n"),
+        AdminReply::KeyRotated { key, resealed } => {
+            format!("Rotated to key {key}: resealed {resealed} secrets and removed the old key.\n")
+        }
+        AdminReply::Imported(_) => {
+            bail!("unexpected reply from the daemon")
         }
     })
 }
@@ -157,7 +158,7 @@ fn table(users: &[UserState]) -> String {
 fn row(user: &UserState) -> [String; 6] {
     [
         user.id.to_string(),
-        // Names are clients' text: they must not reach a terminal as they are.
+        // Clients chose the names: control characters must not reach a terminal.
         printable_cell(&user.name),
         user.created.clone(),
         if user.second_factor { "on" } else { "-" }.into(),

@@ -1,6 +1,7 @@
-//! Where the operator's commands are carried out: in the running daemon, or on
-//! the store itself while there is none.
+//! Client of the operator's commands: sends them to the running daemon, or runs
+//! them on the store itself if no daemon runs.
 
+use std::io;
 use std::os::unix::fs::MetadataExt as _;
 use std::os::unix::process::CommandExt as _;
 use std::process::Command;
@@ -9,6 +10,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, Result, bail};
 use rustix::process::{geteuid, getuid};
 use tokio::runtime::Runtime;
+use tokio::sync::mpsc;
 
 use super::{log, serve};
 use crate::admin::{AdminCommand, AdminReply};
@@ -20,47 +22,69 @@ use crate::lifecycle;
 use crate::text::printable;
 use crate::workdir::WorkdirError;
 
-/// How long to wait while somebody holds the working directory and nobody
-/// listens: a daemon that starts or ends, or another of these commands.
-const PATIENCE: Duration = Duration::from_secs(10);
-const PAUSE: Duration = Duration::from_millis(50);
+/// Maximum wait while another process has locked the working directory and no
+/// process listens on the socket: a daemon that starts or stops, or another command.
+const LOCK_TIMEOUT: Duration = Duration::from_secs(10);
+/// Pause between two attempts.
+const RETRY_PAUSE: Duration = Duration::from_millis(50);
 
-/// Carries commands out, one after the other.
+/// Runs the operator's commands.
 pub(super) struct AdminClient<'a> {
     config: &'a Config,
-    /// The store, once it was found without a daemon.
-    here: Option<(Runtime, Administration)>,
+    /// The store, opened in this process if no daemon runs.
+    local: Option<(Runtime, Administration)>,
 }
 
 impl<'a> AdminClient<'a> {
-    /// For the owner of the working directory.
-    pub(super) fn enter(config: &'a Config) -> Self {
+    /// Creates a client. The process must run as the owner of the working directory.
+    pub(super) fn new(config: &'a Config) -> Self {
         lifecycle::forbid_core_dumps();
-        serve::close_files_to_others();
+        serve::set_private_umask();
         log::start(&config.log);
-        Self { config, here: None }
+        Self {
+            config,
+            local: None,
+        }
     }
 
-    /// Asks the daemon, or does it here while there is none.
+    /// Runs a command in the daemon, or in this process if no daemon runs.
     ///
     /// # Errors
-    /// When it could not be done, in the words of whoever was to do it.
+    /// Returns the error of the command, or of the connection or the store.
     pub(super) fn run(&mut self, command: AdminCommand) -> Result<AdminReply> {
+        self.run_with_lines(command, &mut |_| Ok(()))
+    }
+
+    /// Runs a command whose lines, those of an export, go to `on_lines`.
+    ///
+    /// # Errors
+    /// As [`run`](Self::run), and the error of `on_lines`.
+    pub(super) fn run_with_lines(
+        &mut self,
+        command: AdminCommand,
+        on_lines: &mut dyn FnMut(Vec<String>) -> io::Result<()>,
+    ) -> Result<AdminReply> {
         let workdir = &self.config.workdir;
         let started = Instant::now();
         let (runtime, administration) = loop {
-            if let Some(here) = &self.here {
-                break here;
+            if let Some(local) = &self.local {
+                break local;
             }
-            let answer = control::ask(workdir, &command, sudo_uid())
+            let mut written = Ok(());
+            let answer = control::ask(workdir, &command, sudo_uid(), &mut |lines| {
+                written = on_lines(lines);
+                written.is_ok()
+            });
+            written.context("cannot write the export")?;
+            let answer = answer
                 .with_context(|| format!("cannot talk to the daemon on {}", workdir.display()))?;
             if let Some(answer) = answer {
-                return answer.map_err(in_words);
+                return answer.map_err(printable_error);
             }
             match open(self.config) {
-                Ok(opened) => self.here = Some(opened),
-                Err(error) if is_locked(&error) && started.elapsed() < PATIENCE => {
-                    std::thread::sleep(PAUSE);
+                Ok(opened) => self.local = Some(opened),
+                Err(error) if is_locked(&error) && started.elapsed() < LOCK_TIMEOUT => {
+                    std::thread::sleep(RETRY_PAUSE);
                 }
                 Err(error) => return Err(error),
             }
@@ -69,20 +93,31 @@ impl<'a> AdminClient<'a> {
             uid: getuid().as_raw(),
             sudo_uid: sudo_uid(),
         };
-        runtime
-            .block_on(administration.run(command, &by))
-            .map_err(in_words)
+        runtime.block_on(async {
+            let (sender, mut lines) = mpsc::channel(1);
+            let run = async move { administration.run(command, &by, &sender).await };
+            // Owns the receiver, so that the export ends if the lines cannot be written.
+            let write = async move {
+                while let Some(lines) = lines.recv().await {
+                    on_lines(lines).context("cannot write the export")?;
+                }
+                anyhow::Ok(())
+            };
+            let (reply, written) = tokio::join!(run, write);
+            written?;
+            reply.map_err(printable_error)
+        })
     }
 }
 
-/// Who called `sudo`, for the audit trail: root runs commands as the owner of the
-/// working directory, of whom the daemon sees nothing else.
+/// Returns the uid of the user who called `sudo`, for the audit trail. The daemon sees only the
+/// owner of the working directory, because root runs commands as that user.
 fn sudo_uid() -> Option<u32> {
     std::env::var("SUDO_UID").ok()?.parse().ok()
 }
 
-/// An answer for a terminal: it may quote names.
-fn in_words(error: impl ToString) -> anyhow::Error {
+/// Makes an error printable on a terminal: it may quote names.
+fn printable_error(error: impl ToString) -> anyhow::Error {
     anyhow::Error::msg(printable(&error.to_string()))
 }
 
@@ -102,14 +137,14 @@ fn is_locked(error: &anyhow::Error) -> bool {
     )
 }
 
-/// Root's files in the working directory would shut the daemon out: root runs
-/// the command anew as the owner of the directory.
+/// If the process runs as root, executes the program again as the owner of the working directory.
+/// Files that root created there would shut the daemon out.
 pub(super) fn become_owner(loaded: &Loaded) -> Result<()> {
     let workdir = &loaded.config.workdir;
     if let Err(error) = workdir.metadata() {
         bail!(
             "there is no working directory {} ({error}). Name the daemon's with --config FILE or \
-             PLATYPUSH_USERD_WORKDIR; that of the systemd service is /var/lib/platypush-userd: sudo env \
+             PLATYPUSH_USERD_WORKDIR. For the systemd service, run: sudo env \
              PLATYPUSH_USERD_WORKDIR=/var/lib/platypush-userd platypush-userd …",
             workdir.display()
         );
@@ -121,11 +156,11 @@ pub(super) fn become_owner(loaded: &Loaded) -> Result<()> {
     Err(error).with_context(|| format!("cannot run as the owner of {}", workdir.display()))
 }
 
-/// This program, to be run as the owner of the working directory; `None` where
-/// it is already. It finds the same configuration.
+/// Returns a command that runs this program as the owner of the working directory, with the same
+/// configuration. Returns `None` unless the process runs as root and the owner is another user.
 ///
-/// Where there is no working directory yet, the owner of the folder in which it
-/// is to be made: root's files in the home of a user would shut the user out.
+/// If the working directory does not exist yet, the owner is that of its closest existing parent:
+/// files that root created in the home directory of a user would shut the user out.
 pub(super) fn as_owner(loaded: &Loaded) -> Result<Option<Command>> {
     let workdir = std::path::absolute(&loaded.config.workdir)?;
     let Some(owner) = workdir.ancestors().find_map(|path| path.metadata().ok()) else {

@@ -1,4 +1,4 @@
-//! `platypush-userd call`: one request through Redis.
+//! `platypush-userd call`: sends one request through Redis.
 
 use std::ffi::OsStr;
 use std::io::{self, IsTerminal as _};
@@ -21,13 +21,13 @@ use crate::redis::Connector;
 use crate::text::{printable, printable_json};
 use crate::workdir::random_id;
 
-/// Exit status when the reply carries errors or its output is false.
+/// Exit status if the reply carries errors or its output is false.
 const REFUSED: u8 = 1;
-/// How long connecting may take.
+/// Time-out of connecting.
 const CONNECT: Duration = Duration::from_secs(5);
-/// How long Redis may take to answer, beside the time it is asked to wait.
+/// Time-out of an answer from Redis, added to the time of a blocking command.
 const ANSWER: Duration = Duration::from_secs(5);
-/// Exit status when no reply came in time.
+/// Exit status if no reply arrived in time.
 const NO_REPLY: u8 = 2;
 
 /// Send one request through Redis and print the reply
@@ -38,36 +38,36 @@ Send one request through Redis and print the reply.
 
 The result goes to standard output as JSON, errors go to standard error.
 
-Exit status: 0 for a result; 1 when the reply carries errors, when the output \
-is false or begins with false (a wrong password, no such session), and when the \
-request could not be sent; 2 when no reply came in time (the request is then \
-taken back, unless the daemon had taken it), and for a wrong command line, of \
-which nothing is sent.",
+Exit status: 0 for a result; 1 if the reply carries errors, if the output is \
+false or begins with false (a wrong password, no such session), or if the \
+request could not be sent; 2 if no reply arrived in time (the request is then \
+withdrawn, unless the daemon has fetched it already), or if the command line is \
+invalid (nothing is sent).",
     after_long_help = actions_help()
 )]
 pub(super) struct Call {
     #[command(flatten)]
     file: ConfigFile,
-    /// Action, with or without `user.` in front; --help lists them
+    /// Action, with or without the prefix `user.`; --help lists all actions
     #[arg(value_parser = ActionParser, hide_possible_values = true)]
     action: &'static Signature,
-    /// Arguments; `-` as a value asks for it without echo, or reads a line of
-    /// standard input when that is no terminal
+    /// Arguments; for the value `-`, prompts without echo, or reads a line of
+    /// standard input if that is no terminal
     #[arg(value_name = "KEY=VALUE")]
     arguments: Vec<String>,
-    /// Token for a daemon that asks for one (token_hash); `-` asks for it
-    /// without echo
+    /// Token, if the daemon requires one (token_hash); for `-`, prompts without
+    /// echo
     #[arg(long, env = "PLATYPUSH_USERD_TOKEN", hide_env_values = true)]
     token: Option<String>,
-    /// Print the whole reply as it came, invisible characters escaped
+    /// Print the whole reply unchanged, except that invisible characters are escaped
     #[arg(long)]
     json: bool,
-    /// How many seconds to wait for the reply
+    /// Maximum wait for the reply, in seconds
     #[arg(long, value_name = "SECONDS", default_value_t = 10, value_parser = clap::value_parser!(u32).range(1..=3600))]
     timeout: u32,
 }
 
-/// Reads the name of an action.
+/// Parses the name of an action.
 #[derive(Debug, Clone)]
 struct ActionParser;
 
@@ -107,7 +107,7 @@ impl TypedValueParser for ActionParser {
 }
 
 fn actions_help() -> String {
-    let mut help = String::from("Actions and their arguments ([] may be left out):\n");
+    let mut help = String::from("Actions and their arguments ([] marks optional ones):\n");
     for action in ACTIONS {
         let signature = action.signature();
         help.push_str(&format!("\n  {}", signature.name));
@@ -117,7 +117,7 @@ fn actions_help() -> String {
         help.push_str(&format!("\n      {}", signature.doc));
     }
     help.push_str(
-        "\n\nA password on the command line can be seen by others on this machine: \
+        "\n\nOther users of this machine can see a password on the command line: \
          use password=- instead.",
     );
     help
@@ -149,9 +149,9 @@ impl Call {
         }
     }
 
-    /// Refuses what the daemon would refuse, before a secret is asked for and
-    /// before anything is sent. A value may be a secret, and so may what stands
-    /// in the place of a name: neither is repeated.
+    /// Rejects arguments that the daemon would reject, before prompting for a secret and
+    /// before sending anything. Errors quote neither values nor unknown names, because
+    /// either may be a secret.
     fn check_arguments(&self) -> Result<(), String> {
         let Signature {
             name, parameters, ..
@@ -170,7 +170,7 @@ impl Call {
                 return Err(match suggest::nearest(key, known()) {
                     Some(nearest) => format!(
                         "{name} has no parameter '{}'; did you mean '{nearest}'?",
-                        suggest::shown(key)
+                        suggest::display_name(key)
                     ),
                     None => format!("argument {number} is no parameter of {name}; {}", takes()),
                 });
@@ -191,7 +191,7 @@ impl Call {
             .iter()
             .find(|parameter| matches!(parameter.kind, Kind::Secret | Kind::Password));
         let example = match secret {
-            Some(secret) => format!("{}=- asks for it without echo", secret.name),
+            Some(secret) => format!("{}=- prompts without echo", secret.name),
             None => format!("write {}=VALUE", first.name),
         };
         Err(format!(
@@ -204,10 +204,10 @@ impl Call {
         let mut arguments = serde_json::Map::new();
         for argument in &self.arguments {
             let (key, value) = argument.split_once('=').unwrap_or((argument, ""));
-            let value = typed(self.action, key, typed_in(key, value)?);
+            let value = convert(self.action, key, read_value(key, value)?);
             arguments.insert(key.to_owned(), value);
         }
-        let id = random_id().context("no randomness for the request's id")?;
+        let id = random_id().context("no randomness for the request id")?;
         let mut message = json!({
             "type": "request",
             "action": format!("{PLUGIN}.{}", self.action.name),
@@ -217,7 +217,7 @@ impl Call {
             "_timestamp": seconds(SystemClock.now()),
         });
         if let Some(token) = &self.token {
-            message["token"] = typed_in("token", token)?.into();
+            message["token"] = read_value("token", token)?.into();
         }
         Ok(Request {
             id,
@@ -235,11 +235,11 @@ impl Call {
             })
             .unwrap_or_default();
         let mut output = parsed["response"]["output"].take();
-        let is_success = errors.is_empty() && !is_no(&output);
+        let is_success = errors.is_empty() && !is_false(&output);
         if self.json {
             print(format!("{}\n", printable_json(reply)).as_bytes())?;
         } else if errors.is_empty() {
-            let uri = take_picture(&mut output);
+            let uri = take_qr_code(&mut output);
             let output = serde_json::to_string_pretty(&output)?;
             print(format!("{}\n", printable_json(&output)).as_bytes())?;
             if let Some(uri) = uri {
@@ -258,17 +258,16 @@ impl Call {
     }
 }
 
-/// Whether an output is false, or begins with it: `[false, "invalid_credentials"]`.
-fn is_no(output: &Value) -> bool {
+/// Whether an output is false, or begins with false: `[false, "invalid_credentials"]`.
+fn is_false(output: &Value) -> bool {
     let first = output.as_array().and_then(|list| list.first());
     first.unwrap_or(output) == false
 }
 
-/// Takes the picture for an authenticator, base64 in a PNG, out of an output
-/// that goes to a terminal. Returns the link to draw instead, unless the
-/// second factor is on already: the backup codes, which are shown this once,
-/// must not scroll away.
-fn take_picture(output: &mut Value) -> Option<String> {
+/// Removes the QR code for an authenticator, a PNG in base64, from an output that goes to a
+/// terminal. Returns the `otpauth` URI to draw instead, unless the output has backup codes: they
+/// are shown only once, and must not scroll away.
+fn take_qr_code(output: &mut Value) -> Option<String> {
     let output = output
         .as_object_mut()
         .filter(|_| io::stdout().is_terminal())?;
@@ -283,7 +282,7 @@ fn show_qr_code(uri: &str) -> Result<()> {
         Some(drawn) => print(drawn.as_bytes()).map(|_| ()),
         None => {
             complain(
-                "This is too long for a QR code on a terminal: type the otp_secret into the \
+                "The otp_uri is too long for a QR code on a terminal: enter the otp_secret in the \
                  authenticator.",
             );
             Ok(())
@@ -296,17 +295,16 @@ struct Request {
     message: SecretString,
 }
 
-/// The value of an argument: as written, or for `-` as typed or piped in.
-fn typed_in(key: &str, value: &str) -> Result<String> {
+/// Returns the value of an argument; for `-`, reads it from the terminal or standard input.
+fn read_value(key: &str, value: &str) -> Result<String> {
     if value != "-" {
         return Ok(value.to_owned());
     }
     prompt::secret(key)
 }
 
-/// An argument in the type its parameter has: on a command line everything is
-/// text.
-fn typed(signature: &Signature, key: &str, value: String) -> Value {
+/// Converts the text of an argument to the type of its parameter.
+fn convert(signature: &Signature, key: &str, value: String) -> Value {
     let parameter = signature.parameters.iter().find(|p| p.name == key);
     match parameter.map(|parameter| parameter.kind) {
         Some(Kind::Flag) => match value.as_str() {
@@ -330,7 +328,7 @@ fn seconds(moment: crate::clock::Timestamp) -> f64 {
     moment.timestamp_micros() as f64 / 1e6
 }
 
-/// Sends the request and waits for its reply; `None` when none came.
+/// Sends the request and waits for its reply. Returns `None` if no reply arrived.
 async fn exchange(config: &Config, request: &Request, timeout: u32) -> Result<Option<String>> {
     let wait = Duration::from_secs(timeout.into());
     let connector = Connector::new(&config.redis)?;
@@ -348,37 +346,37 @@ async fn exchange(config: &Config, request: &Request, timeout: u32) -> Result<Op
     if let Ok(Some(reply)) = reply {
         return Ok(Some(reply));
     }
-    // On a connection of its own: the first may still be waiting, or broken.
-    let taken_back = async {
+    // On a new connection: the first may be broken or blocked by BLPOP.
+    let withdrawal = async {
         let mut connection = connector.connect(CONNECT, ANSWER).await?;
-        take_back(&mut connection, config, request).await
+        withdraw(&mut connection, config, request).await
     };
-    match taken_back.await {
-        Ok(TakenBack::Answered(reply)) => return Ok(Some(reply)),
-        Ok(TakenBack::Yes) => {
+    match withdrawal.await {
+        Ok(Withdrawal::Answered(reply)) => return Ok(Some(reply)),
+        Ok(Withdrawal::Withdrawn) => {
             complain(
-                "error: no reply came; the request was taken back, nothing was done. Is the daemon running? (platypush-userd serve, or systemctl status platypush-userd)",
+                "error: no reply arrived; the request was withdrawn, nothing was done. Is the daemon running? (platypush-userd serve, or systemctl status platypush-userd)",
             );
         }
-        Ok(TakenBack::TooLate) => {
+        Ok(Withdrawal::TooLate) => {
             complain(
-                "error: no reply came, but the daemon has taken the request: it may still run",
+                "error: no reply arrived, but the daemon has fetched the request: it may still run",
             );
         }
         Err(error) => complain(format_args!(
-            "error: no reply came, and the request could not be taken back: it may still run ({error})"
+            "error: no reply arrived, and the request could not be withdrawn: it may still run ({error})"
         )),
     }
     Ok(None)
 }
 
-/// What became of a request that was given up.
-enum TakenBack {
-    /// It was still in the queue, and is no more.
-    Yes,
-    /// The daemon had taken it.
+/// Outcome of withdrawing a request.
+enum Withdrawal {
+    /// The request was still in the queue, and was removed.
+    Withdrawn,
+    /// The daemon has fetched the request.
     TooLate,
-    /// The reply had just come.
+    /// The reply arrived in the meantime.
     Answered(String),
 }
 
@@ -393,19 +391,21 @@ async fn wait_for_reply(
     Ok(popped.map(|(_, reply)| reply))
 }
 
-async fn take_back(
+async fn withdraw(
     connection: &mut MultiplexedConnection,
     config: &Config,
     request: &Request,
-) -> redis::RedisResult<TakenBack> {
+) -> redis::RedisResult<Withdrawal> {
     let removed: usize = connection
         .lrem(&config.queue, 1, request.message.expose_secret())
         .await?;
     if removed > 0 {
-        return Ok(TakenBack::Yes);
+        return Ok(Withdrawal::Withdrawn);
     }
     let list = format!("{}{}", config.reply_prefix, request.id);
-    // BLPOP, because it is what a client has the right to.
+    // BLPOP, not LPOP: clients may have the right to BLPOP only.
     let popped: Option<(String, String)> = connection.blpop(list, 0.01).await?;
-    Ok(popped.map_or(TakenBack::TooLate, |(_, reply)| TakenBack::Answered(reply)))
+    Ok(popped.map_or(Withdrawal::TooLate, |(_, reply)| {
+        Withdrawal::Answered(reply)
+    }))
 }

@@ -9,12 +9,10 @@ use super::Cli;
 use crate::actions::{ACTIONS, Kind, PLUGIN};
 
 const NAME: &str = "platypush-userd";
-/// What clap_complete calls the program in its script for bash: of a name with
-/// a hyphen, as of 4.6, it makes two that never meet, and nothing is completed
-/// after the first word.
+/// Name of the program in clap_complete's script for bash. clap_complete 4.6 spells a name with a
+/// hyphen in two different ways, and then completes nothing after the first word.
 const BASH_NAME: &str = "platypush_userd";
-/// Completes the arguments of `call`, and asks clap_complete's function for
-/// everything else.
+/// Completes the arguments of `call`, and calls clap_complete's function for everything else.
 const BASH_FUNCTION: &str = include_str!("completions/arguments.bash");
 
 /// Returns the script for a shell.
@@ -27,13 +25,13 @@ pub(super) fn script(shell: Shell) -> Vec<u8> {
     }
     clap_complete::generate(shell, &mut command, BASH_NAME, &mut script);
     let generated = String::from_utf8_lossy(&script);
-    // Only where the function is registered does the name end a line.
+    // The name ends a line only in the command that registers the function.
     let generated = generated.replace(&format!(" {BASH_NAME}\n"), &format!(" {NAME}\n"));
     format!("{generated}\n{}\n{BASH_FUNCTION}", parameters()).into_bytes()
 }
 
-/// A variable with the names of all actions, and a function that sets what one
-/// of them takes.
+/// Returns a variable with the names of all actions, and a function that sets the parameters of
+/// an action.
 fn parameters() -> String {
     let mut cases = String::new();
     let actions: Vec<_> = ACTIONS

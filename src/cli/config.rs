@@ -1,4 +1,4 @@
-//! `platypush-userd config`
+//! `platypush-userd config`: checks and prints the configuration.
 
 use std::process::ExitCode;
 
@@ -8,42 +8,42 @@ use clap::Subcommand;
 use super::{ConfigFile, complain, print};
 use crate::redis::Connector;
 
-/// Look at the configuration
+/// Check or print the configuration
 #[derive(Debug, clap::Args)]
 pub(super) struct ConfigCommand {
     #[command(subcommand)]
-    command: Look,
+    command: ConfigSubcommand,
 }
 
 #[derive(Debug, Subcommand)]
-enum Look {
-    /// Check the configuration, and name every problem with its place
+enum ConfigSubcommand {
+    /// Check the configuration and list every problem with its location
     ///
-    /// Exits with 0 when the daemon would start with it.
+    /// Exits with 0 if the daemon can start with it.
     Check(ConfigFile),
-    /// Print all effective values and where each came from
+    /// Print all effective values and their sources
     ///
-    /// Secrets are hidden. The output can be used as a configuration file.
+    /// Secrets are hidden. The output is a valid configuration file.
     Dump(ConfigFile),
 }
 
 impl ConfigCommand {
     pub(super) fn run(self) -> Result<ExitCode> {
         match self.command {
-            Look::Check(file) => {
+            ConfigSubcommand::Check(file) => {
                 let loaded = file.load()?;
-                // The files it names must be there, too.
+                // The files named in it (TLS certificates and keys) must be readable, too.
                 Connector::new(&loaded.config.redis)?;
                 for warning in &loaded.config.warnings {
                     complain(format_args!("warning: {warning}"));
                 }
-                let from = loaded.file.map_or_else(
-                    || "no file, the defaults".to_owned(),
+                let source = loaded.file.map_or_else(
+                    || "no file, only defaults".to_owned(),
                     |file| file.display().to_string(),
                 );
-                print(format!("The configuration is fine ({from}).\n").as_bytes())
+                print(format!("The configuration is valid ({source}).\n").as_bytes())
             }
-            Look::Dump(file) => print(file.load()?.dump().as_bytes()),
+            ConfigSubcommand::Dump(file) => print(file.load()?.dump().as_bytes()),
         }
     }
 }

@@ -1,6 +1,6 @@
-//! `platypush-userd import`: users from elsewhere.
+//! `platypush-userd import`: imports users from a Platypush node or an export.
 
-mod rehearsal;
+mod dry_run;
 mod report;
 mod watch;
 
@@ -14,7 +14,7 @@ use clap::Subcommand;
 use clap::builder::PossibleValue;
 use zeroize::Zeroizing;
 
-use self::rehearsal::{Rehearsal, has_no_database};
+use self::dry_run::{DryRunWorkdir, has_no_database};
 use self::report::Report;
 use self::watch::{Interrupts, WritingBar};
 use super::admin_client::{self, AdminClient};
@@ -25,20 +25,20 @@ use crate::config::{Config, Loaded};
 use crate::keyring::{Keyring, KeyringError};
 use crate::lifecycle;
 use crate::transfer::import::{ImportOutcome, ImportRequest, OnConflict, Restore};
-use crate::transfer::{Person, PersonRecord, jsonl, platypush};
+use crate::transfer::{ImportedUser, ImportedUserRecord, jsonl, platypush};
 
-/// Bring users along, from Platypush nodes or an export
+/// Import users from a Platypush node or an export
 ///
-/// All or nothing; the daemon may run meanwhile, and need not have run before.
-/// Who came before is left as it is, so running it twice changes nothing. Run it
-/// as somebody who may read the source and is either root or the owner of the
-/// daemon's working directory. For the systemd service:
+/// Imports all users or none. The daemon may be running, stopped or not started
+/// yet. Users that were imported before are not changed, so a second run changes
+/// nothing. Run it as root, or as the owner of the daemon's working directory if
+/// that user may read the source. For the systemd service:
 ///
 /// sudo env PLATYPUSH_USERD_WORKDIR=/var/lib/platypush-userd platypush-userd
 /// import …
 ///
-/// Exits with 0 when it is done, and with 130 after Ctrl-C: it says then that
-/// nobody was brought, or, where it has no answer, how to see what became of it.
+/// Exits with 0 on success and with 130 after Ctrl-C. It then says that no user
+/// was imported or, if the daemon did not answer, how to find out.
 #[derive(Debug, clap::Args)]
 pub(super) struct Import {
     #[command(flatten)]
@@ -55,72 +55,74 @@ impl clap::ValueEnum for OnConflict {
     fn to_possible_value(&self) -> Option<PossibleValue> {
         Some(match self {
             Self::Skip => PossibleValue::new("skip")
-                .help("Leave out who comes later, with all that goes along"),
+                .help("Skip the imported user, with everything that belongs to it"),
             Self::Rename => PossibleValue::new("rename")
-                .help("Give who comes later the first free name of NAME-2, NAME-3, …"),
+                .help("Give the imported user the first free name of NAME-2, NAME-3, …"),
         })
     }
 }
 
 #[derive(Debug, Subcommand)]
 enum Source {
-    /// Bring the users of a Platypush node: passwords, 2FA, backup codes, API
+    /// Import the users of a Platypush node: passwords, 2FA, backup codes, API
     /// tokens and sessions
     ///
-    /// Reads the node's database, which may be in use, and changes nothing of
-    /// it. Passwords are kept as the node hashed them until their first login
-    /// here, which makes Argon2id of them. For several nodes, run it for each.
+    /// Reads the node's database, which may be in use, and does not change it.
+    /// The node's password hashes are kept; the first login of a user replaces
+    /// its hash by Argon2id. Run it once for each node.
     Platypush {
-        /// The node's working directory: where its main.db is
+        /// The node's working directory, which contains main.db
         #[arg(long, value_name = "DIR", value_hint = clap::ValueHint::DirPath)]
         workdir: PathBuf,
-        /// The node's key of 2FA secrets, where it is not DIR/otp/key
+        /// The node's key for 2FA secrets, if it is not DIR/otp/key
         #[arg(long, value_name = "FILE", value_hint = clap::ValueHint::FilePath)]
         otp_key: Option<PathBuf>,
-        /// Bring those again who came before and were deleted here since
+        /// Import users again that were deleted here after an earlier import
         #[arg(long)]
         bring_deleted: bool,
         #[command(flatten)]
-        how: How,
+        options: ImportOptions,
     },
-    /// Bring back what export has written
+    /// Import what `export` has written
     Jsonl {
-        /// The export; - is standard input
+        /// Export file; - is standard input
         #[arg(value_name = "FILE", value_hint = clap::ValueHint::FilePath)]
         export: PathBuf,
-        /// The file of keys that it was sealed with, where it is not the
-        /// daemon's own
+        /// Key file that the export was sealed with, if it is not the daemon's
+        /// own
         #[arg(long, value_name = "FILE", value_hint = clap::ValueHint::FilePath)]
         keys: Option<PathBuf>,
         #[command(flatten)]
-        how: How,
+        options: ImportOptions,
     },
-    /// Carry out an order from standard input, for root who runs this as the
-    /// owner of the working directory
-    #[command(hide = true)]
-    ImportRequest,
+    /// Run an import request from standard input
+    ///
+    /// Used by an import that runs as root: it starts this as the owner of the
+    /// working directory.
+    #[command(name = "order", hide = true)]
+    Request,
 }
 
 #[derive(Debug, clap::Args)]
-struct How {
-    /// Say what would be brought, and change nothing
+struct ImportOptions {
+    /// Show what would be imported, and change nothing
     #[arg(long)]
     dry_run: bool,
-    /// What to do about a name that somebody else has here
+    /// What to do if another user has the name here
     #[arg(long, value_enum, default_value_t = OnConflict::Skip)]
     on_conflict: OnConflict,
 }
 
 impl Import {
     pub(super) fn run(self) -> Result<ExitCode> {
-        // What is read here, the secrets of second factors and the key of a node, is for no file.
+        // This process reads TOTP secrets and the key of a node.
         lifecycle::forbid_core_dumps();
         let interrupts = Interrupts::listen().context("cannot listen for signals")?;
-        self.bring(&interrupts).or_else(|error| {
-            if let Some(Ended(status)) = error.downcast_ref() {
+        self.import_source(&interrupts).or_else(|error| {
+            if let Some(ChildFailed(status)) = error.downcast_ref() {
                 return Ok(ExitCode::from(*status));
             }
-            if !interrupts.came() {
+            if !interrupts.requested_stop() {
                 return Err(error);
             }
             complain(format_args!("platypush-userd: {error:#}"));
@@ -128,101 +130,108 @@ impl Import {
         })
     }
 
-    fn bring(&self, interrupts: &Interrupts) -> Result<ExitCode> {
+    fn import_source(&self, interrupts: &Interrupts) -> Result<ExitCode> {
         let loaded = self.file.load()?;
         match &self.source {
             Source::Platypush {
                 workdir,
                 otp_key,
                 bring_deleted,
-                how,
+                options,
             } => {
-                let source = platypush::Source {
+                let paths = platypush::NodePaths {
                     workdir: workdir.clone(),
                     otp_key: otp_key.clone(),
                 };
-                let found = read_node(&source)?;
-                let people: Vec<_> = found.newcomers.into_iter().map(Person::from).collect();
-                let mut order = order(&people, None, how, interrupts);
-                order.bring_deleted = *bring_deleted;
-                let mut report = bring(&loaded, people, order, interrupts)?;
-                report.left_behind = found.left_behind;
-                report.is_of_a_node = true;
+                let node = read_node(&paths)?;
+                let users = node.users;
+                let mut request = import_request(&users, None, options, interrupts);
+                request.bring_deleted = *bring_deleted;
+                let mut report = import(&loaded, users, request, interrupts)?;
+                report.skipped = node.skipped;
+                report.is_from_node = true;
                 print(report.to_string().as_bytes())
             }
-            Source::Jsonl { export, keys, how } => {
-                let found = read_export(&loaded.config, export, keys.as_deref())?;
-                let order = order(&found.people, Some(found.restore), how, interrupts);
-                let mut report = bring(&loaded, found.people, order, interrupts)?;
-                report.left_behind = found.left_behind;
+            Source::Jsonl {
+                export,
+                keys,
+                options,
+            } => {
+                let export = read_export(&loaded.config, export, keys.as_deref())?;
+                let request =
+                    import_request(&export.users, Some(export.restore), options, interrupts);
+                let mut report = import(&loaded, export.users, request, interrupts)?;
+                report.skipped = export.skipped;
                 print(report.to_string().as_bytes())
             }
-            Source::ImportRequest => carry_out_order(&loaded.config, interrupts),
+            Source::Request => run_import_request(&loaded.config, interrupts),
         }
     }
 }
 
-fn order(
-    people: &[Person],
+fn import_request(
+    users: &[ImportedUser],
     restore: Option<Restore>,
-    how: &How,
+    options: &ImportOptions,
     interrupts: &Interrupts,
 ) -> ImportRequest {
     ImportRequest {
-        people: people.iter().map(PersonRecord::of).collect(),
+        users: users.iter().map(ImportedUserRecord::of).collect(),
         restore,
-        on_conflict: how.on_conflict,
+        on_conflict: options.on_conflict,
         bring_deleted: false,
-        dry_run: how.dry_run,
+        dry_run: options.dry_run,
         progress: interrupts.progress(),
     }
 }
 
-fn bring(
+fn import(
     loaded: &Loaded,
-    people: Vec<Person>,
-    order: ImportRequest,
+    users: Vec<ImportedUser>,
+    request: ImportRequest,
     interrupts: &Interrupts,
 ) -> Result<Report> {
-    let dry_run = order.dry_run;
+    let dry_run = request.dry_run;
     let workdir = &loaded.config.workdir;
     let is_first = has_no_database(workdir);
     if is_first {
-        // In case it is not the one that the daemon will have.
+        // The operator may have named another working directory than the daemon's.
         complain(format_args!(
-            "There is no database in {} yet: {}. (That of the systemd service is in \
+            "There is no database in {} yet: {}. (The systemd service has its database in \
              /var/lib/platypush-userd.)",
             workdir.display(),
             if dry_run {
-                "this tries it on an empty one"
+                "the dry run uses an empty one"
             } else {
-                "making one"
+                "creating one"
             },
         ));
     }
-    let fates = if is_first && dry_run {
-        let rehearsal = Rehearsal::prepare()?;
-        import(&rehearsal.configure(&loaded.config), order, interrupts)?
+    let outcomes = if is_first && dry_run {
+        let temporary = DryRunWorkdir::create()?;
+        send_request(&temporary.configure(&loaded.config), request, interrupts)?
     } else {
         match admin_client::as_owner(loaded)? {
-            None => import(&loaded.config, order, interrupts)?,
-            Some(command) => import_as_owner(command, &order, interrupts)?,
+            None => send_request(&loaded.config, request, interrupts)?,
+            Some(command) => import_as_owner(command, &request, interrupts)?,
         }
     };
-    if fates.len() != people.len() {
-        bail!("the daemon answered something else");
+    if outcomes.len() != users.len() {
+        bail!("unexpected reply from the daemon");
     }
-    if interrupts.came() {
-        complain("The interruption came too late: what follows was done.");
+    if interrupts.requested_stop() {
+        complain("The interruption came too late: the import was completed.");
     }
-    Ok(Report::new(people, fates, dry_run))
+    Ok(Report::new(users, outcomes, dry_run))
 }
 
-/// Root has read what the owner of the working directory may not, and must not
-/// touch what is the owner's.
+/// Runs the request in a child process as the owner of the working directory.
+///
+/// Root has read the source, which the owner may not read. Files that root
+/// created in the working directory would shut the daemon out.
 fn import_as_owner(
     mut command: std::process::Command,
-    order: &ImportRequest,
+    request: &ImportRequest,
     interrupts: &Interrupts,
 ) -> Result<Vec<ImportOutcome>> {
     let mut child = command
@@ -231,75 +240,78 @@ fn import_as_owner(
         .stdout(Stdio::piped())
         .spawn()
         .context("cannot run as the owner of the working directory")?;
-    interrupts.leave_to_another();
-    let json = Zeroizing::new(serde_json::to_vec(order)?);
+    interrupts.leave_to_child();
+    let json = Zeroizing::new(serde_json::to_vec(request)?);
     if let Some(mut stdin) = child.stdin.take() {
-        // One that ends early says why by itself.
+        // A child that ends early reports the reason itself.
         let _ = stdin.write_all(&json);
     }
     let output = child.wait_with_output()?;
     match output.status.code().map(u8::try_from) {
         Some(Ok(0)) => Ok(serde_json::from_slice(&output.stdout)?),
-        Some(Ok(status)) => Err(Ended(status).into()),
-        _ => bail!("the process that wrote was ended. {ALL_OR_NONE}"),
+        Some(Ok(status)) => Err(ChildFailed(status).into()),
+        _ => bail!("the process that writes the users was killed. {ALL_OR_NONE}"),
     }
 }
 
-/// The process that writes for root has ended with this exit status, and has
-/// said why.
+/// The exit status of a child that ran the request and reported its error.
 #[derive(Debug, thiserror::Error)]
-#[error("it ended with exit status {0}")]
-struct Ended(u8);
+#[error("the import process ended with exit status {0}")]
+struct ChildFailed(u8);
 
-/// What to do where the answer got lost.
-const ALL_OR_NONE: &str = "All users were brought or none: run it again to see, users who came are \
-                           left as they are";
+/// Advice for an import whose outcome is unknown.
+const ALL_OR_NONE: &str = "Either all users were imported or none. Run the command again to find \
+                           out: users that were imported are not changed";
 
-fn import(
+fn send_request(
     config: &Config,
-    order: ImportRequest,
+    request: ImportRequest,
     interrupts: &Interrupts,
 ) -> Result<Vec<ImportOutcome>> {
-    let bar = WritingBar::start(&order);
-    interrupts.interrupt_the_import();
-    let reply = AdminClient::enter(config).run(AdminCommand::Import(order));
+    let bar = WritingBar::start(&request);
+    interrupts.stop_the_import();
+    let reply = AdminClient::new(config).run(AdminCommand::Import(request));
     bar.finish();
     match reply {
-        Ok(AdminReply::Imported(fates)) => Ok(fates),
-        Ok(_) => bail!("the daemon answered something else"),
-        Err(error) if is_lost(&error) => Err(anyhow!("{error:#}. {ALL_OR_NONE}")),
+        Ok(AdminReply::Imported(outcomes)) => Ok(outcomes),
+        Ok(_) => bail!("unexpected reply from the daemon"),
+        Err(error) if is_reply_lost(&error) => Err(anyhow!("{error:#}. {ALL_OR_NONE}")),
         Err(error) => Err(error),
     }
 }
 
-/// Whether the daemon had the import, and its answer got lost.
-fn is_lost(error: &anyhow::Error) -> bool {
+/// Whether the daemon received the import and its reply was lost.
+fn is_reply_lost(error: &anyhow::Error) -> bool {
     let kind = error.downcast_ref().map(io::Error::kind);
     kind.is_some_and(|kind| kind != io::ErrorKind::PermissionDenied)
 }
 
-fn carry_out_order(config: &Config, interrupts: &Interrupts) -> Result<ExitCode> {
+fn run_import_request(config: &Config, interrupts: &Interrupts) -> Result<ExitCode> {
     let mut json = Zeroizing::new(Vec::new());
     io::stdin().read_to_end(&mut json)?;
-    // Without serde's words, which can quote.
-    let order: Option<ImportRequest> = serde_json::from_slice(&json).ok();
-    let mut order = order.context("standard input holds no order")?;
-    order.progress = interrupts.progress();
-    let fates = import(config, order, interrupts)?;
-    print(&serde_json::to_vec(&fates)?)
+    // serde's error is dropped: it can quote secrets.
+    let request: Option<ImportRequest> = serde_json::from_slice(&json).ok();
+    let mut request = request.context("standard input contains no import request")?;
+    request.progress = interrupts.progress();
+    let outcomes = send_request(config, request, interrupts)?;
+    print(&serde_json::to_vec(&outcomes)?)
 }
 
-fn read_node(source: &platypush::Source) -> Result<platypush::Found> {
+fn read_node(paths: &platypush::NodePaths) -> Result<platypush::NodeContents> {
     let bar = watch::bar("reading", 0);
-    let found = platypush::read(source, SystemClock.now(), &mut |progress| {
+    let node = platypush::read(paths, SystemClock.now(), &mut |progress| {
         bar.set_length(progress.total as u64);
         bar.set_position(progress.done as u64);
     });
     bar.finish_and_clear();
-    Ok(found?)
+    Ok(node?)
 }
 
-fn read_export(config: &Config, export: &Path, keys: Option<&Path>) -> Result<jsonl::Found> {
+fn read_export(
+    config: &Config,
+    export: &Path,
+    keys: Option<&Path>,
+) -> Result<jsonl::ExportContents> {
     let lines: Box<dyn BufRead> = if export == Path::new("-") {
         Box::new(io::stdin().lock())
     } else {
@@ -307,16 +319,16 @@ fn read_export(config: &Config, export: &Path, keys: Option<&Path>) -> Result<js
         let file = file.with_context(|| format!("cannot read {}", export.display()))?;
         Box::new(BufReader::new(file))
     };
-    let own = || {
+    let own_keys = || {
         let configured = config.secret_keys_file.clone();
         configured.unwrap_or_else(|| Keyring::default_path(&config.workdir))
     };
-    let keyring = Keyring::open(keys.map_or_else(own, Path::to_owned), false);
+    let keyring = Keyring::open(keys.map_or_else(own_keys, Path::to_owned), false);
     let keyring = keyring.map_err(|error| match error {
         KeyringError::Missing { path } => anyhow!(
-            "there is no file of keys {}: an export is sealed with the keys that the daemon had when \
-             it was written. Name a copy of that file, secret.keys in the working directory of that \
-             daemon, with --keys FILE",
+            "there is no key file {}: an export is sealed with the keys that the daemon had when \
+             it was written. Name a copy of that file (secret.keys in the working directory of \
+             that daemon) with --keys FILE",
             path.display()
         ),
         error => error.into(),

@@ -1,7 +1,8 @@
-//! The log on standard error, and errors for a person beside it.
+//! The log on standard error, and operator messages beside it.
 //!
-//! Nobody may read it, or its disk may be full: that must not end the service
-//! or hold it up. A line that cannot be written is dropped and counted.
+//! The reader of the log may have stopped, or its disk may be full. That must neither end nor block
+//! the service: a line that cannot be written is dropped and counted. `eprintln!` and `println!`
+//! panic in that case, and are not used.
 
 use std::fmt;
 use std::io::{self, IsTerminal as _, Write as _};
@@ -16,50 +17,50 @@ use tracing_subscriber::fmt as format;
 use crate::config::{Log, LogFormat};
 use crate::log_quota::is_discarding;
 
-/// How long a line waits for a reader that does not read.
-const PATIENCE: Duration = Duration::from_millis(250);
-/// How long no line waits after one that did: a reader that is always a little
-/// behind must not make every line wait.
+/// Maximum time for which a line waits for a reader that does not read.
+const READER_TIMEOUT: Duration = Duration::from_millis(250);
+/// Time after a wait in which no other line waits: a reader that is always a little
+/// behind must not delay every line.
 const WAIT_INTERVAL: Duration = Duration::from_secs(10);
-/// Bytes that a pipe takes at once when `poll` says that it takes any
+/// Number of bytes that a pipe accepts without blocking when `poll` reports it writable
 /// (`PIPE_BUF`, pipe(7)).
-const PIECE: usize = 4096;
+const CHUNK: usize = 4096;
 
-/// Lines that were dropped since the start…
+/// Number of lines dropped since the start.
 static DROPPED: AtomicU64 = AtomicU64::new(0);
-/// …of which the log has told.
+/// Value of [`DROPPED`] that was last reported in the log.
 static REPORTED: AtomicU64 = AtomicU64::new(0);
-/// When a line last waited for the reader.
+/// Time at which a line last waited for the reader.
 static LAST_WAIT: Mutex<Option<Instant>> = Mutex::new(None);
-/// Whether what was written last is the beginning of a line.
+/// Whether the last write ended within a line.
 static CUT_OFF: AtomicBool = AtomicBool::new(false);
 
-/// Starts the log: on standard error, which is systemd's journal. Text from
-/// clients is only ever logged in its escaped `Debug` form.
+/// Starts the log on standard error, which systemd connects to the journal. Text from
+/// clients is logged in its escaped `Debug` form only.
 pub(super) fn start(log: &Log) {
     let base = format()
         .with_max_level(log.level)
         .with_writer(|| Lines)
-        // It would panic where standard error cannot be written.
+        // Reporting an internal error would panic if standard error cannot be written.
         .log_internal_errors(false);
     match log.format {
         LogFormat::Text => base.with_ansi(io::stderr().is_terminal()).init(),
         LogFormat::Json => base.json().flatten_event(true).init(),
     }
-    // A panic's message may quote what it was about; its place is enough.
+    // The message of a panic may quote a secret: log the location only.
     std::panic::set_hook(Box::new(|panic| {
         let place = panic.location().map(ToString::to_string);
         tracing::error!(place, "a panic: please report it");
     }));
 }
 
-/// Prints a line on standard error. Unlike `eprintln!`, it does not panic
-/// where that cannot be written.
+/// Prints a line on standard error. Unlike `eprintln!`, it does not panic if standard error
+/// cannot be written.
 pub fn complain(line: impl fmt::Display) {
     let _ = writeln!(io::stderr(), "{line}");
 }
 
-/// Takes whole lines of the log.
+/// Writer of the log. Each `write` gets one whole line.
 struct Lines;
 
 impl io::Write for Lines {
@@ -70,9 +71,9 @@ impl io::Write for Lines {
             return Ok(line.len());
         }
         let dropped = DROPPED.load(Ordering::Relaxed);
-        // Only a line that was written shows that the next one will be.
+        // Report only after a successful write: the report would be dropped, too.
         if is_written && REPORTED.swap(dropped, Ordering::Relaxed) != dropped {
-            // Goes through here again, with nothing left to report.
+            // This call comes back to here, with nothing left to report.
             tracing::warn!(
                 since_the_start = dropped,
                 "lines of the log could not be written and were dropped"
@@ -86,11 +87,11 @@ impl io::Write for Lines {
     }
 }
 
-/// Writes a line, or does the same with nothing in it.
+/// Writes a line. If `is_written` is false, makes the same system calls without data.
 fn write_line(line: &[u8], is_written: bool) -> io::Result<()> {
     let mut stderr = io::stderr().lock();
     if is_written && CUT_OFF.load(Ordering::Relaxed) {
-        // Else this line would go on behind the beginning of another one.
+        // Otherwise this line would continue the line that was cut off.
         wait_for_reader(&stderr)?;
         stderr.write_all(b"\n")?;
         CUT_OFF.store(false, Ordering::Relaxed);
@@ -98,12 +99,12 @@ fn write_line(line: &[u8], is_written: bool) -> io::Result<()> {
     let mut rest = line;
     while !rest.is_empty() {
         wait_for_reader(&stderr)?;
-        let piece = rest.get(..PIECE).unwrap_or(rest);
+        let chunk = rest.get(..CHUNK).unwrap_or(rest);
         let written = if is_written {
-            stderr.write(piece)
+            stderr.write(chunk)
         } else {
             rustix::io::write(&stderr, &[])?;
-            Ok(piece.len())
+            Ok(chunk.len())
         };
         match written {
             Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
@@ -120,17 +121,17 @@ fn write_line(line: &[u8], is_written: bool) -> io::Result<()> {
     Ok(())
 }
 
-/// Waits until standard error takes a piece: a pipe or a terminal whose reader
-/// has stopped, or is slow, would hold up the thread that serves. So it waits
-/// [`PATIENCE`] at most once in [`WAIT_INTERVAL`].
+/// Waits until standard error accepts a chunk. A pipe or a terminal whose reader has stopped or
+/// is slow would block the thread that serves requests, so the wait takes at most
+/// [`READER_TIMEOUT`] once in [`WAIT_INTERVAL`].
 fn wait_for_reader(stderr: &io::StderrLock<'_>) -> io::Result<()> {
-    if takes_a_piece(stderr, Duration::ZERO)? {
+    if accepts_chunk(stderr, Duration::ZERO)? {
         return Ok(());
     }
     let mut last_wait = LAST_WAIT.lock().unwrap_or_else(PoisonError::into_inner);
     let may_wait = last_wait.is_none_or(|last| last.elapsed() >= WAIT_INTERVAL);
     if may_wait {
-        let ready = takes_a_piece(stderr, PATIENCE)?;
+        let ready = accepts_chunk(stderr, READER_TIMEOUT)?;
         *last_wait = Some(Instant::now());
         if ready {
             return Ok(());
@@ -139,10 +140,10 @@ fn wait_for_reader(stderr: &io::StderrLock<'_>) -> io::Result<()> {
     Err(io::ErrorKind::TimedOut.into())
 }
 
-fn takes_a_piece(stderr: &io::StderrLock<'_>, patience: Duration) -> io::Result<bool> {
-    let timeout = Timespec::try_from(patience).map_err(io::Error::other)?;
+fn accepts_chunk(stderr: &io::StderrLock<'_>, timeout: Duration) -> io::Result<bool> {
+    let timeout = Timespec::try_from(timeout).map_err(io::Error::other)?;
     let mut descriptors = [PollFd::new(stderr, PollFlags::OUT)];
-    // What cannot be waited for is written to.
+    // A descriptor that `poll` rejects is written to without waiting.
     Ok(retry_on_intr(|| poll(&mut descriptors, Some(&timeout))).map_or(true, |count| count > 0))
 }
 
@@ -153,10 +154,9 @@ mod tests {
     use super::*;
     use crate::log_quota::discard;
 
-    /// On a full disk, a line that was only pretended to be written marked the
-    /// dropped ones as told.
+    /// Regression: on a full disk, a discarded line marked the dropped lines as reported.
     #[test]
-    fn a_discarded_line_tells_of_no_dropped_ones() {
+    fn a_discarded_line_does_not_report_dropped_lines() {
         DROPPED.fetch_add(1, Ordering::Relaxed);
         discard(|| Lines.write_all(b"x").unwrap());
         assert_ne!(

@@ -1,5 +1,5 @@
-//! The command line: one table, from which parsing, `--help`, the shell
-//! completions and the man page come.
+//! The command line: one definition for the parser, `--help`, the shell
+//! completions and the man page.
 
 mod admin;
 mod admin_client;
@@ -11,6 +11,7 @@ mod import;
 mod log;
 mod prompt;
 mod qr_code;
+mod reference;
 mod serve;
 mod table;
 
@@ -38,10 +39,10 @@ const ABOUT: &str = "The user.* actions of Platypush as a service: users and ses
 const LONG_ABOUT: &str = "\
 The user.* actions of Platypush as a service: users and sessions over Redis.
 
-`platypush-userd serve` takes request messages in Platypush's format off the \
+`platypush-userd serve` takes request messages in Platypush's format from the \
 Redis list platypush/user, runs them against its own database, and pushes \
 each reply to platypush/responses/<id>. Clients are Platypush nodes, their \
-procedures and hooks, and people with redis-cli or `platypush-userd call`.";
+procedures and hooks, redis-cli, and `platypush-userd call`.";
 
 const AFTER_HELP: &str = "\
 First steps, with Redis on this machine:
@@ -52,21 +53,22 @@ First steps, with Redis on this machine:
   platypush-userd call get_users
   platypush-userd call --help       (all actions and their arguments)
 
-Configuration, the first found of: --config FILE, $PLATYPUSH_USERD_CONFIG, \
-./platypush-userd.yaml, ~/.config/platypush-userd/config.yaml, \
-/etc/platypush-userd/config.yaml; without any, the defaults serve. Each key \
-can also be set by an environment variable, e.g. PLATYPUSH_USERD_REDIS__URL. \
-`platypush-userd config dump` shows what holds and where it came from.";
+Configuration file, the first found of: --config FILE, \
+$PLATYPUSH_USERD_CONFIG, ./platypush-userd.yaml, \
+~/.config/platypush-userd/config.yaml, /etc/platypush-userd/config.yaml. \
+Without a file, the defaults apply. An environment variable can set each key, \
+e.g. PLATYPUSH_USERD_REDIS__URL. `platypush-userd config dump` shows the \
+effective values and their sources.";
 
 #[derive(Debug, Subcommand)]
 enum Command {
     /// Run the daemon
     ///
-    /// Runs until SIGTERM, SIGINT (Ctrl-C) or SIGHUP; then it finishes what has
-    /// started, gives the rest back to the head of the queue and exits with 0. A
-    /// second Ctrl-C ends it at once, with 130; the next start goes on with what was
-    /// not finished. Redis may be away at start or later: it tries again until it is
-    /// there.
+    /// Runs until SIGTERM, SIGINT (Ctrl-C) or SIGHUP. Then it finishes the requests
+    /// in progress, requeues the others at the head of the queue and exits with 0. A
+    /// second Ctrl-C ends it at once, with 130; the next start recovers the unfinished
+    /// requests. While Redis is unavailable, at start or later, it keeps trying to
+    /// connect.
     Serve(ConfigFile),
     Call(call::Call),
     Admin(admin::Admin),
@@ -75,17 +77,23 @@ enum Command {
     Config(config::ConfigCommand),
     /// Print a completion script for a shell
     ///
-    /// `make install` has put it in place. Without that, in the shell at hand:
+    /// `make install` installs it. Without that, run in the current shell:
     /// source <(platypush-userd completions bash)
     Completions {
-        /// Which shell
+        /// Shell to generate the script for
         shell: clap_complete::Shell,
     },
     /// Print the man page, in troff
     Man,
+    /// Print a page of the reference, in Markdown
+    #[command(hide = true)]
+    Reference {
+        /// The page
+        page: reference::Page,
+    },
 }
 
-/// The option that every command with a configuration has.
+/// The option that names the configuration file.
 #[derive(Debug, clap::Args)]
 struct ConfigFile {
     /// Configuration file, in YAML
@@ -106,7 +114,7 @@ impl Cli {
     /// Runs the command.
     ///
     /// # Errors
-    /// What keeps it from doing its work, to be shown to a person.
+    /// Returns an error for `main` to print on standard error.
     pub fn run(self) -> Result<ExitCode> {
         match self.command {
             Command::Serve(file) => serve::run(&file),
@@ -115,6 +123,7 @@ impl Cli {
             Command::Import(import) => import.run(),
             Command::Export(export) => export.run(),
             Command::Config(command) => command.run(),
+            Command::Reference { page } => page.run(),
             Command::Completions { shell } => print(&completions::script(shell)),
             Command::Man => {
                 let mut page = Vec::new();
@@ -125,7 +134,7 @@ impl Cli {
     }
 }
 
-/// The error of a command line that parses and makes no sense.
+/// Returns the usage error of a command line that parses but is invalid.
 fn usage_error(subcommand: &str, mistake: String) -> clap::Error {
     let mut command = Cli::command();
     command.build();
@@ -141,7 +150,7 @@ fn shown_subcommands(command: &clap::Command) -> impl Iterator<Item = &clap::Com
         .filter(|command| !command.is_hide_set())
 }
 
-/// One page for the command and all its subcommands.
+/// Renders one page for the command and all its subcommands.
 fn man_page(out: &mut Vec<u8>) -> io::Result<()> {
     let command = Cli::command();
     let page = clap_mangen::Man::new(command.clone());
@@ -164,7 +173,7 @@ fn render_subcommand(out: &mut Vec<u8>, command: &clap::Command, parent: &str) -
     page.render_synopsis_section(&mut section)?;
     page.render_description_section(&mut section)?;
     page.render_options_section(&mut section)?;
-    // Sections of a subcommand are subsections of the one page.
+    // The sections of a subcommand become subsections of the page.
     out.write_all(
         String::from_utf8_lossy(&section)
             .replace(".SH ", ".SS ")

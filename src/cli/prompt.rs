@@ -1,10 +1,10 @@
-//! Secrets as a person types them, or a script pipes them in.
+//! Reads secrets from a terminal or from standard input.
 
 use std::io::{self, IsTerminal as _};
 
 use anyhow::{Context as _, Result, bail};
 
-/// Asks for a secret without echo, or reads a line of standard input when that
+/// Prompts for a secret without echo, or reads a line of standard input if that
 /// is no terminal.
 pub(super) fn secret(name: &str) -> Result<String> {
     if io::stdin().is_terminal() {
@@ -22,12 +22,12 @@ pub(super) fn secret(name: &str) -> Result<String> {
     Ok(line.strip_suffix('\r').unwrap_or(line).to_owned())
 }
 
-/// The same for one that is to hold from now on: a typing mistake would lock
-/// somebody out, so a terminal asks twice.
+/// Reads a new secret. On a terminal it prompts twice, because a typing mistake
+/// would lock the user out.
 pub(super) fn new_secret(name: &str) -> Result<String> {
     let first = secret(name)?;
     if io::stdin().is_terminal() && secret(&format!("{name} again"))? != first {
-        bail!("the two are not the same: nothing was changed");
+        bail!("the two inputs differ: nothing was changed");
     }
     Ok(first)
 }

@@ -1,28 +1,27 @@
-//! A QR code in a terminal.
+//! Draws a QR code in a terminal.
 
 use qrcodegen::{QrCode, QrCodeEcc, QrSegment, Version};
 
-/// Light modules around the code that readers need (ISO/IEC 18004 asks for 4;
-/// phones are content with 2).
+/// Width of the light border in modules (ISO/IEC 18004 requires 4; phones accept 2).
 const QUIET_ZONE: i32 = 2;
-/// The largest version that fits a terminal of 24 lines: 41 modules and twice
-/// the quiet zone are 23 lines, and the prompt is the last one. At the lowest
-/// level of error correction it holds 134 bytes.
-const LARGEST: u8 = 6;
+/// Largest version that fits a terminal of 24 lines: 41 modules and twice the quiet zone take 23
+/// lines, and the prompt takes the last one. At the lowest level of error correction it holds 134
+/// bytes.
+const MAX_VERSION: u8 = 6;
 
-/// Draws an `otpauth` link as a QR code, two rows of modules to a line. The
-/// light modules are drawn, as terminals are dark more often than not, in
-/// colours of their own, so that it is right on light ones too.
+/// Draws an `otpauth` URI as a QR code, two rows of modules a line. It draws the light modules,
+/// because most terminals are dark, and sets both colours, so that the code is right on light
+/// terminals, too.
 ///
-/// What is too long for a terminal of 80×24 is drawn without what an
-/// authenticator can do without. `None` where even that does not fit.
+/// A URI that is too long for a terminal of 80×24 is drawn without its optional parts. Returns
+/// `None` if even that does not fit.
 pub(super) fn draw(uri: &str) -> Option<String> {
     let code = encode(uri).or_else(|| shortened(uri).find_map(|uri| encode(&uri)))?;
     let light = |x: i32, y: i32| !code.get_module(x, y);
     let span = -QUIET_ZONE..code.size() + QUIET_ZONE;
     let mut drawn = String::new();
     for y in span.clone().step_by(2) {
-        // White on black, whatever the terminal's own colours are.
+        // White on black, independent of the terminal's colours.
         drawn.push_str("\x1b[97;40m");
         for x in span.clone() {
             drawn.push(match (light(x, y), light(x, y + 1)) {
@@ -39,16 +38,16 @@ pub(super) fn draw(uri: &str) -> Option<String> {
 
 fn encode(text: &str) -> Option<QrCode> {
     let segments = QrSegment::make_segments(text);
-    let (smallest, largest) = (Version::MIN, Version::new(LARGEST));
-    // Of a higher level of error correction where the version has room for it.
+    let (smallest, largest) = (Version::MIN, Version::new(MAX_VERSION));
+    // Raises the level of error correction if the version has space for it.
     let code =
         QrCode::encode_segments_advanced(&segments, QrCodeEcc::Low, smallest, largest, None, true);
     code.ok()
 }
 
-/// The same link with less and less in it: without the issuer beside the
-/// label, which has it too; then with the name alone as the label; then with
-/// its beginning. The secret and its parameters stay.
+/// Returns ever shorter forms of a URI: first without the `issuer` parameter, which the label
+/// repeats; then with the name alone as the label; then with the name cut at the end. The secret
+/// and its parameters stay.
 fn shortened(uri: &str) -> impl Iterator<Item = String> {
     let (start, query) = uri.split_once('?').unwrap_or((uri, ""));
     let query: Vec<_> = query
@@ -64,7 +63,7 @@ fn shortened(uri: &str) -> impl Iterator<Item = String> {
         .map(move |label| format!("{scheme}/{label}?{query}"))
 }
 
-/// A percent-encoded text without its last character, which may be several
+/// Returns a percent-encoded text without its last character, which may take several
 /// encoded bytes.
 fn without_last_character(text: &str) -> Option<&str> {
     let mut text = text;
@@ -73,10 +72,10 @@ fn without_last_character(text: &str) -> Option<&str> {
             let last = text.char_indices().next_back()?.0;
             return text.get(..last);
         };
-        // The first hexadecimal digit of a byte that goes on a character (10xx xxxx).
-        let goes_on = matches!(text.as_bytes().get(escape + 1)?, b'8' | b'9' | b'A' | b'B');
+        // A continuation byte of UTF-8 (10xx xxxx) begins with one of these digits.
+        let is_continuation = matches!(text.as_bytes().get(escape + 1)?, b'8' | b'9' | b'A' | b'B');
         text = text.get(..escape)?;
-        if !goes_on {
+        if !is_continuation {
             return Some(text);
         }
     }
@@ -86,8 +85,7 @@ fn without_last_character(text: &str) -> Option<&str> {
 mod tests {
     use super::*;
 
-    /// The modules of a drawn code without the quiet zone, row by row; whether
-    /// they are dark.
+    /// Returns whether each module of a drawn code is dark, row by row, without the quiet zone.
     fn modules(drawn: &str) -> Vec<Vec<bool>> {
         let mut rows = Vec::new();
         for line in drawn.lines() {
@@ -112,7 +110,7 @@ mod tests {
         };
         for (y, row) in rows.iter().enumerate() {
             for (x, dark) in row.iter().enumerate() {
-                // The last line has only half a row where the height is odd.
+                // With an odd height, the lower half of the last line is empty.
                 assert!(
                     !is_zone((x, y)) || !dark || y >= size + 2 * zone,
                     "{x}, {y}"
@@ -131,7 +129,7 @@ mod tests {
             .map(|y| (0..code.size()).map(|x| code.get_module(x, y)).collect())
             .collect();
         assert_eq!(modules(&drawn), expected, "{uri}");
-        // One line for the prompt.
+        // One line of 24 is for the prompt.
         assert!(drawn.lines().count() <= 23, "{uri}");
     }
 
@@ -142,15 +140,15 @@ mod tests {
     }
 
     #[test]
-    fn what_fits_is_drawn_as_it_is() {
+    fn a_uri_that_fits_is_drawn_unchanged() {
         for uri in ["otpauth://totp/x?secret=A", &uri("platypush%40pi", "alice")] {
             assert_draws(uri, uri);
         }
     }
 
-    /// A picture of a name of 40 bytes had more lines than a terminal.
+    /// Regression: the code for a name of 40 bytes had more lines than a terminal.
     #[test]
-    fn a_long_name_or_host_is_drawn_on_24_lines() {
+    fn a_long_name_or_host_fits_24_lines() {
         let name = "a".repeat(40);
         let issuer = format!("platypush%40{}", "h".repeat(20));
         let label = format!("otpauth://totp/{issuer}:{name}?secret={SECRET}");
@@ -162,8 +160,8 @@ mod tests {
     }
 
     #[test]
-    fn a_name_that_is_cut_ends_between_two_characters() {
-        // Of three bytes each: 79 bytes are left for the name.
+    fn a_name_is_cut_between_two_characters() {
+        // Three bytes a character; the URI has space for 79 bytes of the name.
         let name = "%E7%8C%AB".repeat(13);
         let label = format!("otpauth://totp/{}?secret={SECRET}", "%E7%8C%AB".repeat(8));
         assert_draws(&uri("platypush%40pi", &name), &label);
@@ -172,7 +170,7 @@ mod tests {
     }
 
     #[test]
-    fn what_never_fits_is_not_drawn() {
+    fn a_secret_that_never_fits_is_not_drawn() {
         let secret = "A".repeat(200);
         assert_eq!(draw(&format!("otpauth://totp/x?secret={secret}")), None);
     }

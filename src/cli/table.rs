@@ -1,6 +1,6 @@
-//! Tables for people.
+//! Tables in operator output.
 
-/// A table with its columns aligned.
+/// Formats a table with aligned columns.
 pub(super) fn align<const N: usize>(
     heading: &[&str; N],
     rows: impl IntoIterator<Item = [String; N]>,

@@ -1,21 +1,23 @@
-//! From settings to a [`Config`]: computed defaults, and the rules that
-//! concern several keys or the meaning of one.
+//! Converts settings to a [`Config`]: computes defaults, and checks the meaning of values and the
+//! rules between keys.
 
+use std::num::NonZeroUsize;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use secrecy::SecretString;
+use chrono::TimeDelta;
 
 use super::keys::{self, Key};
-use super::problem::{Place, Problem};
+use super::problem::{Problem, SettingSource};
 use super::source::{Setting, Settings, Value};
-use super::{Config, Environment, Log, LogFormat, Password, Session, Throttle};
+use super::{ClientTokenHash, Config, Environment, Log, LogFormat, Password, Session, Throttle};
+use crate::model::SessionLimits;
 
-/// The list a Platypush node takes its own messages from.
+/// The list from which a Platypush node takes its own messages.
 const PLATYPUSH_QUEUE: &str = "platypush/backend/redis";
 
-/// Memory (KiB) and iterations of Argon2id that OWASP holds equally good; one
-/// of them is to be reached.
+/// Memory in KiB and iterations of Argon2id that OWASP considers equivalent (Password Storage Cheat
+/// Sheet). A configuration should reach at least one of them.
 const OWASP_MINIMUM: [(u32, u32); 5] = [
     (46 * 1024, 1),
     (19 * 1024, 2),
@@ -24,8 +26,8 @@ const OWASP_MINIMUM: [(u32, u32); 5] = [
     (7 * 1024, 5),
 ];
 
-/// Checks the settings, and writes the computed ones into them. The result
-/// means something only if no problem was added.
+/// Checks the settings, and adds computed values to them. The result is valid only if no problem
+/// was added.
 pub(super) fn check(
     settings: &mut Settings,
     env: &Environment,
@@ -52,8 +54,10 @@ pub(super) fn check(
         write_timeout: check.seconds(&keys::WRITE_TIMEOUT),
         secret_keys_file: check.secret_keys_file(env),
         session: Session {
-            max_lifetime: check.optional_seconds(&keys::SESSION_MAX_LIFETIME),
-            idle_timeout: check.optional_seconds(&keys::SESSION_IDLE_TIMEOUT),
+            limits: SessionLimits {
+                max_lifetime: check.session_limit(&keys::SESSION_MAX_LIFETIME),
+                idle_timeout: check.session_limit(&keys::SESSION_IDLE_TIMEOUT),
+            },
             revoke_on_password_change: check.boolean(&keys::SESSION_REVOKE),
         },
         throttle: Throttle {
@@ -67,10 +71,10 @@ pub(super) fn check(
     Config { warnings, ..config }
 }
 
-/// The settings as typed values, and where to put what is wrong with them.
+/// Reads settings as typed values and collects problems.
 ///
-/// The defaults have a value for each key that is read by [`integer`],
-/// [`boolean`] or [`text`](Self::text); a test shows it.
+/// Each key that is read by [`integer`], [`boolean`] or [`text`](Self::text) has a default; a test
+/// proves it.
 ///
 /// [`integer`]: Self::integer
 /// [`boolean`]: Self::boolean
@@ -80,22 +84,22 @@ pub(super) struct Checker<'a> {
 }
 
 impl Checker<'_> {
-    /// Notes that a key's value will not do.
+    /// Reports a problem with the value of a key.
     pub(super) fn problem(&mut self, key: &Key, text: &str) {
-        let Setting { place, .. } = self.settings.get(key);
+        let Setting { source, .. } = self.settings.get(key);
         let text = format!("{} {text}", key.path);
-        self.problems.push(Problem::new(&place, text));
+        self.problems.push(Problem::new(&source, text));
     }
 
-    /// Notes that two keys contradict each other, at the one that was set last.
-    fn clash(&mut self, a: &Key, b: &Key, text: &str) {
-        let (place_a, place_b) = (self.settings.get(a).place, self.settings.get(b).place);
-        let (key, other, place) = if place_a >= place_b {
-            (a, b, place_b)
+    /// Reports a conflict of two keys, at the one of the higher layer or later line.
+    fn conflict(&mut self, a: &Key, b: &Key, text: &str) {
+        let (source_a, source_b) = (self.settings.get(a).source, self.settings.get(b).source);
+        let (key, other, source) = if source_a >= source_b {
+            (a, b, source_b)
         } else {
-            (b, a, place_a)
+            (b, a, source_a)
         };
-        let text = format!("does not go with {} ({place}): {text}", other.path);
+        let text = format!("conflicts with {} ({source}): {text}", other.path);
         self.problem(key, &text);
     }
 
@@ -120,7 +124,7 @@ impl Checker<'_> {
         }
     }
 
-    /// Nothing is an empty list.
+    /// Returns a list, which is empty if the key has no value.
     pub(super) fn list(&self, key: &Key) -> Vec<String> {
         match self.settings.get(key).value {
             Some(Value::List(texts)) => texts,
@@ -150,17 +154,22 @@ impl Checker<'_> {
         })
     }
 
-    /// Seconds of which 0 means none.
+    /// Returns a number of seconds, or `None` for 0.
     fn optional_seconds(&mut self, key: &Key) -> Option<Duration> {
         Some(self.seconds(key)).filter(|duration| !duration.is_zero())
+    }
+
+    fn session_limit(&mut self, key: &Key) -> Option<TimeDelta> {
+        // Cannot saturate: the maximum of the key is far below that of the type.
+        let limit = self.optional_seconds(key)?;
+        Some(TimeDelta::from_std(limit).unwrap_or(TimeDelta::MAX))
     }
 
     fn seconds(&mut self, key: &Key) -> Duration {
         Duration::from_secs(self.integer(key))
     }
 
-    // The bounds of the keys lie within those of the types; saturating at the
-    // types' bounds only spares an error that cannot happen.
+    // The maxima of the keys fit the types: saturation only avoids an error that cannot occur.
 
     fn size(&mut self, key: &Key) -> usize {
         self.integer(key).try_into().unwrap_or(usize::MAX)
@@ -170,8 +179,9 @@ impl Checker<'_> {
         self.integer(key).try_into().unwrap_or(u32::MAX)
     }
 
-    fn computed(&mut self, key: &'static Key, value: Value, from: &'static str) {
-        self.settings.put(key, Some(value), Place::Computed(from));
+    fn set_computed(&mut self, key: &'static Key, value: Value, origin: &'static str) {
+        self.settings
+            .put(key, Some(value), SettingSource::Computed(origin));
     }
 
     fn device_id(&mut self, env: &Environment) -> String {
@@ -186,7 +196,7 @@ impl Checker<'_> {
             return String::new();
         };
         let value = Value::Text(name.clone());
-        self.computed(&keys::DEVICE_ID, value, "host name");
+        self.set_computed(&keys::DEVICE_ID, value, "host name");
         name
     }
 
@@ -196,7 +206,7 @@ impl Checker<'_> {
         }
         let file = env.credential("secret.keys")?;
         let value = Value::Text(file.to_string_lossy().into_owned());
-        self.computed(&keys::SECRET_KEYS_FILE, value, "$CREDENTIALS_DIRECTORY");
+        self.set_computed(&keys::SECRET_KEYS_FILE, value, "$CREDENTIALS_DIRECTORY");
         Some(file)
     }
 
@@ -204,15 +214,15 @@ impl Checker<'_> {
         if let Some(folder) = self.optional_text(&keys::WORKDIR) {
             return folder.into();
         }
-        let Some((folder, from)) = env.default_workdir() else {
+        let Some((folder, variable)) = env.default_workdir() else {
             self.problem(
                 &keys::WORKDIR,
-                "must be set: none of $STATE_DIRECTORY, $XDG_DATA_HOME and $HOME is",
+                "must be set: none of $STATE_DIRECTORY, $XDG_DATA_HOME and $HOME is set",
             );
             return PathBuf::new();
         };
         let value = Value::Text(folder.to_string_lossy().into_owned());
-        self.computed(&keys::WORKDIR, value, from);
+        self.set_computed(&keys::WORKDIR, value, variable);
         folder
     }
 
@@ -221,50 +231,62 @@ impl Checker<'_> {
         if queue == PLATYPUSH_QUEUE {
             self.problem(
                 &keys::QUEUE,
-                "must not be the list Platypush itself takes its messages from",
+                "must not be the list from which Platypush itself takes its messages",
             );
         }
         queue
     }
 
-    /// The id after the prefix is the requester's choice: no choice of it may
-    /// name a list that is somebody's queue or keeps our requests.
+    /// Checks the prefix: the client chooses the id after it, and no id may make it a node's own
+    /// queue or a list that contains requests.
     fn reply_prefix(&mut self) -> String {
         let prefix = self.text(&keys::REPLY_PREFIX);
         let queue = self.text(&keys::QUEUE);
         if queue.starts_with(&prefix) || prefix.starts_with(&format!("{queue}:")) {
-            self.clash(
+            self.conflict(
                 &keys::REPLY_PREFIX,
                 &keys::QUEUE,
-                "a reply could end up among the requests; neither may begin with the other",
+                "a reply could be added to the requests; neither may begin with the other",
             );
         }
         if PLATYPUSH_QUEUE.starts_with(&prefix) {
             self.problem(
                 &keys::REPLY_PREFIX,
-                "must not begin the name of Platypush's own list (platypush/backend/redis): \
-                 a reply could end up there as a message",
+                "must not be a prefix of Platypush's own list (platypush/backend/redis): a node \
+                 could take a reply as a message",
             );
         }
         prefix
     }
 
-    fn token_hash(&mut self) -> Option<SecretString> {
-        let hash = self.optional_text(&keys::TOKEN_HASH)?;
-        if hash.len() != 64 || !hash.bytes().all(|byte| byte.is_ascii_hexdigit()) {
+    fn token_hash(&mut self) -> Option<ClientTokenHash> {
+        let text = self.optional_text(&keys::TOKEN_HASH)?;
+        let mut hash = [0; 32];
+        if hex::decode_to_slice(&text, &mut hash).is_err() {
             self.problem(
                 &keys::TOKEN_HASH,
                 "must be 64 hexadecimal digits: the token's SHA-256, not the token",
             );
         }
-        Some(hash.to_ascii_lowercase().into())
+        Some(ClientTokenHash(hash))
     }
 
     fn password(&mut self, env: &Environment, warnings: &mut Vec<String>) -> Password {
+        let memory = self.u32(&keys::PASSWORD_MEMORY_KIB);
+        let iterations = self.u32(&keys::PASSWORD_ITERATIONS);
+        let parallelism = self.u32(&keys::PASSWORD_PARALLELISM);
+        let argon2 = argon2::Params::new(memory, iterations, parallelism, None);
+        // With the bounds of the keys, Argon2 can reject only this combination.
+        let argon2 = argon2.unwrap_or_else(|_| {
+            self.conflict(
+                &keys::PASSWORD_MEMORY_KIB,
+                &keys::PASSWORD_PARALLELISM,
+                "Argon2 needs at least 8 KiB for each lane",
+            );
+            argon2::Params::DEFAULT
+        });
         let password = Password {
-            memory_kib: self.u32(&keys::PASSWORD_MEMORY_KIB),
-            iterations: self.u32(&keys::PASSWORD_ITERATIONS),
-            parallelism: self.u32(&keys::PASSWORD_PARALLELISM),
+            argon2,
             threads: self.threads(env),
             min_length: self.size(&keys::PASSWORD_MIN_LENGTH),
             max_length: self.size(&keys::PASSWORD_MAX_LENGTH),
@@ -272,47 +294,38 @@ impl Checker<'_> {
                 .optional_text(&keys::PASSWORD_BLOCKLIST_FILE)
                 .map(Into::into),
         };
-        let (memory, iterations) = (password.memory_kib, password.iterations);
-        // The keys' own bounds leave one thing for Argon2 to object to.
-        if argon2::Params::new(memory, iterations, password.parallelism, None).is_err() {
-            self.clash(
-                &keys::PASSWORD_MEMORY_KIB,
-                &keys::PASSWORD_PARALLELISM,
-                "Argon2 needs at least 8 KiB for each lane",
-            );
-        }
         if password.min_length > password.max_length {
-            self.clash(
+            self.conflict(
                 &keys::PASSWORD_MIN_LENGTH,
                 &keys::PASSWORD_MAX_LENGTH,
-                "no password could be long enough and short enough",
+                "the minimum exceeds the maximum",
             );
         }
-        let reached = |(m, t): &(u32, u32)| memory >= *m && iterations >= *t;
-        if !OWASP_MINIMUM.iter().any(reached) {
+        let reaches = |(m, t): &(u32, u32)| memory >= *m && iterations >= *t;
+        if !OWASP_MINIMUM.iter().any(reaches) {
             warnings.push(format!(
                 "password.memory_kib {memory} with password.iterations {iterations} is below \
-                 OWASP's minimum for Argon2id (19456 with 2, or 47104 with 1): \
-                 if the database is stolen, passwords are found sooner"
+                 OWASP's minimum for Argon2id (19456 with 2, or 47104 with 1): an attacker with a \
+                 copy of the database finds passwords sooner"
             ));
         }
         password
     }
 
-    fn threads(&mut self, env: &Environment) -> usize {
+    fn threads(&mut self, env: &Environment) -> NonZeroUsize {
         if self.optional_integer(&keys::PASSWORD_THREADS).is_none() {
             let cores = u64::try_from(env.cores.get()).unwrap_or(u64::MAX);
             let value = Value::Integer(cores.min(1024));
-            self.computed(&keys::PASSWORD_THREADS, value, "processor cores");
+            self.set_computed(&keys::PASSWORD_THREADS, value, "processor cores");
         }
-        self.size(&keys::PASSWORD_THREADS)
+        NonZeroUsize::new(self.size(&keys::PASSWORD_THREADS)).unwrap_or(NonZeroUsize::MIN)
     }
 
     fn log(&mut self) -> Log {
         let level = self.text(&keys::LOG_LEVEL);
         let format = self.text(&keys::LOG_FORMAT);
         Log {
-            // Both are one of their key's words by now.
+            // `source.rs` accepts only the words of each key.
             level: level.parse().unwrap_or(tracing::Level::INFO),
             format: match format.as_str() {
                 "json" => LogFormat::Json,

@@ -1,14 +1,13 @@
-//! The effective configuration as text: each value and where it came from.
+//! The effective configuration as YAML, each value with its source.
 
 use super::Config;
 use super::keys::{self, Key, Kind};
 use super::source::{Settings, quoted};
 
-/// What stands for a secret.
+/// Placeholder for a secret.
 const HIDDEN: &str = "(hidden)";
 
-/// All keys as YAML. Without secrets in it, it can be loaded and gives the same
-/// configuration.
+/// Returns all keys as YAML. Without secrets, the text is a file of the same configuration.
 pub(super) fn dump(settings: &Settings, config: &Config) -> String {
     let mut text = String::new();
     let mut section = None;
@@ -20,14 +19,14 @@ pub(super) fn dump(settings: &Settings, config: &Config) -> String {
             }
         }
         let indent = if section.is_some() { "  " } else { "" };
-        let value = shown(settings, config, key);
-        let origin = origin(settings, key);
-        text += &format!("{indent}{}: {value}  # {origin}\n", key.name());
+        let value = value(settings, config, key);
+        let source = source(settings, key);
+        text += &format!("{indent}{}: {value}  # {source}\n", key.name());
     }
     text
 }
 
-fn shown(settings: &Settings, config: &Config, key: &Key) -> String {
+fn value(settings: &Settings, config: &Config, key: &Key) -> String {
     match (key.kind, &settings.get(key).value) {
         (Kind::Secret, Some(_)) => quoted(HIDDEN),
         (Kind::Url, Some(_)) => quoted(config.redis.display()),
@@ -35,13 +34,16 @@ fn shown(settings: &Settings, config: &Config, key: &Key) -> String {
     }
 }
 
-fn origin(settings: &Settings, key: &Key) -> String {
+fn source(settings: &Settings, key: &Key) -> String {
     let setting = settings.get(key);
     match setting.overridden_by {
-        None => setting.place.to_string(),
+        None => setting.source.to_string(),
         Some(by) => {
-            let over = settings.get(by).place;
-            format!("{}, set aside by {} ({over})", setting.place, by.path)
+            let overriding = settings.get(by).source;
+            format!(
+                "{}, overridden by {} ({overriding})",
+                setting.source, by.path
+            )
         }
     }
 }

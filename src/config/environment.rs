@@ -1,5 +1,4 @@
-//! What the configuration takes from the process and its machine, as a value:
-//! a test makes its own and touches nothing that others share.
+//! The process environment as a value, so that tests do not change global state.
 
 use std::collections::BTreeMap;
 use std::ffi::{OsStr, OsString};
@@ -7,26 +6,25 @@ use std::num::NonZeroUsize;
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::PathBuf;
 
-/// The surroundings a configuration is read in.
+/// The environment that a configuration is read in.
 ///
-/// No `Debug`: a variable may be a password.
+/// No `Debug`: a variable may contain a password.
 #[derive(Clone)]
 pub struct Environment {
     /// The environment variables.
     pub variables: BTreeMap<OsString, OsString>,
-    /// Where `platypush-userd.yaml` is looked for; none: nowhere.
+    /// Folder that may contain `platypush-userd.yaml`.
     pub current_dir: Option<PathBuf>,
-    /// Where `platypush-userd/config.yaml` is looked for last: `/etc`; none:
-    /// nowhere.
+    /// Folder that may contain `platypush-userd/config.yaml`, the last file of the search: `/etc`.
     pub system_dir: Option<PathBuf>,
-    /// The name of this machine, where it has one.
+    /// Host name of this machine, if it has one.
     pub host_name: Option<String>,
-    /// How many processor cores the process may use.
+    /// Number of processor cores that the process may use.
     pub cores: NonZeroUsize,
 }
 
 impl Environment {
-    /// That of the running process.
+    /// Returns the environment of this process.
     #[must_use]
     pub fn from_process() -> Self {
         let host_name = rustix::system::uname()
@@ -44,9 +42,8 @@ impl Environment {
         }
     }
 
-    /// One without variables and without places to look for a file, on a
-    /// machine named `localhost` with one core. With `workdir` or `HOME` set by
-    /// [`with`](Self::with), the defaults can be loaded in it.
+    /// Returns an environment without variables and folders, on a machine named `localhost` with
+    /// one core. The defaults can be loaded after [`with`](Self::with) has set `workdir` or `HOME`.
     #[must_use]
     pub fn empty() -> Self {
         Self {
@@ -58,15 +55,15 @@ impl Environment {
         }
     }
 
-    /// The same with one more variable set.
+    /// Sets a variable.
     #[must_use]
     pub fn with(mut self, name: impl Into<OsString>, value: impl Into<OsString>) -> Self {
         self.variables.insert(name.into(), value.into());
         self
     }
 
-    /// A variable. An empty one counts as not set, as the XDG specification
-    /// has it: `VARIABLE=${MAYBE:-}` in a unit or a compose file means nothing.
+    /// Returns the value of a variable. An empty one counts as not set, as in the XDG
+    /// specification: `VARIABLE=${OPTIONAL:-}` in a unit or compose file may set it to nothing.
     pub(super) fn get(&self, name: &str) -> Option<&OsStr> {
         self.variables
             .get(OsStr::new(name))
@@ -74,20 +71,20 @@ impl Environment {
             .filter(|value| !value.is_empty())
     }
 
-    /// The path in a variable; a relative one is ignored, as XDG has it.
+    /// Returns the path in a variable. Ignores a relative path, as the XDG specification requires.
     fn absolute(&self, name: &str) -> Option<PathBuf> {
         self.get(name)
             .map(PathBuf::from)
             .filter(|path| path.is_absolute())
     }
 
-    /// An XDG base directory: its variable, else its place in the home folder.
+    /// Returns an XDG base directory: the one in its variable, or the default in the home folder.
     fn xdg(&self, name: &str, in_home: &str) -> Option<PathBuf> {
         self.absolute(name)
             .or_else(|| Some(self.absolute("HOME")?.join(in_home)))
     }
 
-    /// Where a configuration file nobody named is looked for, in order.
+    /// Returns the files to try if no configuration file is named, in order.
     pub(super) fn search_path(&self) -> impl Iterator<Item = PathBuf> {
         let below = |folder: PathBuf| folder.join("platypush-userd").join("config.yaml");
         [
@@ -101,16 +98,15 @@ impl Environment {
         .flatten()
     }
 
-    /// The file of a systemd credential (systemd.exec(5)), if there is one of
-    /// that name.
+    /// Returns the file of a systemd credential (systemd.exec(5)), if it exists.
     pub(super) fn credential(&self, name: &str) -> Option<PathBuf> {
         let file = self.absolute("CREDENTIALS_DIRECTORY")?.join(name);
         file.is_file().then_some(file)
     }
 
-    /// Where the database goes if nobody says so, and what tells.
+    /// Returns the default folder of the database, and the variable that determines it.
     pub(super) fn default_workdir(&self) -> Option<(PathBuf, &'static str)> {
-        // systemd joins the several state folders of a unit by colons.
+        // systemd separates several state folders of a unit by colons.
         let state = self
             .get("STATE_DIRECTORY")
             .and_then(|list| list.as_bytes().split(|&byte| byte == b':').next())
@@ -118,11 +114,11 @@ impl Environment {
         if let Some(folder) = state {
             return Some((OsStr::from_bytes(folder).into(), "$STATE_DIRECTORY"));
         }
-        let from = match self.absolute("XDG_DATA_HOME") {
+        let variable = match self.absolute("XDG_DATA_HOME") {
             Some(_) => "$XDG_DATA_HOME",
             None => "$HOME",
         };
         let data = self.xdg("XDG_DATA_HOME", ".local/share")?;
-        Some((data.join("platypush-userd"), from))
+        Some((data.join("platypush-userd"), variable))
     }
 }

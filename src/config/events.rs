@@ -1,17 +1,17 @@
-//! Where events are published: channels and lists of Platypush nodes.
+//! Destinations of events: channels and lists of Platypush nodes.
 
 use super::check::Checker;
 use super::keys;
 
-/// What stands before the name of a list.
+/// Prefix of the name of a list.
 const LIST: &str = "list:";
 
-/// Where an event goes.
+/// Destination of events.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Destination {
-    /// A pub/sub channel: a node's bus.
+    /// A pub/sub channel: the bus of a node.
     Channel(String),
-    /// A list: that of a node's `backend.redis`. It is none of ours.
+    /// A list: that of a node's `backend.redis`, never a list of the daemon.
     List(String),
 }
 
@@ -25,15 +25,14 @@ impl Destination {
 }
 
 impl Checker<'_> {
-    /// The destinations, each once. What is wrong with one is told by its
-    /// place in the list.
+    /// Returns the destinations. Reports an invalid or repeated one by its number in the list.
     pub(super) fn destinations(&mut self) -> Vec<Destination> {
         let texts = self.list(&keys::EVENTS_PUBLISH);
         let mut destinations = Vec::with_capacity(texts.len());
         for (number, text) in (1..).zip(&texts) {
             let destination = Destination::parse(text);
-            if let Some(wrong) = self.wrong_with(&destination, &destinations) {
-                let text = format!("entry {number} {wrong}");
+            if let Some(error) = self.destination_error(&destination, &destinations) {
+                let text = format!("entry {number} {error}");
                 self.problem(&keys::EVENTS_PUBLISH, &text);
             }
             destinations.push(destination);
@@ -41,7 +40,11 @@ impl Checker<'_> {
         destinations
     }
 
-    fn wrong_with(&mut self, destination: &Destination, before: &[Destination]) -> Option<String> {
+    fn destination_error(
+        &mut self,
+        destination: &Destination,
+        before: &[Destination],
+    ) -> Option<String> {
         if let Some(same) = before.iter().position(|other| other == destination) {
             return Some(format!("is the same as entry {}", same + 1));
         }
@@ -57,17 +60,17 @@ impl Checker<'_> {
             Destination::List(name) => name,
         };
         let queue = self.text(&keys::QUEUE);
-        let wrong = if name.is_empty() {
-            "must have the name of a list behind list:"
+        let error = if name.is_empty() {
+            "must have the name of a list after list:"
         } else if name.trim() != name {
-            "must have the name of a list right behind list:, without a space"
+            "must have the name of a list after list:, without a space before or after the name"
         } else if *name == queue || name.starts_with(&format!("{queue}:")) {
-            "must not be the queue or a list below it: nodes read events from lists of their own"
+            "must not be the queue or one of its lists: nodes read events from their own lists"
         } else if name.starts_with(&self.text(&keys::REPLY_PREFIX)) {
-            "must not begin like a reply's list (reply_prefix): somebody could have replies put there"
+            "must not begin with reply_prefix: a client could direct replies to it"
         } else {
             return None;
         };
-        Some(wrong.to_owned())
+        Some(error.to_owned())
     }
 }

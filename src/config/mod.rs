@@ -1,10 +1,9 @@
-//! The configuration: from defaults, one file and the environment to values the
-//! daemon can rely on.
+//! The configuration: defaults, one file and environment variables.
 //!
-//! `source.rs` reads the layers into raw settings, each with its place;
-//! `check.rs` makes a [`Config`] of them. Both go on after a problem, so that
-//! [`load`] reports all of them at once. The keys are one table, [`keys::ALL`];
-//! the defaults are `config.example.yaml`, which is compiled in.
+//! `source.rs` reads these layers into raw settings with their sources, and `check.rs` converts
+//! them to a [`Config`]. Both continue after a problem, so that [`load`] reports all problems at
+//! once. [`keys::ALL`] is the table of all keys. The defaults are `config.example.yaml`, which is
+//! compiled in.
 
 mod check;
 mod dump;
@@ -19,157 +18,159 @@ pub(crate) mod suggest;
 mod tests;
 mod yaml;
 
+use std::fmt;
+use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use secrecy::SecretString;
+use crate::model::SessionLimits;
 
 pub use environment::Environment;
 pub use events::Destination;
-pub use problem::{Place, Problem, Problems};
+pub use problem::{Problem, Problems, SettingSource};
 pub use redis::{ClientFiles, Redis, TlsFiles};
 pub use source::EXAMPLE;
 
-/// A configuration that was checked: everything in it can be used as it is.
-///
-/// `Debug` shows no secret.
+/// A checked configuration. `Debug` shows no secret.
 #[derive(Debug, Clone)]
 pub struct Config {
-    /// The name given as the sender of replies. Not empty.
+    /// Sender name in replies. Not empty.
     pub device_id: String,
-    /// The folder of the database. It need not exist yet.
+    /// Folder of the database. May not exist yet.
     pub workdir: PathBuf,
-    /// How to reach Redis.
+    /// Connection to Redis.
     pub redis: Redis,
-    /// The Redis list that requests are taken from.
+    /// Redis list of requests.
     pub queue: String,
-    /// The Redis list of a reply is this and the request's id. No id makes it
-    /// the queue, or a list whose name is the queue's and a colon with more.
+    /// Prefix of the Redis list of a reply; the id of the request follows. The checks exclude that
+    /// an id makes it the queue, or a list whose name begins with the queue's name and a colon.
     pub reply_prefix: String,
-    /// How long a reply waits to be fetched; at least a second.
+    /// Time after which an unread reply expires; at least a second.
     pub reply_ttl: Duration,
-    /// Whether requests addressed to others than `device_id` are run too.
+    /// Whether requests for targets other than `device_id` are run.
     pub accept_any_target: bool,
-    /// The SHA-256 of the token every request must carry, in 64 lower-case
-    /// hexadecimal digits; none: no token is asked for.
-    pub token_hash: Option<SecretString>,
-    /// The age above which a request is refused; none: any age will do.
+    /// SHA-256 of the token that requests must contain, if any.
+    pub token_hash: Option<ClientTokenHash>,
+    /// Maximum age of a request, if limited.
     pub max_request_age: Option<Duration>,
-    /// The expected wait for a turn from which a request is refused.
+    /// Maximum expected wait for a turn. A request that would wait longer is refused.
     pub max_login_wait: Duration,
-    /// How many requests are worked on at once; at least 1.
+    /// Maximum number of requests in flight; at least 1.
     pub max_in_flight: usize,
-    /// The longest request in bytes.
+    /// Maximum size of a request in bytes.
     pub max_message_size: usize,
-    /// The longest user name in bytes.
+    /// Maximum length of a user name in bytes.
     pub max_username_length: usize,
-    /// The longest id of a request in bytes.
+    /// Maximum length of a request's id in bytes.
     pub max_id_length: usize,
-    /// How long work that has begun may go on when the daemon is told to stop.
+    /// Maximum time to finish started requests at shutdown.
     pub shutdown_timeout: Duration,
-    /// How long a write to the database takes at most, unless it hangs.
+    /// Time after which a write to the database is considered hung.
     pub write_timeout: Duration,
-    /// The file of the keys that seal; none: a systemd credential, or a file
-    /// in the working directory.
+    /// File of the sealing keys. `None`: the file in the working directory.
     pub secret_keys_file: Option<PathBuf>,
-    /// How long sessions last.
+    /// Limits of sessions.
     pub session: Session,
-    /// How fast one name can be tried.
+    /// Limit of failed attempts.
     pub throttle: Throttle,
-    /// How passwords are hashed, and which are taken.
+    /// Hashing of passwords and rules for new ones.
     pub password: Password,
-    /// Where events are published, each place once; empty: nowhere.
+    /// Destinations of events, without duplicates.
     pub publish: Vec<Destination>,
-    /// What is logged.
+    /// Level and format of the log.
     pub log: Log,
-    /// What is allowed but better changed: to be logged once at start.
+    /// Warnings about valid but inadvisable values, which are logged once at start.
     pub warnings: Vec<String>,
 }
 
-/// How long sessions last, whatever they were promised.
+/// SHA-256 of the token that clients send. `Debug` does not show it: the token may be guessable.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub struct ClientTokenHash(pub [u8; 32]);
+
+impl fmt::Debug for ClientTokenHash {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("ClientTokenHash([hidden])")
+    }
+}
+
+/// Limits of sessions, in addition to their own expiry.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Session {
-    /// Since it was made; none: for ever.
-    pub max_lifetime: Option<Duration>,
-    /// Since its last use; none: for ever.
-    pub idle_timeout: Option<Duration>,
+    /// Limits of every session.
+    pub limits: SessionLimits,
     /// Whether a password change ends all sessions of the user.
     pub revoke_on_password_change: bool,
 }
 
-/// How fast one name can be tried.
+/// Limit of failed attempts under one name.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Throttle {
-    /// Failures in a row from which on it has to wait; 0: never.
+    /// Number of consecutive failures after which a name is locked; 0: never.
     pub failures: u32,
 }
 
-/// How passwords are hashed, and which are taken.
+/// Hashing of passwords and rules for new ones.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Password {
-    /// Argon2's memory in KiB. `argon2::Params` takes this and the next two.
-    pub memory_kib: u32,
-    /// Argon2's passes over the memory.
-    pub iterations: u32,
-    /// Argon2's lanes.
-    pub parallelism: u32,
-    /// How many passwords are hashed at the same time; at least 1.
-    pub threads: usize,
-    /// The shortest new password in characters.
+    /// Cost of a hash.
+    pub argon2: argon2::Params,
+    /// Number of passwords that are hashed at the same time.
+    pub threads: NonZeroUsize,
+    /// Minimum length of a new password in characters.
     pub min_length: usize,
-    /// The longest password in bytes; not less than `min_length`.
+    /// Maximum length of a password in bytes; not less than `min_length`.
     pub max_length: usize,
-    /// Passwords that are not taken; none: any is.
+    /// File of passwords that are rejected as new passwords, if any.
     pub blocklist_file: Option<PathBuf>,
 }
 
-/// What is logged.
+/// Level and format of the log.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Log {
-    /// Events up to this level.
+    /// Maximum level of logged messages.
     pub level: tracing::Level,
-    /// In this form.
+    /// Format of a line.
     pub format: LogFormat,
 }
 
-/// The form of the log.
+/// Format of the log.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum LogFormat {
-    /// Lines to be read by people.
+    /// Text for people.
     Text,
-    /// A JSON object a line.
+    /// One JSON object per line.
     Json,
 }
 
-/// A configuration and how it came about. `Debug` shows no secret.
+/// A configuration and its sources. `Debug` shows no secret.
 #[derive(Debug, Clone)]
 pub struct Loaded {
-    /// What holds.
+    /// The checked configuration.
     pub config: Config,
-    /// The file that was read; none: no file was named or found.
+    /// The file that was read, if one was named or found.
     pub file: Option<PathBuf>,
-    // Made at once: the settings hold secrets in clear, and are dropped.
+    // Text instead of the settings, which contain secrets in clear and are dropped.
     dump: String,
 }
 
 impl Loaded {
-    /// Every effective value as YAML, each with a comment on where it came
-    /// from; secrets are hidden. Where none is set, the text can be loaded as a
-    /// file and gives the same configuration.
+    /// Returns all effective values as YAML, each with its source in a comment. Secrets are hidden.
+    /// If none is set, the text is a file of the same configuration.
     #[must_use]
     pub fn dump(&self) -> &str {
         &self.dump
     }
 }
 
-/// Reads and checks the configuration: the defaults, over them the file that
-/// `explicit` or the environment names or that is found first, over that the
-/// environment.
+/// Reads and checks the configuration.
+///
+/// The environment overrides the file, and the file overrides the defaults. The file is the one
+/// that `explicit` or the environment names, or else the first one that is found.
 ///
 /// # Errors
 ///
-/// Everything that is wrong, at once: a file that was named but cannot be read,
-/// text that is not YAML, unknown and repeated keys, values that will not do.
+/// All problems at once: a named file that cannot be read, text that is not YAML, unknown and
+/// repeated keys, invalid values.
 pub fn load(explicit: Option<&Path>, env: &Environment) -> Result<Loaded, Problems> {
     let mut problems = Vec::new();
     let mut settings = source::Settings::defaults(&mut problems);

@@ -1,6 +1,6 @@
-//! What is wrong with a configuration, and where.
+//! Problems of a configuration, with their sources.
 //!
-//! No problem ever shows a value: any of them may be a password.
+//! No problem shows a value: any value may be a password.
 
 use std::fmt;
 use std::io;
@@ -8,25 +8,25 @@ use std::path::PathBuf;
 
 use crate::failure::{HasRemedy, Remedy, advice};
 
-/// Where a value came from or a problem is.
+/// Source of a value or problem.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Place {
+pub enum SettingSource {
     /// The default of `config.example.yaml`.
     Default,
-    /// Found out when the configuration was read; the text says from what.
+    /// Computed when the configuration was read; the text names the origin.
     Computed(&'static str),
     /// A file, or one line of it.
     File {
-        /// As it was named or found.
+        /// Path as it was named or found.
         path: PathBuf,
-        /// Counted from 1; none where the whole file is meant.
+        /// Number of the line, from 1; `None` for the whole file.
         line: Option<u64>,
     },
     /// An environment variable.
     Variable(String),
 }
 
-impl fmt::Display for Place {
+impl fmt::Display for SettingSource {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Default => f.write_str("default"),
@@ -41,69 +41,69 @@ impl fmt::Display for Place {
     }
 }
 
-/// One thing that is wrong.
+/// One problem of a configuration.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Problem {
-    /// Where.
-    pub place: Place,
-    /// What, and what to do about it.
+    /// Source of the problem.
+    pub source: SettingSource,
+    /// Description, with advice.
     pub text: String,
-    /// What ends it.
+    /// What resolves the problem.
     pub remedy: Remedy,
 }
 
 impl Problem {
-    pub(super) fn new(place: &Place, text: impl Into<String>) -> Self {
+    pub(super) fn new(source: &SettingSource, text: impl Into<String>) -> Self {
         Self {
-            place: place.clone(),
+            source: source.clone(),
             text: text.into(),
-            remedy: Remedy::Person,
+            remedy: Remedy::Operator,
         }
     }
 
-    /// One with a file that could not be read.
+    /// Creates the problem of a file that cannot be read.
     pub(super) fn unreadable(path: PathBuf, error: &io::Error, by: &str) -> Self {
         let remedy = match error.kind() {
-            // The owner or the mode of a configuration is a person's choice.
-            io::ErrorKind::PermissionDenied => Remedy::Person,
+            // Only the operator changes the owner or mode of a configuration.
+            io::ErrorKind::PermissionDenied => Remedy::Operator,
             _ => Remedy::of_io(error),
         };
         let text = format!("cannot be read: {error}{by}{}", advice(&path, error));
-        let place = Place::File { path, line: None };
+        let source = SettingSource::File { path, line: None };
         Self {
-            place,
+            source,
             text,
             remedy,
         }
     }
 }
 
-/// As compilers write it, so that editors find the line: `config.yaml:12: …`.
+/// Format of compilers, so that editors find the line: `config.yaml:12: …`.
 impl fmt::Display for Problem {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match &self.place {
-            // Nothing was set, so there is no place to look at.
-            Place::Default | Place::Computed(_) => f.write_str(&self.text),
-            Place::Variable(name) => write!(f, "{name}: {}", self.text),
-            file @ Place::File { .. } => write!(f, "{file}: {}", self.text),
+        match &self.source {
+            // The operator set nothing, so no location is shown.
+            SettingSource::Default | SettingSource::Computed(_) => f.write_str(&self.text),
+            SettingSource::Variable(name) => write!(f, "{name}: {}", self.text),
+            file @ SettingSource::File { .. } => write!(f, "{file}: {}", self.text),
         }
     }
 }
 
-/// Everything that is wrong with a configuration, at least one thing: the
-/// file's problems by line, then the environment's.
+/// All problems of a configuration, at least one: those of the file by line, then those of the
+/// environment.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub struct Problems(Vec<Problem>);
 
 impl HasRemedy for Problems {
     fn remedy(&self) -> Remedy {
-        // Where the file could not be read, all else may be for want of what stands in it.
+        // If the file could not be read, the other problems may only be a consequence of that.
         if self
             .0
             .iter()
-            .all(|problem| problem.remedy == Remedy::Person)
+            .all(|problem| problem.remedy == Remedy::Operator)
         {
-            Remedy::Person
+            Remedy::Operator
         } else {
             Remedy::Restart
         }
@@ -116,13 +116,13 @@ impl Problems {
         Self(problems)
     }
 
-    /// Each of them.
+    /// Returns an iterator over the problems.
     pub fn iter(&self) -> std::slice::Iter<'_, Problem> {
         self.0.iter()
     }
 }
 
-/// One problem a line, without a line break at the end.
+/// One problem per line, without a line break at the end.
 impl fmt::Display for Problems {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         for (index, problem) in self.0.iter().enumerate() {

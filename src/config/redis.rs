@@ -1,11 +1,9 @@
-//! How to reach Redis: one address, or the pieces Platypush has in its own
-//! configuration.
+//! The connection to Redis: an address, or separate keys as in Platypush's own configuration.
 //!
-//! Which of the two: the one given in the higher layer, where pieces and
-//! address in one layer contradict each other. So do pieces above an address:
-//! somebody who sets `PLATYPUSH_USERD_REDIS__PASSWORD` wants to complete the
-//! file's address, and silently connecting somewhere else would be a bad
-//! surprise. The default address gives way to anything.
+//! An address overrides keys of a lower layer. Keys in the same layer as an address, or in a higher
+//! one, are an error: with `PLATYPUSH_USERD_REDIS__PASSWORD` the operator wants to complete the
+//! address of the file, and the daemon would silently connect to another server. The keys override
+//! the default address.
 
 use std::borrow::Cow;
 use std::net::Ipv6Addr;
@@ -16,49 +14,47 @@ use secrecy::SecretString;
 
 use super::check::Checker;
 use super::keys::{self, Key};
-use super::problem::Place;
+use super::problem::SettingSource;
 
-/// How to reach Redis.
+/// Connection to Redis.
 #[derive(Debug, Clone)]
 pub struct Redis {
-    /// The address, in the form the `redis` crate takes. It may hold a
-    /// password.
+    /// The address in the format of the `redis` crate. It may contain a password.
     pub url: SecretString,
-    /// The files for an encrypted connection, where any are given; then the
-    /// address is a `rediss://` one.
+    /// Files for an encrypted connection, if any are set. The scheme of the address is then
+    /// `rediss`.
     pub tls: Option<TlsFiles>,
     display: String,
 }
 
 impl Redis {
-    /// The address for people: `***` stands for a password.
+    /// Returns the address with `***` in place of a password.
     #[must_use]
     pub fn display(&self) -> &str {
         &self.display
     }
 }
 
-/// Files for an encrypted connection (PEM), at least one. They are not read
-/// here.
+/// PEM files for an encrypted connection, at least one. This module does not read them.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct TlsFiles {
-    /// The authorities that may vouch for the server; none: the system's.
+    /// Certificate authorities to trust. `None`: those that the system trusts.
     pub ca_certs: Option<PathBuf>,
-    /// The client's own certificate and its key.
+    /// Certificate and key of the daemon.
     pub client: Option<ClientFiles>,
 }
 
-/// What the daemon identifies itself with to the server.
+/// Files by which the daemon authenticates to the server.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ClientFiles {
-    /// Its certificate.
+    /// The certificate.
     pub certfile: PathBuf,
-    /// The private key of it.
+    /// The private key of the certificate.
     pub keyfile: PathBuf,
 }
 
-/// The keys that are an address when put together.
-static PIECES: [&Key; 6] = [
+/// The keys that together make an address.
+static ADDRESS_KEYS: [&Key; 6] = [
     &keys::REDIS_HOST,
     &keys::REDIS_PORT,
     &keys::REDIS_USERNAME,
@@ -75,25 +71,25 @@ static TLS_FILES: [&Key; 3] = [
 
 const MASK: &str = "***";
 
-/// The layers in the order they are laid upon each other.
-const fn layer(place: &Place) -> u8 {
-    match place {
-        Place::Default | Place::Computed(_) => 0,
-        Place::File { .. } => 1,
-        Place::Variable(_) => 2,
+/// Returns the number of a layer. A higher layer overrides lower ones.
+const fn layer(source: &SettingSource) -> u8 {
+    match source {
+        SettingSource::Default | SettingSource::Computed(_) => 0,
+        SettingSource::File { .. } => 1,
+        SettingSource::Variable(_) => 2,
     }
 }
 
 impl Checker<'_> {
-    /// The whole section.
+    /// Returns the connection of the section `redis`.
     pub(super) fn redis(&mut self) -> Redis {
-        // But for the host, pieces are encoded or numbers: what is wrong with
-        // an address made of them is wrong with the host.
-        let (url, key, wrong) = match self.first_piece() {
+        // All keys but the host are numbers or are encoded, so only the host can make the address
+        // invalid.
+        let (url, key, error) = match self.first_address_key() {
             Some(first) => {
-                self.settings.set_aside(&keys::REDIS_URL, first);
-                let wrong = "must be the name or the IP address of one machine, nothing else";
-                (self.address_of_pieces(), &keys::REDIS_HOST, Some(wrong))
+                self.settings.override_by(&keys::REDIS_URL, first);
+                let error = "must be the name or the IP address of one machine, nothing else";
+                (self.address_from_keys(), &keys::REDIS_HOST, Some(error))
             }
             None => {
                 let url = self.optional_text(&keys::REDIS_URL);
@@ -101,39 +97,40 @@ impl Checker<'_> {
             }
         };
         let address = Address::parse(&url)
-            .map_err(|text| self.problem(key, wrong.unwrap_or(text)))
+            .map_err(|text| self.problem(key, error.unwrap_or(text)))
             .ok();
         Redis {
             url: url.into(),
-            // Of a wrong address nobody knows whether it was to be encrypted.
-            tls: address.as_ref().and_then(|known| self.tls_files(known)),
-            display: address.map_or_else(String::new, |known| known.display),
+            // An invalid address does not show whether the connection is encrypted.
+            tls: address.as_ref().and_then(|address| self.tls_files(address)),
+            display: address.map_or_else(String::new, |address| address.display),
         }
     }
 
-    /// The first piece, if pieces are what counts and not the address.
-    fn first_piece(&mut self) -> Option<&'static Key> {
-        let url = self.settings.get(&keys::REDIS_URL).place;
+    /// Returns the first address key that is set, if the address keys override `redis.url`.
+    fn first_address_key(&mut self) -> Option<&'static Key> {
+        let url = self.settings.get(&keys::REDIS_URL).source;
         let mut first = None;
-        for key in PIECES {
-            let piece = self.settings.get(key);
-            if piece.value.is_none() {
+        for key in ADDRESS_KEYS {
+            let setting = self.settings.get(key);
+            if setting.value.is_none() {
                 continue;
             }
             if layer(&url) == 0 {
                 first.get_or_insert(key);
-            } else if layer(&piece.place) < layer(&url) {
-                self.settings.set_aside(key, &keys::REDIS_URL);
+            } else if layer(&setting.source) < layer(&url) {
+                self.settings.override_by(key, &keys::REDIS_URL);
             } else {
-                let text = format!("cannot stand beside redis.url ({url}): give one or the other");
+                let text =
+                    format!("cannot be combined with redis.url ({url}): set one or the other");
                 self.problem(key, &text);
             }
         }
         first
     }
 
-    /// The address the pieces make. A host that is none makes no address.
-    fn address_of_pieces(&self) -> String {
+    /// Returns the address that the keys make. An invalid host makes an invalid address.
+    fn address_from_keys(&self) -> String {
         let scheme = match self.optional_boolean(&keys::REDIS_SSL) {
             Some(true) => "rediss",
             _ => "redis",
@@ -165,28 +162,28 @@ impl Checker<'_> {
             (Some(certfile), Some(keyfile)) => Some(ClientFiles { certfile, keyfile }),
             (None, None) => None,
             (Some(_), None) => {
-                self.problem(&keys::REDIS_SSL_CERTFILE, "needs redis.ssl_keyfile too");
+                self.problem(&keys::REDIS_SSL_CERTFILE, "requires redis.ssl_keyfile");
                 None
             }
             (None, Some(_)) => {
-                self.problem(&keys::REDIS_SSL_KEYFILE, "needs redis.ssl_certfile too");
+                self.problem(&keys::REDIS_SSL_KEYFILE, "requires redis.ssl_certfile");
                 None
             }
         };
         (ca_certs.is_some() || client.is_some()).then_some(TlsFiles { ca_certs, client })
     }
 
-    /// Files for an encrypted connection, and the connection is not: somebody
-    /// believes that it is. An address from a higher layer may mean it so.
+    /// Reports files for an encrypted connection if the connection is not encrypted, because the
+    /// operator expects that it is. An address of a higher layer overrides them instead.
     fn refuse_tls_files(&mut self) {
-        let url = self.settings.get(&keys::REDIS_URL).place;
+        let url = self.settings.get(&keys::REDIS_URL).source;
         for key in TLS_FILES {
             let file = self.settings.get(key);
             if file.value.is_none() {
                 continue;
             }
-            if layer(&file.place) < layer(&url) {
-                self.settings.set_aside(key, &keys::REDIS_URL);
+            if layer(&file.source) < layer(&url) {
+                self.settings.override_by(key, &keys::REDIS_URL);
             } else {
                 self.problem(
                     key,
@@ -197,16 +194,18 @@ impl Checker<'_> {
     }
 }
 
-/// What is known of an address that parses.
+/// A parsed address.
 struct Address {
     encrypted: bool,
     display: String,
 }
 
 impl Address {
+    /// Parses an address.
+    ///
     /// # Errors
     ///
-    /// What the address must be instead; it is not quoted.
+    /// Returns what the address must be, without quoting it.
     fn parse(url: &str) -> Result<Self, &'static str> {
         const WRONG: &str = "must be an address such as redis://127.0.0.1:6379/0, \
             rediss://host:6379/0 or unix:///path?db=0; in a user name or password \
@@ -234,8 +233,8 @@ impl Address {
     }
 }
 
-/// Shows an option of an address if it is known not to be secret; a unix
-/// socket's password is one of the others.
+/// Masks an option of an address, unless it is known not to be secret. The password for a unix
+/// socket is an option.
 fn masked_option((name, value): (Cow<'_, str>, Cow<'_, str>)) -> (String, String) {
     let value = match name.as_ref() {
         "db" | "user" | "protocol" => value.into_owned(),
@@ -244,8 +243,8 @@ fn masked_option((name, value): (Cow<'_, str>, Cow<'_, str>)) -> (String, String
     (name.into_owned(), value)
 }
 
-/// A host as it stands in an address. What is not a host becomes empty, so that
-/// it can neither move the end of the host nor smuggle in a login.
+/// Returns a host as it is written in an address. An invalid host becomes empty, so that it cannot
+/// extend into other parts of the address, such as the login.
 fn host_in_url(host: &str) -> String {
     if let Ok(address) = host.parse::<Ipv6Addr>() {
         return format!("[{address}]");
@@ -255,7 +254,7 @@ fn host_in_url(host: &str) -> String {
     host.to_owned()
 }
 
-/// Everything but RFC 3986's unreserved characters as `%XX`.
+/// Encodes all bytes as `%XX`, except for the unreserved characters of RFC 3986.
 fn percent_encode(text: &str) -> String {
     text.bytes().fold(String::new(), |mut encoded, byte| {
         if byte.is_ascii_alphanumeric() || b"-._~".contains(&byte) {

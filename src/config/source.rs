@@ -1,7 +1,7 @@
-//! Layers: the defaults, over them the file, over that the environment.
+//! Reads the layers: the defaults, the file and the environment, each of which overrides the one
+//! before.
 //!
-//! Here every value gets the type its key asks for; what the values mean
-//! together is looked at in `check.rs`.
+//! Each value gets the type of its key. `check.rs` checks the meaning of the values.
 
 use std::collections::BTreeMap;
 use std::io::ErrorKind;
@@ -9,18 +9,18 @@ use std::path::{Path, PathBuf};
 
 use super::Environment;
 use super::keys::{self, ENV_PREFIX, Key, Kind};
-use super::problem::{Place, Problem};
+use super::problem::{Problem, SettingSource};
 use super::suggest;
 use super::yaml::{self, Entry, Node};
 
-/// The documented example. It is also the lowest layer.
+/// The documented example, which is also the lowest layer.
 pub const EXAMPLE: &str = include_str!("../../config.example.yaml");
 
-/// Variables that begin like a key's and belong to the command line.
+/// Variables with the prefix of the keys that belong to the command line.
 const FILE_VARIABLE: &str = "PLATYPUSH_USERD_CONFIG";
 const TOKEN_VARIABLE: &str = "PLATYPUSH_USERD_TOKEN";
 
-/// A value of the type its key asks for.
+/// A value of the type of its key.
 ///
 /// No `Debug`: it may be a password.
 #[derive(Clone)]
@@ -31,56 +31,56 @@ pub(super) enum Value {
     List(Vec<String>),
 }
 
-/// A value and where it came from.
+/// A value and its source.
 #[derive(Clone)]
 pub(super) struct Setting {
-    /// None: `null`.
+    /// `None` for `null`.
     pub value: Option<Value>,
-    pub place: Place,
-    /// The key whose value makes this one meaningless.
+    pub source: SettingSource,
+    /// The key whose value overrides this one.
     pub overridden_by: Option<&'static Key>,
 }
 
-/// The raw configuration: a setting for each key.
+/// The raw configuration: one setting for each key.
 pub(super) struct Settings(BTreeMap<&'static str, Setting>);
 
 impl Settings {
-    /// The lowest layer.
+    /// Returns the lowest layer.
     pub(super) fn defaults(problems: &mut Vec<Problem>) -> Self {
         let mut settings = Self(BTreeMap::new());
-        // Without lines: a user never has to look for a problem in it.
-        settings.read_yaml(EXAMPLE, &|_| Place::Default, problems);
+        // Without line numbers: the operator cannot fix a problem in it.
+        settings.read_yaml(EXAMPLE, &|_| SettingSource::Default, problems);
         settings
     }
 
-    /// Lays a file over what is there.
+    /// Overrides settings with those of a file.
     pub(super) fn read_file(&mut self, path: &Path, text: &str, problems: &mut Vec<Problem>) {
-        let place = |line| Place::File {
+        let source_at = |line| SettingSource::File {
             path: path.to_owned(),
             line,
         };
-        self.read_yaml(text, &place, problems);
+        self.read_yaml(text, &source_at, problems);
     }
 
-    /// Lays the environment over what is there.
+    /// Overrides settings with those of the environment.
     pub(super) fn read_environment(&mut self, env: &Environment, problems: &mut Vec<Problem>) {
         for name in env.variables.keys() {
             let name = name.to_string_lossy();
             let Some(value) = env.get(&name).filter(|_| name.starts_with(ENV_PREFIX)) else {
                 continue;
             };
-            let place = Place::Variable(name.escape_debug().to_string());
+            let source = SettingSource::Variable(name.escape_debug().to_string());
             let Some(&key) = keys::ALL.iter().find(|key| key.env_name() == name) else {
                 if name != FILE_VARIABLE && name != TOKEN_VARIABLE {
-                    problems.push(Problem::new(&place, unknown_variable(&name)));
+                    problems.push(Problem::new(&source, unknown_variable(&name)));
                 }
                 continue;
             };
             match value.to_str() {
-                Some(text) => self.set(key, from_text(key.kind, text), place, problems),
+                Some(text) => self.set(key, parse_variable(key.kind, text), source, problems),
                 None => {
                     let text = format!("{} must be UTF-8", key.path);
-                    problems.push(Problem::new(&place, text));
+                    problems.push(Problem::new(&source, text));
                 }
             }
         }
@@ -89,20 +89,20 @@ impl Settings {
     fn read_yaml(
         &mut self,
         text: &str,
-        place: &dyn Fn(Option<u64>) -> Place,
+        source_at: &dyn Fn(Option<u64>) -> SettingSource,
         problems: &mut Vec<Problem>,
     ) {
         match yaml::parse(text) {
             Ok(Node::Null) => {}
-            Ok(Node::Section(entries)) => self.read_section(None, entries, place, problems),
+            Ok(Node::Section(entries)) => self.read_section(None, entries, source_at, problems),
             Ok(other) => problems.push(Problem::new(
-                &place(None),
-                format!("must hold keys and values, not {}", other.type_name()),
+                &source_at(None),
+                format!("must contain keys and values, not {}", other.type_name()),
             )),
             Err(line) => problems.push(Problem::new(
-                &place(line),
-                "not valid YAML from here on: look for wrong indentation, a missing colon \
-                 or quote, a tab (the line is not shown, it may hold a password)",
+                &source_at(line),
+                "not valid YAML from here on: look for wrong indentation, a missing colon or \
+                 quote, or a tab (the line is not shown, because it may contain a password)",
             )),
         }
     }
@@ -111,74 +111,81 @@ impl Settings {
         &mut self,
         section: Option<&str>,
         entries: Vec<Entry>,
-        place: &dyn Fn(Option<u64>) -> Place,
+        source_at: &dyn Fn(Option<u64>) -> SettingSource,
         problems: &mut Vec<Problem>,
     ) {
         let mut seen: BTreeMap<String, u64> = BTreeMap::new();
         for Entry { name, line, node } in entries {
-            let here = place(Some(line));
+            let source = source_at(Some(line));
             let path = section.map_or_else(|| name.clone(), |section| format!("{section}.{name}"));
             if let Some(first) = seen.insert(name.clone(), line) {
-                let text = format!("{} stands on line {first} already", suggest::shown(&path));
-                problems.push(Problem::new(&here, text));
+                let key = suggest::display_name(&path);
+                let text = format!("{key} is already on line {first}");
+                problems.push(Problem::new(&source, text));
             }
             let known = keys::find(&path).filter(|key| key.section() == section);
             if let Some(key) = known {
-                self.set(key, node, here, problems);
+                self.set(key, node, source, problems);
             } else if section.is_none() && keys::in_section(&name).next().is_some() {
                 match node {
                     Node::Null => {}
                     Node::Section(entries) => {
-                        self.read_section(Some(&name), entries, place, problems);
+                        self.read_section(Some(&name), entries, source_at, problems);
                     }
-                    other => problems.push(Problem::new(&here, not_a_section(&name, &other))),
+                    other => problems.push(Problem::new(&source, not_a_section(&name, &other))),
                 }
             } else {
-                problems.push(Problem::new(&here, unknown_key(&path)));
+                problems.push(Problem::new(&source, unknown_key(&path)));
             }
         }
     }
 
-    /// Sets a key, unless the node is of a wrong type or asks for the default.
-    fn set(&mut self, key: &'static Key, node: Node, place: Place, problems: &mut Vec<Problem>) {
+    /// Sets a key to the value of a node. Ignores `null`, and reports a wrong type.
+    fn set(
+        &mut self,
+        key: &'static Key,
+        node: Node,
+        source: SettingSource,
+        problems: &mut Vec<Problem>,
+    ) {
         match interpret(key.kind, node) {
-            // Below a null the default holds, which names its own place.
-            Ok(None) if place != Place::Default => {}
-            Ok(value) => self.put(key, value, place),
+            // Keeps the setting of the lower layer.
+            Ok(None) if source != SettingSource::Default => {}
+            Ok(value) => self.put(key, value, source),
             Err(text) => {
-                problems.push(Problem::new(&place, format!("{} {text}", key.path)));
+                problems.push(Problem::new(&source, format!("{} {text}", key.path)));
             }
         }
     }
 
-    /// Sets a key.
-    pub(super) fn put(&mut self, key: &'static Key, value: Option<Value>, place: Place) {
+    /// Sets a key to a value.
+    pub(super) fn put(&mut self, key: &'static Key, value: Option<Value>, source: SettingSource) {
         let setting = Setting {
             value,
-            place,
+            source,
             overridden_by: None,
         };
         self.0.insert(key.path, setting);
     }
 
-    /// A key's setting.
+    /// Returns the setting of a key.
     pub(super) fn get(&self, key: &Key) -> Setting {
         self.0.get(key.path).cloned().unwrap_or(Setting {
             value: None,
-            place: Place::Default,
+            source: SettingSource::Default,
             overridden_by: None,
         })
     }
 
-    /// Lets a key's value count for nothing.
-    pub(super) fn set_aside(&mut self, key: &Key, by: &'static Key) {
+    /// Drops the value of a key that another key overrides.
+    pub(super) fn override_by(&mut self, key: &Key, by: &'static Key) {
         if let Some(setting) = self.0.get_mut(key.path) {
             setting.value = None;
             setting.overridden_by = Some(by);
         }
     }
 
-    /// A key's value as YAML. Secrets are not hidden.
+    /// Returns the value of a key as YAML. Secrets are not hidden.
     pub(super) fn text(&self, key: &Key) -> String {
         match self.get(key).value {
             None => "null".to_owned(),
@@ -193,13 +200,13 @@ impl Settings {
     }
 }
 
-/// A text as YAML: a JSON string is one.
+/// Returns a text as a YAML string: a JSON string is one.
 pub(super) fn quoted(text: &str) -> String {
     serde_json::Value::from(text).to_string()
 }
 
-/// What a variable's text stands for, where its key asks for that type.
-fn from_text(kind: Kind, text: &str) -> Node {
+/// Parses the text of a variable by the type of its key.
+fn parse_variable(kind: Kind, text: &str) -> Node {
     match kind {
         Kind::Boolean => match text.to_ascii_lowercase().as_str() {
             "true" | "yes" | "on" => Node::Boolean(true),
@@ -220,7 +227,7 @@ fn from_text(kind: Kind, text: &str) -> Node {
     }
 }
 
-/// The value of a node, `None` for null; or what it must be instead.
+/// Returns the value of a node, `None` for null. The error says what the value must be.
 fn interpret(kind: Kind, node: Node) -> Result<Option<Value>, String> {
     let value = match (kind, node) {
         (_, Node::Null) => return Ok(None),
@@ -261,19 +268,19 @@ fn expected(kind: Kind) -> String {
     }
 }
 
-/// The text of a list's entry.
+/// Returns the text of an entry in a list. The error names its number.
 fn list_entry((number, node): (usize, Node)) -> Result<String, String> {
-    let wrong = |text: String| format!("entry {number} {text}");
+    let error = |text: String| format!("entry {number} {text}");
     match node {
         Node::Text(text) => match check_text(Kind::Text, &text) {
             Ok(()) => Ok(text),
-            // There is no default for one entry.
-            Err(_) if text.is_empty() => Err(wrong("must not be empty".into())),
-            Err(text) => Err(wrong(text.into())),
+            // An entry has no default that the message could advise.
+            Err(_) if text.is_empty() => Err(error("must not be empty".into())),
+            Err(text) => Err(error(text.into())),
         },
         other => {
             let (expected, found) = (expected(Kind::Text), other.type_name());
-            Err(wrong(format!("must be {expected}, not {found}")))
+            Err(error(format!("must be {expected}, not {found}")))
         }
     }
 }
@@ -286,7 +293,7 @@ fn check_text(kind: Kind, text: &str) -> Result<(), &'static str> {
         return Err("must be one line without control characters");
     }
     if kind == Kind::Path && text.starts_with('~') {
-        return Err("must be a whole path: ~ is not replaced by the home folder here");
+        return Err("must be a full path: ~ is not expanded to the home folder");
     }
     Ok(())
 }
@@ -304,16 +311,16 @@ fn unknown_key(path: &str) -> String {
     if let Some(key) = keys::find(path)
         && let Some(section) = key.section()
     {
-        // `redis.url:` in one word, as Platypush writes its plugins' names.
+        // `redis.url:` in one word, as in Platypush's configuration.
         let name = key.name();
         return format!("write {path} in two lines: {section}: and below it, indented, {name}:");
     }
     let sections = keys::ALL.iter().filter_map(|key| key.section());
     let candidates = keys::ALL.iter().map(|key| key.path).chain(sections);
-    let key = suggest::shown(path);
+    let key = suggest::display_name(path);
     match suggest::nearest(path, candidates) {
         Some(nearest) => format!("there is no key {key}; did you mean {nearest}?"),
-        None => format!("there is no key {key}; `config dump` shows all there are"),
+        None => format!("there is no key {key}; `config dump` shows all keys"),
     }
 }
 
@@ -334,12 +341,11 @@ fn unknown_variable(name: &str) -> String {
     }
 }
 
-/// The file that counts, and its text; none where nobody named one and none was
-/// found.
+/// Returns the configuration file and its text, or `None` if no file was named and none was found.
 ///
 /// # Errors
 ///
-/// A file that was named does not exist, or one that exists cannot be read.
+/// When a named file does not exist, or an existing file cannot be read.
 pub(super) fn find_file(
     explicit: Option<&Path>,
     env: &Environment,
@@ -356,7 +362,7 @@ pub(super) fn find_file(
     for path in candidates {
         match std::fs::read_to_string(&path) {
             Ok(text) => {
-                // An editor may have put a byte order mark there.
+                // An editor may have inserted a byte order mark.
                 let text = text
                     .strip_prefix('\u{feff}')
                     .map(str::to_owned)
@@ -370,8 +376,8 @@ pub(super) fn find_file(
     Ok(None)
 }
 
-/// Whether there is no file. In a folder that may not be entered there is none
-/// for us: root's home, where root runs a command as somebody else.
+/// Returns whether a file does not exist. A file in an inaccessible folder counts as missing, such
+/// as one in root's home if root runs a command as another user.
 fn is_absent(path: &Path, error: &std::io::Error) -> bool {
     match error.kind() {
         ErrorKind::NotFound | ErrorKind::NotADirectory => true,

@@ -1,8 +1,7 @@
-//! YAML as a tree with lines, before it means anything.
+//! YAML as a tree with line numbers.
 //!
-//! serde stops at the first value of a wrong type. The configuration is to
-//! report all of them, so a file is read into this tree, which takes any YAML,
-//! and compared with the table of keys afterwards.
+//! serde stops at the first value of a wrong type, but the configuration reports all of them. So a
+//! file is parsed into this tree, which accepts any YAML, and then compared with the table of keys.
 
 use std::fmt;
 
@@ -18,30 +17,30 @@ pub(super) enum Node {
     Null,
     Boolean(bool),
     Integer(i128),
-    /// A fraction, or an integer of too many digits.
+    /// A fraction, or an integer with too many digits.
     Float,
     Text(String),
     List(Vec<Self>),
-    /// In the order of the file; a name may stand there more than once.
+    /// The entries in the order of the file. A name may occur more than once.
     Section(Vec<Entry>),
 }
 
 /// A name and its value in a [`Node::Section`].
 pub(super) struct Entry {
     pub name: String,
-    /// The line of the name, counted from 1.
+    /// Line of the name, from 1.
     pub line: u64,
     pub node: Node,
 }
 
 impl Node {
-    /// What it is, in words, without the value.
+    /// Describes the type of the value for a message.
     pub(super) const fn type_name(&self) -> &'static str {
         match self {
             Self::Null => "null",
             Self::Boolean(_) => "true or false",
             Self::Integer(_) => "a number",
-            Self::Float => "a fraction or a number of so many digits",
+            Self::Float => "a fraction or a number with too many digits",
             Self::Text(_) => "text",
             Self::List(_) => "a list",
             Self::Section(_) => "a section",
@@ -49,16 +48,16 @@ impl Node {
     }
 }
 
-/// Reads one document; an empty one is [`Node::Null`].
+/// Parses one document. An empty one is [`Node::Null`].
 ///
 /// # Errors
 ///
-/// The line where the text stops being YAML. The library's own message is
-/// dropped: it may quote the text around the error, and that may be a password.
+/// Returns the line where the text stops being YAML. The library's own message is dropped: it may
+/// quote the text around the error, which may be a password.
 pub(super) fn parse(text: &str) -> Result<Node, Option<u64>> {
     let options = serde_saphyr::options! {
         with_snippet: false,
-        // All of these are reported by us, with everything else.
+        // `source.rs` reports these together with all other problems.
         duplicate_keys: DuplicateKeyPolicy::PassThrough,
         merge_keys: MergeKeyPolicy::AsOrdinary,
         non_finite_float_policy: NonFiniteFloatPolicy::PassThrough,

@@ -1,6 +1,13 @@
-//! API tokens: the user's name, a colon, and 32 characters (192 bits) from the
-//! operating system, as Platypush's are (there from a predictable generator).
-//! Only the SHA-256 is kept: there is nothing to guess.
+//! API tokens: the user's name, a colon, and 32 random characters (192 bits).
+//!
+//! The form is Platypush's, but the randomness comes from the operating system: Platypush uses a
+//! predictable generator. The store keeps the SHA-256 only, which is enough because a random token
+//! cannot be guessed.
+//!
+//! A token is found by the name in it, then by its hash, which costs no password hash. While the
+//! store has any imported token, a token that is not found costs a password hash, whatever name it
+//! carries: otherwise the time would reveal which users have imported tokens. So the cost of such a
+//! request depends on the store (`Run::cost_now`).
 
 use std::fmt;
 
@@ -16,26 +23,24 @@ use crate::model::{ApiToken, ApiTokenId, ApiTokenRecord, PasswordRecord, TokenHa
 use crate::random;
 use crate::store::StoreError;
 
-/// The digits of a token: none of them needs an escape anywhere, and each has
-/// 6 bits.
+/// Characters of a token, 6 bits each. They need no escaping in URLs, JSON or shells.
 const DIGITS: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_";
-/// Digits of the random part.
+/// Number of characters of the random part.
 const RANDOM_DIGITS: usize = 32;
-/// Digits of a name that nobody gave.
+/// Number of random characters of a generated token name.
 const NAME_DIGITS: usize = 8;
 
-/// A new API token. It cannot be printed; only the reply that hands it out
-/// looks inside.
+/// A new API token. `Debug` does not print it; only the reply to its user exposes it.
 #[derive(Clone)]
 pub struct ApiTokenText(Zeroizing<String>);
 
 impl ApiTokenText {
-    /// Draws a new one for a user.
+    /// Generates a token for a user.
     ///
     /// # Errors
-    /// When the operating system gives no randomness.
+    /// When the operating system provides no randomness.
     pub fn generate(username: &str) -> Result<Self, Error> {
-        // In one piece from the beginning: no copy stays behind.
+        // Allocated at its final size: growing would leave copies in memory.
         let mut text = Zeroizing::new(String::with_capacity(username.len() + 1 + RANDOM_DIGITS));
         text.push_str(username);
         text.push(':');
@@ -43,13 +48,13 @@ impl ApiTokenText {
         Ok(Self(text))
     }
 
-    /// What is kept of it.
+    /// Returns the hash that the store keeps.
     #[must_use]
     pub fn hash(&self) -> TokenHash {
         token::hash(&self.0)
     }
 
-    /// The token itself, for the reply.
+    /// Returns the token itself, for the reply.
     #[must_use]
     pub fn expose(&self) -> &str {
         &self.0
@@ -62,10 +67,10 @@ impl fmt::Debug for ApiTokenText {
     }
 }
 
-/// What a token is called whose maker gave it no name, as Platypush does it.
+/// Generates the name of a token that was created without one, as Platypush does.
 ///
 /// # Errors
-/// When the operating system gives no randomness.
+/// When the operating system provides no randomness.
 pub fn draw_name(username: &str) -> Result<String, Error> {
     let mut name = format!("{username}__");
     push_digits(&mut name, NAME_DIGITS)?;
@@ -75,19 +80,19 @@ pub fn draw_name(username: &str) -> Result<String, Error> {
 fn push_digits(text: &mut String, count: usize) -> Result<(), Error> {
     let mut bytes = Zeroizing::new([0u8; RANDOM_DIGITS]);
     random::fill(bytes.as_mut_slice())?;
-    // 64 divides 256: every digit is as likely as any other.
+    // 64 divides 256, so all characters are equally likely.
     let digits = bytes.iter().map(|byte| DIGITS[usize::from(byte % 64)]);
     text.extend(digits.take(count).map(char::from));
     Ok(())
 }
 
-/// The user's name in the text of a token. (Its random part has no colon.)
+/// Returns the user's name in a token. (The random part has no colon.)
 fn name_in(token: &str) -> Option<&str> {
     token.rsplit_once(':').map(|(name, _)| name)
 }
 
-/// The valid token of a user that has this hash. All are compared, so that
-/// the time tells nothing.
+/// Returns the valid token of a user with this hash. Compares all of them, so that the time does
+/// not depend on the position of a match.
 fn find<'u>(user: &'u User, hash: &TokenHash, now: Timestamp) -> Option<&'u ApiToken> {
     user.api_tokens.iter().fold(None, |found, token| {
         let same = match &token.record {
@@ -102,32 +107,35 @@ fn find<'u>(user: &'u User, hash: &TokenHash, now: Timestamp) -> Option<&'u ApiT
     })
 }
 
-/// The valid tokens of a user that stand there as they were imported and that
-/// this text can be: where bcrypt reads only a part of it, or has read only a part
-/// of the token (which that part alone would then match), it is none.
-fn imported<'u>(
+/// Returns the valid imported tokens of a user that `text` may match.
+///
+/// Excludes bcrypt hashes if bcrypt reads only a part of `text`, or read only a part of the token:
+/// that part alone would match.
+fn imported_candidates<'u>(
     user: &'u User,
     text: &'u str,
     now: Timestamp,
 ) -> impl Iterator<Item = (ApiTokenId, PasswordRecord)> + 'u {
     let name = name_in(text).unwrap_or(text);
-    let is_whole =
+    let is_read_whole =
         move |record: &PasswordRecord| !is_cut(text, record) && !is_cut_token(name, record);
     let valid = user
         .api_tokens
         .iter()
         .filter(move |token| !token.is_expired(now));
     valid.filter_map(move |token| match &token.record {
-        ApiTokenRecord::Imported(record) if is_whole(record) => Some((token.id, record.clone())),
+        ApiTokenRecord::Imported(record) if is_read_whole(record) => {
+            Some((token.id, record.clone()))
+        }
         ApiTokenRecord::Imported(_) | ApiTokenRecord::Hash(_) => None,
     })
 }
 
 impl Credentials {
-    /// The user of a valid API token.
+    /// Returns the user of an API token, or `None` if the token is invalid.
     ///
     /// # Errors
-    /// When the store fails; an invalid token is `None`.
+    /// When the store fails.
     pub async fn api_token(&self, token: &SecretString) -> Result<Option<User>, Error> {
         let found = self.own_api_token(token.expose_secret()).await?;
         if found.is_some() || !self.store.has_imported_tokens().await? {
@@ -136,8 +144,8 @@ impl Credentials {
         self.imported_api_token(token).await
     }
 
-    /// Whether it costs hashes to tell whose API token it is: not where it is
-    /// one of ours, or where no other is left in the store.
+    /// Whether finding the user of an API token costs a password hash. It does not if the token is
+    /// stored as SHA-256, or if the store has no imported tokens.
     ///
     /// # Errors
     /// When the store fails.
@@ -145,7 +153,8 @@ impl Credentials {
         Ok(self.own_api_token(token).await?.is_none() && self.store.has_imported_tokens().await?)
     }
 
-    /// The user of a valid API token that was made here, or used here before.
+    /// Returns the user of a valid API token that is stored as SHA-256: it was created here or has
+    /// been used since its import.
     async fn own_api_token(&self, token: &str) -> Result<Option<User>, Error> {
         let Some(name) = name_in(token) else {
             return Ok(None);
@@ -155,8 +164,8 @@ impl Credentials {
         Ok(users.find(|user| find(user, &hash, now).is_some()))
     }
 
-    /// The user of a valid API token that stands in the store as it was
-    /// imported. From now on it is kept as one of ours.
+    /// Returns the user of a valid API token that is stored with its imported hash, and replaces
+    /// that by the SHA-256.
     async fn imported_api_token(&self, token: &SecretString) -> Result<Option<User>, Error> {
         let (text, now) = (token.expose_secret(), self.clock.now());
         let users = match name_in(text) {
@@ -166,10 +175,10 @@ impl Credentials {
         let (owners, records): (Vec<_>, Vec<_>) = users
             .iter()
             .flat_map(|user| {
-                imported(user, text, now).map(move |(id, record)| ((user, id), record))
+                imported_candidates(user, text, now).map(move |(id, record)| ((user, id), record))
             })
             .unzip();
-        // Also where there are none: it takes as long.
+        // Runs without candidates, too, so that it takes as long.
         let Some(index) = self.hasher.find(token, records.clone()).await? else {
             return Ok(None);
         };
@@ -185,20 +194,20 @@ impl Credentials {
             .await
         {
             Err(StoreError::Stopped) => Err(StoreError::Stopped.into()),
-            // Or somebody else used or deleted it meanwhile.
+            // A conflict: another request has used or deleted the token in the meantime.
             Ok(()) | Err(StoreError::Conflict) => self.own_api_token(token.expose_secret()).await,
             Err(error) => {
-                // It was right all the same; the next use tries again.
-                tracing::warn!(%error, "an imported API token could not be renewed");
+                // The token is valid all the same; the next use retries.
+                tracing::warn!(%error, "cannot rehash an imported API token");
                 Ok(Some(user.clone()))
             }
         }
     }
 
-    /// All users whose API tokens may begin with that name.
+    /// Returns all users whose API tokens may begin with that name.
     async fn users_of_token_name(&self, name: &str) -> Result<Vec<User>, Error> {
         let namesake = self.store.user_by_name(name).await?;
-        // Here a user may have another name than in its imported tokens.
+        // A user may have been renamed at its import: its tokens contain the old name.
         let renamed = self.store.users_by_token_name(name).await?;
         Ok(namesake.into_iter().chain(renamed).collect())
     }
@@ -209,7 +218,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_token_is_the_name_a_colon_and_32_digits_without_a_colon() {
+    fn a_token_is_the_name_a_colon_and_32_characters() {
         for name in ["alice", "a:b", "Zoë", ""] {
             let token = ApiTokenText::generate(name).unwrap();
             assert_eq!(name_in(token.expose()), Some(name));
@@ -220,7 +229,7 @@ mod tests {
     }
 
     #[test]
-    fn all_digits_occur_and_no_token_twice() {
+    fn all_characters_occur_and_no_token_occurs_twice() {
         let tokens: Vec<_> = (0..1_000)
             .map(|_| ApiTokenText::generate("").unwrap().expose().to_owned())
             .collect();

@@ -1,5 +1,5 @@
-//! Passwords that are not taken because they are common or known to have
-//! leaked (OWASP ASVS 5.0, 6.2.4 and 6.2.12; NIST SP 800-63B-4, 3.1.1.2).
+//! Blocklist of common and leaked passwords (OWASP ASVS 5.0, 6.2.4 and 6.2.12; NIST SP 800-63B-4,
+//! 3.1.1.2).
 
 use std::io::{self, BufRead as _, BufReader};
 use std::path::{Path, PathBuf};
@@ -8,13 +8,12 @@ use sha2::{Digest as _, Sha256};
 
 use crate::failure::{HasRemedy, Remedy, advice};
 
-/// The passwords of a file, as the first 64 bits of their SHA-256: a list of
-/// millions takes 8 bytes for each. A stranger's password meets one of ten
-/// million by chance once in 10^12 times.
+/// The passwords of a file, stored as the first 64 bits of their SHA-256: 8 bytes each. With ten
+/// million entries, another password is rejected by chance once in 10^12 times.
 #[derive(Debug)]
 pub struct Blocklist(Vec<u64>);
 
-/// Why the list cannot be used.
+/// Why the blocklist cannot be read.
 #[derive(Debug, thiserror::Error)]
 #[error("cannot read the list of refused passwords {path} (password.blocklist_file): {error}{}", advice(path, error), path = path.display())]
 pub struct BlocklistError {
@@ -38,7 +37,7 @@ impl Blocklist {
             let mut hashes = Vec::new();
             // Bytes, not text: such lists are not always UTF-8.
             let mut file = BufReader::new(std::fs::File::open(path)?);
-            // An editor may have put a byte order mark there.
+            // An editor may have added a byte order mark.
             if file.fill_buf()?.starts_with(b"\xef\xbb\xbf") {
                 file.consume(3);
             }
@@ -59,19 +58,19 @@ impl Blocklist {
         })
     }
 
-    /// Whether a password is on the list, upper and lower case alike.
+    /// Whether a password is on the list. Ignores case.
     #[must_use]
     pub fn contains(&self, password: &str) -> bool {
         self.0.binary_search(&hash(password)).is_ok()
     }
 
-    /// How many passwords are on it.
+    /// Returns the number of passwords on the list.
     #[must_use]
     pub const fn len(&self) -> usize {
         self.0.len()
     }
 
-    /// Whether there is none.
+    /// Whether the list is empty.
     #[must_use]
     pub const fn is_empty(&self) -> bool {
         self.0.is_empty()
@@ -91,7 +90,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn knows_the_lines_of_the_file_in_any_case() {
+    fn contains_the_lines_of_the_file_in_any_case() {
         let folder = tempfile::tempdir().unwrap();
         let file = folder.path().join("list");
         std::fs::write(
@@ -110,7 +109,7 @@ mod tests {
     }
 
     #[test]
-    fn says_which_file_is_missing() {
+    fn an_error_names_the_file() {
         let error = Blocklist::read(Path::new("/nowhere/list")).unwrap_err();
         assert!(error.to_string().contains("/nowhere/list"), "{error}");
     }

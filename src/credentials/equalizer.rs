@@ -1,11 +1,11 @@
-//! Makes the check of any record take as long as one at today's cost. Without it, users who have
-//! not logged in since the cost was raised, or whose hash a node made, stand out among unknown
-//! names (OWASP ASVS 5.0, 6.3.8).
+//! Equalizes the time of password checks: a check of any record takes as long as one at the current
+//! cost. Without it, users who have not logged in since the cost was raised, or whose hash was
+//! imported from a node, stand out among unknown names (OWASP ASVS 5.0, 6.3.8).
 //!
 //! A cheaper check is followed by work until it has taken as much processor time as one of the
-//! recent checks at today's cost, drawn at random: so the times of both vary alike. It is work
-//! instead of a wait, because a wait ends on time while hashes slow down. What remains is that the
-//! recent checks may have met another load than the present one.
+//! recent checks at the current cost, drawn at random, so that the times of both vary alike. Work
+//! is used instead of a sleep, because a sleep ends on time while hashes slow down under load. A
+//! difference remains if the recent checks ran under another load than the present one.
 
 use std::collections::VecDeque;
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -17,20 +17,20 @@ use super::error::HasherError;
 use super::password::{Cost, Memory, spend};
 use crate::random;
 
-/// The smallest unit of work: some tens of microseconds.
-const PIECE: Cost = Cost::new(32, 1, 1);
+/// Smallest unit of work, some tens of microseconds.
+const WORK_UNIT: Cost = Cost::new(32, 1, 1);
 /// Number of recent checks: enough to show how they vary, few enough to follow the load.
 const RECENT: usize = 32;
-/// Number of recent checks below which a cheaper one is followed by a measurement.
-const ENOUGH: usize = 4;
+/// Number of recent checks below which a cheaper check is followed by a measurement.
+const MIN_RECENT: usize = 4;
 
 /// Equalizes the time of checks.
 pub(super) struct Equalizer {
-    today: Cost,
+    current_cost: Cost,
     recent: Mutex<Recent>,
 }
 
-/// Processor times of the last checks at today's cost.
+/// Processor times of the last checks at the current cost.
 #[derive(Default)]
 struct Recent(VecDeque<Duration>);
 
@@ -40,8 +40,8 @@ impl Recent {
         self.0.push_front(time);
     }
 
-    /// Draws a time at random: in any order, clients that send checks of both kinds could tell which
-    /// one comes next.
+    /// Draws a time at random. In a fixed order, a client that sends checks of both kinds could
+    /// predict the next one.
     fn draw(&self) -> Result<Option<Duration>, HasherError> {
         let [random] = random::bytes()?;
         let index = usize::from(random).checked_rem(self.0.len());
@@ -50,26 +50,26 @@ impl Recent {
 }
 
 impl Equalizer {
-    pub(super) fn new(today: Cost) -> Self {
+    pub(super) fn new(current_cost: Cost) -> Self {
         Self {
-            today,
+            current_cost,
             recent: Mutex::default(),
         }
     }
 
-    /// Runs a check, which returns its cost where that is Argon2's, and equalizes its time. A
-    /// dearer check takes longer. Returns as well whether there are too few recent times for that,
-    /// so that one more should be measured.
+    /// Runs a check and equalizes its time. The check returns its cost if it used Argon2; a check
+    /// at a higher cost takes longer. Also returns whether there are too few recent times, so that
+    /// the caller should measure one more.
     pub(super) fn run<T>(
         &self,
         memory: &mut Memory,
         check: impl FnOnce(&mut Memory) -> Result<(T, Option<Cost>), HasherError>,
     ) -> Result<(T, bool), HasherError> {
-        // Touching new memory takes time, the more the larger it is.
-        memory.prepare(self.today)?;
+        // The first access to new memory takes time, in proportion to its size.
+        memory.prepare(self.current_cost)?;
         let start = processor_time();
         let (result, cost) = check(memory)?;
-        if cost == Some(self.today) {
+        if cost == Some(self.current_cost) {
             self.recent().add(since(start));
             return Ok((result, false));
         }
@@ -79,15 +79,15 @@ impl Equalizer {
             None => self.measure(memory)?,
         };
         while since(start) < target {
-            spend(PIECE, memory)?;
+            spend(WORK_UNIT, memory)?;
         }
-        Ok((result, self.recent().0.len() < ENOUGH))
+        Ok((result, self.recent().0.len() < MIN_RECENT))
     }
 
-    /// Measures a check at today's cost, where there were few yet in this run.
+    /// Measures a check at the current cost, for a process that has run few of them.
     pub(super) fn measure(&self, memory: &mut Memory) -> Result<Duration, HasherError> {
         let start = processor_time();
-        spend(self.today, memory)?;
+        spend(self.current_cost, memory)?;
         let time = since(start);
         self.recent().add(time);
         Ok(time)
@@ -98,7 +98,8 @@ impl Equalizer {
     }
 }
 
-/// Processor time of this thread: on a busy machine other threads take their share of any work.
+/// Returns the processor time of this thread, which excludes the time that other threads take on a
+/// busy machine.
 fn processor_time() -> Duration {
     let time = clock_gettime(ClockId::ThreadCPUTime);
     Duration::try_from(time).unwrap_or_default()
@@ -114,7 +115,7 @@ mod tests {
 
     use super::*;
 
-    const TODAY: Cost = Cost::new(64, 2, 1);
+    const CURRENT: Cost = Cost::new(64, 2, 1);
 
     /// Returns the recent times after checks of these costs.
     fn after(equalizer: &Equalizer, costs: &[Option<Cost>]) -> Vec<Duration> {
@@ -127,7 +128,7 @@ mod tests {
 
     #[test]
     fn a_cheaper_check_takes_as_long_as_a_recent_one() {
-        let equalizer = Equalizer::new(TODAY);
+        let equalizer = Equalizer::new(CURRENT);
         let recent = Duration::from_millis(5);
         equalizer.recent().add(recent);
         let memory = &mut Memory::default();
@@ -139,9 +140,10 @@ mod tests {
         assert_eq!(after(&equalizer, &[]), [recent]);
     }
 
-    /// Where each check at today's cost was followed by a cheaper one, the same time came up 32 times.
+    /// Regression: with checks at the current and at a lower cost in turn, the same time was drawn
+    /// 32 times.
     #[test]
-    fn any_of_the_recent_times_may_come_next() {
+    fn any_of_the_recent_times_may_be_drawn() {
         let mut recent = Recent::default();
         let mut drawn = HashSet::new();
         for micros in 0..64 {
@@ -150,19 +152,19 @@ mod tests {
                 drawn.insert(recent.draw().unwrap());
             }
         }
-        // The chance that all are the same is below 10^-40.
+        // The probability that all are equal is below 10^-40.
         assert!(drawn.len() > 1, "{drawn:?}");
         assert!(!drawn.contains(&None));
     }
 
     #[test]
-    fn only_checks_at_todays_cost_set_the_time() {
-        let equalizer = Equalizer::new(TODAY);
+    fn only_checks_at_the_current_cost_are_recorded() {
+        let equalizer = Equalizer::new(CURRENT);
         let others = [Some(Cost::new(64, 3, 1)), Some(Cost::new(8, 1, 1)), None];
         let measured = after(&equalizer, &others);
-        assert_eq!(measured.len(), 1, "measured once, by the first of them");
-        assert_eq!(after(&equalizer, &[Some(TODAY)]).len(), 2);
-        assert_eq!(after(&equalizer, &[Some(TODAY); 40]).len(), RECENT);
+        assert_eq!(measured.len(), 1, "measured once, after the first check");
+        assert_eq!(after(&equalizer, &[Some(CURRENT)]).len(), 2);
+        assert_eq!(after(&equalizer, &[Some(CURRENT); 40]).len(), RECENT);
         assert_ne!(after(&equalizer, &[]).last(), measured.first());
     }
 }

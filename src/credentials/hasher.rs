@@ -1,5 +1,5 @@
-//! Threads of their own for Argon2: bounded in number, at a lower priority
-//! than everything else, each with its work memory.
+//! Thread pool for password hashes: a fixed number of threads at a lower priority than everything
+//! else, each with its own work memory, which it frees when it is idle.
 
 use std::num::NonZeroUsize;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -16,12 +16,12 @@ use super::password::{self, Argon2Parameters, Cost, Memory};
 use crate::model::PasswordRecord;
 use crate::priority;
 
-/// How long an idle thread keeps its work memory.
+/// Time after which an idle thread frees its work memory.
 const KEEP_MEMORY: Duration = Duration::from_secs(5);
 
 type Job = Box<dyn FnOnce(&mut Memory) + Send>;
 
-/// Hashes and checks passwords off the async threads.
+/// Hashes and checks passwords outside the async runtime.
 pub struct Hasher {
     parameters: Argon2Parameters,
     equalizer: Arc<Equalizer>,
@@ -29,7 +29,7 @@ pub struct Hasher {
 }
 
 impl Hasher {
-    /// Starts `threads` hashing threads; they end with the last handle.
+    /// Starts `threads` hashing threads. They end when the hasher is dropped.
     ///
     /// # Errors
     /// When a thread cannot be started.
@@ -53,7 +53,7 @@ impl Hasher {
         &self.parameters
     }
 
-    /// Hashes a new password with today's parameters and a new salt.
+    /// Hashes a new password with the current parameters and a new salt.
     pub(super) async fn hash(
         &self,
         password: &SecretString,
@@ -64,8 +64,8 @@ impl Hasher {
             .await
     }
 
-    /// Checks a password against a record. It takes as long as a hash with
-    /// today's parameters, or longer where the record is dearer.
+    /// Checks a password against a record. Takes as long as a hash with the current parameters, or
+    /// longer if the record costs more.
     pub(super) async fn verify(
         &self,
         password: &SecretString,
@@ -79,8 +79,8 @@ impl Hasher {
         .await
     }
 
-    /// Which of these imported records a secret matches. It takes as long as a
-    /// check of one of today's, or longer, also where there are none.
+    /// Returns the index of the imported record that a secret matches. Takes at least as long as a
+    /// check at the current cost, even without records.
     pub(super) async fn find(
         &self,
         secret: &SecretString,
@@ -94,7 +94,7 @@ impl Hasher {
         .await
     }
 
-    /// Runs a check, which returns its cost where that is Argon2's.
+    /// Runs a check and equalizes its time. The check returns its cost if it used Argon2.
     async fn check<T: Send + 'static>(
         &self,
         check: impl FnOnce(&mut Memory) -> Result<(T, Option<Cost>), HasherError> + Send + 'static,
@@ -118,7 +118,7 @@ impl Hasher {
     ) -> Result<T, HasherError> {
         let (reply, result) = oneshot::channel();
         let job: Job = Box::new(move |memory| {
-            // The asker may have gone.
+            // The receiver may be gone: its request was dropped.
             let _ = reply.send(work(memory));
         });
         self.post(job)?;
@@ -145,7 +145,7 @@ fn work(queue: &crossbeam_channel::Receiver<Job>) {
                 }
             }
         };
-        // A panic drops the job's reply channel, which tells its asker.
+        // A panic drops the job's sender, so the receiver gets an error.
         if catch_unwind(AssertUnwindSafe(|| job(&mut memory))).is_err() {
             memory = Memory::default();
         }

@@ -1,15 +1,15 @@
-//! Hashes that a Platypush node made, until their users log in once.
+//! Hashes imported from a Platypush node, used until the first login of their users.
 //!
-//! Platypush hashes passwords, API tokens and backup codes with PBKDF2 and the
-//! user's salt (`platypush/user/__init__.py`, `_encrypt_password`), and did so
-//! with bcrypt before it kept salts. Both are kept as text in a
-//! [`PasswordRecord`]:
+//! Platypush hashes passwords, API tokens and backup codes with PBKDF2 and the user's salt
+//! (`platypush/user/__init__.py`, `_encrypt_password`). Versions without a salt column used bcrypt.
+//! A [`PasswordRecord`] keeps both as text:
 //!
 //! - `$pbkdf2-sha256$i=<iterations>,l=32$<salt>$<hash>`, a PHC string;
-//! - `$2b$<cost>$<salt and hash>`, bcrypt's own form, as it stands.
+//! - `$2b$<cost>$<salt and hash>`, bcrypt's own form, unchanged.
 //!
-//! What they cost is chosen by a foreign database. It is bounded where a record
-//! is made and again where it is read: no hashing thread works for minutes.
+//! A foreign database chooses their cost. The cost is checked when a record is created and again
+//! when it is read, so that no hash takes minutes. The first successful use of a password or API
+//! token replaces its record by a hash of the daemon.
 
 use std::fmt;
 use std::num::NonZeroU32;
@@ -26,57 +26,56 @@ use zeroize::Zeroizing;
 use super::error::HasherError;
 use crate::model::PasswordRecord;
 
-/// The most iterations of PBKDF2 that are taken, some 0.3 s of work. Platypush
-/// uses 100,000; OWASP (Password Storage Cheat Sheet) asks for 600,000.
+/// Maximum number of PBKDF2 iterations, about 0.3 s of work. Platypush uses 100,000; OWASP
+/// (Password Storage Cheat Sheet) recommends 600,000.
 pub const MAX_PBKDF2_ITERATIONS: u32 = 2_000_000;
-/// The costs of bcrypt that are taken: the least there is, to that of
-/// Platypush, some 0.3 s of work.
+/// Accepted costs of bcrypt, from its minimum to the cost that Platypush uses, about 0.3 s of work.
 pub const BCRYPT_COSTS: RangeInclusive<u32> = 4..=12;
 
-/// What every PBKDF2 record begins with…
+/// Prefix of every PBKDF2 record.
 const PBKDF2_PREFIX: &str = "$pbkdf2-sha256$";
-/// …which names its algorithm.
+/// Name of the algorithm in a PHC string.
 const PBKDF2: &str = "pbkdf2-sha256";
-/// Bytes of a PBKDF2 hash: those of SHA-256, as `hashlib.pbkdf2_hmac` makes them.
+/// Length of a PBKDF2 hash in bytes: that of SHA-256, the default of `hashlib.pbkdf2_hmac`.
 const PBKDF2_BYTES: usize = 32;
-/// What every bcrypt record begins with.
+/// Prefix of every bcrypt record.
 const BCRYPT_PREFIX: &str = "$2";
-/// Bytes of a password that bcrypt uses.
+/// Number of bytes of a password that bcrypt reads.
 const BCRYPT_KEY_BYTES: usize = 72;
-/// What stands behind the name in an API token: a colon and 32 characters.
-const TOKEN_CHARS_BEHIND_NAME: usize = 33;
-/// Characters of bcrypt's salt…
+/// Number of characters after the name in an API token: a colon and 32 random ones.
+const TOKEN_CHARS_AFTER_NAME: usize = 33;
+/// Number of characters of bcrypt's salt.
 const BCRYPT_SALT_CHARS: usize = 22;
-/// …and of its hash behind it.
+/// Number of characters of bcrypt's hash, after the salt.
 const BCRYPT_HASH_CHARS: usize = 31;
-/// Strict, as Python's bcrypt is: no bits that mean nothing.
+/// Rejects non-zero trailing bits, as Python's bcrypt does.
 const BCRYPT_BASE64: GeneralPurpose = GeneralPurpose::new(&BCRYPT, NO_PAD);
 
-/// Why a hash of a node cannot be used. It never quotes the hash.
+/// Why a hash of a node cannot be used. The error never quotes the hash.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum UnusableHash {
-    /// Of neither kind.
+    /// The hash is neither PBKDF2 nor bcrypt.
     #[error("its PBKDF2 hash is not 64 hexadecimal digits")]
     NotPbkdf2,
-    /// No hexadecimal, or of another length.
+    /// The salt is not hexadecimal, or its length is out of bounds.
     #[error(
         "its salt is not {} to {} bytes in hexadecimal",
         Salt::MIN_LENGTH,
         Salt::MAX_LENGTH
     )]
     Salt,
-    /// None, or more than are taken.
+    /// The number of iterations is out of bounds.
     #[error(
-        "its PBKDF2 hash has {0} iterations, and 1 to {MAX_PBKDF2_ITERATIONS} are taken: more \
+        "its PBKDF2 hash has {0} iterations, and 1 to {MAX_PBKDF2_ITERATIONS} are accepted: more \
          would keep a hashing thread busy for too long"
     )]
     Iterations(i64),
-    /// Something else than `$2b$`, the cost, `$` and 53 characters.
+    /// The hash is not `$2b$`, the cost, `$` and 53 characters.
     #[error("its bcrypt hash is not of the form $2b$<cost>$<53 characters>")]
     NotBcrypt,
-    /// Less than there is, or more than is taken.
+    /// The cost is out of bounds.
     #[error(
-        "its bcrypt hash has cost {0}, and {least} to {most} are taken: more would keep a \
+        "its bcrypt hash has cost {0}, and {least} to {most} are accepted: more would keep a \
          hashing thread busy for too long",
         least = BCRYPT_COSTS.start(),
         most = BCRYPT_COSTS.end()
@@ -84,11 +83,11 @@ pub enum UnusableHash {
     Cost(u32),
 }
 
-/// A record of PBKDF2-HMAC-SHA-256, from what a node's database holds.
+/// Creates a record of PBKDF2-HMAC-SHA-256 from the columns of a node's database.
 ///
 /// # Errors
-/// A hash of other than 64 hexadecimal digits, a salt that is no hexadecimal or
-/// not of 8 to 48 bytes (what a PHC string holds), and iterations out of bounds.
+/// When the hash is not 64 hexadecimal digits, the salt is not 8 to 48 bytes in
+/// hexadecimal (the bounds of a PHC string), or the iterations are out of bounds.
 pub fn pbkdf2_record(
     hash_hex: &str,
     salt_hex: &str,
@@ -122,39 +121,39 @@ pub fn pbkdf2_record(
     Ok(PasswordRecord::new(phc.to_string()))
 }
 
-/// A record of bcrypt, as it stands in a node's database.
+/// Creates a record of bcrypt from the text in a node's database.
 ///
 /// # Errors
-/// What is not `$2a$`, `$2b$` or `$2y$`, two digits, `$` and 53 characters of
-/// bcrypt's base64; and a cost out of bounds.
+/// When the text is not `$2a$`, `$2b$` or `$2y$`, two digits, `$` and 53
+/// characters of bcrypt's base64, or the cost is out of bounds.
 pub fn bcrypt_record(text: &str) -> Result<PasswordRecord, UnusableHash> {
     parse_bcrypt(text)?;
     Ok(PasswordRecord::new(text.to_owned()))
 }
 
-/// Whether a text can only be bcrypt's.
+/// Whether a text has the prefix of bcrypt.
 #[must_use]
 pub fn looks_like_bcrypt(text: &str) -> bool {
     text.starts_with(BCRYPT_PREFIX)
 }
 
-/// Whether a match of this secret with bcrypt's record does not tell that it is the
-/// one the record was made of: bcrypt reads a part of it, so that any other ending
-/// matches; or it has a NUL in it, as a shorter one has where bcrypt repeats that
-/// with the NUL behind it.
+/// Whether bcrypt cannot prove that a matching secret is the one that was hashed.
+///
+/// bcrypt reads only the first 72 bytes, so that a longer secret matches with any ending. It also
+/// repeats a shorter secret with a NUL after it, so that `ab\0ab` matches the record of `ab`.
 #[must_use]
 pub fn is_cut(secret: &str, record: &PasswordRecord) -> bool {
     looks_like_bcrypt(record.expose()) && (secret.len() > BCRYPT_KEY_BYTES || secret.contains('\0'))
 }
 
-/// Whether bcrypt has read only a part of an API token that has this name in it:
-/// with a long name, little or nothing of what is secret in it.
+/// Whether bcrypt has read only a part of an API token with this name: with a long name, little or
+/// nothing of its random part.
 #[must_use]
 pub fn is_cut_token(name: &str, record: &PasswordRecord) -> bool {
-    looks_like_bcrypt(record.expose()) && name.len() + TOKEN_CHARS_BEHIND_NAME > BCRYPT_KEY_BYTES
+    looks_like_bcrypt(record.expose()) && name.len() + TOKEN_CHARS_AFTER_NAME > BCRYPT_KEY_BYTES
 }
 
-/// A record that was read.
+/// A parsed record.
 pub(crate) enum Scheme {
     Pbkdf2 {
         iterations: u32,
@@ -168,7 +167,7 @@ pub(crate) enum Scheme {
     },
 }
 
-/// It shows what it costs, and nothing to guess a password by.
+/// Shows the cost only: salt and hash would allow to guess the password.
 impl fmt::Debug for Scheme {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -178,11 +177,10 @@ impl fmt::Debug for Scheme {
     }
 }
 
-/// Reads a record; none where it is not one of these, which an Argon2id record
-/// is not.
+/// Parses an imported record. Returns `None` for any other record, such as Argon2id.
 ///
 /// # Errors
-/// Inside: one of these that is unreadable, or dearer than is taken.
+/// The inner error: the record is malformed, or its cost is out of bounds.
 pub(crate) fn parse(record: &PasswordRecord) -> Option<Result<Scheme, HasherError>> {
     let text = record.expose();
     if text.starts_with(PBKDF2_PREFIX) {
@@ -194,16 +192,15 @@ pub(crate) fn parse(record: &PasswordRecord) -> Option<Result<Scheme, HasherErro
     }
 }
 
-/// Checks secrets, such as one password or token against several records: a
-/// node hashes all that is one user's with the same salt, which is done once.
+/// Checks one secret against several records. A node hashes all tokens and codes of a user with the
+/// same salt, so that one PBKDF2 hash is enough for all of them.
 #[derive(Default)]
 pub(crate) struct Checker {
     last: Option<(u32, Salt, Zeroizing<[u8; PBKDF2_BYTES]>)>,
 }
 
 impl Checker {
-    /// Checks a secret, the same as before, in constant time once the hash is
-    /// made.
+    /// Checks a secret, which must be the same in each call. Compares the hashes in constant time.
     pub(crate) fn verify(&mut self, secret: &[u8], scheme: &Scheme) -> bool {
         match scheme {
             Scheme::Pbkdf2 {
@@ -212,7 +209,7 @@ impl Checker {
                 hash,
             } => self.pbkdf2(secret, *iterations, salt).ct_eq(hash).into(),
             Scheme::Bcrypt { cost, salt, hash } => {
-                // Of the 24 bytes that bcrypt makes, its text holds 23.
+                // bcrypt's text contains 23 of the 24 bytes of its hash.
                 bcrypt(secret, *salt, *cost)[..hash.len()]
                     .ct_eq(hash)
                     .into()
@@ -230,7 +227,7 @@ impl Checker {
     }
 }
 
-/// Checks a password, in constant time once the hash is made.
+/// Checks a password. Compares the hashes in constant time.
 pub(crate) fn verify(password: &[u8], scheme: &Scheme) -> bool {
     Checker::default().verify(password, scheme)
 }
@@ -251,16 +248,17 @@ fn parse_pbkdf2(text: &str) -> Option<Scheme> {
 }
 
 fn parse_bcrypt(text: &str) -> Result<Scheme, UnusableHash> {
-    // `2a` differs from the others in faults that Python's bcrypt never had.
+    // The prefixes mark bugs of old implementations, which Python's bcrypt never had: all mean the
+    // same here.
     let rest = ["$2b$", "$2a$", "$2y$"]
         .iter()
         .find_map(|prefix| text.strip_prefix(prefix))
         .ok_or(UnusableHash::NotBcrypt)?;
     let (cost, rest) = rest.split_once('$').ok_or(UnusableHash::NotBcrypt)?;
-    let is_form = cost.len() == 2
+    let is_well_formed = cost.len() == 2
         && cost.bytes().all(|byte| byte.is_ascii_digit())
         && rest.len() == BCRYPT_SALT_CHARS + BCRYPT_HASH_CHARS;
-    let cost = cost.parse().ok().filter(|_| is_form);
+    let cost = cost.parse().ok().filter(|_| is_well_formed);
     let cost: u32 = cost.ok_or(UnusableHash::NotBcrypt)?;
     if !BCRYPT_COSTS.contains(&cost) {
         return Err(UnusableHash::Cost(cost));
@@ -281,7 +279,7 @@ fn bcrypt_bytes<const N: usize>(text: &str) -> Option<[u8; N]> {
 
 fn pbkdf2(password: &[u8], salt: &[u8], iterations: u32) -> Zeroizing<[u8; PBKDF2_BYTES]> {
     let mut hash = Zeroizing::new([0; PBKDF2_BYTES]);
-    // A record has at least one.
+    // `parse` rejects 0 iterations.
     let iterations = NonZeroU32::new(iterations).unwrap_or(NonZeroU32::MIN);
     derive(
         PBKDF2_HMAC_SHA256,
@@ -293,10 +291,11 @@ fn pbkdf2(password: &[u8], salt: &[u8], iterations: u32) -> Zeroizing<[u8; PBKDF
     hash
 }
 
-/// The password and a NUL, cut to 72 bytes wherever that is: as Python's bcrypt
-/// does (before 5.0, which refuses longer ones). A NUL within is a byte as any
-/// other, which it is there since 4.0; before, such passwords were refused, and
-/// have no hashes.
+/// Hashes a password with bcrypt as Python's bcrypt 4 does: the password and a NUL, cut to 72 bytes
+/// even within a character.
+///
+/// Version 5.0 rejects longer passwords. Versions before 4.0 rejected passwords with a NUL, so that
+/// no hashes of them exist; 4.0 treats a NUL as any other byte.
 fn bcrypt(password: &[u8], salt: [u8; 16], cost: u32) -> Zeroizing<[u8; 24]> {
     let length = password.len().min(BCRYPT_KEY_BYTES);
     let mut key = Zeroizing::new([0; BCRYPT_KEY_BYTES]);

@@ -1,8 +1,8 @@
-//! Who somebody is: passwords, one-time codes, session tokens.
+//! Authentication: passwords, one-time codes, session tokens and API tokens.
 //!
 //! Every check of a password costs one hash, whether or not the user exists
-//! (OWASP ASVS 5.0, 6.3.8), and hands out a precondition of what it was checked
-//! against, for the store to compare when it acts on it.
+//! (OWASP ASVS 5.0, 6.3.8). It returns a precondition with the record that was
+//! checked, which the store compares when it applies the effect.
 
 mod api_token;
 mod blocklist;
@@ -32,7 +32,7 @@ pub use self::error::HasherError;
 pub use self::hasher::Hasher;
 pub use self::password::Argon2Parameters;
 pub use self::second_factor::{BackupCode, STEP_SECONDS, TotpSecret};
-pub use self::throttle::{Pass, Throttle};
+pub use self::throttle::{AttemptPermit, Throttle};
 pub use self::token::SessionToken;
 pub use self::vault::Vault;
 use crate::clock::{Clock, Timestamp};
@@ -44,18 +44,18 @@ use crate::model::{
 use crate::random;
 use crate::store::{Outcome, PasswordPrecondition, Store, StoreError};
 
-/// How often within an idle time-out the use of a session is noted…
-const USE_NOTED_TIMES: i32 = 20;
-/// …and how rarely at most.
-const LONGEST_USE_STEP: TimeDelta = TimeDelta::seconds(60);
+/// Number of times that the use of a session is recorded within an idle time-out.
+const TOUCHES_PER_TIMEOUT: i32 = 20;
+/// Maximum interval at which the use of a session is recorded.
+const MAX_TOUCH_INTERVAL: TimeDelta = TimeDelta::seconds(60);
 
-/// When a name that is not even tried is answered at the earliest. No hash
-/// hides there what looking up takes: some microseconds, and more with a second
-/// factor…
-const REFUSED_AFTER: Duration = Duration::from_millis(2);
-/// …of which a trace is left behind a pause that always ends at the same tick
-/// of a clock: it is longer by up to 256 of these, at random.
-const REFUSED_LATER: Duration = Duration::from_micros(16);
+/// Minimum delay before answering a throttled login. It hides the time of the look-up, some
+/// microseconds, and more for a user with a second factor: a throttled login computes no hash that
+/// would hide it.
+const THROTTLED_DELAY: Duration = Duration::from_millis(2);
+/// Unit of the random addition to [`THROTTLED_DELAY`], of which up to 255 are added. A fixed delay
+/// that ends at the same tick of a timer leaves a trace of the look-up time.
+const THROTTLED_JITTER: Duration = Duration::from_micros(16);
 
 /// Checks credentials against the store.
 pub struct Credentials {
@@ -65,52 +65,51 @@ pub struct Credentials {
     throttle: Throttle,
     clock: Arc<dyn Clock>,
     session_limits: SessionLimits,
-    /// What the password of an unknown user is checked against.
-    nobody: PasswordRecord,
+    /// The record that the password of an unknown user is checked against. No password matches it.
+    unmatchable: PasswordRecord,
 }
 
-/// The last password record that a request was checked against, and whether its password was right:
-/// a request that is decided again computes no hash again.
+/// The last password record that a request was checked against, and the result. A request that is
+/// retried after a conflict does not compute the hash again.
 #[derive(Debug, Default)]
 pub struct LastCheck(Mutex<Option<(PasswordRecord, bool)>>);
 
 impl LastCheck {
-    fn of(&self, record: &PasswordRecord) -> Option<bool> {
+    fn get(&self, record: &PasswordRecord) -> Option<bool> {
         let last = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let same = last.as_ref().filter(|(checked, _)| checked == record);
-        same.map(|(_, right)| *right)
+        same.map(|(_, matches)| *matches)
     }
 
-    fn set(&self, record: &PasswordRecord, right: bool) {
+    fn set(&self, record: &PasswordRecord, matches: bool) {
         let mut last = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        *last = Some((record.clone(), right));
+        *last = Some((record.clone(), matches));
     }
 }
 
-/// What a check of user name, password and code found.
+/// Result of a check of user name, password and code.
 #[derive(Debug)]
 pub enum Verdict {
-    /// All that is needed was right.
+    /// All required credentials are valid.
     Verified(Box<Verified>),
-    /// Unknown user or wrong password: to be counted.
+    /// Unknown user or wrong password. The caller must count it.
     InvalidCredentials(Failure),
-    /// Right password, but the user's second factor is missing. It neither
-    /// counts nor clears.
+    /// Valid password, but the code of the second factor is missing. It neither counts as a failure
+    /// nor clears failures.
     MissingCode,
-    /// Right password, wrong or used code: to be counted.
+    /// Valid password, wrong or used code. The caller must count it.
     InvalidCode(Failure),
-    /// Not even tried: too many failures before. To be tried again in so many
-    /// seconds.
+    /// Not checked, because of too many failures before.
     Throttled {
-        /// Whose name.
+        /// The user or name.
         attempted: Attempted,
-        /// How long.
+        /// Seconds until the next attempt is allowed.
         seconds: u64,
     },
 }
 
 impl Verdict {
-    /// The hash of the name, where nobody has it.
+    /// Returns the hash of the name, if no user has it.
     #[must_use]
     pub const fn unknown_name(&self) -> Option<NameHash> {
         match self {
@@ -124,33 +123,33 @@ impl Verdict {
     }
 }
 
-/// A user who has proved who it is, and the precondition of it. Acting on the
-/// precondition forgets the failures before.
+/// An authenticated user, and the precondition for acting as that user. An effect with this
+/// precondition clears the failures before.
 #[derive(Debug)]
 pub struct Verified {
     /// The user as it was read.
     pub user: User,
-    /// What was checked, for the store to compare.
+    /// The record that was checked, for the store to compare.
     pub precondition: PasswordPrecondition,
-    pass: Pass,
+    permit: AttemptPermit,
 }
 
 /// A failed attempt, to be counted by [`Credentials::count`].
 #[derive(Debug)]
 pub struct Failure {
-    /// Whose name.
+    /// The user or name.
     pub attempted: Attempted,
-    /// Whether the password was right, and the code wrong.
+    /// Whether the password was valid and the code wrong.
     pub wrong_code: bool,
     at: Timestamp,
-    _pass: Pass,
+    _permit: AttemptPermit,
 }
 
 impl Credentials {
-    /// Ready to check.
+    /// Creates the checker.
     ///
     /// # Errors
-    /// When the operating system gives no randomness.
+    /// When the operating system provides no randomness.
     pub fn new(
         store: Arc<dyn Store>,
         hasher: Hasher,
@@ -159,7 +158,7 @@ impl Credentials {
         clock: Arc<dyn Clock>,
         session_limits: SessionLimits,
     ) -> Result<Self, Error> {
-        let nobody = hasher.parameters().unmatchable_record()?;
+        let unmatchable = hasher.parameters().unmatchable_record()?;
         Ok(Self {
             store,
             hasher,
@@ -167,7 +166,7 @@ impl Credentials {
             throttle,
             clock,
             session_limits,
-            nobody,
+            unmatchable,
         })
     }
 
@@ -175,7 +174,7 @@ impl Credentials {
     /// the one-time code.
     ///
     /// # Errors
-    /// Only when the check itself failed; a wrong password is a [`Verdict`].
+    /// When the check itself fails. A wrong password is a [`Verdict`].
     pub async fn verify(
         &self,
         username: &str,
@@ -193,44 +192,46 @@ impl Credentials {
                 |(_, failures)| (*failures, self.clock.now()),
             )
             .await?;
-        let (user, pass) = match entered {
-            Ok(((user, _), pass)) => (user, pass),
+        let (user, permit) = match entered {
+            Ok(((user, _), permit)) => (user, permit),
             Err(((user, _), seconds)) => {
                 let attempted = attempted(user.as_ref(), hash);
-                // Not behind the pause: there is more of one with a second factor.
+                // Before the delay: dropping a user with a second factor takes longer.
                 drop(user);
                 let [random] = random::bytes()?;
-                let later = REFUSED_LATER * u32::from(random);
-                sleep_until(start + REFUSED_AFTER + later).await;
+                let jitter = THROTTLED_JITTER * u32::from(random);
+                sleep_until(start + THROTTLED_DELAY + jitter).await;
                 return Ok(Verdict::Throttled { attempted, seconds });
             }
         };
         if self.throttle.is_on() {
-            // Nobody is let in whose failure could not be counted.
+            // Reject all logins if a failure could not be counted.
             self.store.can_write().await?;
         }
         let attempted = attempted(user.as_ref(), hash);
-        let record = user.as_ref().map_or(&self.nobody, |user| &user.password);
-        let right = match last.of(record) {
-            Some(right) => right,
+        let record = user
+            .as_ref()
+            .map_or(&self.unmatchable, |user| &user.password);
+        let matches = match last.get(record) {
+            Some(matches) => matches,
             None => self.hasher.verify(password, record).await?,
         };
-        last.set(record, right);
-        let failure = |pass, wrong_code| Failure {
+        last.set(record, matches);
+        let failure = |permit, wrong_code| Failure {
             attempted,
             wrong_code,
             at: self.clock.now(),
-            _pass: pass,
+            _permit: permit,
         };
-        let Some(user) = user.filter(|_| right) else {
-            return Ok(Verdict::InvalidCredentials(failure(pass, false)));
+        let Some(user) = user.filter(|_| matches) else {
+            return Ok(Verdict::InvalidCredentials(failure(permit, false)));
         };
         let code = match (&user.second_factor, code) {
             (None, _) => None,
             (Some(_), None) => return Ok(Verdict::MissingCode),
             (Some(factor), Some(code)) => match self.check_code(&user, factor, code).await? {
                 Some(code) => Some(code),
-                None => return Ok(Verdict::InvalidCode(failure(pass, true))),
+                None => return Ok(Verdict::InvalidCode(failure(permit, true))),
             },
         };
         let user = self.rehash(user, password).await?;
@@ -243,11 +244,11 @@ impl Credentials {
         Ok(Verdict::Verified(Box::new(Verified {
             user,
             precondition,
-            pass,
+            permit,
         })))
     }
 
-    /// The code of a user, if it is right and not used yet.
+    /// Returns the use of a code, if it is valid and unused.
     async fn check_code(
         &self,
         user: &User,
@@ -261,8 +262,8 @@ impl Credentials {
         let Some(code) = second_factor::imported_code(code) else {
             return Ok(None);
         };
-        let is_good = |code: &&ImportedCode| code.expires_at.is_none_or(|at| at > now);
-        let codes: Vec<_> = factor.imported_codes.iter().filter(is_good).collect();
+        let is_valid = |code: &&ImportedCode| code.expires_at.is_none_or(|at| at > now);
+        let codes: Vec<_> = factor.imported_codes.iter().filter(is_valid).collect();
         if codes.is_empty() {
             return Ok(None);
         }
@@ -271,51 +272,51 @@ impl Credentials {
         Ok(found.map(|index| CodeUse::Imported(codes[index].id())))
     }
 
-    /// The user of a name and the failures under it.
+    /// Returns the user of a name, and the failures under that name.
     async fn look_up(
         &self,
         username: &str,
         hash: NameHash,
     ) -> Result<(Option<User>, Failures), Error> {
-        // Both, whoever has the name: the work tells nothing.
+        // Always reads both, so that the time does not reveal whether the name is known.
         let failures = self.store.failures(&hash).await?;
         let user = self.store.user_by_name(username).await?;
         let failures = user.as_ref().map_or(failures, |user| user.failures);
         Ok((user, failures))
     }
 
-    /// What the store keeps of a name that nobody has.
+    /// Returns the hash that the store keeps for the name of no user.
     #[must_use]
     pub fn name_hash(&self, username: &str) -> NameHash {
         self.vault.name_hash(username)
     }
 
-    /// Seconds for which a name with these failures is not tried.
+    /// Returns the seconds until a name with these failures may be tried again, if it may not now.
     #[must_use]
     pub fn wait_of(&self, failures: Failures) -> Option<u64> {
         self.throttle.wait_of(failures, self.clock.now())
     }
 
-    /// Whether failed attempts are to be counted: without a throttle nobody
-    /// would look at the counts.
+    /// Whether failed attempts are counted. Without a throttle the counts have no use.
     #[must_use]
     pub const fn counts_failures(&self) -> bool {
         self.throttle.is_on()
     }
 
-    /// The failure of somebody whose password was right, and a new code wrong.
+    /// Returns the failure of a user whose password was valid and whose code for a new factor was
+    /// wrong.
     #[must_use]
     pub fn failure_of(&self, verified: Verified) -> Failure {
         Failure {
             attempted: Attempted::User(verified.user.id),
             wrong_code: true,
             at: self.clock.now(),
-            _pass: verified.pass,
+            _permit: verified.permit,
         }
     }
 
-    /// Counts a failed attempt, with what its request is answered; gives the
-    /// failures with it.
+    /// Counts a failed attempt, and stores the outcome of its request in the same step. Returns the
+    /// failures including this one.
     ///
     /// # Errors
     /// When the store fails.
@@ -330,26 +331,27 @@ impl Credentials {
             .await?)
     }
 
-    /// The valid session of that token and its user.
+    /// Returns the session of a token and its user, or `None` if the session is invalid.
     ///
     /// # Errors
-    /// When the store fails; an invalid token is `None`.
+    /// When the store fails.
     pub async fn session(&self, token: &SecretString) -> Result<Option<(Session, Profile)>, Error> {
         let hash = token_hash(token);
         let found = self.store.session(&hash).await?;
         let rules = self.session_rules();
         let found = found.filter(|(session, _)| !session.is_expired(&rules));
         if let (Some((session, _)), Some(timeout)) = (&found, rules.limits.idle_timeout) {
-            // Not at each use: it is a write.
-            let step = (timeout / USE_NOTED_TIMES).min(LONGEST_USE_STEP);
-            if rules.now - session.used_at >= step {
-                self.store.touch_session(&session.token, rules.now, step);
+            // Not recorded at each use, because it costs a write.
+            let interval = (timeout / TOUCHES_PER_TIMEOUT).min(MAX_TOUCH_INTERVAL);
+            if rules.now - session.used_at >= interval {
+                self.store
+                    .touch_session(&session.token, rules.now, interval);
             }
         }
         Ok(found)
     }
 
-    /// By what sessions are judged now.
+    /// Returns the rules by which sessions expire at the current time.
     #[must_use]
     pub fn session_rules(&self) -> SessionRules {
         self.session_limits.at(self.clock.now())
@@ -363,14 +365,14 @@ impl Credentials {
         Ok(self.hasher.hash(password).await?)
     }
 
-    /// A second factor for a user, with its backup codes, once `code` shows
-    /// that the user's authenticator knows the secret. The step of that code
-    /// is used: it does not log in.
+    /// Creates a second factor for a user, with its backup codes. Returns `None` if `code` is
+    /// wrong.
     ///
-    /// `None` where it does not.
+    /// The code proves that the user's authenticator knows the secret. Its step counts as used, so
+    /// that it cannot log in.
     ///
     /// # Errors
-    /// When the operating system gives no randomness.
+    /// When the operating system provides no randomness.
     pub fn new_second_factor(
         &self,
         user: &User,
@@ -393,37 +395,37 @@ impl Credentials {
         Ok(Some((factor, codes)))
     }
 
-    /// New backup codes of a user, and what is kept of them.
+    /// Generates backup codes for a user. Returns them and the hashes that the store keeps.
     ///
     /// # Errors
-    /// When the operating system gives no randomness.
+    /// When the operating system provides no randomness.
     pub fn new_backup_codes(&self, user: &User) -> Result<(Vec<BackupCode>, Vec<CodeHash>), Error> {
         second_factor::new_backup_codes(&self.vault, user.id)
     }
 
-    /// Brings a record with weaker parameters up to today's, now that the
-    /// password is at hand.
+    /// Rehashes a password whose record is weaker than the current parameters, now that the
+    /// password is known.
     async fn rehash(&self, mut user: User, password: &SecretString) -> Result<User, Error> {
-        // A match of which bcrypt has read a part tells nothing about the rest: the
-        // record of another ending would shut the user out.
+        // bcrypt may have read only a part of the password. If its ending is wrong, a new record of
+        // it would lock the user out.
         if imported::is_cut(password.expose_secret(), &user.password)
             || !self.hasher.parameters().is_weaker(&user.password)
         {
             return Ok(user);
         }
-        let stronger = self.hasher.hash(password).await?;
+        let rehashed = self.hasher.hash(password).await?;
         match self
             .store
-            .replace_password_record(user.id, user.password.clone(), stronger.clone())
+            .replace_password_record(user.id, user.password.clone(), rehashed.clone())
             .await
         {
-            Ok(()) => user.password = stronger,
+            Ok(()) => user.password = rehashed,
             Err(StoreError::Stopped) => return Err(StoreError::Stopped.into()),
-            // Somebody else changed the password meanwhile: if that matters,
-            // the precondition of the old record will tell.
+            // Another request changed the record. If it changed the password, the precondition with
+            // the old record leads to a conflict.
             Err(StoreError::Conflict) => {}
-            // The password was right all the same; the next login tries again.
-            Err(error) => tracing::warn!(%error, "a password record could not be renewed"),
+            // The password is valid all the same; the next login retries.
+            Err(error) => tracing::warn!(%error, "cannot rehash a password"),
         }
         Ok(user)
     }
@@ -435,7 +437,7 @@ fn attempted(user: Option<&User>, hash: NameHash) -> Attempted {
     })
 }
 
-/// The hash under which the store knows a session token.
+/// Returns the hash under which the store keeps a session token.
 #[must_use]
 pub fn token_hash(token: &SecretString) -> TokenHash {
     token::hash(token.expose_secret())

@@ -1,5 +1,4 @@
-//! Argon2id in PHC strings; what else a password can be checked against is
-//! `imported.rs`'s.
+//! Argon2id records as PHC strings. `imported.rs` handles the records of other algorithms.
 
 use argon2::password_hash::phc::{Ident, Output, ParamsString, PasswordHash, Salt};
 use argon2::{Algorithm, Argon2, Block, Params, Version};
@@ -12,32 +11,39 @@ use crate::error::Error;
 use crate::model::PasswordRecord;
 use crate::random;
 
-/// Bytes of a hash.
+/// Length of a hash in bytes.
 const HASH_BYTES: usize = 32;
-/// Bytes of a salt (RFC 9106, section 3.1: 16 bytes for password hashing).
+/// Length of a salt in bytes (RFC 9106, section 3.1: 16 bytes for password hashing).
 const SALT_BYTES: usize = 16;
 
-/// The cost of new hashes. OWASP's minimum is 19 MiB, two passes, one lane
-/// (Password Storage Cheat Sheet).
+/// Parameters of new hashes. OWASP's minimum is 19 MiB, two passes, one lane (Password Storage
+/// Cheat Sheet).
 #[derive(Debug, Clone)]
 pub struct Argon2Parameters(Params);
 
+impl From<Params> for Argon2Parameters {
+    /// Keeps the cost of `params`.
+    fn from(params: Params) -> Self {
+        Self(params)
+    }
+}
+
 impl Argon2Parameters {
-    /// Checked parameters.
+    /// Checks the parameters.
     ///
     /// # Errors
-    /// What Argon2 does not allow (RFC 9106, section 3.1).
+    /// When Argon2 does not allow them (RFC 9106, section 3.1).
     pub fn new(memory_kib: u32, iterations: u32, parallelism: u32) -> Result<Self, argon2::Error> {
         Params::new(memory_kib, iterations, parallelism, Some(HASH_BYTES)).map(Self)
     }
 
-    /// What a hash costs.
+    /// Returns the cost of a hash.
     pub(super) fn cost(&self) -> Cost {
         Cost::of(&self.0)
     }
 
-    /// Whether a record was made at less cost than these parameters, or by
-    /// somebody else. A record that cannot be read is not: a check of it tells.
+    /// Whether a record costs less than these parameters, or was imported. `false` for a malformed
+    /// record: checking it returns an error.
     pub(super) fn is_weaker(&self, record: &PasswordRecord) -> bool {
         if let Some(scheme) = imported::parse(record) {
             return scheme.is_ok();
@@ -47,8 +53,8 @@ impl Argon2Parameters {
         })
     }
 
-    /// A record that costs as much as any other to check, and that no
-    /// password matches: its hash is random.
+    /// Creates a record that costs as much to check as any other and that no password matches,
+    /// because its hash is random.
     pub(super) fn unmatchable_record(&self) -> Result<PasswordRecord, Error> {
         let hash = random::bytes::<HASH_BYTES>()?;
         Ok(self.record(&random::bytes::<SALT_BYTES>()?, &hash)?)
@@ -78,7 +84,7 @@ impl Argon2Parameters {
     }
 }
 
-/// What a hash costs: memory, passes over it, and lanes.
+/// Cost of a hash: memory, passes over it, and lanes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Cost {
     memory_kib: u32,
@@ -100,7 +106,7 @@ impl Cost {
     }
 }
 
-/// Does the work of a hash for nothing.
+/// Does the work of a hash and discards the result.
 pub(super) fn spend(cost: Cost, memory: &mut Memory) -> Result<(), HasherError> {
     let params = Params::new(cost.memory_kib, cost.passes, cost.lanes, Some(HASH_BYTES))
         .map_err(|error| HasherError::Argon2(error.to_string()))?;
@@ -110,8 +116,8 @@ pub(super) fn spend(cost: Cost, memory: &mut Memory) -> Result<(), HasherError> 
     Ok(())
 }
 
-/// Checks a password, in constant time once the hash is made. Returns the cost
-/// as well, of a record of ours.
+/// Checks a password. Compares the hashes in constant time. Also returns the cost, if the record is
+/// Argon2id.
 pub(super) fn verify(
     password: &[u8],
     record: &PasswordRecord,
@@ -124,12 +130,11 @@ pub(super) fn verify(
     let parsed = parse(record)?;
     let mut hash = Zeroizing::new(vec![0u8; parsed.hash.len()]);
     derive(&parsed.params, password, &parsed.salt, &mut hash, memory)?;
-    let right = hash.ct_eq(parsed.hash.as_bytes()).into();
-    Ok((right, Some(Cost::of(&parsed.params))))
+    let matches = hash.ct_eq(parsed.hash.as_bytes()).into();
+    Ok((matches, Some(Cost::of(&parsed.params))))
 }
 
-/// Returns which of these imported records a secret matches. What cannot be read
-/// matches nothing.
+/// Returns the index of the imported record that a secret matches. Malformed records match nothing.
 pub(super) fn find(secret: &[u8], records: &[PasswordRecord]) -> Option<usize> {
     let mut checker = Checker::default();
     let matches = |record: &PasswordRecord| match imported::parse(record) {
@@ -172,8 +177,8 @@ fn derive(
         .map_err(|error| HasherError::Argon2(error.to_string()))
 }
 
-/// Argon2's work memory, kept from one hash to the next: touching 19 MiB anew
-/// each time costs a fifth of the time at the default, half at 46 MiB.
+/// Argon2's work memory, reused for the next hash. The first access to new memory costs a fifth of
+/// the time of a hash at the default of 19 MiB, and half at 46 MiB.
 #[derive(Default)]
 pub(super) struct Memory(Vec<Block>);
 
@@ -184,16 +189,16 @@ impl Drop for Memory {
 }
 
 impl Memory {
-    /// Has it ready for a hash at that cost.
+    /// Allocates the memory for a hash at this cost.
     pub(super) fn prepare(&mut self, cost: Cost) -> Result<(), HasherError> {
-        // Enough for the blocks of any number of lanes, which round down.
+        // Enough for any number of lanes, because the number of blocks rounds down.
         let blocks = usize::try_from(cost.memory_kib).map_err(|_| HasherError::OutOfMemory)?;
         self.blocks(blocks).map(|_| ())
     }
 
     fn blocks(&mut self, count: usize) -> Result<&mut [Block], HasherError> {
         if let Some(missing) = count.checked_sub(self.0.len()) {
-            // An allocation that fails is an error, not the end of the process.
+            // A failed allocation is an error and does not abort the process.
             self.0
                 .try_reserve_exact(missing)
                 .map_err(|_| HasherError::OutOfMemory)?;
@@ -227,7 +232,7 @@ mod tests {
         }
     }
 
-    /// The vector of the reference implementation (phc-winner-argon2,
+    /// Test vector of the reference implementation (phc-winner-argon2,
     /// `test.c`): "password", "somesalt", t=2, m=65536, p=1.
     #[test]
     fn verifies_a_record_of_the_reference_implementation() {
@@ -244,7 +249,7 @@ mod tests {
     }
 
     #[test]
-    fn weaker_is_less_memory_or_fewer_passes() {
+    fn a_record_with_less_memory_or_fewer_passes_is_weaker() {
         let record = cheap(2).hash(b"x", &mut Memory::default()).unwrap();
         assert!(cheap(3).is_weaker(&record));
         assert!(!cheap(2).is_weaker(&record));
@@ -253,7 +258,7 @@ mod tests {
     }
 
     #[test]
-    fn what_was_imported_is_weaker_whatever_it_costs() {
+    fn an_imported_record_is_weaker_at_any_cost() {
         for text in [
             "$pbkdf2-sha256$i=2000000,l=32$c29tZXNhbHQ$\
              CTFhFdXPJO1aFaMaO6Mm5c8y7cJHAph8ArZWb2GRPPc",
@@ -269,13 +274,13 @@ mod tests {
     }
 
     #[test]
-    fn nothing_matches_the_record_of_nobody() {
+    fn nothing_matches_the_unmatchable_record() {
         let record = cheap(1).unmatchable_record().unwrap();
         assert!(!verify(b"", &record, &mut Memory::default()).unwrap().0);
     }
 
     #[test]
-    fn a_broken_record_is_an_error_that_does_not_show_it() {
+    fn the_error_of_a_malformed_record_does_not_quote_it() {
         let record = PasswordRecord::new("$argon2id$secret-stuff".into());
         let error = verify(b"x", &record, &mut Memory::default()).unwrap_err();
         assert!(!error.to_string().contains("secret-stuff"));

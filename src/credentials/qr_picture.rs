@@ -1,24 +1,26 @@
-//! A QR code as a PNG picture. (totp-rs would draw it with the `image` crate,
-//! whose colour management takes longer to compile than all other drawing.)
+//! Draws a QR code as a PNG picture.
+//!
+//! totp-rs would use the `image` crate, whose colour management takes longer to compile than the
+//! rest of the drawing.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use png::{BitDepth, ColorType, Encoder, EncodingError};
 use qrcodegen::{QrCode, QrCodeEcc};
 
-/// Pixels of a module, in each direction.
+/// Width and height of a module in pixels.
 const MODULE: usize = 8;
-/// Modules of the border that readers need (ISO/IEC 18004).
+/// Width of the light border in modules (ISO/IEC 18004).
 const QUIET_ZONE: i32 = 4;
 
-/// Draws the QR code of a text as a PNG in base64; `None` where the text is too
-/// long for one.
+/// Draws the QR code of a text as a PNG in base64. Returns `None` if the text is too long for a
+/// QR code.
 pub(super) fn draw(text: &str) -> Option<String> {
     let code = QrCode::encode_text(text, QrCodeEcc::Medium).ok()?;
     Some(STANDARD.encode(encode(&code).ok()?))
 }
 
-/// Grey of 8 bits, as Platypush draws it.
+/// Encodes a QR code as a PNG with 8 bits of grey, as Platypush does.
 fn encode(code: &QrCode) -> Result<Vec<u8>, EncodingError> {
     let modules = -QUIET_ZONE..code.size() + QUIET_ZONE;
     let mut pixels = Vec::new();

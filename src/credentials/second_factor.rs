@@ -1,9 +1,9 @@
 //! The second factor: one-time codes by RFC 6238 (SHA-1, 6 digits, steps of
 //! 30 s, one step of tolerance either side) and backup codes.
 //!
-//! The secret is sealed under the user's id, so that it opens for nobody else;
-//! backup codes are kept as keyed hashes. Finding a code right is not enough:
-//! the store has to take it, and takes each once (RFC 6238, section 5.2).
+//! The secret is sealed under the user's id, so that it opens for no other user.
+//! Backup codes are stored as keyed hashes. A valid code is not enough: the store
+//! must accept it, and accepts each code once (RFC 6238, section 5.2).
 
 use std::fmt;
 
@@ -23,25 +23,25 @@ use crate::random;
 
 /// Length of a time step in seconds.
 pub const STEP_SECONDS: u64 = 30;
-/// Bytes of a new secret: RFC 4226 recommends 160 bits…
+/// Length of a new secret in bytes: RFC 4226 recommends 160 bits.
 const SECRET_BYTES: usize = 20;
-/// …and asks for 128 at least.
+/// Minimum length of a secret in bytes: RFC 4226 requires 128 bits.
 const MIN_SECRET_BYTES: usize = 16;
-/// HMAC-SHA-1 makes less of a longer key (RFC 2104, section 3), and no picture
-/// holds one that is much longer.
+/// Maximum length of a secret in bytes. HMAC-SHA-1 hashes a longer key to 160 bits (RFC 2104,
+/// section 3), and a much longer one does not fit a QR code.
 const MAX_SECRET_BYTES: usize = 64;
-/// Digits of a one-time code.
+/// Number of digits of a one-time code.
 const CODE_DIGITS: u8 = 6;
-/// How many backup codes a user gets.
+/// Number of backup codes of a user.
 pub const BACKUP_CODES: usize = 10;
-/// Bytes of a backup code: 80 bits are 16 characters of base32.
+/// Length of a backup code in bytes: 80 bits are 16 characters of base32.
 const BACKUP_CODE_BYTES: usize = 10;
 
-/// Characters of a backup code of Platypush's, of base32 (`platypush/user`,
+/// Number of base32 characters of a backup code from Platypush (`platypush/user`,
 /// `_generate_backup_codes`).
 const IMPORTED_CODE_LENGTH: usize = 16;
 
-/// The secret of an authenticator, raw bytes. It cannot be printed.
+/// The secret of an authenticator, as raw bytes. `Debug` does not print it.
 #[derive(Clone, PartialEq, Eq)]
 pub struct TotpSecret(Zeroizing<Vec<u8>>);
 
@@ -51,7 +51,7 @@ impl fmt::Debug for TotpSecret {
     }
 }
 
-/// A backup code as the user gets it, once. It cannot be printed.
+/// A new backup code, which the user sees once. `Debug` does not print it.
 #[derive(Clone)]
 pub struct BackupCode(Zeroizing<String>);
 
@@ -62,7 +62,7 @@ impl fmt::Debug for BackupCode {
 }
 
 impl BackupCode {
-    /// The code itself, for the reply.
+    /// Returns the code itself, for the reply.
     #[must_use]
     pub fn expose(&self) -> &str {
         &self.0
@@ -76,20 +76,20 @@ impl TotpSecret {
         Self(Zeroizing::new(bytes))
     }
 
-    /// Draws a new one.
+    /// Generates a secret.
     ///
     /// # Errors
-    /// When the operating system gives no randomness.
+    /// When the operating system provides no randomness.
     pub fn generate() -> Result<Self, Error> {
         let mut bytes = vec![0; SECRET_BYTES];
         random::fill(&mut bytes)?;
         Ok(Self::new(bytes))
     }
 
-    /// Reads base32, with or without spaces and padding, in any case.
+    /// Parses base32, with or without spaces and padding, in any case.
     ///
     /// # Errors
-    /// What is no base32, shorter than 128 bits or longer than 512.
+    /// When the text is not base32, or the secret does not have 128 to 512 bits.
     pub fn from_base32(text: &str) -> Result<Self, Error> {
         let plain: Zeroizing<String> = Zeroizing::new(
             text.chars()
@@ -107,25 +107,25 @@ impl TotpSecret {
         }
     }
 
-    /// The base32 form, for the reply and the authenticator.
+    /// Returns the base32 form, for the reply and the authenticator.
     #[must_use]
     pub fn to_base32(&self) -> Zeroizing<String> {
         Zeroizing::new(Secret::new(self.0.as_slice().into()).to_base32())
     }
 
-    /// The raw bytes, to be sealed.
+    /// Returns the raw bytes. The caller must seal or hash them.
     pub(super) fn expose(&self) -> &[u8] {
         &self.0
     }
 
-    /// The code of the step that holds `now`: what an authenticator shows.
+    /// Returns the code that an authenticator shows at `now`.
     #[must_use]
     pub fn current_code(&self, now: Timestamp) -> String {
         let seconds = u64::try_from(now.timestamp()).unwrap_or(0);
         self.generator().generate(seconds).to_string()
     }
 
-    /// The time step a code is good for.
+    /// Returns the time step that a code is valid for, if it is valid at `now`.
     #[must_use]
     pub fn step_of(&self, code: &str, now: Timestamp) -> Option<u64> {
         let seconds = u64::try_from(now.timestamp()).ok()?;
@@ -145,11 +145,11 @@ impl TotpSecret {
             .with_secret(Secret::new(self.0.as_slice().into()))
     }
 
-    /// What an authenticator is set up with: the `otpauth` URI and a picture
-    /// of it as PNG in base64, or `None` where the URI is too long for a QR code.
+    /// Returns the `otpauth` URI for an authenticator, and its QR code as PNG in base64. The QR
+    /// code is `None` if the URI is too long.
     ///
     /// # Errors
-    /// When there is no URI.
+    /// When the URI cannot be built.
     pub fn enrolment(
         &self,
         issuer: &str,
@@ -161,19 +161,19 @@ impl TotpSecret {
             .with_issuer(Some(issuer.replace(':', "_")))
             .with_account_name(username.replace(':', "_"))
             .build_noncompliant();
-        // Without its text, which may quote the URI.
-        let broken = |_| Error::Internal("a second factor has no URI".into());
-        // As it is documented: an @ needs no escape in a query (RFC 3986, 3.4).
+        // Drops the error, which may quote the URI.
+        let no_uri = |_| Error::Internal("a second factor has no URI".into());
+        // As documented: a query may contain an unescaped @ (RFC 3986, 3.4).
         let uri = totp
             .to_url()
-            .map_err(broken)?
+            .map_err(no_uri)?
             .replace("issuer=platypush%40", "issuer=platypush@");
         let picture = qr_picture::draw(&uri);
         Ok((uri, picture))
     }
 }
 
-/// The code of a user, if it is right and not used yet.
+/// Returns the use of a code, if it is valid and unused.
 pub(super) fn check(
     vault: &Vault,
     user_id: UserId,
@@ -187,14 +187,14 @@ pub(super) fn check(
         return Ok((step > factor.last_step).then_some(CodeUse::Step(step)));
     }
     let hash = hash_backup_code(vault, user_id, code);
-    // All of them, so that the time tells nothing.
+    // Compares all of them, so that the time does not depend on the position of a match.
     let known = factor.backup_codes.iter().fold(false, |found, known| {
         found | bool::from(known.0.ct_eq(&hash.0))
     });
     Ok(known.then_some(CodeUse::Backup(hash)))
 }
 
-/// Ten new backup codes and what is kept of them.
+/// Generates ten backup codes. Returns them and the hashes that the store keeps.
 pub(super) fn new_backup_codes(
     vault: &Vault,
     user_id: UserId,
@@ -214,17 +214,17 @@ pub(super) fn new_backup_codes(
 }
 
 fn hash_backup_code(vault: &Vault, user_id: UserId, code: &str) -> CodeHash {
-    CodeHash(vault.keyed_hash(b"backup code", user_id, plain(code).as_bytes()))
+    CodeHash(vault.keyed_hash(b"backup code", user_id, normalize(code).as_bytes()))
 }
 
-/// A code as it was handed out: people and phones add spaces and dashes, use
-/// small letters, and some keyboards full-width forms.
-fn plain(code: &str) -> Zeroizing<String> {
+/// Normalizes a code to the form in which it was issued: users and apps add spaces and dashes or
+/// use lower case, and some keyboards produce full-width characters.
+fn normalize(code: &str) -> Zeroizing<String> {
     let kept = code.chars().map(half_width).filter(|c| !is_separator(*c));
     Zeroizing::new(kept.map(|c| c.to_ascii_uppercase()).collect())
 }
 
-/// The ASCII character of which this is the full-width form.
+/// Returns the ASCII character for a full-width one.
 fn half_width(c: char) -> char {
     match c {
         '\u{ff01}'..='\u{ff5e}' => char::from_u32(u32::from(c) - 0xfee0).unwrap_or(c),
@@ -232,8 +232,8 @@ fn half_width(c: char) -> char {
     }
 }
 
-/// Spaces (those that break no line among them), dashes, and what has no width: apps
-/// put marks of direction around what is copied from them.
+/// Whether a character is a space (non-breaking ones included), a dash, or has no width: apps put
+/// direction marks around text that is copied from them.
 fn is_separator(c: char) -> bool {
     c.is_whitespace()
         || matches!(
@@ -255,31 +255,29 @@ fn is_separator(c: char) -> bool {
         )
 }
 
-/// The one-time code that is meant, if it can be one. A number has lost the
-/// zeros that it began with. Each text means one code, so that this allows no
-/// more guesses.
+/// Parses a one-time code. A client that sends it as a number loses leading zeros, which are
+/// restored. Each text stands for one code, so that this allows no additional guesses.
 pub(super) fn totp_code(code: &str) -> Option<Zeroizing<String>> {
-    let plain = plain(code);
-    let is_number = !plain.is_empty() && plain.bytes().all(|c| c.is_ascii_digit());
+    let code = normalize(code);
+    let is_number = !code.is_empty() && code.bytes().all(|c| c.is_ascii_digit());
     let digits = usize::from(CODE_DIGITS);
-    (is_number && plain.len() <= digits)
-        .then(|| Zeroizing::new(format!("{:0>digits$}", plain.as_str())))
+    (is_number && code.len() <= digits)
+        .then(|| Zeroizing::new(format!("{:0>digits$}", code.as_str())))
 }
 
-/// A code as a Platypush node has handed it out, if it can be one: the others
-/// are not worth a hash for each record.
+/// Parses a backup code from a Platypush node. Any other text is rejected here, before it costs a
+/// hash for each record.
 pub(super) fn imported_code(code: &str) -> Option<SecretString> {
-    let plain = plain(code);
-    let is_one = plain.len() == IMPORTED_CODE_LENGTH
-        && plain
-            .bytes()
-            .all(|c| matches!(c, b'A'..=b'Z' | b'2'..=b'7'));
-    is_one.then(|| SecretString::from(plain.as_str()))
+    let code = normalize(code);
+    let is_valid = code.len() == IMPORTED_CODE_LENGTH
+        && code.bytes().all(|c| matches!(c, b'A'..=b'Z' | b'2'..=b'7'));
+    is_valid.then(|| SecretString::from(code.as_str()))
 }
 
-/// HMAC-SHA-256 over parts of known length.
+/// Computes an HMAC-SHA-256. No `purpose` is a prefix of another one, so the parts cannot be
+/// confused.
 pub(super) fn keyed_hash(key: &[u8], purpose: &[u8], user_id: UserId, data: &[u8]) -> [u8; 32] {
-    // HMAC takes keys of any length; the key is ours and has 32 bytes.
+    // Cannot fail: HMAC accepts keys of any length, and this one has 32 bytes.
     let Ok(mut mac) = Hmac::<Sha256>::new_from_slice(key) else {
         return [0; 32];
     };
@@ -295,8 +293,7 @@ mod tests {
 
     use super::*;
 
-    /// RFC 6238, appendix B, SHA-1: seconds since the epoch, and the last six
-    /// of the eight digits.
+    /// RFC 6238, appendix B, SHA-1: seconds since the epoch, and the last six of the eight digits.
     const VECTORS: [(i64, &str); 6] = [
         (59, "287082"),
         (1_111_111_109, "081804"),
@@ -306,7 +303,7 @@ mod tests {
         (20_000_000_000, "353130"),
     ];
 
-    fn secret_of_the_rfc() -> TotpSecret {
+    fn rfc_secret() -> TotpSecret {
         TotpSecret::new(b"12345678901234567890".to_vec())
     }
 
@@ -315,17 +312,17 @@ mod tests {
     }
 
     #[test]
-    fn codes_are_those_of_rfc_6238() {
+    fn codes_agree_with_rfc_6238() {
         for (seconds, code) in VECTORS {
-            assert_eq!(secret_of_the_rfc().current_code(at(seconds)), code);
+            assert_eq!(rfc_secret().current_code(at(seconds)), code);
         }
     }
 
     #[test]
-    fn a_code_is_good_in_its_step_and_one_either_side() {
+    fn a_code_is_valid_in_its_step_and_one_either_side() {
         for (seconds, code) in VECTORS {
             let step = seconds / 30;
-            let step_of = |seconds| secret_of_the_rfc().step_of(code, at(seconds));
+            let step_of = |seconds| rfc_secret().step_of(code, at(seconds));
             for near in [step * 30 - 30, step * 30, seconds, step * 30 + 59] {
                 assert_eq!(step_of(near), u64::try_from(step).ok(), "{code} at {near}");
             }
@@ -335,7 +332,7 @@ mod tests {
         }
     }
 
-    /// Regression: only six ASCII digits in one piece were taken.
+    /// Regression: only six ASCII digits without separators were accepted.
     #[test]
     fn a_code_is_read_as_phones_show_it() {
         let code = |text: &str| totp_code(text).map(|code| code.to_string());
@@ -356,7 +353,7 @@ mod tests {
             "\u{2066}012345\u{2069}",
             "０１２３４５",
             "０１２　３４５",
-            // A number that has lost its zero.
+            // A number without its leading zero.
             "12345",
         ] {
             assert_eq!(code(shown).as_deref(), Some("012345"), "{shown:?}");
@@ -368,28 +365,28 @@ mod tests {
     }
 
     #[test]
-    fn a_backup_code_is_read_as_people_type_it() {
+    fn a_backup_code_is_read_as_users_type_it() {
         for typed in [
             "abcd-efgh ijkl\u{a0}mnop",
             "\u{2068}abcd-efgh-ijkl-mnop\u{2069}",
             "ABCD\u{2011}EFGH\u{2013}IJKL MNOP",
             "ＡＢＣＤｅｆｇｈijklmnop",
         ] {
-            assert_eq!(plain(typed).as_str(), "ABCDEFGHIJKLMNOP", "{typed:?}");
+            assert_eq!(normalize(typed).as_str(), "ABCDEFGHIJKLMNOP", "{typed:?}");
         }
     }
 
     #[test]
-    fn a_secret_is_read_as_people_write_it() {
+    fn a_secret_is_read_as_users_write_it() {
         let base32 = "GEZDGNBVGY3TQOJQGEZDGNBVGY3TQOJQ";
-        assert_eq!(secret_of_the_rfc().to_base32().as_str(), base32);
+        assert_eq!(rfc_secret().to_base32().as_str(), base32);
         for text in [
             base32,
             "gezdgnbvgy3tqojqgezdgnbvgy3tqojq",
             "GEZD GNBV GY3T QOJQ GEZD GNBV GY3T QOJQ==",
         ] {
             let secret = TotpSecret::from_base32(text);
-            assert!(secret.is_ok_and(|secret| secret == secret_of_the_rfc()));
+            assert!(secret.is_ok_and(|secret| secret == rfc_secret()));
         }
     }
 

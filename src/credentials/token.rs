@@ -1,5 +1,5 @@
-//! Session tokens: 256 bits from the operating system (OWASP ASVS 5.0, 7.2.3
-//! asks for 128), of which only the SHA-256 is kept.
+//! Session tokens: 256 random bits from the operating system (OWASP ASVS 5.0, 7.2.3 requires 128).
+//! The store keeps the SHA-256 only.
 
 use std::fmt;
 
@@ -10,29 +10,29 @@ use crate::error::Error;
 use crate::model::TokenHash;
 use crate::random;
 
-/// A new session token: 64 lower-case hexadecimal digits. It cannot be
-/// printed; only the reply that hands it out looks inside.
+/// A new session token: 64 lower-case hexadecimal digits. `Debug` does not print it; only the reply
+/// to its user exposes it.
 #[derive(Clone)]
 pub struct SessionToken(Zeroizing<String>);
 
 impl SessionToken {
-    /// Draws a new one.
+    /// Generates a token.
     ///
     /// # Errors
-    /// When the operating system gives no randomness.
+    /// When the operating system provides no randomness.
     pub fn generate() -> Result<Self, Error> {
         let mut bytes = Zeroizing::new([0u8; 32]);
         random::fill(bytes.as_mut_slice())?;
         Ok(Self(Zeroizing::new(hex::encode(bytes.as_slice()))))
     }
 
-    /// What is kept of it.
+    /// Returns the hash that the store keeps.
     #[must_use]
     pub fn hash(&self) -> TokenHash {
         hash(&self.0)
     }
 
-    /// The token itself, for the reply.
+    /// Returns the token itself, for the reply.
     #[must_use]
     pub fn expose(&self) -> &str {
         &self.0

@@ -1,7 +1,7 @@
-//! What is sealed, and what is hashed with a key.
+//! Sealing and keyed hashing for the credentials.
 //!
-//! The keyed hash has a random key of its own, which is kept sealed in the
-//! store: a rotation of the sealing keys seals it anew and never changes it.
+//! The keyed hash has a random key of its own, which the store keeps sealed. A rotation of the
+//! sealing keys reseals it and never changes it.
 
 use std::sync::Arc;
 
@@ -14,30 +14,30 @@ use crate::keyring::Keyring;
 use crate::model::{NameHash, Sealed, SecretFingerprint, UserId};
 use crate::random;
 
-/// What the key of the keyed hash is sealed as.
+/// Context that the key of the keyed hash is sealed under.
 const HASH_KEY: &[u8] = b"hash key";
 
-/// Seals and hashes for the credentials.
+/// Seals secrets, and hashes with a key.
 pub struct Vault {
     keyring: Arc<Keyring>,
     hash_key: Zeroizing<Vec<u8>>,
 }
 
 impl Vault {
-    /// Draws a key for the keyed hash; gives it sealed, to be kept.
+    /// Generates a key for the keyed hash and returns it sealed, for the store.
     ///
     /// # Errors
-    /// When the operating system gives no randomness.
+    /// When the operating system provides no randomness.
     pub fn new_hash_key(keyring: &Keyring) -> std::io::Result<Vec<u8>> {
         let mut key = Zeroizing::new([0; 32]);
         random::fill(key.as_mut_slice())?;
         Ok(keyring.sealer()?.seal(HASH_KEY, key.as_slice()))
     }
 
-    /// Seals a key of the keyed hash that comes from elsewhere.
+    /// Seals a key of the keyed hash that was imported.
     ///
     /// # Errors
-    /// When the operating system gives no randomness.
+    /// When the operating system provides no randomness.
     pub(super) fn seal_hash_key(&self, key: &[u8; 32]) -> Result<Vec<u8>, Error> {
         let sealer = self
             .keyring
@@ -46,32 +46,32 @@ impl Vault {
         Ok(sealer.seal(HASH_KEY, key))
     }
 
-    /// The key of the keyed hash in hexadecimal, to be sealed.
+    /// Returns the key of the keyed hash in hexadecimal. The caller must seal it.
     pub(super) fn expose_hash_key(&self) -> Zeroizing<String> {
         Zeroizing::new(hex::encode(self.hash_key.as_slice()))
     }
 
-    /// Whether it is the key of the keyed hash.
+    /// Whether `key` is the key of the keyed hash.
     pub(super) fn has_hash_key(&self, key: &[u8; 32]) -> bool {
         self.hash_key.as_slice().ct_eq(key).into()
     }
 
-    /// With the sealed key of the keyed hash. `None` where the keyring does
-    /// not open it: it is not the one it was sealed with.
+    /// Creates a vault with the sealed key of the keyed hash. Returns `None` if the keyring does
+    /// not open it, because it was sealed with another keyring.
     #[must_use]
     pub fn open(keyring: Arc<Keyring>, sealed_hash_key: &[u8]) -> Option<Self> {
         let hash_key = keyring.open_sealed(HASH_KEY, sealed_hash_key)?;
         Some(Self { keyring, hash_key })
     }
 
-    /// What the key of the keyed hashes is sealed as.
+    /// Returns the context that the key of the keyed hash is sealed under.
     #[must_use]
     pub fn hash_key_context() -> Vec<u8> {
         HASH_KEY.into()
     }
 
-    /// What the secret of a second factor is sealed as: it opens for its user
-    /// alone.
+    /// Returns the context that the secret of a second factor is sealed under. It contains the user
+    /// id, so that the secret does not open for another user.
     #[must_use]
     pub fn totp_context(user_id: UserId) -> Vec<u8> {
         [b"totp secret:", &user_id.to_be_bytes()[..]].concat()
@@ -95,7 +95,7 @@ impl Vault {
         Ok(TotpSecret::new(bytes.to_vec()))
     }
 
-    /// What is kept of a name that nobody has.
+    /// Returns the hash that the store keeps for the name of no user.
     pub(super) fn name_hash(&self, username: &str) -> NameHash {
         let hash = self.keyed_hash(b"user name", 0, username.as_bytes());
         let mut short = [0; 16];
@@ -103,7 +103,8 @@ impl Vault {
         NameHash(short)
     }
 
-    /// What is kept of the secret of a second factor once it is gone.
+    /// Returns the fingerprint that the store keeps of a second factor's secret, also after the
+    /// factor is removed.
     pub(super) fn secret_fingerprint(
         &self,
         user_id: UserId,

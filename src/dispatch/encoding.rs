@@ -1,4 +1,4 @@
-//! From what became of a request to the bytes of its reply.
+//! Encodes the result of a request as the bytes of its reply.
 
 use serde::ser::Error as _;
 use tracing::error;
@@ -10,7 +10,7 @@ use crate::store::StoreError;
 use crate::wire::RequestId;
 use crate::wire::reply::{self, Address};
 
-/// What becomes of a request with this reply.
+/// Returns the disposition of a request with an encoded reply.
 pub(super) fn finish(
     id: &RequestId,
     encoded: serde_json::Result<Vec<u8>>,
@@ -32,28 +32,28 @@ pub(super) fn finish(
     }
 }
 
-/// The reply.
+/// Encodes the reply for a result.
 pub(super) fn encode_reply(
     address: &Address<'_>,
     result: &Result<Output, Error>,
 ) -> serde_json::Result<Vec<u8>> {
     match result {
-        Ok(output) => address.success(output, &errors_beside(output)),
+        Ok(output) => address.success(output, &errors_of(output)),
         Err(error) => address.failure(public_text(error, address.id)),
     }
 }
 
-/// The body of a reply, for its outcome. Only errors that the contract names
-/// are ever recorded.
+/// Encodes the body of a reply for its recorded outcome. Internal errors are never recorded, so the
+/// text of an error needs no redaction here.
 pub(super) fn encode_body(result: &Result<Output, Error>) -> Vec<u8> {
     let body = match result {
-        Ok(output) => reply::body(Some(output), &errors_beside(output)),
+        Ok(output) => reply::body(Some(output), &errors_of(output)),
         Err(error) => reply::body(None::<&Output>, &[error.to_string()]),
     };
     body.unwrap_or_default()
 }
 
-fn errors_beside(output: &Output) -> Vec<String> {
+fn errors_of(output: &Output) -> Vec<String> {
     output
         .error()
         .map(ToString::to_string)
@@ -61,9 +61,9 @@ fn errors_beside(output: &Output) -> Vec<String> {
         .collect()
 }
 
-/// The same on another thread: a list of all users takes a while to write, and to
+/// Encodes the reply on a blocking thread, because a list of all users takes long to encode and to
 /// drop.
-pub(super) async fn encode_aside(
+pub(super) async fn encode_on_blocking_thread(
     address: &Address<'_>,
     result: Result<Output, Error>,
 ) -> serde_json::Result<Vec<u8>> {
@@ -82,13 +82,13 @@ pub(super) async fn encode_aside(
         Ok(encoded) => encoded,
         Err(error) => match error.try_into_panic() {
             Ok(panic) => std::panic::resume_unwind(panic),
-            // The runtime ends: the next start runs the request.
+            // The runtime shuts down: the next run handles the request.
             Err(error) => Err(serde_json::Error::custom(error)),
         },
     }
 }
 
-/// What the caller is told: a defect of ours is for the log.
+/// Returns the text of an error for the client. The text of an internal error goes to the log only.
 fn public_text(error: &Error, id: &RequestId) -> String {
     match error {
         Error::Internal(_) | Error::Store(StoreError::Engine(_)) => format!(

@@ -1,39 +1,39 @@
-//! A queue that serves names in rotation: each name has a queue of its own,
-//! and the names take turns, one turn each. However many entries wait under
-//! one name, an entry of another name waits for one round at most.
+//! A queue that serves names in rotation.
 //!
-//! One name holds at most half of the turns (rounded up). Attempts on one name
-//! wait for each other at the throttle's gate, and would otherwise hold every
-//! turn while they do.
+//! Each name has its own queue and gets one turn per round. So an entry of a new name waits for one
+//! round at most, however many entries wait under other names.
 //!
-//! Every step costs O(log n), in the number of waiting entries.
+//! One name holds at most half of the turns (rounded up). Attempts under one name wait for each
+//! other at the gate of the throttle, and could otherwise hold all turns while they wait.
+//!
+//! Each operation costs O(log n) in the number of waiting entries; `drain` costs O(n).
 
 use std::collections::{BTreeMap, HashMap};
 
 use crate::model::NameHash;
 
-/// Entries that wait for a turn, and the turns that are taken.
+/// A fair queue of entries, with a bounded number of concurrent turns.
 pub(super) struct FairQueue<T> {
     names: HashMap<NameHash, Name<T>>,
-    /// The names that may get the next turns, in order.
+    /// The names that may get a turn, by position.
     rotation: BTreeMap<u64, NameHash>,
-    /// Orders entries within a name and names within the rotation.
-    next: u64,
+    /// The last number drawn. Numbers order the entries of a name, and the names in the rotation.
+    last_number: u64,
     waiting: usize,
     waiting_names: usize,
     free_turns: usize,
     max_turns_of_name: usize,
 }
 
-/// What waits and what runs under one name.
+/// The waiting entries and the running turns of one name.
 struct Name<T> {
     waiting: BTreeMap<u64, T>,
     running: usize,
-    /// Its place in the rotation, if it is there.
-    place: Option<u64>,
+    /// The position of the name in the rotation, if it is in the rotation.
+    position: Option<u64>,
 }
 
-/// Where an entry waits.
+/// A handle to a waiting entry.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Ticket {
     name: NameHash,
@@ -41,29 +41,29 @@ pub(super) struct Ticket {
 }
 
 impl Ticket {
-    /// The name that the entry waits under.
+    /// Returns the name under which the entry waits.
     pub(super) const fn name(&self) -> NameHash {
         self.name
     }
 }
 
-/// How many entries are served before a new one of some name.
+/// Number of entries that are served before a new entry of a name.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Ahead {
-    /// Of all names, if no other name begins to wait.
+    /// Entries of all names, if no other name begins to wait.
     pub(super) total: usize,
-    /// Of the same name.
+    /// Entries of the same name.
     pub(super) of_name: usize,
 }
 
 impl<T> FairQueue<T> {
-    /// A queue for this many turns at a time; at least one.
+    /// Returns a queue with `turns` concurrent turns, at least one.
     pub(super) fn new(turns: usize) -> Self {
         let turns = turns.max(1);
         Self {
             names: HashMap::new(),
             rotation: BTreeMap::new(),
-            next: 0,
+            last_number: 0,
             waiting: 0,
             waiting_names: 0,
             free_turns: turns,
@@ -71,18 +71,18 @@ impl<T> FairQueue<T> {
         }
     }
 
-    /// How many entries wait.
+    /// Returns the number of waiting entries.
     pub(super) const fn waiting(&self) -> usize {
         self.waiting
     }
 
-    /// The most turns that one name has at a time.
+    /// Returns the maximum number of concurrent turns of one name.
     pub(super) const fn max_turns_of_name(&self) -> usize {
         self.max_turns_of_name
     }
 
-    /// What a new entry of a name would wait for. Each entry ahead of it under
-    /// its own name means a round of the other names that wait.
+    /// Returns the number of entries that are served before a new entry of `name`. Each waiting
+    /// entry of `name` costs one round of the other waiting names.
     pub(super) fn ahead(&self, name: &NameHash) -> Ahead {
         let of_name = self.names.get(name).map_or(0, |name| name.waiting.len());
         let others = self.waiting_names - usize::from(of_name > 0);
@@ -98,11 +98,11 @@ impl<T> FairQueue<T> {
 
     /// Adds an entry.
     pub(super) fn push(&mut self, name: NameHash, entry: T) -> Ticket {
-        let number = self.draw();
+        let number = self.next_number();
         let queue = self.names.entry(name).or_insert_with(|| Name {
             waiting: BTreeMap::new(),
             running: 0,
-            place: None,
+            position: None,
         });
         self.waiting_names += usize::from(queue.waiting.is_empty());
         queue.waiting.insert(number, entry);
@@ -111,15 +111,15 @@ impl<T> FairQueue<T> {
         Ticket { name, number }
     }
 
-    /// Takes out the entry whose turn it is, if a turn is free. The turn is
-    /// over with [`finish`](Self::finish).
+    /// Removes and returns the next entry, if a turn is free. The turn lasts until
+    /// [`finish`](Self::finish).
     pub(super) fn start(&mut self) -> Option<T> {
         if self.free_turns == 0 {
             return None;
         }
         let (_, name) = self.rotation.pop_first()?;
         let queue = self.names.get_mut(&name)?;
-        queue.place = None;
+        queue.position = None;
         let (_, entry) = queue.waiting.pop_first()?;
         queue.running += 1;
         self.free_turns -= 1;
@@ -137,64 +137,64 @@ impl<T> FairQueue<T> {
         queue.running = queue.running.saturating_sub(1);
         self.free_turns += 1;
         self.queue_up(name);
-        self.forget_if_unused(name);
+        self.remove_if_unused(name);
     }
 
-    /// Removes an entry that waits; `None` where it does not wait any more.
+    /// Removes and returns a waiting entry, or returns `None` if it no longer waits.
     pub(super) fn cancel(&mut self, ticket: &Ticket) -> Option<T> {
         let queue = self.names.get_mut(&ticket.name)?;
         let entry = queue.waiting.remove(&ticket.number)?;
         self.waiting -= 1;
         if queue.waiting.is_empty() {
             self.waiting_names -= 1;
-            if let Some(place) = queue.place.take() {
-                self.rotation.remove(&place);
+            if let Some(position) = queue.position.take() {
+                self.rotation.remove(&position);
             }
-            self.forget_if_unused(ticket.name);
+            self.remove_if_unused(ticket.name);
         }
         Some(entry)
     }
 
-    /// Removes all entries that wait. Turns go on.
+    /// Removes and returns all waiting entries. Running turns continue.
     pub(super) fn drain(&mut self) -> Vec<T> {
         self.rotation.clear();
         self.waiting = 0;
         self.waiting_names = 0;
         let mut drained = Vec::new();
         self.names.retain(|_, queue| {
-            queue.place = None;
+            queue.position = None;
             drained.extend(std::mem::take(&mut queue.waiting).into_values());
             queue.running > 0
         });
         drained
     }
 
-    /// Puts a name at the end of the rotation, where it has something to do
-    /// there and is not in it.
+    /// Appends a name to the rotation if it has a waiting entry, may run another turn and is not in
+    /// the rotation yet.
     fn queue_up(&mut self, name: NameHash) {
-        let place = self.draw();
+        let position = self.next_number();
         let Some(queue) = self.names.get_mut(&name) else {
             return;
         };
-        if queue.place.is_none()
+        if queue.position.is_none()
             && !queue.waiting.is_empty()
             && queue.running < self.max_turns_of_name
         {
-            queue.place = Some(place);
-            self.rotation.insert(place, name);
+            queue.position = Some(position);
+            self.rotation.insert(position, name);
         }
     }
 
-    fn forget_if_unused(&mut self, name: NameHash) {
+    fn remove_if_unused(&mut self, name: NameHash) {
         let unused = |queue: &Name<T>| queue.running == 0 && queue.waiting.is_empty();
         if self.names.get(&name).is_some_and(unused) {
             self.names.remove(&name);
         }
     }
 
-    const fn draw(&mut self) -> u64 {
-        self.next += 1;
-        self.next
+    const fn next_number(&mut self) -> u64 {
+        self.last_number += 1;
+        self.last_number
     }
 }
 

@@ -1,5 +1,9 @@
-//! From a message to what becomes of it: decode, judge, find the action, wait
-//! for its turn, run it, encode the reply.
+//! Runs a message: decodes the request, checks it, finds its action, waits for its turn, runs it
+//! and encodes the reply.
+//!
+//! A panic of an action, or in the checks of a request, becomes an error reply; a panic in decoding
+//! or encoding becomes a dead letter. A request whose effect is unknown, because the store has
+//! stopped, gets no reply: the next start recovers it.
 
 mod encoding;
 mod fair_queue;
@@ -15,7 +19,7 @@ use futures_util::FutureExt as _;
 use tracing::field::debug as debug_value;
 use tracing::{debug, error, info, warn};
 
-use self::encoding::{encode_aside, encode_body, encode_reply, finish};
+use self::encoding::{encode_body, encode_on_blocking_thread, encode_reply, finish};
 pub use self::policy::Policy;
 pub use self::turns::Turns;
 use self::turns::{NoTurn, Turn};
@@ -29,16 +33,16 @@ use crate::keyring::Keyring;
 use crate::log_quota::LogQuota;
 use crate::model::{DeliveryId, Reason};
 use crate::queue::{
-    self, DeliveryContext, Disposition, Finished, Handler, Reply, UnreadReplies, UnreadShare,
+    self, Delivery, Disposition, Finished, Handler, Reply, UnreadReplies, UnreadShare,
 };
 use crate::services::Services;
 use crate::store::StoreError;
 use crate::wire::RequestId;
 use crate::wire::dead_letter::{self, DeadLetter};
 use crate::wire::reply::Address;
-use crate::wire::request::{self, Envelope, Refused, Request, Sent};
+use crate::wire::request::{self, Envelope, RejectedMessage, Request, Sent};
 
-/// Runs messages.
+/// Handler of the messages of a queue.
 pub struct Dispatcher {
     actions: &'static [Action],
     services: Arc<Services>,
@@ -47,35 +51,17 @@ pub struct Dispatcher {
     keyring: Arc<Keyring>,
     events: Option<Publisher>,
     trail: Trail,
-    /// Of lines that any message can cause.
+    /// Bounds the log lines that any message can cause.
     quota: LogQuota,
     unread: Option<Arc<UnreadReplies>>,
-    /// Outcomes that earlier processes left, until their requests are known.
-    left_outcomes: Mutex<Vec<DeliveryId>>,
+    /// Outcomes of earlier runs, until recovery has listed the requests that need them.
+    earlier_outcomes: Mutex<Vec<DeliveryId>>,
 }
 
-/// What a dispatcher is made of.
-pub struct Parts {
-    /// All actions.
-    pub actions: &'static [Action],
-    /// What they work with.
-    pub services: Arc<Services>,
-    /// What requests are judged by.
-    pub policy: Policy,
-    /// Turns for requests with a cost.
-    pub turns: Turns,
-    /// Seals outcomes.
-    pub keyring: Arc<Keyring>,
-    /// Where what happened is told; `None`: nowhere.
-    pub events: Option<Publisher>,
-    /// Bounds the long replies that nobody has read; `None`: nothing does.
-    pub unread: Option<Arc<UnreadReplies>>,
-}
-
-/// A request that has been read, without its message.
+/// A decoded request whose arguments are bound, without its message.
 struct BoundRequest {
     envelope: Envelope,
-    /// `user.<action>`, or whatever stands there.
+    /// The action as the request names it: `user.<action>`, or any other text.
     action: String,
     sent: Sent,
     bound: Result<BoundAction, Error>,
@@ -83,84 +69,94 @@ struct BoundRequest {
 
 /// Why a request got no reply.
 enum NotRun {
-    /// It had not started: another start may run it.
+    /// The daemon stops before the request has started. A later run may start it.
     Stopping,
-    /// Whether it took effect is not known.
+    /// The request may or may not have taken effect.
     Unknown,
 }
 
 impl Dispatcher {
-    /// A dispatcher, once the store says what earlier processes left.
+    /// Returns a dispatcher for `actions`.
+    ///
+    /// It publishes no events without `events`, and does not bound unread long replies without
+    /// `unread`. The `keyring` seals outcomes.
     ///
     /// # Errors
-    /// When the store fails.
-    pub async fn new(parts: Parts) -> Result<Self, StoreError> {
+    /// When the store fails to list the outcomes of earlier runs.
+    pub async fn new(
+        actions: &'static [Action],
+        services: Arc<Services>,
+        policy: Policy,
+        turns: Turns,
+        keyring: Arc<Keyring>,
+        events: Option<Publisher>,
+        unread: Option<Arc<UnreadReplies>>,
+    ) -> Result<Self, StoreError> {
         Ok(Self {
-            left_outcomes: Mutex::new(parts.services.store.outcomes().await?),
-            actions: parts.actions,
-            services: parts.services,
-            policy: parts.policy,
-            turns: parts.turns,
-            keyring: parts.keyring,
-            events: parts.events,
+            earlier_outcomes: Mutex::new(services.store.outcomes().await?),
+            actions,
+            services,
+            policy,
+            turns,
+            keyring,
+            events,
             trail: Trail::default(),
             quota: LogQuota::new(|what, count| {
                 warn!(what, count, "more of the same within a minute")
             }),
-            unread: parts.unread,
+            unread,
         })
     }
 
-    /// Writes what the log was spared: the process is about to stop.
+    /// Logs the counts of suppressed log lines, before the process stops.
     pub fn flush_log(&self) {
         self.trail.flush();
         self.quota.flush();
     }
 
-    /// Starts no more requests that wait for their turn: they are given back.
+    /// Starts no more requests: the requests that wait for a turn are requeued.
     pub fn stop_starting(&self) {
         self.turns.close();
     }
 
-    async fn handle_message(&self, context: &mut DeliveryContext, message: Vec<u8>) -> Disposition {
-        let redelivered = context.redelivered;
+    async fn handle_message(&self, delivery: &mut Delivery, message: Vec<u8>) -> Disposition {
+        let redelivered = delivery.redelivered;
         let length = message.len();
         let handle = async move {
             let now = self.services.clock.now();
-            let read = self.read(context, &message, now);
-            // What waits keeps its arguments only: a message may be long.
+            let bound = self.decode_and_bind(delivery, &message, now);
+            // A request that waits keeps its arguments only, because a message may be long.
             drop(message);
-            match read {
-                Ok(request) => self.handle_request(context, request, now).await,
-                Err(refused) => self.refuse(*refused, redelivered),
+            match bound {
+                Ok(request) => self.handle_request(delivery, request, now).await,
+                Err(rejected) => self.reject(*rejected, redelivered),
             }
         };
         match AssertUnwindSafe(handle).catch_unwind().await {
             Ok(disposition) => disposition,
-            // Actions have a net of their own: this is a defect in reading the
-            // request or writing the reply, and would be one again.
-            Err(_) => self.refuse(request::quarantine_unread(length), redelivered),
+            // Panics of actions are caught below: this one comes from decoding the request or
+            // encoding the reply, and would occur again.
+            Err(_) => self.reject(request::quarantine_undecoded(length), redelivered),
         }
     }
 
-    /// Reads a message as far as that needs nothing but the message: from here on
-    /// it can be answered, and what is wrong with it alone is known.
-    fn read(
+    /// Decodes a message and binds its arguments, without access to the store.
+    fn decode_and_bind(
         &self,
-        context: &mut DeliveryContext,
+        delivery: &mut Delivery,
         message: &[u8],
-        taken: Timestamp,
-    ) -> Result<BoundRequest, Box<Refused>> {
+        received_at: Timestamp,
+    ) -> Result<BoundRequest, Box<RejectedMessage>> {
         let mut request = request::decode(message, &self.policy.limits)?;
-        context.was_read();
+        delivery.set_decoded();
         poison(request.action.as_deref());
         let envelope = std::mem::take(&mut request.envelope);
         let action = request.action.as_deref().unwrap_or_default().to_owned();
         let sent = request.sent;
-        // A defect there is one of this request, whose sender is known by now.
-        let bound = catch_unwind(AssertUnwindSafe(|| self.bind(request, taken)))
-            .unwrap_or_else(|_| Err(Error::Internal("judging a request panicked".into())));
-        context.holds(envelope.bytes() + bound.as_ref().map_or(0, |bound| bound.bytes));
+        // The sender is known by now, so it gets an error reply for a panic here.
+        let bound = catch_unwind(AssertUnwindSafe(|| self.bind(request, received_at)))
+            .unwrap_or_else(|_| Err(Error::Internal("checking a request panicked".into())));
+        delivery.set_bytes(envelope.bytes() + bound.as_ref().map_or(0, |bound| bound.bytes));
         Ok(BoundRequest {
             envelope,
             action,
@@ -171,9 +167,9 @@ impl Dispatcher {
 
     async fn handle_request(
         &self,
-        context: &mut DeliveryContext,
+        delivery: &mut Delivery,
         request: BoundRequest,
-        taken: Timestamp,
+        received_at: Timestamp,
     ) -> Disposition {
         let Envelope { id, origin } = request.envelope;
         let Some(id) = id.or_else(|| self.generate_id(origin.as_deref())) else {
@@ -185,8 +181,8 @@ impl Dispatcher {
             origin: origin.as_deref(),
             action: &request.action,
         };
-        if context.redelivered {
-            match self.recorded(&context.id, &address).await {
+        if delivery.redelivered {
+            match self.recorded_reply(&delivery.id, &address).await {
                 Ok(None) => {}
                 Ok(Some(disposition)) => {
                     entry.log_recorded();
@@ -195,20 +191,20 @@ impl Dispatcher {
                 Err(_) => return Disposition::Unresolved,
             }
         }
-        let redelivered = context.redelivered;
+        let redelivered = delivery.redelivered;
         let call = Call::new(
-            context.id,
+            delivery.id,
             Arc::clone(&self.keyring),
             encode_body,
             self.events.is_some(),
         );
         let mut turn = None;
         let run = self.run(
-            context,
+            delivery,
             &call,
             &mut turn,
             request.bound,
-            (request.sent, taken),
+            (request.sent, received_at),
         );
         let result = match AssertUnwindSafe(run).catch_unwind().await {
             Ok(Ok(result)) => result,
@@ -217,22 +213,22 @@ impl Dispatcher {
             Err(_) => Err(Error::Internal("the action panicked".into())),
         };
         self.log(&entry, &call, &result);
-        self.tell(&entry, &call, redelivered);
+        self.publish_event(&entry, &call, redelivered);
         let is_error = result.is_err();
-        // An error is short: it holds no turn until Redis has taken it.
-        let turn = turn.filter(|turn| turn.until_settled && !is_error);
+        // An error reply is short, so its turn ends before the reply is sent.
+        let turn = turn.filter(|turn| turn.is_held_until_sent && !is_error);
         let is_long = turn.is_some();
         let encoded = if is_long {
-            encode_aside(&address, result).await
+            encode_on_blocking_thread(&address, result).await
         } else {
             encode_reply(&address, &result)
         };
         let (encoded, share) = if call.left_outcome() {
-            let share = self.count_in_any_case(&address, &encoded).await;
+            let share = self.count_unbounded(&address, &encoded).await;
             (encoded, share)
         } else if is_error {
-            // As short as what it answers. Counted, it would let who sends nothing
-            // but mistakes keep lists from others.
+            // Error replies are about as short as their requests. If they counted, a client that
+            // sends only faulty requests could keep other clients from long replies.
             (encoded, None)
         } else {
             self.count_unread(&address, encoded).await
@@ -241,8 +237,8 @@ impl Dispatcher {
         finish(&id, encoded, share, call.left_outcome(), held)
     }
 
-    /// Counts a long reply among the unread ones, or puts an error in its place
-    /// when they are too many.
+    /// Counts a long reply among the unread ones, or replaces it by an error when they take too
+    /// many bytes.
     async fn count_unread(
         &self,
         address: &Address<'_>,
@@ -261,8 +257,8 @@ impl Dispatcher {
         }
     }
 
-    /// The same for a reply to what had an effect: it is never replaced.
-    async fn count_in_any_case(
+    /// Counts a long reply to a request that had an effect: it is never replaced.
+    async fn count_unbounded(
         &self,
         address: &Address<'_>,
         encoded: &serde_json::Result<Vec<u8>>,
@@ -271,7 +267,7 @@ impl Dispatcher {
             return None;
         };
         let id = address.id.name();
-        unread.count_in_any_case(id, bytes.len()).await
+        unread.count_unbounded(id, bytes.len()).await
     }
 
     fn log(&self, entry: &Entry<'_>, call: &Call, result: &Result<Output, Error>) {
@@ -282,9 +278,9 @@ impl Dispatcher {
         }
     }
 
-    /// Tells what happened, once for each effect: what the store does not know
-    /// of may have been told before the request was delivered again.
-    fn tell(&self, entry: &Entry<'_>, call: &Call, redelivered: bool) {
+    /// Publishes the event of a request. A redelivered request publishes only events that are on
+    /// record: any other may have been published by an earlier run.
+    fn publish_event(&self, entry: &Entry<'_>, call: &Call, redelivered: bool) {
         if let Some(publisher) = &self.events
             && let Some((event, by)) = call.notes.take_event()
             && (event.is_on_record() || !redelivered)
@@ -294,20 +290,18 @@ impl Dispatcher {
         }
     }
 
-    /// The answer that an earlier process left for a delivery.
-    async fn recorded(
+    /// Returns the reply from the recorded outcome of a delivery, if there is one.
+    async fn recorded_reply(
         &self,
-        delivery: &DeliveryId,
+        id: &DeliveryId,
         address: &Address<'_>,
     ) -> Result<Option<Disposition>, StoreError> {
         let _lease = self.keyring.lease();
-        let Some(sealed) = self.services.store.outcome(delivery).await? else {
+        let Some(sealed) = self.services.store.outcome(id).await? else {
             return Ok(None);
         };
-        debug!(id = ?address.id.name(), "had its effect before: answered from its outcome");
-        let body = self
-            .keyring
-            .open_sealed(&delivery.outcome_context(), &sealed);
+        debug!(id = ?address.id.name(), "answered from the recorded outcome");
+        let body = self.keyring.open_sealed(&id.outcome_context(), &sealed);
         let encoded = match body {
             Some(body) => address.recorded(&body),
             None => {
@@ -315,25 +309,25 @@ impl Dispatcher {
                 address.failure("The request had its effect, but its reply is lost".into())
             }
         };
-        let share = self.count_in_any_case(address, &encoded).await;
+        let share = self.count_unbounded(address, &encoded).await;
         Ok(Some(finish(address.id, encoded, share, true, None)))
     }
 
-    /// Runs a request that was taken at that time.
+    /// Runs a request that was fetched at `received_at`.
     async fn run(
         &self,
-        context: &mut DeliveryContext,
+        delivery: &mut Delivery,
         call: &Call,
         turn: &mut Option<Turn>,
         bound: Result<BoundAction, Error>,
-        (sent, taken): (Sent, Timestamp),
+        (sent, received_at): (Sent, Timestamp),
     ) -> Result<Result<Output, Error>, NotRun> {
         let action = match bound {
             Ok(bound) => bound.run,
             Err(error) => return Ok(Err(error)),
         };
-        // A request whose sender has given up takes no place in line.
-        if let Err(error) = self.policy.check_age(sent, taken, taken) {
+        // A request whose sender has given up does not wait for a turn.
+        if let Err(error) = self.policy.check_age(sent, received_at, received_at) {
             return Ok(Err(error));
         }
         let cost = match action.cost() {
@@ -348,7 +342,7 @@ impl Dispatcher {
             let credentials = &self.services.credentials;
             credentials.name_hash(action.turn_name())
         };
-        *turn = match self.turns.wait(cost, name, context).await {
+        *turn = match self.turns.wait(cost, name, delivery).await {
             Ok(turn) => turn,
             Err(NoTurn::Closed) => return Err(NotRun::Stopping),
             Err(NoTurn::Busy(seconds)) => {
@@ -356,19 +350,18 @@ impl Dispatcher {
                 return Ok(action.refused(Error::Busy(seconds)));
             }
         };
-        // Judged again when the work would start: a request that waited too long is
-        // one whose sender has given up.
+        // The age is checked again: the sender may have given up while the request waited.
         let now = self.services.clock.now();
-        if let Err(error) = self.policy.check_age(sent, taken, now) {
+        if let Err(error) = self.policy.check_age(sent, received_at, now) {
             return Ok(Err(error));
         }
-        // Not before its turn: a rotation of keys waits for it.
+        // A key rotation waits for this lease, so it begins only with the turn.
         let _lease = self.keyring.lease();
         let result = action.run(&self.services, call).await;
         if let Some(turn) = turn
             && (cost != Cost::Hash || call.has_hashed())
         {
-            turn.did_its_work();
+            turn.count_in_estimate();
         }
         match result {
             Err(Error::Store(StoreError::Stopped)) => Err(NotRun::Unknown),
@@ -376,9 +369,9 @@ impl Dispatcher {
         }
     }
 
-    /// Judges a request by itself, and binds its arguments to the action it names.
+    /// Applies the policy to a request, and binds its arguments to its action.
     fn bind(&self, request: Request<'_>, now: Timestamp) -> Result<BoundAction, Error> {
-        self.policy.admit(&request, now)?;
+        self.policy.check(&request, now)?;
         let action = self.resolve(&request)?;
         action.bind(request.args, &self.services.limits)
     }
@@ -412,12 +405,12 @@ impl Dispatcher {
         }
     }
 
-    fn refuse(&self, refused: Refused, left_outcome: bool) -> Disposition {
-        let reason = refused.dead_letter.reason.clone();
-        let Ok(bytes) = refused.dead_letter.encode(self.services.clock.now()) else {
+    fn reject(&self, rejected: RejectedMessage, left_outcome: bool) -> Disposition {
+        let reason = rejected.dead_letter.reason.clone();
+        let Ok(bytes) = rejected.dead_letter.encode(self.services.clock.now()) else {
             return Disposition::Unresolved;
         };
-        let reply = refused
+        let reply = rejected
             .reply_to
             .and_then(|envelope| self.error_reply(&envelope, reason.clone()));
         Disposition::Finished(Finished {
@@ -428,14 +421,15 @@ impl Dispatcher {
         })
     }
 
-    /// An error reply to a request that is not run, if its id can be used.
+    /// Returns an error reply to a request that is not run, if its id is usable.
     fn error_reply(&self, envelope: &Envelope, error: String) -> Option<Reply> {
         let id = envelope.id.as_ref()?;
         let address = self.address(id, envelope.origin.as_deref());
         Some(Reply::new(id.name(), address.failure(error).ok()?))
     }
 
-    /// An id for a request that brings none. `None` only without randomness.
+    /// Returns an id for a request without a usable one, or `None` if the operating system gives
+    /// no randomness.
     fn generate_id(&self, origin: Option<&str>) -> Option<RequestId> {
         match RequestId::generate() {
             Ok(id) => {
@@ -451,8 +445,8 @@ impl Dispatcher {
         }
     }
 
-    /// One line for each request, for whoever looks for a fault. Errors about
-    /// arguments may quote them: they are for the caller alone.
+    /// Logs the result of a request. Errors about arguments are not logged, because they may quote
+    /// secrets.
     fn log_result(&self, entry: &Entry<'_>, result: &Result<Output, Error>) {
         let Entry { id, .. } = entry;
         let action = || debug_value(echo(entry.action));
@@ -483,49 +477,42 @@ fn outcome(result: &Result<Output, Error>) -> &'static str {
 
 #[async_trait]
 impl Handler for Dispatcher {
-    async fn handle(
-        self: Arc<Self>,
-        context: &mut DeliveryContext,
-        message: Vec<u8>,
-    ) -> Disposition {
-        self.handle_message(context, message).await
+    async fn handle(self: Arc<Self>, delivery: &mut Delivery, message: Vec<u8>) -> Disposition {
+        self.handle_message(delivery, message).await
     }
 
-    async fn quarantine(&self, id: &DeliveryId, message: &[u8], unread: bool) -> Disposition {
-        // What had its effect is answered from that, which runs nothing.
+    async fn quarantine(&self, id: &DeliveryId, message: &[u8], decoded: bool) -> Disposition {
+        // A request with a recorded outcome is answered from it, which runs nothing.
         if matches!(self.services.store.outcome(id).await, Ok(Some(_))) {
-            let context = &mut DeliveryContext::new(*id, true);
-            return self.handle_message(context, message.to_vec()).await;
+            let delivery = &mut Delivery::new(*id, true);
+            return self.handle_message(delivery, message.to_vec()).await;
         }
-        let refused = if unread {
-            request::quarantine_unread(message.len())
-        } else {
+        let rejected = if decoded {
             request::quarantine(message, &self.policy.limits)
+        } else {
+            request::quarantine_undecoded(message.len())
         };
-        self.refuse(refused, false)
+        self.reject(rejected, false)
     }
 
-    fn taken_over(&self, open: &HashSet<DeliveryId>) {
-        let mut left = self
-            .left_outcomes
+    fn recovered(&self, open: &HashSet<DeliveryId>) {
+        let mut earlier = self
+            .earlier_outcomes
             .lock()
             .unwrap_or_else(PoisonError::into_inner);
-        let orphaned: Vec<_> = left.drain(..).filter(|id| !open.contains(id)).collect();
+        let orphaned: Vec<_> = earlier.drain(..).filter(|id| !open.contains(id)).collect();
         if !orphaned.is_empty() {
-            debug!(
-                count = orphaned.len(),
-                "forgetting outcomes nobody asks for"
-            );
+            debug!(count = orphaned.len(), "forgetting orphaned outcomes");
             self.services.store.forget_outcomes(orphaned);
         }
     }
 
-    fn settled(&self, deliveries: Vec<DeliveryId>) {
+    fn acknowledged(&self, deliveries: Vec<DeliveryId>) {
         self.services.store.forget_outcomes(deliveries);
     }
 
-    fn over_long_prefix(&self) -> String {
-        dead_letter::over_long_prefix(self.services.clock.now())
+    fn too_long_prefix(&self) -> String {
+        dead_letter::too_long_prefix(self.services.clock.now())
     }
 
     fn undeliverable_prefix(&self) -> String {

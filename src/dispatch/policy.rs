@@ -1,4 +1,7 @@
-//! What is judged before a request is run: token, target, age.
+//! Checks of a request before it runs: token, target and age.
+//!
+//! The age is checked before the request waits for a turn, so that a request whose sender has given
+//! up takes no place in the queue, and again when its turn comes.
 
 use std::time::Duration;
 
@@ -10,29 +13,28 @@ use crate::error::{Error, echo};
 use crate::value::Value;
 use crate::wire::request::{MessageLimits, Request, Sent};
 
-/// How far ahead of our clock a request may say it was sent. A clock that is
-/// more than a year wrong is far less likely than milliseconds.
+/// Maximum seconds by which the `_timestamp` of a request may be ahead of the daemon's clock. A
+/// timestamp in milliseconds is far more likely than a clock that is a year off.
 const MAX_SECONDS_AHEAD: f64 = 365.0 * 24.0 * 60.0 * 60.0;
 
-/// What requests are judged by, from the configuration.
+/// The rules for accepting requests, from the configuration.
 #[derive(Debug, Clone)]
 pub struct Policy {
-    /// Who we are: the origin of replies.
+    /// The name of this device: the origin of replies.
     pub device_id: String,
-    /// Whether requests for another target are run too.
+    /// Whether requests for other targets are accepted.
     pub accept_any_target: bool,
-    /// SHA-256 of the token that requests must bring.
+    /// SHA-256 of the token that requests must have, if any.
     pub token_hash: Option<[u8; 32]>,
-    /// Age from which a request is not started any more.
+    /// Maximum age of a request at its start.
     pub max_request_age: Option<Duration>,
-    /// Bounds of messages.
+    /// Limits of messages.
     pub limits: MessageLimits,
 }
 
 impl Policy {
-    /// Whether the request is for us, from somebody who may ask, and says when it
-    /// was sent in a form that its age can be told by.
-    pub(super) fn admit(&self, request: &Request<'_>, now: Timestamp) -> Result<(), Error> {
+    /// Checks the token, the target and the form of the timestamp of a request.
+    pub(super) fn check(&self, request: &Request<'_>, now: Timestamp) -> Result<(), Error> {
         if let Some(expected) = &self.token_hash {
             let token = match &request.token {
                 Some(Value::Text(token) | Value::Int(token)) => token.as_bytes(),
@@ -44,7 +46,7 @@ impl Policy {
             }
         }
         match &request.target {
-            Some(target) if !self.is_ours(target) => {
+            Some(target) if !self.is_own_target(target) => {
                 return Err(Error::ForeignTarget {
                     target: target
                         .as_text()
@@ -57,16 +59,16 @@ impl Policy {
         check_timestamp(request.sent, now)
     }
 
-    fn is_ours(&self, target: &Value<'_>) -> bool {
+    fn is_own_target(&self, target: &Value<'_>) -> bool {
         self.accept_any_target || target.as_text() == Some(&self.device_id)
     }
 
-    /// Whether a request that was taken at `taken` and starts `now` is still
-    /// waited for.
+    /// Checks that a request that was fetched at `received_at` is not too old to start `now`. Its
+    /// age counts from its timestamp, or from `received_at` if it has none.
     pub(super) fn check_age(
         &self,
         sent: Sent,
-        taken: Timestamp,
+        received_at: Timestamp,
         now: Timestamp,
     ) -> Result<(), Error> {
         let Some(max_age) = self.max_request_age else {
@@ -74,14 +76,14 @@ impl Policy {
         };
         let since = match sent {
             Sent::At(since) => since,
-            Sent::Unsaid | Sent::Unreadable(_) => seconds_of(taken),
+            Sent::Unspecified | Sent::Invalid(_) => seconds_of(received_at),
         };
         if seconds_of(now) - since <= max_age.as_secs_f64() {
             return Ok(());
         }
         let from = match sent {
             Sent::At(since) => format!("sent at {}", describe_seconds(since)),
-            Sent::Unsaid | Sent::Unreadable(_) => format!("taken at {}", Iso(taken)),
+            Sent::Unspecified | Sent::Invalid(_) => format!("taken at {}", Iso(received_at)),
         };
         Err(Error::Expired {
             from,
@@ -91,18 +93,17 @@ impl Policy {
     }
 }
 
-/// Whether a request says when it was sent in seconds since the epoch, or says
-/// nothing.
+/// Checks that a timestamp, if there is one, is a number of seconds since the epoch.
 fn check_timestamp(sent: Sent, now: Timestamp) -> Result<(), Error> {
     match sent {
-        Sent::Unreadable(what) => Err(Error::TimestampNoNumber(what)),
+        Sent::Invalid(what) => Err(Error::TimestampNoNumber(what)),
         Sent::At(sent) if sent - seconds_of(now) > MAX_SECONDS_AHEAD => {
             Err(Error::TimestampAhead {
                 sent: describe_seconds(sent),
                 now: Iso(now).to_string(),
             })
         }
-        Sent::At(_) | Sent::Unsaid => Ok(()),
+        Sent::At(_) | Sent::Unspecified => Ok(()),
     }
 }
 

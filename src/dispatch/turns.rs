@@ -1,10 +1,30 @@
-//! Turns for requests with a cost: slow requests wait here, and fast ones pass
-//! by.
+//! Turns for slow requests, so that slow requests do not delay fast ones.
 //!
-//! Each class of slow requests has a queue of its own, in which names take
-//! turns (`fair_queue.rs`). A request that cannot be served in useful time is
-//! refused at once: nobody waits for its answer any more when its turn comes,
-//! and it would only keep others waiting.
+//! A request that costs password hashes, hashes imported API tokens, lists users, or lists the
+//! sessions of a user waits for a turn of its class before it starts. Other requests pass it.
+//! Within a class, names take turns in rotation (`fair_queue.rs`), by the keyed hash of the name
+//! whose password is checked: that of the executing user, if there is one.
+//!
+//! # Bounds
+//!
+//! A request that begins to wait gives back its capacity in the budget (`queue/budget.rs`):
+//! otherwise 10,000 logins would keep every look-up in Redis. So the classes have bounds of their
+//! own. Beyond 64 requests, a class is bounded by the bytes of its waiting requests (20 MiB for
+//! hashing, 4 MiB for each other class, so that none fills up another) and by the expected wait of
+//! a new request: the number of requests ahead of it in the rotation, times a moving average of the
+//! length of a turn. Of the turns for hashing, only those that hashed count in the average: a
+//! throttled login takes milliseconds, and a flood of them would make the queue look faster than it
+//! is.
+//!
+//! A request that would wait for more than `max_login_wait` is refused at once: its client would
+//! have given up by the time of its turn, and the turn would only delay other requests. A login is
+//! refused before any look-up, so the refusal does not reveal whether the name has a user.
+//!
+//! # Stopping
+//!
+//! Closing the classes ends all waits: the requests that wait have not started, and are requeued at
+//! the head of the queue. A request that has started runs to its end, or to `shutdown_timeout`: then
+//! the next start recovers it.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
@@ -14,44 +34,44 @@ use tokio::sync::oneshot;
 use super::fair_queue::{FairQueue, Ticket};
 use crate::actions::Cost;
 use crate::model::NameHash;
-use crate::queue::{CrashJournal, DeliveryContext, JournalEntry};
+use crate::queue::{CrashJournal, Delivery, JournalEntry};
 
-/// Requests that list users, at a time.
+/// Maximum number of concurrent requests that list users.
 const LISTING_TURNS: usize = 1;
 
-/// Requests that list the sessions of a user, at a time.
+/// Maximum number of concurrent requests that list the sessions of a user.
 const SESSIONS_TURNS: usize = 1;
 
-/// Requests that hash imported API tokens, at a time.
+/// Maximum number of concurrent requests that hash imported API tokens.
 const TOKEN_TURNS: usize = 1;
 
-/// Requests of a class that may wait however long that takes.
+/// Number of requests of a class that may wait for any time.
 const ALWAYS_WAITING: usize = 64;
 
-/// Most bytes of requests that wait for a turn to hash; 32 MiB with those of the
-/// three other classes. Those that always wait take less than a part of either.
+/// Maximum bytes of the requests that wait for a turn to hash. Together with the three other
+/// classes it is 32 MiB. The first [`ALWAYS_WAITING`] requests of a class take less than either
+/// limit, because the length of arguments is bounded.
 const HASHING_BYTES: usize = 20 << 20;
-/// The same for each other class.
+/// Maximum bytes of the requests that wait in each other class.
 const OTHER_BYTES: usize = 4 << 20;
 
-/// What a request that waits takes besides its message and what was decoded of
-/// it: mostly the future that runs it.
+/// Bytes of a waiting request besides its texts: mostly the future that runs it.
 const WAITING_OVERHEAD: usize = 2 << 10;
 
-/// How long a turn is expected to take while none has been measured.
+/// Estimated length of a turn before any has been measured.
 const FIRST_ESTIMATE: Duration = Duration::from_millis(100);
 
-/// The longest turn that counts in full: one that lasts until its reply is sent
-/// may have waited for Redis.
-const LONGEST_TURN: Duration = Duration::from_secs(5);
+/// Maximum length of a turn in the estimate. A turn that is held until its reply is sent may have
+/// waited for Redis.
+const MAX_MEASURED_TURN: Duration = Duration::from_secs(5);
 
-/// The weight of the newest measurement in the estimate is one in this many.
-const ESTIMATE_OVER: u32 = 8;
+/// Divisor of the newest measurement in the moving average.
+const ESTIMATE_DIVISOR: u32 = 8;
 
-/// The longest time after which a refused client is told to try again.
+/// Maximum delay that a refusal suggests before a retry.
 const MAX_RETRY_SECONDS: u64 = 60;
 
-/// The turns there are.
+/// The turns of all classes.
 pub struct Turns {
     /// For requests that cost password hashes.
     hashing: Arc<Class>,
@@ -63,16 +83,16 @@ pub struct Turns {
     sessions: Arc<Class>,
     /// The expected wait from which a request is refused.
     max_wait: Duration,
-    running: Arc<CrashJournal>,
+    journal: Arc<CrashJournal>,
 }
 
 /// The turns for requests of one cost.
 struct Class {
     turns: usize,
-    /// Most bytes of requests that wait.
+    /// Maximum bytes of the requests that wait.
     max_bytes: usize,
-    /// The same for a request whose name waits already, so that a flood under one
-    /// name leaves room for others.
+    /// Maximum bytes of the requests that wait, for a request whose name is already waiting. It is
+    /// lower, so that a flood under one name leaves capacity for other names.
     max_bytes_of_waiting_name: usize,
     state: Mutex<State>,
 }
@@ -81,84 +101,83 @@ struct State {
     queue: FairQueue<oneshot::Sender<Instant>>,
     /// Bytes of the requests that wait.
     waiting_bytes: usize,
-    /// How long a turn takes, as an exponential moving average.
+    /// Exponential moving average of the length of a turn.
     estimate: Duration,
     closed: bool,
 }
 
-/// The turn of a request, noted for the case that it ends the process.
+/// The turn of a request, with its entry in the crash journal.
 pub(super) struct Turn {
-    // Struck out before the turn is another's.
-    _note: Option<JournalEntry>,
-    permit: Permit,
-    /// Whether it is over only when the reply is sent.
-    pub(super) until_settled: bool,
+    // Fields drop in order: the entry is cleared before another request gets the turn.
+    _journal_entry: Option<JournalEntry>,
+    permit: TurnPermit,
+    /// Whether the turn ends only once the reply is sent.
+    pub(super) is_held_until_sent: bool,
 }
 
 impl Turn {
-    /// Says that the work was done that the class is for, so that the length of
-    /// this turn counts in the estimate. The turn of a throttled login, for
-    /// example, is far shorter than that of one that is hashed.
-    pub(super) const fn did_its_work(&mut self) {
-        self.permit.counts = true;
+    /// Counts the length of this turn in the estimate. Only a turn that did the work of its class
+    /// counts: the turn of a throttled login, for example, is far shorter than one that hashes.
+    pub(super) const fn count_in_estimate(&mut self) {
+        self.permit.is_measured = true;
     }
 }
 
 /// Why a request gets no turn.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum NoTurn {
-    /// No more turns are given.
+    /// The classes are closed, because the daemon stops.
     Closed,
-    /// Its turn would come too late. Worth another try in so many seconds.
+    /// The turn would come too late. A retry is worthwhile after this many seconds.
     Busy(u64),
 }
 
 impl Turns {
-    /// How many turns there are in all, with so many for hashing.
+    /// Returns the number of turns of all classes, given the number for hashing.
     #[must_use]
     pub const fn count(hashing: usize) -> usize {
         hashing + TOKEN_TURNS + LISTING_TURNS + SESSIONS_TURNS
     }
 
-    /// So many turns for hashing at a time: somewhat more than there are
-    /// hashing threads, so that none is idle while an answer is on its way.
+    /// Returns turns of which `hashing` are for hashing. That should be somewhat more than the
+    /// number of hashing threads, so that no thread is idle while a reply is encoded and sent.
     /// Requests that would wait for more than `max_wait` are refused.
     #[must_use]
-    pub fn new(hashing: usize, max_wait: Duration, running: Arc<CrashJournal>) -> Self {
+    pub fn new(hashing: usize, max_wait: Duration, journal: Arc<CrashJournal>) -> Self {
         Self {
             hashing: Class::new(hashing, HASHING_BYTES, HASHING_BYTES / 2),
             tokens: Class::new(TOKEN_TURNS, OTHER_BYTES, OTHER_BYTES / 2),
-            // All of these wait under one name, which is empty.
+            // All requests of this class wait under one name, the empty one.
             listing: Class::new(LISTING_TURNS, OTHER_BYTES, OTHER_BYTES),
             sessions: Class::new(SESSIONS_TURNS, OTHER_BYTES, OTHER_BYTES / 2),
             max_wait,
-            running,
+            journal,
         }
     }
 
-    /// Waits for the turn of a request; `None` for one that needs none.
-    /// `name` is the name that it takes turns under.
+    /// Waits for the turn of a request under `name`. Returns `None` for a request that needs no
+    /// turn.
     pub(super) async fn wait(
         &self,
         cost: Cost,
         name: impl FnOnce() -> NameHash,
-        context: &mut DeliveryContext,
+        delivery: &mut Delivery,
     ) -> Result<Option<Turn>, NoTurn> {
-        let (class, until_settled) = match cost {
+        let (class, is_held_until_sent) = match cost {
             Cost::Light => return Ok(None),
-            // One that cannot say is expected to cost hashes.
+            // Dispatch has resolved `Depends`; otherwise it counts as hashing.
             Cost::Hash | Cost::Depends => (&self.hashing, false),
             Cost::TokenHashes => (&self.tokens, false),
             Cost::Listing => (&self.listing, true),
             Cost::Sessions => (&self.sessions, true),
         };
-        let waiter = self.queue_up(class, name(), context.bytes())?;
-        context.leave_fast();
+        let waiter = self.queue_up(class, name(), delivery.bytes())?;
+        delivery.leave_fast_phase();
         let permit = waiter.permit().await.ok_or(NoTurn::Closed)?;
         Ok(Some(Turn {
             permit,
-            _note: self.running.begin_turn(context.id),
-            until_settled,
+            _journal_entry: self.journal.begin_turn(delivery.id),
+            is_held_until_sent,
         }))
     }
 
@@ -194,12 +213,12 @@ impl Turns {
         })
     }
 
-    /// Gives no more turns: what waits gets none.
+    /// Gives no more turns, also to the requests that wait.
     pub(super) fn close(&self) {
         for class in [&self.hashing, &self.tokens, &self.listing, &self.sessions] {
             let mut state = class.lock();
             state.closed = true;
-            // Dropping a sender wakes its waiter, which finds it closed.
+            // Dropping a sender wakes its waiter with an error.
             let waiting = state.queue.drain();
             drop(state);
             drop(waiting);
@@ -222,8 +241,8 @@ impl Class {
         })
     }
 
-    /// How long a new request of a name is expected to wait. It depends on what
-    /// waits, and on nothing that the store knows of the name.
+    /// Returns the expected wait of a new request under `name`. It depends on the waiting requests
+    /// alone, so a refusal does not reveal whether the name has a user.
     fn expected_wait(&self, state: &State, name: &NameHash) -> Duration {
         let ahead = state.queue.ahead(name);
         let rounds = |requests: usize, turns: usize| {
@@ -231,7 +250,7 @@ impl Class {
             let turns = u32::try_from(turns.max(1)).unwrap_or(u32::MAX);
             state.estimate.saturating_mul(requests) / turns
         };
-        // One name does not get all turns, even where no other waits.
+        // One name does not get all turns, even if no other name waits.
         let of_name = rounds(ahead.of_name, state.queue.max_turns_of_name());
         rounds(ahead.total, self.turns).max(of_name)
     }
@@ -242,22 +261,22 @@ impl Class {
 }
 
 impl State {
-    /// Gives the free turns to those who wait.
+    /// Gives the free turns to the next waiters.
     fn grant(&mut self) {
         while let Some(sender) = self.queue.start() {
-            // A waiter that is gone has left the queue, under this lock.
+            // The receiver exists: a dropped waiter leaves the queue under this lock.
             let _ = sender.send(Instant::now());
         }
     }
 
-    fn measured(&mut self, taken: Duration) {
-        let rest = self.estimate - self.estimate / ESTIMATE_OVER;
-        self.estimate = rest.saturating_add(taken / ESTIMATE_OVER);
+    fn update_estimate(&mut self, taken: Duration) {
+        let rest = self.estimate - self.estimate / ESTIMATE_DIVISOR;
+        self.estimate = rest.saturating_add(taken / ESTIMATE_DIVISOR);
     }
 }
 
-/// Waits for a turn. Dropping it leaves the queue, or gives the turn back that
-/// has come meanwhile.
+/// A request that waits for a turn. Dropping it leaves the queue, or gives back a turn that was
+/// already granted.
 struct Waiter {
     class: Arc<Class>,
     ticket: Ticket,
@@ -266,14 +285,14 @@ struct Waiter {
 }
 
 impl Waiter {
-    /// The turn; `None` where no more are given.
-    async fn permit(mut self) -> Option<Permit> {
+    /// Waits for the turn. Returns `None` if the class is closed.
+    async fn permit(mut self) -> Option<TurnPermit> {
         let since = (&mut self.granted).await.ok()?;
-        Some(Permit {
+        Some(TurnPermit {
             class: Arc::clone(&self.class),
             name: self.ticket.name(),
             since,
-            counts: false,
+            is_measured: false,
         })
     }
 }
@@ -289,19 +308,19 @@ impl Drop for Waiter {
     }
 }
 
-/// The right to a turn; dropping it gives the turn to the next one.
-struct Permit {
+/// The right to a turn. Dropping it gives the turn to the next waiter.
+struct TurnPermit {
     class: Arc<Class>,
     name: NameHash,
     since: Instant,
-    counts: bool,
+    is_measured: bool,
 }
 
-impl Drop for Permit {
+impl Drop for TurnPermit {
     fn drop(&mut self) {
         let mut state = self.class.lock();
-        if self.counts {
-            state.measured(self.since.elapsed().min(LONGEST_TURN));
+        if self.is_measured {
+            state.update_estimate(self.since.elapsed().min(MAX_MEASURED_TURN));
         }
         state.queue.finish(self.name);
         state.grant();

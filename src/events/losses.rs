@@ -1,30 +1,29 @@
-//! Events that reach nobody are counted, and the log tells of them now and
-//! then.
+//! Counts events that were not published, and logs the count at most once a minute.
 
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use tracing::warn;
 
-/// How often the log tells of losses.
-const REPEAT: Duration = Duration::from_secs(60);
+/// Minimum time between two log lines about lost events.
+const LOG_INTERVAL: Duration = Duration::from_secs(60);
 
-/// Shared by all that can lose one.
+/// Counter of lost events, shared by the publisher and its task.
 #[derive(Default)]
-pub(super) struct Losses(Mutex<Lost>);
+pub(super) struct Losses(Mutex<Unlogged>);
 
+/// Losses since the last log line.
 #[derive(Default)]
-struct Lost {
-    /// Since the log told of it.
+struct Unlogged {
     count: u64,
-    /// The last reason.
+    /// Reason for the first of these losses.
     why: String,
+    /// Time of the last log line.
     logged: Option<Instant>,
 }
 
 impl Losses {
-    /// So many were lost: the log tells of it at once, or a minute after it
-    /// last did.
+    /// Counts lost events. The first loss is logged at once, later ones at most once a minute.
     pub(super) fn add(&self, count: usize, why: impl FnOnce() -> String) {
         let mut lost = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         if lost.count == 0 {
@@ -33,30 +32,30 @@ impl Losses {
         lost.count = lost
             .count
             .saturating_add(u64::try_from(count).unwrap_or(u64::MAX));
-        lost.tell_if_due();
+        lost.log_if_due();
     }
 
-    /// Tells of those of which the log has not told, once it is time.
-    pub(super) fn tell_if_due(&self) {
+    /// Logs the unlogged losses if the last log line is a minute old.
+    pub(super) fn log_if_due(&self) {
         let mut lost = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        lost.tell_if_due();
+        lost.log_if_due();
     }
 
-    /// Tells of them now, as this is the end.
-    pub(super) fn tell(&self) {
+    /// Logs the unlogged losses now; for the end of the daemon.
+    pub(super) fn log(&self) {
         let mut lost = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        lost.tell();
+        lost.log();
     }
 }
 
-impl Lost {
-    fn tell_if_due(&mut self) {
-        if self.logged.is_none_or(|at| at.elapsed() >= REPEAT) {
-            self.tell();
+impl Unlogged {
+    fn log_if_due(&mut self) {
+        if self.logged.is_none_or(|at| at.elapsed() >= LOG_INTERVAL) {
+            self.log();
         }
     }
 
-    fn tell(&mut self) {
+    fn log(&mut self) {
         let lost = std::mem::take(&mut self.count);
         if lost > 0 {
             self.logged = Some(Instant::now());

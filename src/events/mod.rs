@@ -1,22 +1,25 @@
-//! What happened, told to Platypush nodes: an event for each act that changed
-//! something, and for each failed attempt.
+//! Events for Platypush nodes: one for each change to a user and for each failed login.
 //!
-//! An action notes an [`Event`] when the store has taken the effect, and
-//! dispatch hands it to the [`Publisher`] when it makes the entry in the audit
-//! trail. Here is what an event holds and how it is written; `publisher.rs` is
-//! the queue in front of Redis, `publishing.rs` the way there.
+//! An action notes an [`Event`] after the store's operation, so its effect is on disk. Dispatch
+//! passes the event to the [`Publisher`] when it writes the entry in the audit trail. Counts of
+//! failures in events are those of the store. This file defines the events and their encoding,
+//! `publisher.rs` the queue, `publishing.rs` the task that sends to Redis. Without a destination
+//! there is no publisher, and no event is made.
 //!
-//! An event holds no secret, and of a name that nobody has only the keyed hash
-//! that the audit trail has too: people type passwords where names belong. No text in it is one
-//! that Platypush would evaluate (`text.rs`).
+//! An event contains no secret. An unknown name appears only as the keyed hash that the audit trail
+//! also has, because people type passwords into the name field. No text in an event is evaluated by
+//! Platypush (`text.rs`).
 //!
-//! # Adding a kind
+//! # At most once
 //!
-//! A line in `acts!`, and behind the store's operation
-//! `call.notes.event(|| Event::of(&user, EventKind::…))`. A case in
-//! `tests/it/events/kinds.rs` and a row in the README: tests fail until both
-//! are there. No argument may be called `event`, nor like a parameter or a
-//! member of Platypush's `Event`; a test knows those.
+//! A request that is answered from its outcome publishes nothing. Any other redelivered request
+//! publishes only events whose effect is on record in the store: its earlier run may have published
+//! any other event.
+//!
+//! # Names of arguments
+//!
+//! No argument may be named `event`, or like a parameter or member of Platypush's `Event`. A test
+//! lists those names.
 
 mod losses;
 mod publisher;
@@ -24,110 +27,129 @@ mod publishing;
 
 use serde::Serialize;
 
-pub use self::publisher::{Publisher, Publishing};
+pub use self::publisher::{Publisher, PublisherHandle};
 use crate::clock::{Timestamp, iso, optional_iso};
 use crate::model::{ApiToken, ApiTokenId, Attempted, Reason, User, UserId};
 use crate::text;
 use crate::wire::json;
 
-/// The event of Platypush that hooks tell apart by its arguments.
+/// Platypush's generic event type. Hooks match such events by their arguments.
 const CUSTOM_EVENT: &str = "platypush.message.event.custom.CustomEvent";
-/// By which hooks know ours.
+/// `subtype` of all events of the daemon.
 const SUBTYPE: &str = "user_event";
-/// Who asked for what was done on the machine of the daemon.
+/// `by` of an event that an admin command causes.
 pub const OPERATOR: &str = "operator";
 
-macro_rules! acts {
+/// Documentation of a kind.
+#[derive(Debug)]
+pub struct KindDoc {
+    /// Name of the kind, as hooks match it.
+    pub name: &'static str,
+    /// Documentation of the kind.
+    pub doc: &'static str,
+    /// Names and documentation of the arguments specific to the kind.
+    pub arguments: &'static [(&'static str, &'static str)],
+}
+
+macro_rules! event_kinds {
     ($(
-        $(#[$doc:meta])*
-        $act:ident = $kind:literal { $($(#[$argument_doc:meta])* $argument:ident: $type:ty,)* }
+        $(#[doc = $doc:literal])+
+        $kind:ident = $name:literal {
+            $($(#[doc = $argument_doc:literal])+ $(#[serde($serde:meta)])? $argument:ident: $type:ty,)*
+        }
     )*) => {
-        /// What was done, with the arguments of its own.
+        /// What happened, with the arguments specific to the kind.
         #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
         #[serde(untagged)]
         pub enum EventKind {
-            $($(#[$doc])* $act { $($(#[$argument_doc])* $argument: $type,)* },)*
+            $(
+                $(#[doc = $doc])+
+                $kind { $($(#[doc = $argument_doc])+ $(#[serde($serde)])? $argument: $type,)* },
+            )*
         }
 
-        /// Every kind of event, as hooks name it.
-        pub const KINDS: &[&str] = &[$($kind),*];
+        /// All kinds.
+        pub const KINDS: &[KindDoc] = &[$(KindDoc {
+            name: $name,
+            doc: concat!($($doc),+),
+            arguments: &[$((stringify!($argument), concat!($($argument_doc),+)),)*],
+        }),*];
 
         impl EventKind {
-            /// Its kind, as hooks name it.
+            /// Returns the name of the kind, as hooks match it.
             #[must_use]
-            pub const fn kind(&self) -> &'static str {
+            pub const fn name(&self) -> &'static str {
                 match self {
-                    $(Self::$act { .. } => $kind,)*
+                    $(Self::$kind { .. } => $name,)*
                 }
             }
         }
     };
 }
 
-acts! {
-    /// A user was made.
+event_kinds! {
+    /// A user was created.
     UserCreated = "user_created" {}
-    /// A user is gone, with all that was its.
+    /// A user was deleted, with its sessions and API tokens.
     UserDeleted = "user_deleted" {}
-    /// A user has another password.
+    /// The password of a user was changed.
     PasswordUpdated = "password_updated" {
-        /// Whether all its sessions ended in the same step.
+        /// Whether all sessions of the user ended in the same step.
         sessions_revoked: bool,
     }
-    /// A user has logged in.
+    /// A user logged in.
     SessionCreated = "session_created" {
-        /// As `get_sessions` names it.
+        /// Id of the session in `get_sessions`.
         session_id: String,
-        /// When it ends.
+        /// When the session expires.
         #[serde(serialize_with = "optional_iso")]
         expires_at: Option<Timestamp>,
     }
-    /// Sessions of a user were ended.
+    /// One session or all sessions of a user ended.
     SessionDeleted = "session_deleted" {
-        /// Which one; none where all were.
+        /// Id of the session, or `None` if all ended.
         session_id: Option<String>,
-        /// Whether all were.
+        /// Whether all sessions ended.
         all_sessions: bool,
     }
-    /// Somebody was not let in.
+    /// A login failed.
     LoginFailed = "login_failed" {
-        /// How many in a row that makes under this name; none where they are
-        /// not counted.
+        /// Consecutive failures under this name, or `None` if failures are not counted.
         attempts: Option<u32>,
-        /// What was wrong.
+        /// Which credential was wrong.
         reason: Reason,
-        /// Tells names apart that nobody has.
+        /// Keyed hash that identifies an unknown name.
         name_hash: Option<String>,
     }
-    /// A user's second factor is on.
+    /// The second factor of a user was enabled.
     OtpEnabled = "otp_enabled" {}
-    /// A user's second factor is off.
+    /// The second factor of a user was disabled.
     OtpDisabled = "otp_disabled" {}
-    /// A user has other backup codes.
+    /// The backup codes of a user were replaced.
     BackupCodesRefreshed = "backup_codes_refreshed" {}
-    /// A user has a new API token.
+    /// An API token was created.
     ApiTokenCreated = "api_token_created" {
-        /// As `get_api_tokens` numbers it.
+        /// Id of the token in `get_api_tokens`.
         token_id: ApiTokenId,
-        /// As its user calls it.
+        /// Name that the user gave the token.
         token_name: String,
-        /// When it ends.
+        /// When the token expires.
         #[serde(serialize_with = "optional_iso")]
         expires_at: Option<Timestamp>,
     }
-    /// API tokens of a user were ended.
+    /// One API token or all API tokens of a user were deleted.
     ApiTokenDeleted = "api_token_deleted" {
-        /// Which one; none where all were.
+        /// Id of the token, or `None` if all were deleted.
         token_id: Option<ApiTokenId>,
-        /// As its user called it.
+        /// Name that the user gave the token, or `None` if all were deleted.
         token_name: Option<String>,
-        /// Whether all were.
+        /// Whether all tokens were deleted.
         all_tokens: bool,
     }
 }
 
 impl EventKind {
-    /// All sessions of a user were ended.
+    /// Returns the kind for the end of all sessions of a user.
     #[must_use]
     pub const fn all_sessions_deleted() -> Self {
         Self::SessionDeleted {
@@ -136,7 +158,7 @@ impl EventKind {
         }
     }
 
-    /// An API token was made.
+    /// Returns the kind for a new API token.
     #[must_use]
     pub fn api_token_created(token: &ApiToken) -> Self {
         Self::ApiTokenCreated {
@@ -146,7 +168,7 @@ impl EventKind {
         }
     }
 
-    /// One API token was ended.
+    /// Returns the kind for the deletion of one API token.
     #[must_use]
     pub fn api_token_deleted(token: &ApiToken) -> Self {
         Self::ApiTokenDeleted {
@@ -156,7 +178,7 @@ impl EventKind {
         }
     }
 
-    /// All API tokens of a user were ended.
+    /// Returns the kind for the deletion of all API tokens of a user.
     #[must_use]
     pub const fn all_api_tokens_deleted() -> Self {
         Self::ApiTokenDeleted {
@@ -166,7 +188,7 @@ impl EventKind {
         }
     }
 
-    /// One session was ended.
+    /// Returns the kind for the end of one session.
     #[must_use]
     pub const fn session_deleted(session_id: String) -> Self {
         Self::SessionDeleted {
@@ -176,32 +198,32 @@ impl EventKind {
     }
 }
 
-/// Something that happened.
+/// An event about one user, or about a failed login under an unknown name.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Event {
-    /// Whom it is about: number and name. None where nobody has the name.
+    /// Id and name of the user, or `None` for an unknown name.
     user: Option<(UserId, String)>,
-    act: EventKind,
+    kind: EventKind,
 }
 
 impl Event {
-    /// It is about this user.
+    /// Creates an event about a user.
     #[must_use]
-    pub fn of(user: &User, act: EventKind) -> Self {
-        Self::of_user(user.id, &user.username, act)
+    pub fn of(user: &User, kind: EventKind) -> Self {
+        Self::of_user(user.id, &user.username, kind)
     }
 
-    /// It is about the user of this number and name.
+    /// Creates an event about the user with this id and name.
     #[must_use]
-    pub fn of_user(id: UserId, name: &str, act: EventKind) -> Self {
+    pub fn of_user(id: UserId, name: &str, kind: EventKind) -> Self {
         Self {
             user: Some((id, name.to_owned())),
-            act,
+            kind,
         }
     }
 
-    /// An attempt under a name failed; the failures in a row with it, where it
-    /// was counted.
+    /// Creates the event for a failed login under a name. `attempts` counts the consecutive
+    /// failures including this one, or is `None` if failures are not counted.
     #[must_use]
     pub fn login_failed(
         attempted: Attempted,
@@ -213,24 +235,26 @@ impl Event {
             Attempted::User(id) => (Some((id, name.to_owned())), None),
             Attempted::UnknownName(hash) => (None, Some(hex::encode(hash.0))),
         };
-        let act = EventKind::LoginFailed {
+        let kind = EventKind::LoginFailed {
             attempts,
             reason,
             name_hash,
         };
-        Self { user, act }
+        Self { user, kind }
     }
 
-    /// Whether the store knows that it happened. What it does not know happens
-    /// again when its request is delivered again.
+    /// Returns whether the effect is recorded in the store. Without a record, a redelivered
+    /// request causes the event again.
     #[must_use]
     pub const fn is_on_record(&self) -> bool {
-        !matches!(self.act, EventKind::LoginFailed { attempts: None, .. })
+        !matches!(self.kind, EventKind::LoginFailed { attempts: None, .. })
     }
 
-    /// The message for a Platypush node. `by` asked for it, which is told
-    /// where that is somebody else; the request says that it comes from
-    /// `requested_by`, which the event repeats where it is a plain name.
+    /// Encodes the message for a Platypush node.
+    ///
+    /// `by` is the executing user; the event omits it if it is the user of the event.
+    /// `requested_by` is the request's `origin`; the event contains it only if it is a plain name
+    /// ([`text::is_plain_origin`]).
     ///
     /// # Errors
     /// Never in practice; kept in the type because encoding is fallible.
@@ -247,10 +271,10 @@ impl Event {
             args: Arguments {
                 r#type: CUSTOM_EVENT,
                 subtype: SUBTYPE,
-                kind: self.act.kind(),
+                kind: self.kind.name(),
                 username,
                 user_id: user.map(|(id, _)| *id),
-                act: &self.act,
+                details: &self.kind,
                 by: by.filter(|by| Some(*by) != username),
                 requested_by: requested_by.filter(|origin| text::is_plain_origin(origin)),
                 happened_at,
@@ -259,17 +283,18 @@ impl Event {
     }
 }
 
-/// No `target`: a node drops an event for another off its list. No
-/// `_timestamp`: a node drops what is older than a minute, and the event may
-/// have waited for the node.
+/// The message on the wire.
+///
+/// It has no `target`, because a node discards an event for another node. It has no `_timestamp`,
+/// because a node discards messages older than a minute, and the event may have waited for the
+/// node.
 #[derive(Serialize)]
 struct Message<'a> {
     r#type: &'static str,
     args: Arguments<'a>,
 }
 
-/// All of them are always there: a hook that asks for one that is missing
-/// fails.
+/// Arguments of the event. All are always present, because a hook that reads a missing one fails.
 #[derive(Serialize)]
 struct Arguments<'a> {
     r#type: &'static str,
@@ -278,7 +303,7 @@ struct Arguments<'a> {
     username: Option<&'a str>,
     user_id: Option<UserId>,
     #[serde(flatten)]
-    act: &'a EventKind,
+    details: &'a EventKind,
     by: Option<&'a str>,
     requested_by: Option<&'a str>,
     #[serde(serialize_with = "iso")]

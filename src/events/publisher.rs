@@ -1,5 +1,4 @@
-//! The queue in front of Redis: whoever has an event puts it there and never
-//! waits.
+//! Bounded queue of encoded events. A request that publishes an event never waits for Redis.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -11,58 +10,61 @@ use tracing::{error, warn};
 
 use super::Event;
 use super::losses::Losses;
-use super::publishing::Task;
+use super::publishing::PublisherTask;
 use crate::clock::Timestamp;
 use crate::config::Destination;
 use crate::redis::Connector;
 
-/// Most events that wait for Redis. One more is lost.
-const MOST_WAITING: usize = 4_096;
-/// How long those that wait may take at the end.
-const FAREWELL: Duration = Duration::from_millis(500);
+/// Maximum number of events that wait for Redis. Further events are lost.
+const QUEUE_CAPACITY: usize = 4_096;
+/// Maximum time for publishing the queued events when the daemon stops.
+const DRAIN_TIMEOUT: Duration = Duration::from_millis(500);
 
-/// Takes events.
+/// Sending half of the queue.
 #[derive(Clone)]
 pub struct Publisher {
     queue: mpsc::Sender<Vec<u8>>,
     losses: Arc<Losses>,
 }
 
-/// Publishes them, in a task and on a connection of its own.
-pub struct Publishing {
+/// Handle of the task that sends queued events to Redis, on its own connection.
+pub struct PublisherHandle {
     stop: watch::Sender<bool>,
     task: JoinHandle<()>,
     losses: Arc<Losses>,
 }
 
 impl Publisher {
-    /// Starts to publish to all of these; `None` where there are none. Redis
-    /// need not be there.
+    /// Spawns the task that publishes to `destinations`. Returns `None` if there are none. Redis
+    /// need not be available.
     #[must_use]
-    pub fn start(connector: Connector, destinations: &[Destination]) -> Option<(Self, Publishing)> {
+    pub fn start(
+        connector: Connector,
+        destinations: &[Destination],
+    ) -> Option<(Self, PublisherHandle)> {
         if destinations.is_empty() {
             return None;
         }
-        let (queue, waiting) = mpsc::channel(MOST_WAITING);
+        let (queue, receiver) = mpsc::channel(QUEUE_CAPACITY);
         let (stop, stopped) = watch::channel(false);
         let losses = Arc::new(Losses::default());
-        let task = Task::new(
+        let task = PublisherTask::new(
             connector,
             destinations.to_vec(),
-            waiting,
+            receiver,
             stopped,
             Arc::clone(&losses),
         );
-        let publishing = Publishing {
+        let handle = PublisherHandle {
             stop,
             task: tokio::spawn(task.run()),
             losses: Arc::clone(&losses),
         };
-        Some((Self { queue, losses }, publishing))
+        Some((Self { queue, losses }, handle))
     }
 
-    /// Has an event published, if Redis keeps up. See [`Event::encode`] for
-    /// what comes with it.
+    /// Queues an event, or counts it as lost if the queue is full. See [`Event::encode`] for the
+    /// other parameters.
     pub fn publish(
         &self,
         event: &Event,
@@ -76,21 +78,20 @@ impl Publisher {
         };
         match self.queue.try_send(message) {
             Ok(()) => {}
-            Err(TrySendError::Full(_)) => self
-                .losses
-                .add(1, || format!("{MOST_WAITING} wait for Redis already")),
-            Err(TrySendError::Closed(_)) => self.losses.add(1, || "the daemon stops".into()),
+            Err(TrySendError::Full(_)) => self.losses.add(1, || {
+                format!("{QUEUE_CAPACITY} events already wait for Redis")
+            }),
+            Err(TrySendError::Closed(_)) => self.losses.add(1, || "the daemon is stopping".into()),
         }
     }
 }
 
-impl Publishing {
-    /// Takes no more events, and publishes those that wait: within `limit`,
-    /// and never for longer than a moment. Where Redis is away, they are lost
-    /// at once.
+impl PublisherHandle {
+    /// Closes the queue and publishes the queued events within `limit`, at most 500 ms. If Redis
+    /// is unavailable, they are lost at once.
     pub async fn stop(mut self, limit: Duration) {
         self.stop.send_replace(true);
-        match tokio::time::timeout(limit.min(FAREWELL), &mut self.task).await {
+        match tokio::time::timeout(limit.min(DRAIN_TIMEOUT), &mut self.task).await {
             Ok(Ok(())) => {}
             Ok(Err(error)) => error!(%error, "publishing events failed"),
             Err(_) => {
@@ -98,6 +99,6 @@ impl Publishing {
                 warn!("not all events were published in time");
             }
         }
-        self.losses.tell();
+        self.losses.log();
     }
 }

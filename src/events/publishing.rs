@@ -1,7 +1,9 @@
-//! The way to Redis: many events in one round trip, each sent once.
+//! The task that sends queued events to Redis, up to 128 in one round trip, on a connection of its
+//! own.
 //!
-//! What was sent and not answered is never sent again, because it may have
-//! arrived: rather none than two. Until there is a connection, events wait.
+//! Delivery is at most once. Events of a round trip without an answer may have arrived, so they are
+//! not sent again. Without a connection, events stay in the queue. A connection that was idle is
+//! checked before it is used.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -15,25 +17,25 @@ use super::losses::Losses;
 use crate::config::Destination;
 use crate::redis::{Backoff, Connector};
 
-/// Events in one round trip.
-const BATCH: usize = 128;
-/// Most messages in a node's list, its own included: it is not read, and must
-/// not fill the memory of Redis.
-const LONGEST_LIST: usize = 10_000;
-/// How long connecting may take.
+/// Maximum number of events in one round trip.
+const MAX_BATCH: usize = 128;
+/// Maximum length of a node's list, counting messages from other clients: the list of a node that
+/// is down is not read and must not fill the memory of Redis.
+const MAX_LIST_LENGTH: usize = 10_000;
+/// Maximum time for connecting.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
-/// How long an answer may take.
+/// Maximum time until Redis answers.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// Appends as many of the messages as there is room for; says how many.
+/// Appends messages until the list has its maximum length. Returns how many it appended.
 const APPEND: &str = "\
-local room = math.min(tonumber(ARGV[1]) - redis.call('LLEN', KEYS[1]), #ARGV - 1)
-if room <= 0 then return 0 end
-redis.call('RPUSH', KEYS[1], unpack(ARGV, 2, room + 1))
-return room";
+local count = math.min(tonumber(ARGV[1]) - redis.call('LLEN', KEYS[1]), #ARGV - 1)
+if count <= 0 then return 0 end
+redis.call('RPUSH', KEYS[1], unpack(ARGV, 2, count + 1))
+return count";
 
-/// Takes events out of the queue and sends them.
-pub(super) struct Task {
+/// Receives events from the queue and sends them.
+pub(super) struct PublisherTask {
     connector: Connector,
     destinations: Vec<Destination>,
     queue: mpsc::Receiver<Vec<u8>>,
@@ -41,7 +43,7 @@ pub(super) struct Task {
     losses: Arc<Losses>,
 }
 
-impl Task {
+impl PublisherTask {
     pub(super) const fn new(
         connector: Connector,
         destinations: Vec<Destination>,
@@ -58,45 +60,46 @@ impl Task {
         }
     }
 
-    /// Runs until it is stopped and the queue is empty, or Redis away.
+    /// Runs until it is stopped and either the queue is empty or Redis is unavailable.
     pub(super) async fn run(mut self) {
-        let mut batch = Vec::with_capacity(BATCH);
-        let mut connection = None;
+        let mut batch = Vec::with_capacity(MAX_BATCH);
+        let mut last_connection = None;
         loop {
             let was_idle = self.queue.is_empty();
-            if !self.next(&mut batch).await {
+            if !self.receive(&mut batch).await {
                 return;
             }
-            let Some(connected) = self.connected(connection.take(), was_idle).await else {
+            let Some(connection) = self.connect(last_connection.take(), was_idle).await else {
                 let lost = (batch.len() + self.queue.len()) * self.destinations.len();
-                self.losses.add(lost, || "Redis is away".into());
+                self.losses.add(lost, || "Redis is unavailable".into());
                 return;
             };
-            connection = self.send(connected, &batch).await;
+            last_connection = self.send(connection, &batch).await;
             batch.clear();
-            self.losses.tell_if_due();
+            self.losses.log_if_due();
         }
     }
 
-    /// Waits for events. `false`: there will be none any more.
-    async fn next(&mut self, batch: &mut Vec<Vec<u8>>) -> bool {
+    /// Waits for events and adds them to `batch`. Returns `false` once the queue is closed and
+    /// empty.
+    async fn receive(&mut self, batch: &mut Vec<Vec<u8>>) -> bool {
         let stopped = *self.stopped.borrow();
         tokio::select! {
             biased;
-            count = self.queue.recv_many(batch, BATCH) => return count > 0,
-            // Whether it is told to stop or nobody is left to tell.
+            count = self.queue.recv_many(batch, MAX_BATCH) => return count > 0,
+            // An error means that the handle was dropped, which also stops the task.
             _ = self.stopped.changed(), if !stopped => {}
         }
         self.queue.close();
-        self.queue.recv_many(batch, BATCH).await > 0
+        self.queue.recv_many(batch, MAX_BATCH).await > 0
     }
 
-    /// A connection that is alive, as far as can be told. `None` where there
-    /// is none and it is time to stop.
+    /// Returns the last connection if it is alive, or a new one. Returns `None` if Redis is
+    /// unavailable and the task is to stop.
     ///
-    /// One that was idle is asked first: Redis may have been started anew, and
-    /// what is sent to nobody is lost.
-    async fn connected(
+    /// An idle connection is checked first: Redis may have restarted, and events sent on a dead
+    /// connection are lost.
+    async fn connect(
         &mut self,
         last: Option<MultiplexedConnection>,
         was_idle: bool,
@@ -106,7 +109,7 @@ impl Task {
         {
             return Some(connection);
         }
-        let mut backoff = Backoff::new();
+        let mut backoff = Backoff::default();
         loop {
             match self
                 .connector
@@ -126,7 +129,7 @@ impl Task {
         }
     }
 
-    /// Sends events, once; gives the connection back if it still works.
+    /// Sends events once. Returns the connection if it still works.
     async fn send(
         &self,
         mut connection: MultiplexedConnection,
@@ -159,7 +162,7 @@ impl Task {
                 }
                 Destination::List(list) => {
                     let command = pipeline.cmd("EVAL").arg(APPEND).arg(1).arg(list);
-                    command.arg(LONGEST_LIST);
+                    command.arg(MAX_LIST_LENGTH);
                     for message in batch {
                         command.arg(message.as_slice());
                     }
@@ -169,7 +172,7 @@ impl Task {
         pipeline
     }
 
-    /// Holds the answers against what was sent, in the same order.
+    /// Counts the events that Redis refused. The answers are in the order of the commands.
     fn count_losses(&self, sent: usize, answers: Vec<RedisResult<i64>>) {
         let mut answers = answers.into_iter();
         for destination in &self.destinations {
@@ -180,11 +183,12 @@ impl Task {
             for answer in answers.by_ref().take(commands) {
                 let (lost, why) = match (answer, destination) {
                     (Err(error), _) => (each, error.to_string()),
-                    // How many nodes listen to a channel is their business.
+                    // A channel without subscribers is no loss.
                     (Ok(_), Destination::Channel(_)) => continue,
                     (Ok(pushed), Destination::List(_)) => {
                         let lost = each.saturating_sub(usize::try_from(pushed).unwrap_or(0));
-                        (lost, format!("it holds {LONGEST_LIST} messages"))
+                        let why = format!("the list already holds {MAX_LIST_LENGTH} messages");
+                        (lost, why)
                     }
                 };
                 if lost > 0 {
@@ -195,7 +199,7 @@ impl Task {
     }
 }
 
-/// Whether the other side answers, be it with a refusal.
+/// Returns whether Redis answers a `PING`. An error reply (`NOPERM`) counts as an answer.
 async fn is_alive(connection: &mut MultiplexedConnection) -> bool {
     let answer: RedisResult<redis::Value> = redis::cmd("PING").query_async(connection).await;
     match answer {

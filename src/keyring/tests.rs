@@ -25,7 +25,7 @@ fn opens_only_under_the_same_context() {
 }
 
 #[test]
-fn the_same_plain_text_is_never_sealed_alike() {
+fn sealing_the_same_text_twice_gives_different_bytes() {
     let (_folder, keyring) = keyring();
     assert_ne!(
         keyring.sealer().unwrap().seal(b"x", b"secret"),
@@ -34,7 +34,7 @@ fn the_same_plain_text_is_never_sealed_alike() {
 }
 
 #[test]
-fn a_new_key_seals_and_old_ones_open_until_they_are_dropped() {
+fn a_new_key_seals_and_old_keys_open_until_they_are_dropped() {
     let (folder, keyring) = keyring();
     let old = keyring.sealer().unwrap().seal(b"x", b"secret");
     assert_eq!(keyring.add_key().unwrap(), 2);
@@ -56,18 +56,18 @@ fn a_new_key_seals_and_old_ones_open_until_they_are_dropped() {
 }
 
 #[test]
-fn waits_for_the_leases_given_before_and_for_no_others() {
+fn quiesce_waits_for_earlier_leases_only() {
     let (_folder, keyring) = keyring();
     let runtime = tokio::runtime::Builder::new_current_thread()
         .build()
         .unwrap();
     runtime.block_on(async {
         let before = keyring.lease();
-        let mut quiet = Box::pin(keyring.quiesce());
-        assert!((&mut quiet).now_or_never().is_none());
+        let mut quiesce = Box::pin(keyring.quiesce());
+        assert!((&mut quiesce).now_or_never().is_none());
         let _after = keyring.lease();
         drop(before);
-        quiet.await;
+        quiesce.await;
     });
 }
 
@@ -96,10 +96,10 @@ fn a_missing_or_damaged_file_is_never_replaced() {
 }
 
 #[test]
-fn a_file_that_others_may_read_or_write_is_refused() {
+fn a_file_accessible_to_others_is_rejected() {
     let (folder, _) = keyring();
     let file = Keyring::default_path(folder.path());
-    for (mode, refused) in [
+    for (mode, is_rejected) in [
         (0o640, true),
         (0o604, true),
         (0o620, true),
@@ -110,11 +110,15 @@ fn a_file_that_others_may_read_or_write_is_refused() {
         fs::set_permissions(&file, fs::Permissions::from_mode(mode)).unwrap();
         match Keyring::open(file.clone(), false) {
             Err(error @ KeyringError::OpenToOthers { .. }) => {
-                assert!(refused);
+                assert!(is_rejected);
                 let command = format!("chmod 600 {}", file.display());
                 assert!(error.to_string().ends_with(&command), "{error}");
             }
-            result => assert!(!refused && result.is_ok(), "{mode:o}: {:?}", result.err()),
+            result => assert!(
+                !is_rejected && result.is_ok(),
+                "{mode:o}: {:?}",
+                result.err()
+            ),
         }
     }
 }

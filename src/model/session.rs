@@ -1,4 +1,8 @@
-//! Sessions, and what they are judged by.
+//! Sessions, and the rules for their validity.
+//!
+//! A session is valid only while its user exists and has the session's generation. So deleting a
+//! user or ending all its sessions changes no session, and the sweeper removes the dead sessions
+//! later.
 
 use chrono::TimeDelta;
 
@@ -8,41 +12,41 @@ use crate::clock::Timestamp;
 /// A session as the store keeps it, under the hash of its token.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Session {
-    /// SHA-256 of the session token; the token itself is not kept.
+    /// SHA-256 of the session token. The token itself is not stored.
     pub token: TokenHash,
-    /// Whose session it is.
+    /// Id of the user.
     pub user_id: UserId,
-    /// The user's generation when the session was made.
+    /// Generation of the user at the creation of the session.
     pub generation: u64,
-    /// When it was made.
+    /// Time of creation.
     pub created_at: Timestamp,
-    /// From this moment on it authenticates nobody; `None` is never.
+    /// Time from which the session is invalid; `None` for never.
     pub expires_at: Option<Timestamp>,
-    /// When it was last used, as far as it was noted: exactly only where idle
-    /// sessions end.
+    /// Time of the last recorded use: the creation without an idle timeout, else up to a minute
+    /// before the last use.
     pub used_at: Timestamp,
 }
 
-/// By what a session is judged: the time, and how long any session lasts.
+/// The rules for the validity of a session: its limits at a time.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct SessionRules {
-    /// The time.
+    /// The current time.
     pub now: Timestamp,
-    /// How long.
+    /// The limits of all sessions.
     pub limits: SessionLimits,
 }
 
-/// How long any session lasts, whatever it was promised.
+/// Limits of all sessions, in addition to their own expiry.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct SessionLimits {
-    /// Since it was made; `None`: for ever.
+    /// Maximum time since the creation; `None` for no limit.
     pub max_lifetime: Option<TimeDelta>,
-    /// Since its last use; `None`: for ever.
+    /// Maximum time since the last use; `None` for no limit.
     pub idle_timeout: Option<TimeDelta>,
 }
 
 impl SessionLimits {
-    /// These limits, at this time.
+    /// Returns the rules of these limits at a time.
     #[must_use]
     pub const fn at(self, now: Timestamp) -> SessionRules {
         SessionRules { now, limits: self }
@@ -50,8 +54,8 @@ impl SessionLimits {
 }
 
 impl Session {
-    /// What the session is called where its token must not be: a part of the
-    /// token's hash, from which the token cannot be found.
+    /// Returns the public id of the session: a part of the token's hash, which does not reveal the
+    /// token.
     #[must_use]
     pub fn id(&self) -> String {
         self.token.0[..8]
@@ -60,34 +64,33 @@ impl Session {
             .collect()
     }
 
-    /// Whether the session authenticates `user`.
+    /// Returns whether the session authenticates `user`.
     #[must_use]
     pub fn is_valid(&self, user: &User, rules: &SessionRules) -> bool {
         self.belongs_to(user) && !self.is_expired(rules)
     }
 
-    /// Whether the user still stands behind the session: the same user, and
-    /// no revocation since.
+    /// Returns whether `user` created the session and has not revoked it since.
     #[must_use]
     pub const fn belongs_to(&self, user: &User) -> bool {
         self.is_of(user.id, user.generation)
     }
 
-    /// Whether it was made by that user, under that generation.
+    /// Returns whether the session belongs to the user with this id and generation.
     #[must_use]
     pub const fn is_of(&self, user_id: UserId, generation: u64) -> bool {
         self.user_id == user_id && self.generation == generation
     }
 
-    /// Whether its time is over.
+    /// Returns whether the session has expired.
     #[must_use]
     pub fn is_expired(&self, rules: &SessionRules) -> bool {
         let SessionRules { now, limits } = rules;
-        let over = |since: Timestamp, limit: Option<TimeDelta>| {
+        let is_over = |since: Timestamp, limit: Option<TimeDelta>| {
             limit.is_some_and(|limit| *now - since >= limit)
         };
         self.expires_at.is_some_and(|at| at <= *now)
-            || over(self.created_at, limits.max_lifetime)
-            || over(self.used_at, limits.idle_timeout)
+            || is_over(self.created_at, limits.max_lifetime)
+            || is_over(self.used_at, limits.idle_timeout)
     }
 }

@@ -1,4 +1,4 @@
-//! Whether Redis is there: what is logged and shown while it is not.
+//! Whether Redis works for the daemon: logs and publishes what fails.
 
 use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -10,19 +10,19 @@ use tracing::{info, warn};
 
 use super::Status;
 
-/// How often the log repeats that Redis is away.
+/// Interval between repeated warnings.
 const REPEAT: Duration = Duration::from_secs(60);
 
-/// Shared by everything that talks to Redis.
+/// Availability of Redis, shared by the fetcher and the acker.
 pub(super) struct Availability {
     status: watch::Sender<Status>,
-    troubles: Mutex<Troubles>,
+    current: Mutex<Failures>,
     failures: AtomicU64,
 }
 
 #[derive(Default)]
-struct Troubles {
-    /// What does not work at present.
+struct Failures {
+    /// What fails at present.
     failing: BTreeSet<&'static str>,
     logged: Option<Instant>,
 }
@@ -31,7 +31,7 @@ impl Availability {
     pub(super) fn new() -> Self {
         Self {
             status: watch::Sender::new(Status::Connecting),
-            troubles: Mutex::default(),
+            current: Mutex::default(),
             failures: AtomicU64::new(0),
         }
     }
@@ -40,14 +40,14 @@ impl Availability {
         self.status.subscribe()
     }
 
-    /// Notes that something works (again).
+    /// Records that something works (again).
     pub(super) fn works(&self, doing: &'static str) {
-        let mut troubles = self.troubles();
-        troubles.failing.remove(doing);
-        if !troubles.failing.is_empty() {
+        let mut current = self.current();
+        current.failing.remove(doing);
+        if !current.failing.is_empty() {
             return;
         }
-        if troubles.logged.take().is_some() {
+        if current.logged.take().is_some() {
             info!("Redis is back");
         }
         self.status.send_if_modified(|status| {
@@ -57,37 +57,36 @@ impl Availability {
         });
     }
 
-    /// Notes that the queue was another store's from the beginning.
+    /// Records that another store owned the queue from the beginning.
     pub(super) fn foreign(&self, store: String) {
         self.status.send_replace(Status::Foreign(store));
     }
 
-    /// Notes that something does not work: a line in the log at once, then
-    /// one a minute.
+    /// Records that something fails on a connection: a line in the log at once, then one a minute.
     pub(super) fn failed(&self, doing: &'static str, error: &str) {
         self.failures.fetch_add(1, Ordering::Relaxed);
         self.refused(doing, error);
     }
 
-    /// The same on a connection that is as good as before.
+    /// Records that Redis refuses something on a connection that otherwise works.
     pub(super) fn refused(&self, doing: &'static str, error: &str) {
-        let mut troubles = self.troubles();
-        troubles.failing.insert(doing);
+        let mut current = self.current();
+        current.failing.insert(doing);
         self.status
             .send_replace(Status::Away(format!("{doing}: {error}")));
-        if troubles.logged.is_none_or(|at| at.elapsed() >= REPEAT) {
-            troubles.logged = Some(Instant::now());
-            warn!(doing, error, "Redis does not do its part; trying again");
+        if current.logged.is_none_or(|at| at.elapsed() >= REPEAT) {
+            current.logged = Some(Instant::now());
+            warn!(doing, error, "Redis is unavailable; trying again");
         }
     }
 
-    /// How often anything has failed: a connection made before the last time
-    /// may be as dead as the one that failed, and not know it yet.
+    /// Returns the number of failures so far. A connection that was made before the last failure may
+    /// be dead as well, which only its next use shows.
     pub(super) fn failures(&self) -> u64 {
         self.failures.load(Ordering::Relaxed)
     }
 
-    fn troubles(&self) -> MutexGuard<'_, Troubles> {
-        self.troubles.lock().unwrap_or_else(PoisonError::into_inner)
+    fn current(&self) -> MutexGuard<'_, Failures> {
+        self.current.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -1,14 +1,21 @@
-//! How much may be in flight: messages and their bytes.
+//! Budget of what may be in flight: messages and their bytes.
 //!
-//! A message is in flight until it is settled. It holds no room while it waits
-//! for a turn, where it is bounded by other means: what waits must not keep what
-//! could be answered at once from being taken.
+//! A message is in flight until it is acknowledged. It takes no capacity while it waits for a turn,
+//! where the turns bound it: waiting messages must not keep messages from being fetched that could
+//! get a reply at once. Once it is done, it takes capacity again until its reply is sent, which may
+//! wait for a permission in Redis.
+//!
+//! A message is decoded without an await, and dropped once its arguments are bound. So at most one
+//! decoded message is in memory at a time.
+//!
+//! Recovery waits until nothing is in flight before it runs a suspect. For that, messages that wait
+//! for a turn count.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::Notify;
 
-/// What there is room for.
+/// A number of messages and of their bytes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Capacity {
     pub(super) messages: usize,
@@ -16,7 +23,7 @@ pub(super) struct Capacity {
 }
 
 impl Capacity {
-    /// Whether there is room for nothing.
+    /// Returns whether it is too little for any message.
     pub(super) const fn is_none(self) -> bool {
         self.messages == 0 || self.bytes == 0
     }
@@ -32,11 +39,11 @@ pub(super) struct Budget {
 #[derive(Debug)]
 struct State {
     left: Capacity,
-    /// Messages in flight, with room or without.
+    /// Number of messages in flight, with capacity or without.
     in_flight: usize,
 }
 
-/// A message in flight; dropping it makes room.
+/// Counts one message as in flight and takes capacity for it, until it is dropped.
 #[derive(Debug)]
 pub(super) struct InFlightPermit {
     budget: Arc<Budget>,
@@ -55,17 +62,17 @@ impl Budget {
         })
     }
 
-    /// Waits until there is room for a message, and tells how much.
-    pub(super) async fn room(&self) -> Capacity {
+    /// Waits for capacity and returns all that is left.
+    pub(super) async fn capacity(&self) -> Capacity {
         self.wait(|state| !state.left.is_none()).await
     }
 
-    /// Waits until nothing is in flight, not even what waits for a turn.
+    /// Waits until nothing is in flight, not even messages that wait for a turn.
     pub(super) async fn idle(&self) {
         self.wait(|state| state.in_flight == 0).await;
     }
 
-    /// One waits at a time: the fetcher.
+    /// Only the fetcher waits, so that one notification suffices.
     async fn wait(&self, enough: impl Fn(&State) -> bool) -> Capacity {
         loop {
             let freed = self.freed.notified();
@@ -79,7 +86,7 @@ impl Budget {
         }
     }
 
-    /// What there is room for now.
+    /// Returns the capacity that is left now.
     pub(super) fn left(&self) -> Capacity {
         self.lock().left
     }
@@ -88,9 +95,9 @@ impl Budget {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Takes room for a message that is here already: a single one may exceed
-    /// what is left, because it could not be left behind.
-    pub(super) fn claim(self: &Arc<Self>, bytes: usize) -> InFlightPermit {
+    /// Takes capacity for a message that was fetched. A single message may exceed what is left,
+    /// because its size was not known before.
+    pub(super) fn permit(self: &Arc<Self>, bytes: usize) -> InFlightPermit {
         let mut state = self.lock();
         state.in_flight += 1;
         InFlightPermit {
@@ -102,7 +109,7 @@ impl Budget {
 }
 
 impl State {
-    /// Takes as much room as there is, up to this.
+    /// Takes this much capacity, or all that is left.
     fn take(&mut self, messages: usize, bytes: usize) -> Capacity {
         let taken = Capacity {
             messages: self.left.messages.min(messages),
@@ -113,37 +120,34 @@ impl State {
         taken
     }
 
-    fn give_back(&mut self, taken: &mut Capacity) {
+    fn release(&mut self, taken: &mut Capacity) {
         self.left.messages += std::mem::take(&mut taken.messages);
         self.left.bytes += std::mem::take(&mut taken.bytes);
     }
 }
 
 impl InFlightPermit {
-    /// Gives the room back. The message stays in flight.
-    pub(super) fn give_back_room(&mut self) {
-        self.budget.lock().give_back(&mut self.taken);
+    /// Releases the capacity. The message stays in flight.
+    pub(super) fn release_capacity(&mut self) {
+        self.budget.lock().release(&mut self.taken);
         self.budget.freed.notify_one();
     }
 
-    /// Holds about this much room from now on, as far as there is any, whatever it
-    /// held before. What is done with waits until Redis takes its reply: when many do,
-    /// no more is taken.
-    pub(super) fn hold(&mut self, bytes: usize) {
+    /// Takes about this much capacity instead of the present one, or all that is left. A message
+    /// that has run waits until Redis accepts its reply: when many do, the fetcher must stop.
+    pub(super) fn resize(&mut self, bytes: usize) {
         if self.taken.messages > 0 && self.taken.bytes <= 2 * bytes {
             return;
         }
         let mut state = self.budget.lock();
-        state.give_back(&mut self.taken);
+        state.release(&mut self.taken);
         self.taken = state.take(1, bytes);
         drop(state);
         self.budget.freed.notify_one();
     }
-}
 
-impl InFlightPermit {
-    /// The message is done with, and its reply waits for a right: it holds its
-    /// room, and is in flight no more.
+    /// Ends the flight of a message whose reply waits for a permission in Redis. It keeps its
+    /// capacity.
     pub(super) fn park(&mut self) {
         self.budget.lock().in_flight -= usize::from(std::mem::take(&mut self.is_in_flight));
         self.budget.freed.notify_one();
@@ -153,7 +157,7 @@ impl InFlightPermit {
 impl Drop for InFlightPermit {
     fn drop(&mut self) {
         let mut state = self.budget.lock();
-        state.give_back(&mut self.taken);
+        state.release(&mut self.taken);
         state.in_flight -= usize::from(self.is_in_flight);
         drop(state);
         self.budget.freed.notify_one();
@@ -165,11 +169,11 @@ mod tests {
     use super::*;
 
     #[tokio::test]
-    async fn a_claim_beyond_what_is_left_gives_back_no_more_than_it_took() {
+    async fn a_permit_beyond_the_capacity_left_releases_no_more_than_it_took() {
         let budget = Budget::new(1, 10);
-        drop([budget.claim(4), budget.claim(4), budget.claim(4)]);
+        drop([budget.permit(4), budget.permit(4), budget.permit(4)]);
         assert_eq!(
-            budget.room().await,
+            budget.capacity().await,
             Capacity {
                 messages: 1,
                 bytes: 10
@@ -178,35 +182,35 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn what_waits_for_a_turn_takes_no_room_and_is_in_flight() {
+    async fn a_message_that_waits_for_a_turn_takes_no_capacity_and_is_in_flight() {
         let budget = Budget::new(2, 10);
-        let mut waiting = budget.claim(4);
-        let room = |messages, bytes| Capacity { messages, bytes };
-        assert_eq!(budget.left(), room(1, 6));
-        waiting.give_back_room();
-        assert_eq!(budget.left(), room(2, 10));
+        let mut waiting = budget.permit(4);
+        let capacity = |messages, bytes| Capacity { messages, bytes };
+        assert_eq!(budget.left(), capacity(1, 6));
+        waiting.release_capacity();
+        assert_eq!(budget.left(), capacity(2, 10));
         let idle = |budget: &Arc<Budget>| budget.lock().in_flight == 0;
         assert!(!idle(&budget));
-        let other = budget.claim(1);
+        let other = budget.permit(1);
         drop(waiting);
-        assert_eq!(budget.left(), room(1, 9));
+        assert_eq!(budget.left(), capacity(1, 9));
         assert!(!idle(&budget));
         drop(other);
-        assert_eq!(budget.left(), room(2, 10));
+        assert_eq!(budget.left(), capacity(2, 10));
         budget.idle().await;
     }
 
-    /// Replies that waited for a right in Redis took memory without bound.
+    /// Replies that waited for a permission in Redis took memory without bound.
     #[tokio::test]
-    async fn what_is_done_holds_room_until_it_is_settled() {
+    async fn a_message_that_has_run_takes_capacity_until_it_is_acknowledged() {
         let budget = Budget::new(2, 10);
         let mut done = [4, 4, 4].map(|bytes| {
-            let mut waiting = budget.claim(bytes);
-            waiting.give_back_room();
+            let mut waiting = budget.permit(bytes);
+            waiting.release_capacity();
             waiting
         });
-        for claim in &mut done {
-            claim.hold(1);
+        for permit in &mut done {
+            permit.resize(1);
         }
         assert!(budget.left().is_none());
         drop(done);
@@ -214,38 +218,38 @@ mod tests {
             messages: 2,
             bytes: 10,
         };
-        assert_eq!(budget.room().await, all);
+        assert_eq!(budget.capacity().await, all);
     }
 
-    /// A suspect whose reply was refused was waited for without end.
+    /// Recovery waited without end for a suspect whose reply Redis refused.
     #[tokio::test]
-    async fn what_is_parked_holds_its_room_and_is_not_waited_for() {
+    async fn a_parked_message_keeps_its_capacity_and_is_not_waited_for() {
         let budget = Budget::new(2, 10);
-        let mut parked = budget.claim(4);
+        let mut parked = budget.permit(4);
         parked.park();
         budget.idle().await;
-        let room = |messages, bytes| Capacity { messages, bytes };
-        assert_eq!(budget.left(), room(1, 6));
+        let capacity = |messages, bytes| Capacity { messages, bytes };
+        assert_eq!(budget.left(), capacity(1, 6));
         drop(parked);
         budget.idle().await;
-        assert_eq!(budget.left(), room(2, 10));
+        assert_eq!(budget.left(), capacity(2, 10));
     }
 
     #[tokio::test]
-    async fn what_is_claimed_comes_back() {
+    async fn capacity_returns_when_a_permit_is_dropped() {
         let budget = Budget::new(2, 10);
-        let first = budget.claim(4);
+        let first = budget.permit(4);
         assert_eq!(
-            budget.room().await,
+            budget.capacity().await,
             Capacity {
                 messages: 1,
                 bytes: 6
             }
         );
-        let second = budget.claim(100);
+        let second = budget.permit(100);
         let waiting = tokio::spawn({
             let budget = Arc::clone(&budget);
-            async move { budget.room().await }
+            async move { budget.capacity().await }
         });
         drop(second);
         assert_eq!(
@@ -257,7 +261,7 @@ mod tests {
         );
         drop(first);
         assert_eq!(
-            budget.room().await,
+            budget.capacity().await,
             Capacity {
                 messages: 2,
                 bytes: 10

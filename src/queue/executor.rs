@@ -1,4 +1,4 @@
-//! Starts the work on messages, and knows what is started.
+//! Runs fetched messages and passes their dispositions to the acker.
 
 use std::future::poll_fn;
 use std::panic::AssertUnwindSafe;
@@ -12,176 +12,61 @@ use futures_util::{FutureExt as _, StreamExt as _};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 use tokio::task::yield_now;
 
-use super::budget::{Budget, InFlightPermit};
+use super::budget::Budget;
 use super::crash_journal::{BATCHES, SoloRun};
+use super::delivery::{Batch, Delivery, ProcessingList};
+use super::keys::BatchId;
 use super::staging::stage_if_long;
 use super::{CrashJournal, Disposition, Handler, JournalEntry, Settings};
 use crate::model::DeliveryId;
 
-/// Bytes that a message in flight takes besides its own: what is decoded of it, and
-/// the future that works on it.
+/// Bytes that a message in flight takes besides its own: its decoded form and the future that runs
+/// it.
 const MESSAGE_OVERHEAD: usize = 1 << 10;
 
-/// Bytes from which reading a message takes so long that others notice.
+/// Bytes from which decoding a message delays others noticeably.
 const LONG: usize = 64 << 10;
 
-/// A processing list while it is worked on.
-#[derive(Debug)]
-pub(super) struct Batch {
-    /// Its name.
-    pub(super) list: String,
-    /// How many entries it had, settled ones included.
-    pub(super) entries: usize,
-    /// How many of its entries are not settled yet.
-    pub(super) open: AtomicUsize,
-    /// Where it stands among all batches of this process.
-    pub(super) order: u64,
-}
+/// A delivery whose run ended, and its disposition.
+pub(super) type Completed = (Delivery, Disposition);
 
-/// A message that was taken: where it is to be settled.
-#[derive(Debug)]
-pub(super) struct Delivery {
-    pub(super) batch: Arc<Batch>,
-    pub(super) id: DeliveryId,
-    /// Its share of what may be in flight; it is with the handler while that
-    /// works on the message.
-    claim: Option<InFlightPermit>,
-}
+/// The run of a message.
+type Run = Pin<Box<dyn Future<Output = Completed> + Send>>;
 
-impl Delivery {
-    /// Says that the reply waits for a right: nothing else waits for it.
-    pub(super) fn park(&mut self) {
-        if let Some(claim) = &mut self.claim {
-            claim.park();
-        }
-    }
-}
-
-/// What has become of a message.
-pub(super) type Done = (Delivery, Disposition);
-
-/// The work on a message.
-type Work = Pin<Box<dyn Future<Output = Done> + Send>>;
-
-/// The messages of one processing list.
-pub(super) struct Messages {
-    pub(super) batch: Arc<Batch>,
-    /// Those that are to be started.
-    pub(super) open: Vec<(DeliveryId, Vec<u8>)>,
-}
-
-/// Messages that have their share of what may be in flight, to be worked on.
-pub(super) struct Claimed {
-    entries: Vec<(Delivery, Vec<u8>)>,
-    redelivered: bool,
-}
-
-impl Claimed {
-    /// How many.
-    pub(super) const fn count(&self) -> usize {
-        self.entries.len()
-    }
-}
-
-/// A message as its handler gets it.
-pub struct DeliveryContext {
-    /// Which delivery it is.
-    pub id: DeliveryId,
-    /// Whether an earlier process may have worked on it: it may have had its
-    /// effect.
-    pub redelivered: bool,
-    /// Bytes of the message, or of what is still held of it.
-    bytes: usize,
-    claim: Option<InFlightPermit>,
-    fast: Option<mpsc::Sender<()>>,
-    lone: Option<SoloRun>,
-}
-
-impl DeliveryContext {
-    /// A message that is not part of any batch.
-    #[must_use]
-    pub const fn new(id: DeliveryId, redelivered: bool) -> Self {
-        Self {
-            id,
-            redelivered,
-            bytes: 0,
-            claim: None,
-            fast: None,
-            lone: None,
-        }
-    }
-
-    /// The message of a delivery.
-    fn of(delivery: &mut Delivery, redelivered: bool, message: &[u8]) -> Self {
-        Self {
-            bytes: message.len(),
-            claim: delivery.claim.take(),
-            ..Self::new(delivery.id, redelivered)
-        }
-    }
-
-    /// Bytes of the message, or of what is still held of it.
-    #[must_use]
-    pub const fn bytes(&self) -> usize {
-        self.bytes
-    }
-
-    /// Says that of the message only this many bytes are still held: it was read.
-    pub const fn holds(&mut self, bytes: usize) {
-        self.bytes = bytes;
-    }
-
-    /// Says that the message could be read: whatever it does from now on, it
-    /// can be answered.
-    pub fn was_read(&mut self) {
-        if let Some(lone) = self.lone.take() {
-            lone.was_read();
-        }
-    }
-
-    /// Says that the message waits for a turn: the next batch need not wait for
-    /// it, and it takes no room from those that could be answered at once.
-    pub fn leave_fast(&mut self) {
-        self.fast = None;
-        if let Some(claim) = &mut self.claim {
-            claim.give_back_room();
-        }
-    }
-}
-
-/// The right to work on a batch.
+/// Allows its holder to run the fast phase of a batch.
 pub(super) struct BatchPermit(
     #[expect(dead_code, reason = "held, not read")] Option<OwnedSemaphorePermit>,
 );
 
-/// Starts work. Dropping the last one ends the acker.
+/// Runs messages. Dropping the last clone ends the acker.
 #[derive(Clone)]
 pub(super) struct BatchExecutor {
     settings: Arc<Settings>,
     handler: Arc<dyn Handler>,
-    running: Arc<CrashJournal>,
+    journal: Arc<CrashJournal>,
     budget: Arc<Budget>,
-    places: Arc<Semaphore>,
-    done: mpsc::UnboundedSender<Vec<Done>>,
-    started: Arc<AtomicU64>,
+    batch_permits: Arc<Semaphore>,
+    completed: mpsc::UnboundedSender<Vec<Completed>>,
+    /// Number of processing lists so far.
+    lists: Arc<AtomicU64>,
 }
 
 impl BatchExecutor {
     pub(super) fn new(
         settings: Arc<Settings>,
         handler: Arc<dyn Handler>,
-        running: Arc<CrashJournal>,
+        journal: Arc<CrashJournal>,
         budget: Arc<Budget>,
-        done: mpsc::UnboundedSender<Vec<Done>>,
+        completed: mpsc::UnboundedSender<Vec<Completed>>,
     ) -> Self {
         Self {
             settings,
             handler,
-            running,
+            journal,
             budget,
-            places: Arc::new(Semaphore::new(BATCHES)),
-            done,
-            started: Arc::default(),
+            batch_permits: Arc::new(Semaphore::new(BATCHES)),
+            completed,
+            lists: Arc::default(),
         }
     }
 
@@ -189,176 +74,171 @@ impl BatchExecutor {
         &*self.handler
     }
 
+    pub(super) fn journal(&self) -> &Arc<CrashJournal> {
+        &self.journal
+    }
+
     pub(super) fn budget(&self) -> &Budget {
         &self.budget
     }
 
-    /// Takes room for messages of a list.
-    pub(super) fn claim(&self, messages: Messages, redelivered: bool) -> Claimed {
-        let claim = |(id, message): (DeliveryId, Vec<u8>)| {
-            let delivery = Delivery {
-                batch: Arc::clone(&messages.batch),
-                id,
-                claim: Some(self.budget.claim(message.len() + MESSAGE_OVERHEAD)),
-            };
-            (delivery, message)
+    /// Returns a processing list with this number of entries, of which `open` are not acknowledged.
+    pub(super) fn list(&self, name: String, entries: usize, open: usize) -> Arc<ProcessingList> {
+        Arc::new(ProcessingList {
+            name,
+            entries,
+            open: AtomicUsize::new(open),
+            order: self.lists.fetch_add(1, Ordering::Relaxed),
+        })
+    }
+
+    /// Returns the processing list of a batch of which one entry is acknowledged on its own, while
+    /// the number of others is unknown: the list never counts as complete.
+    fn partial_list(&self, batch: BatchId) -> Arc<ProcessingList> {
+        let name = self.settings.keys.processing_list(batch);
+        self.list(name, usize::MAX, usize::MAX)
+    }
+
+    /// Makes a batch of fetched messages, which are in flight from now on.
+    pub(super) fn batch(
+        &self,
+        list: &Arc<ProcessingList>,
+        messages: impl IntoIterator<Item = (DeliveryId, Vec<u8>)>,
+        redelivered: bool,
+    ) -> Batch {
+        let admit = |(id, message): (DeliveryId, Vec<u8>)| {
+            (self.delivery(list, id, redelivered, message.len()), message)
         };
-        Claimed {
-            entries: messages.open.into_iter().map(claim).collect(),
-            redelivered,
-        }
+        messages.into_iter().map(admit).collect()
     }
 
-    /// Waits until a batch more may be worked on. There are never more than a
-    /// few of which the fast work is under way, so that the notes of them name
-    /// all that may have been the end of the process.
-    pub(super) async fn place(&self) -> BatchPermit {
-        // Never closed: without a place nothing would be noted, which is all.
-        BatchPermit(Arc::clone(&self.places).acquire_owned().await.ok())
+    fn delivery(
+        &self,
+        list: &Arc<ProcessingList>,
+        id: DeliveryId,
+        redelivered: bool,
+        bytes: usize,
+    ) -> Delivery {
+        let permit = self.budget.permit(bytes + MESSAGE_OVERHEAD);
+        Delivery::of(list, id, redelivered, bytes, permit)
     }
 
-    /// Works on messages of a list as far as it goes without waiting, which for
-    /// look-ups is to the end. What waits for the disk, or for its turn, goes on
-    /// by itself.
-    pub(super) async fn work(&self, claimed: Claimed, place: BatchPermit) {
-        let Some((first, _)) = claimed.entries.first() else {
+    /// Waits until one more batch may run. Few batches are in their fast phase at a time, so that
+    /// the crash journal names every request that may have ended the process.
+    pub(super) async fn batch_permit(&self) -> BatchPermit {
+        // The semaphore is never closed. Without a permit the batch would only run unrecorded.
+        let permits = Arc::clone(&self.batch_permits);
+        BatchPermit(permits.acquire_owned().await.ok())
+    }
+
+    /// Runs the fast phase of a batch: every message until it waits for the first time, which for
+    /// look-ups is their end. Messages that wait for the disk or for a turn go on in a task.
+    pub(super) async fn run(&self, batch: Batch, permit: BatchPermit) {
+        let Some((first, _)) = batch.first() else {
             return;
         };
-        let note = self.running.begin_batch(first.id.boot, first.id.batch);
-        let (fast, all_left) = mpsc::channel(1);
-        let mut done = Vec::with_capacity(claimed.entries.len());
+        let entry = self.journal.begin_batch(BatchId::of(&first.id));
+        let (fast_phase, all_left) = mpsc::channel(1);
+        let mut completed = Vec::with_capacity(batch.len());
         let waiting = FuturesUnordered::new();
-        for (mut delivery, message) in claimed.entries {
-            let mut context = DeliveryContext::of(&mut delivery, claimed.redelivered, &message);
-            context.fast = Some(fast.clone());
+        for (mut delivery, message) in batch {
+            delivery.begin_fast_phase(&fast_phase);
             let is_long = message.len() >= LONG;
-            let mut work = self.start(delivery, context, message);
-            match poll_fn(|context| Poll::Ready(work.as_mut().poll(context))).await {
-                Poll::Ready(finished) => done.push(finished),
-                Poll::Pending => waiting.push(work),
+            let mut run = self.start(delivery, message);
+            match poll_fn(|context| Poll::Ready(run.as_mut().poll(context))).await {
+                Poll::Ready(result) => completed.push(result),
+                Poll::Pending => waiting.push(run),
             }
             if is_long {
-                // Reading it took a while: what is done goes before the next one.
-                self.settle(std::mem::take(&mut done));
+                // Decoding took a while: replies that are ready go out before the next message runs.
+                self.complete(std::mem::take(&mut completed));
                 yield_now().await;
             }
         }
-        drop(fast);
+        drop(fast_phase);
         if !waiting.is_empty() {
             let executor = self.clone();
-            let held = (note, place);
+            let held = (entry, permit);
             tokio::spawn(async move { executor.finish(waiting, all_left, held).await });
         }
-        self.settle(done);
-        // Whoever waits for these goes before the next take.
+        self.complete(completed);
+        // The acker sends these replies before the next fetch.
         yield_now().await;
     }
 
-    /// Works on what had to wait. `held` is let go when the fast work among it
-    /// is over: each is done, or waits for its turn.
+    /// Runs the messages that had to wait. Drops `held` at the end of the fast phase: by then each
+    /// message has ended or waits for a turn.
     async fn finish(
         &self,
-        mut waiting: FuturesUnordered<Work>,
+        mut waiting: FuturesUnordered<Run>,
         mut all_left: mpsc::Receiver<()>,
         held: (Option<JournalEntry>, BatchPermit),
     ) {
-        // Nobody sends; it ends when all have left.
+        // Nothing is ever sent: `recv` ends when every delivery has dropped its sender.
         let mut all_left = pin!(all_left.recv());
         while !waiting.is_empty() {
             tokio::select! {
                 biased;
-                Some(finished) = waiting.next() => {
-                    // Those that waited for the same flush go together.
+                Some(result) = waiting.next() => {
+                    // Messages that waited for the same flush are acknowledged together.
                     let others = std::iter::from_fn(|| waiting.next().now_or_never().flatten());
-                    self.settle(std::iter::once(finished).chain(others).collect());
+                    self.complete(std::iter::once(result).chain(others).collect());
                 }
                 _ = &mut all_left => break,
             }
         }
         drop(held);
-        for work in waiting {
-            self.spawn(work);
+        for run in waiting {
+            self.spawn(run);
         }
     }
 
-    fn start(
-        &self,
-        mut delivery: Delivery,
-        mut context: DeliveryContext,
-        message: Vec<u8>,
-    ) -> Work {
+    fn start(&self, mut delivery: Delivery, message: Vec<u8>) -> Run {
         let handler = Arc::clone(&self.handler);
         let settings = Arc::clone(&self.settings);
         Box::pin(async move {
-            // The handler has nets of its own. Behind them there is this, because
-            // the work of others goes on in the same task.
-            let work = AssertUnwindSafe(handler.handle(&mut context, message));
-            let disposition = work.catch_unwind().await.unwrap_or(Disposition::Unresolved);
-            delivery.claim = context.claim.take();
-            drop(context);
-            // Its message is gone. Long replies are bounded by other means.
-            if let Some(claim) = &mut delivery.claim {
-                claim.hold(MESSAGE_OVERHEAD);
-            }
+            // The handler catches panics of its parts. This catches the rest, because other
+            // messages run in the same task.
+            let run = AssertUnwindSafe(handler.handle(&mut delivery, message));
+            let disposition = run.catch_unwind().await.unwrap_or(Disposition::Unresolved);
+            // The message's bytes are gone. Other limits bound long replies.
+            delivery.end_run(MESSAGE_OVERHEAD);
             let disposition = stage_if_long(&settings, &delivery.id, disposition).await;
             (delivery, disposition)
         })
     }
 
-    fn spawn(&self, work: Work) {
+    fn spawn(&self, run: Run) {
         let executor = self.clone();
-        tokio::spawn(async move { executor.settle(vec![work.await]) });
+        tokio::spawn(async move { executor.complete(vec![run.await]) });
     }
 
-    fn settle(&self, done: Vec<Done>) {
-        if !done.is_empty() {
+    fn complete(&self, completed: Vec<Completed>) {
+        if !completed.is_empty() {
             // The acker outlives every executor.
-            let _ = self.done.send(done);
+            let _ = self.completed.send(completed);
         }
     }
 
-    /// Works on one message of a list with nothing else under way. Its own
-    /// note is all there is: its neighbours have not started.
-    pub(super) fn work_alone(&self, list: String, lone: SoloRun, message: Vec<u8>) {
-        let mut delivery = Delivery {
-            batch: self.part_of(list),
-            id: lone.id(),
-            claim: Some(self.budget.claim(message.len() + MESSAGE_OVERHEAD)),
-        };
-        let mut context = DeliveryContext::of(&mut delivery, true, &message);
-        context.lone = Some(lone);
-        self.spawn(self.start(delivery, context, message));
+    /// Runs one message of a processing list while nothing else is in flight. The solo run is its
+    /// only entry in the journal.
+    pub(super) fn run_solo(&self, solo_run: SoloRun, message: Vec<u8>) {
+        let id = solo_run.id();
+        let list = self.partial_list(BatchId::of(&id));
+        let mut delivery = self.delivery(&list, id, true, message.len());
+        delivery.begin_solo_run(solo_run);
+        self.spawn(self.start(delivery, message));
     }
 
-    /// A list of which one entry is settled on its own, whatever others there
-    /// are: it is never taken for finished.
-    fn part_of(&self, list: String) -> Arc<Batch> {
-        self.batch(list, usize::MAX, usize::MAX)
-    }
-
-    /// A processing list with so many entries, of which so many are open.
-    pub(super) fn batch(&self, list: String, entries: usize, open: usize) -> Arc<Batch> {
-        Arc::new(Batch {
-            list,
-            entries,
-            open: AtomicUsize::new(open),
-            order: self.started.fetch_add(1, Ordering::Relaxed),
-        })
-    }
-
-    /// Settles a message that is not worked on.
-    pub(super) fn settle_unworked(
+    /// Acknowledges a message without running it.
+    pub(super) fn complete_without_run(
         &self,
-        list: String,
         id: DeliveryId,
-        size: usize,
+        bytes: usize,
         disposition: Disposition,
     ) {
-        let delivery = Delivery {
-            batch: self.part_of(list),
-            id,
-            claim: Some(self.budget.claim(size)),
-        };
-        self.settle(vec![(delivery, disposition)]);
+        let list = self.partial_list(BatchId::of(&id));
+        let delivery = self.delivery(&list, id, true, bytes);
+        self.complete(vec![(delivery, disposition)]);
     }
 }

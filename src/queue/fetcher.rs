@@ -1,73 +1,108 @@
-//! Takes messages off the queue, in batches, on a connection of its own.
+//! Fetches messages off the queue, in batches, on a connection of its own.
 //!
-//! The future of a take is never dropped: Redis may have moved messages for
-//! it. The blocking command waits for a second at most, and the fetcher looks
-//! at the stop flag in between.
+//! The future of a fetch is never dropped, because Redis may have moved messages for it: time-outs
+//! and cancellations of the redis crate would lose them. The blocking command waits for at most a
+//! second, and the fetcher checks the stop flag in between.
 
 use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
 use redis::aio::MultiplexedConnection;
-use redis::{Pipeline, RedisResult, Value};
+use redis::{RedisResult, Value};
 use tokio::sync::watch;
-use tokio::task::yield_now;
 use tokio::time::sleep;
 
 use super::availability::Availability;
 use super::budget::Capacity;
-use super::dead_letter_log::DeadLetterLog;
-use super::executor::{BatchExecutor, Messages};
+use super::crash_journal::LeftEntries;
+use super::dead_letter_warnings::DeadLetterWarnings;
+use super::delivery::Batch;
+use super::executor::BatchExecutor;
+use super::fetch::{Answers, BLOCK, Fetch, Fetched, MAX_BATCH_BYTES, ScriptAnswer};
+use super::keys::BatchId;
+use super::left_list::LeftList;
 use super::link::Link;
-use super::recovery::LeftList;
-use super::take_over::TakeOver;
-use super::taking::{Answer, BLOCK, MAX_BATCH_BYTES, Take, Taken, ask, messages_of};
-use super::{Settings, recovery, rights, scripts};
+use super::recovery::{LeftLists, Suspects};
+use super::{Settings, permissions, scripts};
 use crate::crash_point::crash_point;
 use crate::redis::Backoff;
 
 /// What this part does, in the log.
-const TAKING: &str = "taking requests";
-/// How often the ownership of the queue is renewed while nothing is taken.
+const FETCHING: &str = "fetching requests";
+/// How often the ownership of the queue is renewed while nothing is fetched.
 const RENEW: Duration = Duration::from_secs(2);
-/// Messages to work on from which the next take goes ahead of the work: with
-/// fewer it would only keep their replies waiting.
-const AHEAD_FROM: usize = 8;
+
+/// What the fetcher does next. The state outlives a connection: the next one goes on from it.
+///
+/// ```text
+/// FindSuspects → RunSuspects → FindLeftLists → RunLeftLists → Fetch ⇄ AwaitFetch
+///                                                               ↑         ↓ connection lost
+///                                                               └── RunLostBatch
+/// ```
+pub(super) enum State {
+    /// Finds the requests that may have ended the last process.
+    FindSuspects(LeftEntries),
+    /// Runs those requests one at a time.
+    RunSuspects(Suspects),
+    /// Finds the processing lists that earlier processes left.
+    FindLeftLists,
+    /// Runs the messages in those lists.
+    RunLeftLists(LeftLists),
+    /// Fetches the next batch.
+    Fetch,
+    /// Waits for the answer to a fetch. If the connection breaks, Redis may or may not have made
+    /// this batch.
+    AwaitFetch(BatchId),
+    /// Runs the batch of a fetch whose answer never came.
+    RunLostBatch(LeftList),
+}
+
+/// How far this process has come in making the queue its own.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Ownership {
+    None,
+    /// Its fence stood once.
+    Fenced,
+    /// It owned the queue once.
+    Owned,
+}
+
+/// How the next fetch on a connection goes, after the last one.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum NextFetch {
+    /// Nothing was fetched on this connection yet.
+    First,
+    /// At once: the queue had more.
+    AtOnce,
+    /// After a wait for a message: the queue was empty.
+    Blocking,
+    /// On a new connection: this one has read a message that was too long, and keeps that much
+    /// memory.
+    NewConnection,
+}
 
 pub(super) struct Fetcher {
     pub(super) settings: Arc<Settings>,
     availability: Arc<Availability>,
     pub(super) executor: BatchExecutor,
-    pub(super) takeover: TakeOver,
-    dead_letters: Arc<DeadLetterLog>,
+    dead_letters: Arc<DeadLetterWarnings>,
     stopped: watch::Receiver<bool>,
     link: Link,
+    pub(super) state: State,
     next_batch: u64,
-    /// The batch that was asked for and whose answer never came.
-    unanswered: Option<u64>,
-    /// The list that an earlier run, or an answer that never came, has left, as
-    /// far as it is not read yet.
-    pub(super) left_list: Option<LeftList>,
-    /// Whether a take has succeeded since the scripts were forgotten.
-    took: bool,
-    /// Whether the queue was empty at the last take.
-    drained: bool,
-    /// Whether the connection has had to read an over-long message, and now
-    /// holds on to that much memory.
-    bloated: bool,
-    /// Whether the queue has been ours at all.
-    owned: bool,
-    /// Whether the fence of this run was ever up.
-    fenced: bool,
+    ownership: Ownership,
+    next_fetch: NextFetch,
 }
 
 impl Fetcher {
+    /// `left` is what an earlier process left in the crash journal.
     pub(super) fn new(
         settings: Arc<Settings>,
         availability: Arc<Availability>,
         executor: BatchExecutor,
-        takeover: TakeOver,
-        dead_letters: Arc<DeadLetterLog>,
+        left: LeftEntries,
+        dead_letters: Arc<DeadLetterWarnings>,
         stopped: watch::Receiver<bool>,
     ) -> Self {
         Self {
@@ -75,122 +110,204 @@ impl Fetcher {
             settings,
             availability,
             executor,
-            takeover,
             dead_letters,
             stopped,
+            state: State::FindSuspects(left),
             next_batch: 0,
-            unanswered: None,
-            left_list: None,
-            took: false,
-            drained: false,
-            bloated: false,
-            owned: false,
-            fenced: false,
+            ownership: Ownership::None,
+            next_fetch: NextFetch::First,
         }
     }
 
     pub(super) async fn run(mut self) {
-        let mut backoff = Backoff::new();
+        let mut backoff = Backoff::default();
         while !self.is_stopped() {
-            if let Err(error) = self.take_until_stopped(&mut backoff).await {
-                // Once, a new connection is all that is needed.
-                let helps = scripts::are_forgotten(&error) || rights::are_missing(&error);
-                if !helps || !std::mem::take(&mut self.took) {
-                    self.availability.failed(TAKING, &self.link.explain(&error));
+            if let Err(error) = self.serve_connection(&mut backoff).await {
+                // Where fetches worked before, a new connection loads the scripts again, or names
+                // the missing permission.
+                let has_fetched = self.next_fetch != NextFetch::First;
+                let helps = scripts::are_missing(&error) || permissions::are_missing(&error);
+                if !(helps && has_fetched) {
+                    self.availability
+                        .failed(FETCHING, &self.link.explain(&error));
                 }
                 self.wait_or_stop(backoff.wait()).await;
             }
         }
     }
 
-    /// Takes on one connection, as long as there is no error.
-    async fn take_until_stopped(&mut self, backoff: &mut Backoff) -> RedisResult<()> {
-        // Making one may take seconds where nothing answers: a stop waits for it only
-        // where there may be messages to give back.
-        let has_taken = |list: &LeftList| !list.redelivered;
-        let may_have_taken =
-            self.unanswered.is_some() || self.left_list.as_ref().is_some_and(has_taken);
+    /// Serves the queue on one connection until the first error or the stop.
+    async fn serve_connection(&mut self, backoff: &mut Backoff) -> RedisResult<()> {
+        self.next_fetch = NextFetch::First;
+        // Connecting may take seconds where nothing answers. A stop waits for it only where Redis
+        // may have moved messages that are to be requeued.
+        let may_have_moved = match &self.state {
+            State::AwaitFetch(_) => true,
+            State::RunLostBatch(list) => !list.is_finished(),
+            _ => false,
+        };
         let mut connection = tokio::select! {
             connection = self.link.connect() => connection?,
-            _ = self.stopped.wait_for(|stopped| *stopped), if !may_have_taken => return Ok(()),
+            _ = self.stopped.wait_for(|stopped| *stopped), if !may_have_moved => return Ok(()),
         };
-        self.drained = false;
-        self.bloated = false;
-        self.put_up_fence(&mut connection).await?;
-        self.resume(&mut connection).await?;
-        // Before anything is taken: is the queue ours?
-        if !self.renew(&mut connection).await? {
+        let connection = &mut connection;
+        self.set_fence(connection).await?;
+        self.recover_lost_fetch(connection).await?;
+        if !self.renew(connection).await? {
             return Ok(());
         }
-        self.take_over(&mut connection).await?;
-        let mut ahead = None;
-        loop {
-            let messages = match ahead.take() {
-                Some(messages) => messages,
-                None if self.bloated => return Ok(()),
-                None => match self.take_next(&mut connection, backoff).await? {
-                    Some(messages) => messages,
-                    None => return Ok(()),
-                },
-            };
-            if !messages.open.is_empty() {
-                crash_point("after move");
-            }
-            ahead = self.work_and_take_ahead(&mut connection, messages).await?;
-        }
+        self.recover_earlier_run(connection).await?;
+        self.fetch_until_stopped(connection, backoff).await
     }
 
-    /// The next batch, when there is room for one; `None` when stopped.
-    async fn take_next(
+    async fn fetch_until_stopped(
         &mut self,
         connection: &mut MultiplexedConnection,
         backoff: &mut Backoff,
-    ) -> RedisResult<Option<Messages>> {
-        while let Some(room) = self.wait_for_room(connection).await? {
-            let block = self.drained;
-            if let Some(messages) = self.take(connection, room, block).await? {
-                // A take that had nothing to do proves little: the wait
-                // behind it may be refused.
-                if block || !messages.open.is_empty() {
-                    self.availability.works(TAKING);
+    ) -> RedisResult<()> {
+        let mut ahead = None;
+        loop {
+            let batch = match ahead.take() {
+                Some(batch) => batch,
+                None if self.needs_connection() => return Ok(()),
+                None => match self.fetch_next(connection, backoff).await? {
+                    Some(batch) => batch,
+                    None => return Ok(()),
+                },
+            };
+            if !batch.is_empty() {
+                crash_point("after move");
+            }
+            ahead = self.run_and_fetch_ahead(connection, batch).await?;
+        }
+    }
+
+    /// Fetches the next batch once there is capacity; `None` when stopped.
+    async fn fetch_next(
+        &mut self,
+        connection: &mut MultiplexedConnection,
+        backoff: &mut Backoff,
+    ) -> RedisResult<Option<Batch>> {
+        while let Some(capacity) = self.wait_for_capacity(connection).await? {
+            let blocks = self.blocks();
+            if let Some(batch) = self.fetch(connection, capacity).await? {
+                // A fetch that found nothing proves little: Redis may refuse the blocking command
+                // that comes next.
+                if blocks || !batch.is_empty() {
+                    self.availability.works(FETCHING);
                     backoff.reset();
                 }
-                return Ok(Some(messages));
+                return Ok(Some(batch));
             }
-            self.drained = false;
             self.wait_or_stop(sleep(BLOCK)).await;
         }
         Ok(None)
     }
 
-    /// Runs the batch whose answer never came, if it was made. It was never
-    /// started.
-    async fn resume(&mut self, connection: &mut MultiplexedConnection) -> RedisResult<()> {
-        if let Some(number) = self.unanswered {
-            let batch = (self.settings.keys.boot(), number);
-            let entries = recovery::entries(connection, &self.settings.keys, batch).await?;
-            self.unanswered = None;
-            self.left_list = LeftList::new(&self.executor, &self.settings.keys, entries, false);
-        }
-        // What taking over has begun goes on in its place.
-        if self.takeover.done {
-            self.run_left_list(connection).await?;
-        }
-        Ok(())
+    /// Returns whether the queue was empty after the last fetch, so that the next one waits.
+    pub(super) fn blocks(&self) -> bool {
+        self.next_fetch == NextFetch::Blocking
     }
 
-    /// Before anything else on a connection: from then on nothing that an
-    /// earlier run had sent has an effect. Again on each one, because a Redis
-    /// that went back in time has the fence of an earlier run; but not over a
-    /// run that this store does not know: that is a daemon on a copy of it.
-    async fn put_up_fence(&mut self, connection: &mut MultiplexedConnection) -> RedisResult<()> {
+    pub(super) fn needs_connection(&self) -> bool {
+        self.next_fetch == NextFetch::NewConnection
+    }
+
+    /// Fetches one batch; `None` when another store owns the queue. Where the queue was empty, the
+    /// blocking command precedes the script in the same round trip.
+    pub(super) async fn fetch(
+        &mut self,
+        connection: &mut MultiplexedConnection,
+        capacity: Capacity,
+    ) -> RedisResult<Option<Batch>> {
+        let id = self.settings.keys.batch(self.next_batch);
+        self.next_batch += 1;
+        self.state = State::AwaitFetch(id);
+        let answers = self.send(connection, id, capacity, self.blocks()).await?;
+        let messages = answers.messages?;
+        self.state = State::Fetch;
+        self.next_fetch = NextFetch::AtOnce;
+        let Some(fetched) = self.check_owner(answers.script) else {
+            return Ok(None);
+        };
+        // Redis may have compressed the list and reported too small a size.
+        let mut is_too_long = messages.iter().map(Vec::len).sum::<usize>() > 2 * MAX_BATCH_BYTES;
+        match answers.blocking {
+            // Where nothing was fetched, a blocking command that is refused must not become a busy
+            // loop.
+            Err(error) if messages.is_empty() => return Err(error),
+            Ok(Value::BulkString(first)) => {
+                is_too_long |= first.len() > self.settings.max_message_size;
+            }
+            _ => {}
+        }
+        if is_too_long {
+            self.next_fetch = NextFetch::NewConnection;
+        } else if fetched.emptied {
+            self.next_fetch = NextFetch::Blocking;
+        }
+        let count = messages.len();
+        let name = self.settings.keys.processing_list(id);
+        let list = self.executor.list(name, count, count);
+        let messages = messages.into_iter().zip(0..);
+        let messages = messages.map(|(message, position)| (id.delivery(position), message));
+        Ok(Some(self.executor.batch(&list, messages, false)))
+    }
+
+    async fn send(
+        &self,
+        connection: &mut MultiplexedConnection,
+        batch: BatchId,
+        capacity: Capacity,
+        block: bool,
+    ) -> RedisResult<Answers> {
+        let fetch = Fetch {
+            batch,
+            capacity,
+            block,
+        };
+        let prefix = self.executor.handler().too_long_prefix();
+        let script = self.link.scripts.fetch();
+        fetch
+            .send(connection, &self.settings, script, &prefix)
+            .await
+    }
+
+    /// Records who owns the queue; `None` where it is another store.
+    fn check_owner(&mut self, answer: ScriptAnswer) -> Option<Fetched> {
+        match answer {
+            ScriptAnswer::Owned(fetched) => {
+                self.ownership = Ownership::Owned;
+                if fetched.too_long > 0 {
+                    self.dead_letters
+                        .note(fetched.too_long, "longer than max_message_size");
+                }
+                Some(fetched)
+            }
+            ScriptAnswer::Foreign(store) if self.ownership == Ownership::Owned => {
+                let why = format!("the store {store} also serves this queue: stop one of the two");
+                self.availability.failed(FETCHING, &why);
+                None
+            }
+            ScriptAnswer::Foreign(store) => {
+                self.availability.foreign(store);
+                None
+            }
+        }
+    }
+
+    /// Sets the fence, first of all on a new connection: from then on, nothing that an earlier
+    /// run sent has an effect. On each connection, because a Redis that went back in time has the
+    /// fence of an earlier run. But it replaces no fence of a run that this store does not know:
+    /// that is of a daemon on a copy of the store.
+    async fn set_fence(&mut self, connection: &mut MultiplexedConnection) -> RedisResult<()> {
         let keys = &self.settings.keys;
-        if self.fenced {
-            let standing: Option<String> = redis::cmd("GET")
+        if self.ownership != Ownership::None {
+            let token: Option<String> = redis::cmd("GET")
                 .arg(&keys.fence)
                 .query_async(connection)
                 .await?;
-            if standing.is_some_and(|run| !keys.knows(&run)) {
+            if token.is_some_and(|token| !keys.is_own_token(&token)) {
                 return Ok(());
             }
         }
@@ -198,40 +315,44 @@ impl Fetcher {
             .arg(scripts::FENCE)
             .arg(1)
             .arg(&keys.fence)
-            .arg(keys.run())
+            .arg(keys.fencing_token())
             .exec_async(connection)
             .await?;
-        self.fenced = true;
+        if self.ownership == Ownership::None {
+            self.ownership = Ownership::Fenced;
+        }
         Ok(())
     }
 
-    /// Has messages worked on as soon as there is a place for them, and keeps the
-    /// queue until then.
-    pub(super) async fn work(
-        &mut self,
-        connection: &mut MultiplexedConnection,
-        messages: Messages,
-        redelivered: bool,
-    ) -> RedisResult<()> {
-        let executor = self.executor.clone();
-        let claimed = executor.claim(messages, redelivered);
-        let (place, kept) = self.keep_during(connection, executor.place()).await;
-        executor.work(claimed, place).await;
-        kept
+    /// Acquires or renews the ownership of the queue without fetching; returns `false` when another
+    /// store owns it.
+    async fn renew(&mut self, connection: &mut MultiplexedConnection) -> RedisResult<bool> {
+        let nothing = Capacity {
+            messages: 0,
+            bytes: 0,
+        };
+        let next = self.settings.keys.batch(self.next_batch);
+        let answers = self.send(connection, next, nothing, false).await?;
+        let is_owner = self.check_owner(answers.script).is_some();
+        if !is_owner {
+            self.wait_or_stop(sleep(BLOCK)).await;
+        }
+        Ok(is_owner)
     }
 
-    /// Keeps the queue until something has come true, also after an error.
-    async fn keep_during<T>(
+    /// Renews the ownership of the queue until a future is ready. Waits for the future also after
+    /// an error.
+    pub(super) async fn renew_during<T>(
         &mut self,
         connection: &mut MultiplexedConnection,
-        something: impl Future<Output = T>,
+        future: impl Future<Output = T>,
     ) -> (T, RedisResult<()>) {
-        let mut something = pin!(something);
+        let mut future = pin!(future);
         let mut renewed = Ok(());
         loop {
             tokio::select! {
                 biased;
-                done = &mut something => return (done, renewed),
+                output = &mut future => return (output, renewed),
                 () = sleep(RENEW), if renewed.is_ok() => {
                     renewed = self.renew(connection).await.map(|_| ());
                 }
@@ -239,121 +360,24 @@ impl Fetcher {
         }
     }
 
-    /// Has messages worked on and, unless they are few, Redis have the next take
-    /// meanwhile.
-    async fn work_and_take_ahead(
+    /// Runs a batch once one more may run.
+    pub(super) async fn run_batch(
         &mut self,
         connection: &mut MultiplexedConnection,
-        messages: Messages,
-    ) -> RedisResult<Option<Messages>> {
+        batch: Batch,
+    ) -> RedisResult<()> {
         let executor = self.executor.clone();
-        let claimed = executor.claim(messages, false);
-        let many = !self.drained || claimed.count() >= AHEAD_FROM;
-        let (place, kept) = self.keep_during(connection, executor.place()).await;
-        let room = executor.budget().left();
-        let ahead = many && kept.is_ok() && !self.bloated && !self.is_stopped();
-        if !ahead || room.is_none() {
-            executor.work(claimed, place).await;
-            return kept.map(|()| None);
-        }
-        let block = self.drained;
-        let (taken, ()) = tokio::join!(self.take(connection, room, block), async {
-            // The take goes before the work.
-            yield_now().await;
-            executor.work(claimed, place).await;
-        });
-        taken
-    }
-
-    /// Takes the queue, or keeps it, without taking anything off it. `false`
-    /// when it is another's.
-    async fn renew(&mut self, connection: &mut MultiplexedConnection) -> RedisResult<bool> {
-        let nothing = Capacity {
-            messages: 0,
-            bytes: 0,
-        };
-        let pipe = self.ask_for(self.next_batch, nothing, false);
-        let answers = ask(connection, &pipe).await?;
-        let ours = self.judge(answers.taken).is_some();
-        if !ours {
-            self.wait_or_stop(sleep(BLOCK)).await;
-        }
-        Ok(ours)
-    }
-
-    /// One take; `None` when the queue is another's. When the queue was empty,
-    /// the blocking command goes ahead of the script in the same round trip.
-    async fn take(
-        &mut self,
-        connection: &mut MultiplexedConnection,
-        room: Capacity,
-        block: bool,
-    ) -> RedisResult<Option<Messages>> {
-        let batch = self.next_batch;
-        self.next_batch += 1;
-        self.unanswered = Some(batch);
-        let answers = ask(connection, &self.ask_for(batch, room, block)).await?;
-        let messages = answers.messages?;
-        self.unanswered = None;
-        self.took = true;
-        let Some(taken) = self.judge(answers.taken) else {
-            return Ok(None);
-        };
-        // With nothing taken, a refused wait must not become a busy loop.
-        match answers.waited {
-            Err(error) if messages.is_empty() => return Err(error),
-            Ok(Value::BulkString(first)) => {
-                self.bloated |= first.len() > self.settings.max_message_size;
-            }
-            _ => {}
-        }
-        // Redis can be made to compress lists: then it told too small a size.
-        self.bloated |= messages.iter().map(Vec::len).sum::<usize>() > 2 * MAX_BATCH_BYTES;
-        self.drained = taken.drained;
-        let keys = &self.settings.keys;
-        let number = (keys.boot(), batch);
-        let count = messages.len();
-        let list = self
-            .executor
-            .batch(keys.batch(number.0, number.1), count, count);
-        Ok(Some(messages_of(list, number, messages)))
-    }
-
-    /// Notes whose the queue is.
-    fn judge(&mut self, answer: Answer) -> Option<Taken> {
-        match answer {
-            Answer::Taken(taken) => {
-                self.owned = true;
-                if taken.set_aside > 0 {
-                    self.dead_letters
-                        .note(taken.set_aside, "longer than max_message_size");
-                }
-                Some(taken)
-            }
-            Answer::Foreign(store) if self.owned => {
-                let why = format!("the store {store} works on this queue, too: stop one");
-                self.availability.failed(TAKING, &why);
-                None
-            }
-            Answer::Foreign(store) => {
-                self.availability.foreign(store);
-                None
-            }
-        }
-    }
-
-    fn ask_for(&self, batch: u64, room: Capacity, block: bool) -> Pipeline {
-        let prefix = self.executor.handler().over_long_prefix();
-        let take = Take { batch, room, block };
-        take.pipeline(&self.settings, self.link.scripts.take(), &prefix)
+        let (permit, renewed) = self.renew_during(connection, executor.batch_permit()).await;
+        executor.run(batch, permit).await;
+        renewed
     }
 
     pub(super) fn is_stopped(&self) -> bool {
         *self.stopped.borrow()
     }
 
-    /// Room for more, or `None` when stopped.
-    pub(super) async fn wait_for_room(
+    /// Waits for capacity in the budget; `None` when stopped.
+    pub(super) async fn wait_for_capacity(
         &mut self,
         connection: &mut MultiplexedConnection,
     ) -> RedisResult<Option<Capacity>> {
@@ -362,7 +386,7 @@ impl Fetcher {
                 return Ok(None);
             }
             tokio::select! {
-                room = self.executor.budget().room() => return Ok(Some(room)),
+                capacity = self.executor.budget().capacity() => return Ok(Some(capacity)),
                 _ = self.stopped.wait_for(|stopped| *stopped) => return Ok(None),
                 () = sleep(RENEW) => {}
             }

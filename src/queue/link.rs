@@ -1,40 +1,45 @@
-//! The queue's connections to Redis: one after the other, each with its scripts and rights checked.
+//! The queue's connections to Redis: one after the other, each with its scripts loaded and its
+//! permissions checked.
+//!
+//! After an error, Redis is told to close the old connection (`CLIENT KILL ID`, if it is still the
+//! same Redis) before the next one is used. Otherwise a command that is still on its way could take
+//! effect after the daemon has looked at the result.
 
 use std::time::Duration;
 
 use redis::RedisError;
 use redis::aio::MultiplexedConnection;
 
-use super::scripts::Loaded;
-use super::{Keys, rights};
+use super::scripts::LoadedScripts;
+use super::{Keys, permissions};
 use crate::redis::{ANSWER_TIMEOUT, Connector};
 
-/// How long connecting may take: short, so that a Redis that is back is found
-/// soon…
+/// Time-out for connecting: short, so that the daemon notices soon that Redis is back…
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(1);
-/// …but now and then as long as a slow machine may need.
+/// …but every few tries long enough for a slow machine.
 const PATIENT_CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
-/// Every how many tries.
+/// Number of tries of which one is patient.
 const PATIENT_EVERY: u32 = 4;
-/// One connection after the other, of which never two are at work.
+
+/// Makes one connection after the other, so that never two are in use.
 ///
-/// A connection that gave an error may still be alive on the other side, with
-/// a command of ours on its way. Before the next one is used, the old one is
-/// ended there.
+/// A connection that returned an error may still be alive in Redis, with a command on its way.
+/// Before the next connection is used, Redis is told to close the old one.
 pub(super) struct Link {
     connector: Connector,
     keys: Keys,
-    /// What its connections have loaded.
-    pub(super) scripts: Loaded,
+    /// The scripts that its connections have loaded.
+    pub(super) scripts: LoadedScripts,
+    /// How long a command may block.
     blocks: Duration,
     last: Option<Identity>,
     warned: bool,
-    /// Tries since the last success.
+    /// Number of tries since the last success.
     tries: u32,
 }
 
-/// A connection as Redis knows it. A Redis that starts anew numbers its
-/// clients anew; its `run_id` tells.
+/// Identifies a connection in Redis. A Redis that restarts numbers its clients from the beginning
+/// and has a new `run_id`.
 #[derive(PartialEq, Eq)]
 struct Identity {
     run_id: String,
@@ -46,7 +51,7 @@ impl Link {
         Self {
             connector,
             keys,
-            scripts: Loaded::new(),
+            scripts: LoadedScripts::new(),
             blocks,
             last: None,
             warned: false,
@@ -54,15 +59,15 @@ impl Link {
         }
     }
 
-    /// What an error of this link means.
+    /// Explains an error of this link.
     pub(super) fn explain(&self, error: &RedisError) -> String {
-        if rights::is_named(error) {
+        if permissions::is_named(error) {
             return error.to_string();
         }
         self.connector.explain(error)
     }
 
-    /// A new connection, after the end of the one before.
+    /// Closes the last connection and returns a new one.
     pub(super) async fn connect(&mut self) -> Result<MultiplexedConnection, RedisError> {
         self.tries += 1;
         let timeout = if self.tries.is_multiple_of(PATIENT_EVERY) {
@@ -87,7 +92,7 @@ impl Link {
         }
         self.last = Some(identity);
         self.scripts.load(&mut connection).await?;
-        rights::check(&mut connection, &self.keys).await?;
+        permissions::check(&mut connection, &self.keys).await?;
         self.tries = 0;
         connection.set_response_timeout(self.blocks + ANSWER_TIMEOUT);
         Ok(connection)
@@ -97,8 +102,8 @@ impl Link {
         if !std::mem::replace(&mut self.warned, true) {
             tracing::warn!(
                 %error,
-                "Redis does not let us end our own old connections: after a connection that hangs, \
-                 a request could wait for the next start. Give this user +client|kill"
+                "the daemon's user in Redis may not close its own old connections: after a connection \
+                 that hangs, a request could wait for the next start. Grant +client|kill"
             );
         }
     }

@@ -1,200 +1,268 @@
-//! What an earlier run, or an answer that never came, left in processing
-//! lists.
+//! Recovery: runs what was fetched and has no reply, before anything new is fetched.
+//!
+//! Messages of an earlier process stay in their processing lists, under their delivery ids: should
+//! this process die as well, the next one finds them again. Lists run in the order of their runs
+//! and batches. The store answers an entry that has an outcome, whatever the age of the request; an
+//! entry without one had no effect, and runs (`store/operations/outcomes.rs`).
+//!
+//! # Suspects
+//!
+//! The requests that were running when the process died may have caused its death. These suspects
+//! run first, one at a time, with nothing else in flight. Only a death during such a solo run
+//! counts against a suspect; a stop does not. After five deaths the request is quarantined: it
+//! becomes a dead letter, with an error reply if a solo run could decode it. Decoding itself may
+//! crash, so the crash journal records that it succeeded.
+//!
+//! # Lost fetches
+//!
+//! The batch of a fetch whose answer never came runs as soon as there is a connection. Its messages
+//! were never started, so they are not redelivered.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{HashSet, VecDeque};
 use std::sync::Arc;
 
 use redis::RedisResult;
 use redis::aio::MultiplexedConnection;
+use tracing::{error, warn};
 
-use super::budget::Capacity;
-use super::executor::{Batch, BatchExecutor, Messages};
-use super::scripts::SETTLED;
-use super::taking::MAX_BATCH_BYTES;
-use super::{Keys, scripts};
+use super::crash_journal::{LeftEntries, SoloRun, Suspect};
+use super::fetcher::{Fetcher, State};
+use super::keys::BatchId;
+use super::left_list::{self, LeftList};
+use crate::crash_point::crash_point;
 use crate::model::DeliveryId;
 
-/// The store's processing lists, run and number of each, in the order in
-/// which they were taken.
-pub(super) async fn lists(
-    connection: &mut MultiplexedConnection,
-    keys: &Keys,
-) -> RedisResult<Vec<([u8; 16], u64)>> {
-    let names: Vec<String> = redis::cmd("SMEMBERS")
-        .arg(&keys.lists)
-        .query_async(connection)
-        .await?;
-    let mut lists: Vec<_> = names
-        .iter()
-        .filter_map(|name| keys.parse_batch(name))
-        .collect();
-    lists.sort_unstable_by_key(|(boot, number)| (keys.order(boot), *boot, *number));
-    Ok(lists)
+/// Number of deaths in solo runs after which a request is quarantined.
+const MAX_DEATHS: u32 = 5;
+
+/// Suspects that have not run yet.
+pub(super) struct Suspects {
+    /// Each with its index in the crash journal.
+    waiting: VecDeque<(usize, Suspect)>,
+    /// Whether the solo run of the first one has begun. A connection that breaks does not end it.
+    is_running: bool,
 }
 
-/// The entries of a processing list, unread.
-pub(super) struct Entries {
-    batch: ([u8; 16], u64),
-    /// How many there are, settled ones included.
-    count: usize,
-    /// The open ones and the lengths of their messages.
-    pub(super) open: VecDeque<(DeliveryId, usize)>,
+/// Processing lists of earlier processes that have not run yet.
+pub(super) struct LeftLists {
+    waiting: VecDeque<BatchId>,
+    /// The list that runs, until all of it was fetched.
+    current: Option<LeftList>,
+    /// Entries that were open when this process found them.
+    open: HashSet<DeliveryId>,
 }
 
-/// Looks at a processing list without reading it. A list without an open entry
-/// is removed: all of it was settled, or Redis has forgotten it.
-pub(super) async fn entries(
-    connection: &mut MultiplexedConnection,
-    keys: &Keys,
-    (boot, batch): ([u8; 16], u64),
-) -> RedisResult<Entries> {
-    let list = keys.batch(boot, batch);
-    let lengths: Vec<i64> = redis::cmd("EVAL")
-        .arg(scripts::LENGTHS)
-        .arg(1)
-        .arg(&list)
-        .query_async(connection)
-        .await?;
-    let count = lengths.len();
-    let open: VecDeque<_> = lengths
-        .into_iter()
-        .zip(0..)
-        .filter_map(|(length, position)| {
-            let id = DeliveryId {
-                boot,
-                batch,
-                position,
-            };
-            Some((id, usize::try_from(length).ok()?))
-        })
-        .collect();
-    if open.is_empty() {
-        // Not in MULTI, which a Redis short of memory refuses.
-        redis::pipe()
-            .del(&list)
-            .srem(&keys.lists, &list)
-            .exec_async(connection)
-            .await?;
-    }
-    Ok(Entries {
-        batch: (boot, batch),
-        count,
-        open,
-    })
-}
-
-/// A processing list that is read in parts: all of its messages at once may be
-/// more than there is room for.
-pub(super) struct LeftList {
-    batch: Arc<Batch>,
-    unread: VecDeque<(DeliveryId, usize)>,
-    /// Whether an earlier process may have worked on it.
-    pub(super) redelivered: bool,
-}
-
-impl LeftList {
-    /// `None` where no entry is open.
-    pub(super) fn new(
-        executor: &BatchExecutor,
-        keys: &Keys,
-        entries: Entries,
-        redelivered: bool,
-    ) -> Option<Self> {
-        let (boot, number) = entries.batch;
-        let open = entries.open.len();
-        (open > 0).then(|| Self {
-            batch: executor.batch(keys.batch(boot, number), entries.count, open),
-            unread: entries.open,
-            redelivered,
-        })
-    }
-
-    /// Whether all of it was read.
-    pub(super) fn is_read(&self) -> bool {
-        self.unread.is_empty()
-    }
-
-    /// The next messages, as many as there is room for: at least one, because
-    /// one that is longer than all the room would never be run otherwise.
-    pub(super) async fn read(
+impl Fetcher {
+    /// Runs the batch of this process' last fetch, if its answer never came and Redis did make it.
+    /// Its messages were never started.
+    pub(super) async fn recover_lost_fetch(
         &mut self,
         connection: &mut MultiplexedConnection,
-        room: Capacity,
-    ) -> RedisResult<Messages> {
-        let part = part(&self.unread, room);
-        let positions = self.unread.iter().map(|(id, _)| id.position).take(part);
-        let (first, last) = (positions.clone().min(), positions.max());
-        let entries: Vec<Vec<u8>> = redis::cmd("LRANGE")
-            .arg(&self.batch.list)
-            .arg(first)
-            .arg(last)
-            .query_async(connection)
-            .await?;
-        let mut entries: HashMap<_, _> = (first.unwrap_or(0)..).zip(entries).collect();
-        let open = self.unread.drain(..part).filter_map(|(id, _)| {
-            let message = entries.remove(&id.position).and_then(message)?;
-            Some((id, message))
-        });
-        Ok(Messages {
-            open: open.collect(),
-            batch: Arc::clone(&self.batch),
+    ) -> RedisResult<()> {
+        if let State::AwaitFetch(batch) = self.state {
+            let keys = &self.settings.keys;
+            let entries = left_list::entries(connection, keys, batch).await?;
+            let list = LeftList::new(&self.executor, keys, entries, false);
+            self.state = list.map_or(State::Fetch, State::RunLostBatch);
+        }
+        if matches!(self.state, State::RunLostBatch(_)) {
+            self.run_left_list(connection).await?;
+            self.state = State::Fetch;
+        }
+        Ok(())
+    }
+
+    /// Runs all that an earlier process left. Returns early when stopped. After an error, the next
+    /// call goes on from the same state.
+    pub(super) async fn recover_earlier_run(
+        &mut self,
+        connection: &mut MultiplexedConnection,
+    ) -> RedisResult<()> {
+        while !self.is_stopped() {
+            match &mut self.state {
+                State::FindSuspects(left) => {
+                    let left = left.clone();
+                    let suspects = self.find_suspects(connection, &left).await?;
+                    self.state = State::RunSuspects(suspects);
+                }
+                State::RunSuspects(suspects) => match suspects.waiting.front().copied() {
+                    Some((index, suspect)) => {
+                        self.run_suspect(connection, index, suspect).await?;
+                    }
+                    None => self.state = State::FindLeftLists,
+                },
+                State::FindLeftLists => {
+                    let waiting = left_list::batches(connection, &self.settings.keys).await?;
+                    self.state = State::RunLeftLists(LeftLists {
+                        waiting,
+                        current: None,
+                        open: HashSet::new(),
+                    });
+                }
+                State::RunLeftLists(lists) if lists.current.is_some() => {
+                    self.run_left_list(connection).await?;
+                }
+                State::RunLeftLists(lists) => match lists.waiting.front().copied() {
+                    Some(batch) => self.begin_left_list(connection, batch).await?,
+                    None => {
+                        self.executor.handler().recovered(&lists.open);
+                        self.state = State::Fetch;
+                    }
+                },
+                State::Fetch | State::AwaitFetch(_) | State::RunLostBatch(_) => return Ok(()),
+            }
+        }
+        Ok(())
+    }
+
+    /// Returns the suspects: the requests that had their turn, and all open entries of the batches
+    /// that were in their fast phase.
+    async fn find_suspects(
+        &self,
+        connection: &mut MultiplexedConnection,
+        left: &LeftEntries,
+    ) -> RedisResult<Suspects> {
+        let mut suspects = left.suspects.clone();
+        for batch in &left.batches {
+            let entries = left_list::entries(connection, &self.settings.keys, *batch).await?;
+            for (id, _) in entries.open {
+                if !suspects.iter().any(|known| known.id == id) {
+                    suspects.push(Suspect {
+                        id,
+                        deaths: 0,
+                        decoded: false,
+                    });
+                }
+            }
+        }
+        if !suspects.is_empty() {
+            warn!(
+                count = suspects.len(),
+                "the last run crashed: running the requests that may have caused it one at a time"
+            );
+        }
+        if let Err(error) = self.executor.journal().record_suspects(&suspects) {
+            warn!(%error, "cannot record the suspects of a crash");
+        }
+        Ok(Suspects {
+            waiting: suspects.into_iter().enumerate().collect(),
+            is_running: false,
         })
+    }
+
+    /// Begins the solo run of the first suspect, unless it has begun, and waits for its end.
+    async fn run_suspect(
+        &mut self,
+        connection: &mut MultiplexedConnection,
+        index: usize,
+        suspect: Suspect,
+    ) -> RedisResult<()> {
+        if !self.is_solo_run() {
+            let message = left_list::fetch_one(connection, &self.settings.keys, suspect.id).await?;
+            if let Some(message) = message {
+                crash_point("in recovery");
+                self.set_solo_run(true);
+                self.begin_solo_run(index, suspect, message).await;
+            }
+        }
+        if self.is_solo_run() {
+            self.wait_until_idle(connection).await?;
+            if self.is_stopped() {
+                // A stop is no death: the earlier count holds.
+                self.executor.journal().record_solo_run(index, suspect);
+                return Ok(());
+            }
+            self.set_solo_run(false);
+        }
+        self.executor.journal().clear_suspect(index);
+        if let State::RunSuspects(suspects) = &mut self.state {
+            suspects.waiting.pop_front();
+        }
+        Ok(())
+    }
+
+    fn is_solo_run(&self) -> bool {
+        matches!(&self.state, State::RunSuspects(suspects) if suspects.is_running)
+    }
+
+    fn set_solo_run(&mut self, is_running: bool) {
+        if let State::RunSuspects(suspects) = &mut self.state {
+            suspects.is_running = is_running;
+        }
+    }
+
+    async fn begin_solo_run(&self, index: usize, mut suspect: Suspect, message: Vec<u8>) {
+        let deaths = suspect.deaths;
+        // Counted before it runs, and cleared if the process survives.
+        suspect.deaths += 1;
+        let journal = self.executor.journal();
+        journal.record_solo_run(index, suspect);
+        if deaths < MAX_DEATHS {
+            let solo_run = SoloRun::new(Arc::clone(journal), index, suspect);
+            self.executor.run_solo(solo_run, message);
+            return;
+        }
+        error!(
+            deaths,
+            "a request ended the process each time it ran: it becomes a dead letter"
+        );
+        let handler = self.executor.handler();
+        let disposition = handler
+            .quarantine(&suspect.id, &message, suspect.decoded)
+            .await;
+        self.executor
+            .complete_without_run(suspect.id, message.len(), disposition);
+    }
+
+    async fn begin_left_list(
+        &mut self,
+        connection: &mut MultiplexedConnection,
+        batch: BatchId,
+    ) -> RedisResult<()> {
+        let entries = left_list::entries(connection, &self.settings.keys, batch).await?;
+        if let State::RunLeftLists(lists) = &mut self.state {
+            lists.open.extend(entries.open.iter().map(|(id, _)| *id));
+            lists.waiting.pop_front();
+            lists.current = LeftList::new(&self.executor, &self.settings.keys, entries, true);
+        }
+        Ok(())
+    }
+
+    /// Runs a left list in parts, as the budget allows: its messages may be what ended the process,
+    /// and would do so again if they were all fetched at once. When stopped it returns early, except
+    /// for a lost fetch: its messages were never started, and are still run or requeued.
+    async fn run_left_list(&mut self, connection: &mut MultiplexedConnection) -> RedisResult<()> {
+        while let Some(list) = self.state.left_list() {
+            let redelivered = list.redelivered;
+            let capacity = match self.wait_for_capacity(connection).await? {
+                Some(capacity) => capacity,
+                None if redelivered => return Ok(()),
+                None => self.executor.budget().left(),
+            };
+            let Some(list) = self.state.left_list() else {
+                return Ok(());
+            };
+            let batch = list.fetch(connection, &self.executor, capacity).await?;
+            if redelivered {
+                crash_point("in recovery");
+            }
+            self.run_batch(connection, batch).await?;
+        }
+        if let State::RunLeftLists(lists) = &mut self.state {
+            lists.current = None;
+        }
+        Ok(())
     }
 }
 
-/// How many of the messages there is room for, and at least one.
-fn part(unread: &VecDeque<(DeliveryId, usize)>, room: Capacity) -> usize {
-    let most_bytes = room.bytes.min(MAX_BATCH_BYTES);
-    let mut bytes = 0;
-    let fitting = unread.iter().take(room.messages).take_while(|(_, length)| {
-        bytes += length;
-        bytes <= most_bytes
-    });
-    fitting.count().max(1).min(unread.len())
-}
-
-/// The message of one entry, if it is still open.
-pub(super) async fn open_entry(
-    connection: &mut MultiplexedConnection,
-    keys: &Keys,
-    id: DeliveryId,
-) -> RedisResult<Option<Vec<u8>>> {
-    let entry: Option<Vec<u8>> = redis::cmd("LINDEX")
-        .arg(keys.batch(id.boot, id.batch))
-        .arg(id.position)
-        .query_async(connection)
-        .await?;
-    Ok(entry.and_then(message))
-}
-
-/// The message in an entry, unless it is settled.
-fn message(entry: Vec<u8>) -> Option<Vec<u8>> {
-    (entry != SETTLED).then_some(entry)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_part_is_as_large_as_there_is_room_and_never_empty() {
-        let unread: VecDeque<_> = [10, 10, 10, 70]
-            .into_iter()
-            .zip(0..)
-            .map(|(length, position)| {
-                let id = DeliveryId {
-                    boot: [7; 16],
-                    batch: 3,
-                    position,
-                };
-                (id, length)
-            })
-            .collect();
-        let part = |messages, bytes| part(&unread, Capacity { messages, bytes });
-        assert_eq!(part(2, 1000), 2);
-        assert_eq!(part(10, 29), 2);
-        assert_eq!(part(10, 30), 3);
-        assert_eq!(part(10, 5), 1);
-        assert_eq!(part(10, 1000), 4);
+impl State {
+    /// Returns the list that runs in parts, unless all of it was fetched.
+    fn left_list(&mut self) -> Option<&mut LeftList> {
+        let list = match self {
+            Self::RunLostBatch(list) => Some(list),
+            Self::RunLeftLists(lists) => lists.current.as_mut(),
+            _ => None,
+        };
+        list.filter(|list| !list.is_finished())
     }
 }

@@ -1,75 +1,79 @@
-//! Replies whose lists Redis refuses to this user. Where it refuses all lists,
-//! they wait for the right to them; where it refuses a single one, that reply is
-//! given up, because clients choose the names of their lists.
+//! Replies whose lists Redis refuses to the daemon's user (`NOPERM`). Where it refuses all lists,
+//! the replies wait for the permission. Where it refuses a single list, that reply becomes a dead
+//! letter, because clients choose the names of their lists.
+//!
+//! Such an entry waits beside the others. It is retried once the list of a random name may be
+//! written, or any other reply was delivered, and becomes undeliverable if it is refused again.
 
 use std::time::{Duration, Instant};
 
 use redis::RedisResult;
 use tracing::warn;
 
-use super::acker::{Acker, SETTLING};
-use super::rights;
+use super::acker::{Acker, REPLYING};
+use super::permissions;
 
-/// What does not work while all reply lists are refused, in the log.
-const REPLYING: &str = "writing to reply lists";
-/// How often that is said at most. Where the daemon has the right to some lists
-/// only, any client can cause it, and any reply that was or is delivered ends it.
-const TELL_EVERY: Duration = Duration::from_secs(60);
+/// What fails while Redis refuses all reply lists, in the log.
+const WRITING_REPLY_LISTS: &str = "writing to reply lists";
+/// Minimum interval between warnings of it. Where the daemon may write some lists only, any client
+/// can cause it, and any delivered reply ends it.
+const WARN_EVERY: Duration = Duration::from_secs(60);
 
 impl Acker {
-    /// Tries again to send the replies that were refused, once reply lists can be
-    /// written: a list that is still refused then is a fault of its own.
+    /// Retries the refused replies once the daemon may write reply lists. A list that Redis still
+    /// refuses then is undeliverable.
     pub(super) async fn retry_refused(&mut self) {
-        // A reply that was delivered meanwhile says the same as the question.
+        // A reply that was delivered meanwhile answers the question.
         let writable = std::mem::take(&mut self.delivered)
             || match self.may_reply().await {
                 Ok(writable) => {
-                    self.availability.works(SETTLING);
+                    self.availability.works(REPLYING);
                     writable
                 }
                 Err(error) => return self.failed(&error),
             };
         if !writable {
-            if self.told.is_none_or(|at| at.elapsed() >= TELL_EVERY) {
-                self.told = Some(Instant::now());
+            if self.warned.is_none_or(|at| at.elapsed() >= WARN_EVERY) {
+                self.warned = Some(Instant::now());
                 let right = format!("~{}*", self.settings.keys.reply_prefix);
                 self.availability
-                    .refused(REPLYING, &rights::describe(&right));
+                    .refused(WRITING_REPLY_LISTS, &permissions::describe(&right));
             }
             return;
         }
         for single in std::mem::take(&mut self.refused) {
             let mut groups = vec![single];
-            if let Some(error) = self.try_to_settle(&mut groups).await
-                && rights::is_about_keys(&error)
+            if let Some(error) = self.try_to_acknowledge(&mut groups).await
+                && permissions::is_about_keys(&error)
             {
                 for group in &mut groups {
                     self.give_up(group);
                 }
             }
-            self.settle_groups(groups).await;
+            self.acknowledge(groups).await;
         }
         if self.refused.is_empty() {
-            self.availability.works(REPLYING);
+            self.availability.works(WRITING_REPLY_LISTS);
         }
     }
 
     async fn may_reply(&mut self) -> RedisResult<bool> {
         let mut connection = self.connect().await?;
-        // Behind a right of our own that is missing, all lists seem refused.
-        rights::check(&mut connection, &self.settings.keys).await?;
+        // Without a permission for the queue itself, all lists seem refused.
+        permissions::check(&mut connection, &self.settings.keys).await?;
         let keys = &self.settings.keys;
-        if rights::cover_reply_list(&mut connection, keys, &keys.run()).await? {
+        if permissions::cover_reply_list(&mut connection, keys, &keys.fencing_token()).await? {
             return Ok(true);
         }
-        // With the right to some lists only, one of a random name says nothing.
+        // Where the daemon may write some lists only, a list of a random name proves nothing.
         match &self.last_delivered {
-            Some(id) => rights::cover_reply_list(&mut connection, keys, id).await,
+            Some(id) => permissions::cover_reply_list(&mut connection, keys, id).await,
             None => Ok(false),
         }
     }
 
-    /// At the end: their entries stay in the processing lists.
+    /// Tries refused replies for the last time. Those that are still refused stay in the processing
+    /// lists.
     pub(super) async fn leave_refused(&mut self) {
         if !self.refused.is_empty() {
             self.retry_refused().await;
@@ -77,7 +81,7 @@ impl Acker {
         if !self.refused.is_empty() {
             warn!(
                 count = self.refused.len(),
-                "replies that Redis refuses were not sent: the next start does"
+                "Redis refused replies: the next start sends them"
             );
         }
     }

@@ -1,6 +1,6 @@
-//! Long replies go to Redis on a connection of their own, from a thread of
-//! their own, into a list from where the settling script only renames them: a
-//! reply of some megabytes must not be felt by all others.
+//! Staging: sends a long reply to Redis ahead of its acknowledgement, on a connection and a thread of
+//! its own, into a list that the acknowledging script only renames. So a reply of some megabytes
+//! does not delay all others.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -11,13 +11,12 @@ use super::{Disposition, Finished, Settings};
 use crate::model::DeliveryId;
 use crate::redis::{ANSWER_TIMEOUT, sending_time};
 
-/// Bytes from which a reply is long.
+/// Bytes from which a reply is staged.
 const LONG: usize = 256 << 10;
-/// How long connecting may take.
+/// Time-out for connecting.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// Brings the reply there, where it is a long one. A failure costs nothing but
-/// time: then it goes the way of all others.
+/// Stages the reply if it is long. After a failure the acknowledgement carries the reply itself.
 pub(super) async fn stage_if_long(
     settings: &Arc<Settings>,
     id: &DeliveryId,
@@ -38,7 +37,7 @@ pub(super) async fn stage_if_long(
             match staged.await {
                 Ok(Ok(key)) => reply.staged = Some(key),
                 Ok(Err(error)) => {
-                    tracing::debug!(%error, "a long reply goes the way of all others")
+                    tracing::debug!(%error, "cannot stage a long reply: its acknowledgement carries it")
                 }
                 Err(_) => {}
             }

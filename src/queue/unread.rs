@@ -1,6 +1,14 @@
-//! Long replies in Redis that nobody has read yet. A request of some bytes can
-//! have a reply of megabytes, which is kept for `reply_ttl`: without a bound,
-//! clients could fill the memory of Redis.
+//! Bounds the long replies in Redis that clients have not read. A request of some bytes can have a
+//! reply of megabytes, which Redis keeps for `reply_ttl`: without a bound, clients could fill the
+//! memory of Redis. (The acknowledging script also trims each reply list to 16 replies.)
+//!
+//! A long reply is counted before the queue gets it. It holds its share until it is acknowledged;
+//! dropping the share records that the reply was sent. Redis is asked which lists still exist only
+//! when the bound of 64 MiB is reached. Time alone does not tell, because each further reply to a
+//! list renews its `EXPIRE`.
+//!
+//! Dispatch replaces a long reply without capacity by an error. A long reply to a request that had
+//! an effect is sent in any case, and takes capacity from the others.
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -12,35 +20,34 @@ use tracing::{debug, warn};
 
 use crate::redis::{ANSWER_TIMEOUT, Connector};
 
-/// Most bytes of long replies that are unread. A single reply may be longer.
+/// Maximum number of bytes of unread long replies. A single reply may be longer.
 const MAX_UNREAD_BYTES: usize = 64 << 20;
-/// Bytes from which a reply is counted.
+/// Bytes from which a reply counts as long.
 const COUNTED: usize = 4 << 10;
-/// How often Redis is asked at most which replies have been read.
+/// Minimum interval between questions to Redis which replies clients have read.
 const LOOK_EVERY: Duration = Duration::from_millis(250);
-/// How often the log repeats that replies are refused.
+/// Interval between repeated warnings.
 const WARN_EVERY: Duration = Duration::from_secs(60);
-/// How long connecting may take.
+/// Time-out for connecting.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
 
-/// Counts the bytes of long replies that this process has made, until they are
-/// read or expire.
+/// Counts the bytes of this process' long replies until clients read them or they expire.
 pub struct UnreadReplies {
     connector: Connector,
     reply_prefix: String,
     reply_ttl: Duration,
     counts: Mutex<Counts>,
-    /// Held while Redis is asked: others wait for what that look finds.
-    looking: AsyncMutex<()>,
+    /// Held while Redis is asked. Other replies wait for the answer.
+    asking: AsyncMutex<()>,
 }
 
 #[derive(Default)]
 struct Counts {
-    /// All bytes, those that are not sent yet included.
+    /// Bytes of all long replies, also of those that are not sent yet.
     bytes: usize,
-    /// Replies that were sent, the oldest first.
+    /// Replies that were sent, oldest first.
     sent: VecDeque<Sent>,
-    looked: Option<Instant>,
+    asked: Option<Instant>,
     warned: Option<Instant>,
 }
 
@@ -50,7 +57,7 @@ struct Sent {
     at: Instant,
 }
 
-/// The share of one reply. Dropping it says that the reply was sent.
+/// The share of one reply. Dropping it records that the reply was sent.
 pub struct UnreadShare {
     replies: Arc<UnreadReplies>,
     id: String,
@@ -58,7 +65,7 @@ pub struct UnreadShare {
 }
 
 impl UnreadReplies {
-    /// Counts none yet: what an earlier process has sent is not known.
+    /// Starts at zero: the replies of an earlier process are not known.
     #[must_use]
     pub fn new(connector: Connector, reply_prefix: &str, reply_ttl: Duration) -> Arc<Self> {
         Arc::new(Self {
@@ -66,15 +73,14 @@ impl UnreadReplies {
             reply_prefix: reply_prefix.to_owned(),
             reply_ttl,
             counts: Mutex::default(),
-            looking: AsyncMutex::default(),
+            asking: AsyncMutex::default(),
         })
     }
 
-    /// Counts a reply of so many bytes to the list of an id; `None` for a short
-    /// one.
+    /// Counts a reply of this many bytes to the list of an id. Returns `None` for a short one.
     ///
     /// # Errors
-    /// When too much is unread: how long it takes until enough has expired.
+    /// When too many bytes are unread: the time until enough of them expire.
     pub async fn count(
         self: &Arc<Self>,
         id: &str,
@@ -83,23 +89,18 @@ impl UnreadReplies {
         if bytes < COUNTED {
             return Ok(None);
         }
-        if !self.find_room(bytes).await {
+        if !self.find_capacity(bytes).await {
             return Err(self.refuse(bytes));
         }
         Ok(Some(self.share(id, bytes)))
     }
 
-    /// The same for a reply that goes out in any case: where there is no room, it
-    /// is others that find none.
-    pub async fn count_in_any_case(
-        self: &Arc<Self>,
-        id: &str,
-        bytes: usize,
-    ) -> Option<UnreadShare> {
+    /// Counts a reply that is sent even if it exceeds the bound: then later ones are refused.
+    pub async fn count_unbounded(self: &Arc<Self>, id: &str, bytes: usize) -> Option<UnreadShare> {
         if bytes < COUNTED {
             return None;
         }
-        if !self.find_room(bytes).await {
+        if !self.find_capacity(bytes).await {
             self.counts().bytes += bytes;
         }
         Some(self.share(id, bytes))
@@ -113,26 +114,26 @@ impl UnreadReplies {
         }
     }
 
-    /// Whether there was room, or is some after a look.
-    async fn find_room(&self, bytes: usize) -> bool {
+    /// Takes capacity, if need be after asking Redis. Returns whether there was enough.
+    async fn find_capacity(&self, bytes: usize) -> bool {
         if self.take(bytes) {
             return true;
         }
-        // On the heap, as this is rare: the work on every request has room for it.
-        Box::pin(self.look_and_take(bytes)).await
+        // On the heap, because this is rare and would enlarge the future of every request.
+        Box::pin(self.ask_and_take(bytes)).await
     }
 
-    async fn look_and_take(&self, bytes: usize) -> bool {
-        let _looking = self.looking.lock().await;
-        // An earlier look may have found some meanwhile.
+    async fn ask_and_take(&self, bytes: usize) -> bool {
+        let _asking = self.asking.lock().await;
+        // An earlier answer may have freed some meanwhile.
         if self.take(bytes) {
             return true;
         }
-        self.look().await;
+        self.forget_read().await;
         self.take(bytes)
     }
 
-    /// Whether there was room.
+    /// Takes capacity. Returns whether there was enough.
     fn take(&self, bytes: usize) -> bool {
         let mut counts = self.counts();
         let fits = counts.bytes == 0 || counts.bytes + bytes <= MAX_UNREAD_BYTES;
@@ -143,39 +144,39 @@ impl UnreadReplies {
     }
 
     /// Forgets the replies that are no longer in their lists.
-    async fn look(&self) {
+    async fn forget_read(&self) {
         let sent = {
             let mut counts = self.counts();
-            if counts.looked.is_some_and(|at| at.elapsed() < LOOK_EVERY) {
+            if counts.asked.is_some_and(|at| at.elapsed() < LOOK_EVERY) {
                 return;
             }
-            counts.looked = Some(Instant::now());
+            counts.asked = Some(Instant::now());
             std::mem::take(&mut counts.sent)
         };
         if sent.is_empty() {
             return;
         }
         let lengths = self.lengths(&sent).await.unwrap_or_else(|error| {
-            debug!(%error, "whether long replies were read is not known");
+            debug!(%error, "cannot ask Redis which long replies were read");
             Vec::new()
         });
         let is_unread = are_unread(&sent, &lengths, self.reply_ttl);
         let mut unread = VecDeque::with_capacity(sent.len());
-        let mut gone = 0;
+        let mut read = 0;
         for (reply, is_unread) in sent.into_iter().zip(is_unread) {
             if is_unread {
                 unread.push_back(reply);
             } else {
-                gone += reply.bytes;
+                read += reply.bytes;
             }
         }
         let mut counts = self.counts();
         let newer = std::mem::replace(&mut counts.sent, unread);
         counts.sent.extend(newer);
-        counts.bytes -= gone;
+        counts.bytes -= read;
     }
 
-    /// Asks for the lengths of the lists that replies were sent to.
+    /// Returns the lengths of the lists that replies were sent to.
     async fn lengths(&self, sent: &VecDeque<Sent>) -> RedisResult<Vec<RedisResult<usize>>> {
         let mut connection = self
             .connector
@@ -190,14 +191,14 @@ impl UnreadReplies {
         pipe.query_async(&mut connection).await
     }
 
-    /// How long it takes until there is room, if nothing is read.
+    /// Returns the time until there is capacity if clients read nothing.
     fn refuse(&self, bytes: usize) -> Duration {
         let mut counts = self.counts();
         if counts.warned.is_none_or(|at| at.elapsed() >= WARN_EVERY) {
             counts.warned = Some(Instant::now());
             warn!(
                 unread_bytes = counts.bytes,
-                "long replies lie unread in Redis: requests for more of them get an error"
+                "too many bytes of long replies are unread in Redis: requests for more of them get an error"
             );
         }
         let mut left = counts.bytes;
@@ -215,9 +216,8 @@ impl UnreadReplies {
     }
 }
 
-/// Which of the replies are still in their lists, given the length of each one's
-/// list. Clients read the oldest first, and a full list loses the oldest: what is
-/// left are the newest.
+/// Returns which of the replies are still in their lists, given the length of each one's list.
+/// Clients read the oldest first, and a full list loses the oldest, so the newest are left.
 fn are_unread(
     sent: &VecDeque<Sent>,
     lengths: &[RedisResult<usize>],
@@ -228,8 +228,8 @@ fn are_unread(
     for (index, reply) in sent.iter().enumerate().rev() {
         let newer = newer.entry(&reply.id).or_default();
         unread[index] = match lengths.get(index) {
-            // The time alone does not tell: each further reply to a list keeps
-            // the earlier ones for as long again.
+            // The age does not matter: each further reply to a list renews the expiry of the
+            // earlier ones.
             Some(Ok(length)) => *newer < *length,
             // No list: the reply became a dead letter.
             Some(Err(error)) if error.code() == Some("WRONGTYPE") => false,
@@ -254,10 +254,10 @@ impl Drop for UnreadShare {
 mod tests {
     use super::*;
 
-    /// A script that uses one id again and again, and has missed one reply, had
-    /// all that it read counted as unread.
+    /// Where a script used one id repeatedly and missed one reply, all replies that it had read
+    /// counted as unread.
     #[test]
-    fn of_a_list_that_is_used_again_only_the_newest_are_unread() {
+    fn only_the_newest_replies_of_a_reused_list_are_unread() {
         let sent = ["a", "b", "a", "a", "c"].map(|id| Sent {
             id: id.to_owned(),
             bytes: 1,
@@ -268,9 +268,9 @@ mod tests {
         assert_eq!(unread, [false, false, false, true, true]);
     }
 
-    /// Replies that became dead letters kept lists from others for `reply_ttl`.
+    /// Replies that became dead letters counted as unread for `reply_ttl`.
     #[test]
-    fn what_is_no_list_holds_no_reply() {
+    fn a_key_of_another_type_holds_no_reply() {
         let sent = VecDeque::from([Sent {
             id: "a".into(),
             bytes: 1,
@@ -284,7 +284,7 @@ mod tests {
     }
 
     #[test]
-    fn where_redis_is_not_asked_the_time_tells() {
+    fn without_an_answer_of_redis_the_age_decides() {
         let sent = || {
             VecDeque::from([Sent {
                 id: "a".into(),

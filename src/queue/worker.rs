@@ -1,4 +1,4 @@
-//! The worker: takes, hands out, settles, and winds down.
+//! The queue worker: starts the fetcher and the acker, and stops them in order.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -9,44 +9,43 @@ use tokio::task::JoinHandle;
 use super::acker::Acker;
 use super::availability::Availability;
 use super::budget::Budget;
-use super::dead_letter_log::DeadLetterLog;
+use super::dead_letter_warnings::DeadLetterWarnings;
 use super::executor::BatchExecutor;
 use super::fetcher::Fetcher;
-use super::take_over::TakeOver;
 use super::{CrashJournal, Handler, Keys, LeftEntries};
 use crate::redis::Connector;
 
-/// Most bytes of messages in flight.
+/// Maximum number of bytes of messages in flight.
 const MAX_BYTES_IN_FLIGHT: usize = 64 << 20;
 
-/// What a worker needs to know.
+/// Settings of a worker.
 pub struct Settings {
     /// Makes connections.
     pub connector: Connector,
-    /// Names of the keys.
+    /// Names of the Redis keys.
     pub keys: Keys,
-    /// How long an unread reply is kept.
+    /// Time after which an unread reply expires.
     pub reply_ttl: Duration,
-    /// Most messages in flight.
+    /// Maximum number of messages in flight.
     pub max_in_flight: usize,
-    /// Bytes of the longest message that is taken.
+    /// Maximum number of bytes of a message.
     pub max_message_size: usize,
 }
 
-/// Whether requests are being taken.
+/// State of the connection to the queue.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Status {
     /// Not connected to Redis yet.
     Connecting,
-    /// Taking requests.
+    /// Fetching requests.
     Serving,
-    /// Redis is away or refuses; why.
+    /// Redis is unavailable or refuses a command, for this reason.
     Away(String),
-    /// Another store, of this id, works on the queue, and did so at start.
+    /// The store of this id has owned the queue since before the start.
     Foreign(String),
 }
 
-/// Works on one queue until it is stopped.
+/// Serves one queue until it is stopped.
 pub struct Worker {
     stop: watch::Sender<bool>,
     status: watch::Receiver<Status>,
@@ -55,22 +54,21 @@ pub struct Worker {
 }
 
 impl Worker {
-    /// Starts to work: first on what an earlier run of the same store left,
-    /// then on the queue. Redis need not be there. `running` and `left` are
-    /// the notes of the working directory.
+    /// Starts the worker. It first recovers what an earlier run of the same store left. Redis may be
+    /// unavailable. `left` is what that run left in the crash journal `journal`.
     #[must_use]
     pub fn start(
         settings: Settings,
         handler: Arc<dyn Handler>,
-        running: Arc<CrashJournal>,
+        journal: Arc<CrashJournal>,
         left: LeftEntries,
     ) -> Self {
         let (stop, stopped) = watch::channel(false);
-        let (done, inbox) = mpsc::unbounded_channel();
+        let (completed, inbox) = mpsc::unbounded_channel();
         let settings = Arc::new(settings);
         let availability = Arc::new(Availability::new());
         let status = availability.subscribe();
-        let dead_letters = Arc::new(DeadLetterLog::default());
+        let dead_letters = Arc::new(DeadLetterWarnings::default());
         let acker = Acker::new(
             Arc::clone(&settings),
             Arc::clone(&availability),
@@ -78,19 +76,13 @@ impl Worker {
             Arc::clone(&dead_letters),
         );
         let budget = Budget::new(settings.max_in_flight, MAX_BYTES_IN_FLIGHT);
-        let executor = BatchExecutor::new(
-            Arc::clone(&settings),
-            handler,
-            Arc::clone(&running),
-            budget,
-            done,
-        );
-        let takeover = TakeOver::new(running, left);
+        let executor =
+            BatchExecutor::new(Arc::clone(&settings), handler, journal, budget, completed);
         let fetcher = Fetcher::new(
             settings,
             availability,
             executor,
-            takeover,
+            left,
             dead_letters,
             stopped,
         );
@@ -102,15 +94,14 @@ impl Worker {
         }
     }
 
-    /// Whether requests are being taken, as it changes.
+    /// Returns the status, as it changes.
     #[must_use]
     pub fn status(&self) -> watch::Receiver<Status> {
         self.status.clone()
     }
 
-    /// Stops taking, and resolves when everything taken is settled: answered,
-    /// or given back to the head of the queue in order. Dropping the future
-    /// leaves what is not settled where it is, for the next start.
+    /// Stops fetching, and resolves when everything that was fetched is acknowledged or requeued, in
+    /// order. Dropping the future leaves the rest in the processing lists, for the next start.
     pub async fn stop(self) {
         let _ = self.stop.send(true);
         for task in [self.fetcher, self.acker] {

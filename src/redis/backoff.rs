@@ -1,28 +1,28 @@
-//! Pauses between tries.
+//! Exponential backoff between connection attempts.
 
 use std::time::Duration;
 
-const SHORTEST_WAIT: Duration = Duration::from_millis(50);
-const LONGEST_WAIT: Duration = Duration::from_secs(1);
+const MIN_DELAY: Duration = Duration::from_millis(50);
+const MAX_DELAY: Duration = Duration::from_secs(1);
 
-/// Growing waits between tries, never above a second.
+/// Exponential backoff from 50 ms to 1 s.
 pub struct Backoff(Duration);
 
-impl Backoff {
-    /// Begins with the shortest pause.
-    #[must_use]
-    pub const fn new() -> Self {
-        Self(SHORTEST_WAIT)
+impl Default for Backoff {
+    fn default() -> Self {
+        Self(MIN_DELAY)
     }
+}
 
-    /// Waits, and doubles the next pause.
+impl Backoff {
+    /// Waits for the current delay, then doubles it.
     pub async fn wait(&mut self) {
         tokio::time::sleep(self.0).await;
-        self.0 = (self.0 * 2).min(LONGEST_WAIT);
+        self.0 = (self.0 * 2).min(MAX_DELAY);
     }
 
-    /// Begins with the shortest pause again.
+    /// Resets the delay to its minimum.
     pub const fn reset(&mut self) {
-        self.0 = SHORTEST_WAIT;
+        self.0 = MIN_DELAY;
     }
 }

@@ -1,4 +1,4 @@
-//! Makes connections to the Redis of the configuration.
+//! Opens connections to the configured Redis.
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -13,19 +13,18 @@ use secrecy::ExposeSecret as _;
 use crate::config::{Redis, TlsFiles};
 use crate::failure::{HasRemedy, Remedy, advice};
 
-/// How long an answer may take, on top of what the command itself waits for.
-/// A connection that is silent for longer is taken for dead. (The redis
-/// crate's default, 500 ms, also applies to blocking commands: it would give
-/// them up while Redis goes on with them.)
+/// Maximum time until Redis answers, on top of the time for which a blocking command waits.
+/// After it, the connection counts as dead. (The redis crate's default, 500 ms, also applies to
+/// blocking commands: the client would abandon them while Redis still executes them.)
 pub const ANSWER_TIMEOUT: Duration = Duration::from_secs(8);
-/// The slowest line on which a long reply still gets through: 800 kbit/s.
-const SLOWEST_BYTES_PER_MS: usize = 100;
-/// Silence after which TCP asks whether the other side is still there.
+/// Minimum assumed bandwidth: 800 kbit/s. A long reply times out on a slower connection.
+const MIN_BYTES_PER_MS: usize = 100;
+/// Idle time after which TCP sends keepalive probes.
 const KEEPALIVE: Duration = Duration::from_secs(5);
-/// Bytes that are written at once (8 KiB by default): batches are larger.
+/// Write buffer in bytes. Batches are larger than the default of 8 KiB.
 const WRITE_BUFFER: usize = 1 << 20;
 
-/// Why there is no way to connect at all.
+/// Error in the configuration of the connection.
 #[derive(Debug, thiserror::Error)]
 pub enum ConnectorError {
     /// A certificate file cannot be read.
@@ -33,10 +32,10 @@ pub enum ConnectorError {
     File {
         /// The file.
         path: PathBuf,
-        /// Why.
+        /// Cause.
         error: std::io::Error,
     },
-    /// What the redis crate says of the address or the certificates.
+    /// The redis crate rejects the address or the certificates.
     #[error("the address or the certificates of Redis cannot be used: {0}")]
     Unusable(RedisError),
 }
@@ -45,27 +44,27 @@ impl HasRemedy for ConnectorError {
     fn remedy(&self) -> Remedy {
         match self {
             Self::File { error, .. } => Remedy::of_io(error),
-            Self::Unusable(_) => Remedy::Person,
+            Self::Unusable(_) => Remedy::Operator,
         }
     }
 }
 
-/// Makes connections to one Redis.
+/// Opens connections to one Redis.
 #[derive(Clone)]
 pub struct Connector {
     client: Client,
-    /// The address for people.
+    /// Address without the password, for messages.
     address: String,
 }
 
 impl Connector {
-    /// For the Redis of the configuration. Does not connect.
+    /// Creates a connector for the configured Redis. Does not connect.
     ///
     /// # Errors
-    /// When the URL or the certificates cannot be used. The text never holds
-    /// the password.
+    /// When the URL or the certificates cannot be used. The error text never contains the
+    /// password.
     pub fn new(redis: &Redis) -> Result<Self, ConnectorError> {
-        // An error only says that there is a provider already.
+        // An error only means that a provider is already installed.
         let _ = rustls::crypto::ring::default_provider().install_default();
         let tcp = TcpSettings::default()
             .set_nodelay(true)
@@ -87,8 +86,8 @@ impl Connector {
         })
     }
 
-    /// Says what an error means and what to do, where it means that Redis cannot
-    /// be reached; any other error says it itself.
+    /// Returns the text of an error. An I/O error gets the address and advice, because it means
+    /// that Redis cannot be reached.
     #[must_use]
     pub fn explain(&self, error: &RedisError) -> String {
         if !error.is_io_error() {
@@ -102,8 +101,8 @@ impl Connector {
         )
     }
 
-    /// A new connection of its own, made within `connect`, whose commands are
-    /// answered within `answer`.
+    /// Opens a new connection. `connect` limits the time for connecting, `answer` the time until
+    /// a command is answered.
     ///
     /// # Errors
     /// When Redis cannot be reached.
@@ -121,7 +120,7 @@ impl Connector {
             .await
     }
 
-    /// The same for a thread that can wait.
+    /// Opens a blocking connection, for a thread outside the runtime.
     ///
     /// # Errors
     /// When Redis cannot be reached.
@@ -137,10 +136,10 @@ impl Connector {
     }
 }
 
-/// How long that many bytes may take on a slow line.
+/// Returns the time to send `bytes` at the minimum assumed bandwidth.
 #[must_use]
 pub fn sending_time(bytes: usize) -> Duration {
-    Duration::from_millis(u64::try_from(bytes / SLOWEST_BYTES_PER_MS).unwrap_or(u64::MAX))
+    Duration::from_millis(u64::try_from(bytes / MIN_BYTES_PER_MS).unwrap_or(u64::MAX))
 }
 
 fn certificates(tls: &TlsFiles) -> Result<TlsCertificates, ConnectorError> {
@@ -162,7 +161,7 @@ fn read(path: &Path) -> Result<Vec<u8>, ConnectorError> {
         path: path.to_owned(),
         error,
     })?;
-    // An editor may have put a byte order mark there.
+    // Some editors add a byte order mark.
     if pem.starts_with(b"\xef\xbb\xbf") {
         pem.drain(..3);
     }

@@ -1,4 +1,4 @@
-//! Connections to Redis, for the queue, the events and the command line client.
+//! Connections to Redis for the queue, the events and the command-line client.
 
 mod backoff;
 mod connector;

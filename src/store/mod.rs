@@ -1,15 +1,15 @@
-//! What is kept: whole atomic operations on users and sessions, behind a
-//! trait, so that an engine can be swapped and tests can hold every engine to
-//! the same suite (`tests/it/store_conformance/`).
+//! Storage of users and sessions: atomic operations behind the [`Store`] trait.
 //!
-//! The store knows no policy. A caller that decided on what it read names
-//! that in a [`Precondition`]; the one writer compares it again and answers
-//! [`StoreError::Conflict`] where it is no longer true, and the caller decides
-//! anew.
+//! The trait makes the engine replaceable, and every engine passes the same tests
+//! (`tests/it/store_conformance/`).
 //!
-//! An operation can leave an [`Outcome`] under the id of its request's
-//! delivery, in the same step: if the process dies before the reply is sent,
-//! the request is answered from it instead of being run twice.
+//! The store enforces no policy. A caller states the data that its decision rests on as a
+//! [`Precondition`]. The engine checks it again in the step that writes. If it no longer holds,
+//! the operation fails with [`StoreError::Conflict`], and the caller decides again.
+//!
+//! An operation can record an [`Outcome`] under the delivery id of its request, in the same
+//! atomic step. If the process dies before it sends the reply, the redelivered request is
+//! answered from the outcome and does not run twice.
 
 mod operands;
 pub mod operations;
@@ -40,41 +40,41 @@ use crate::model::{
     PasswordRecord, Profile, SecondFactor, Session, SessionRules, TokenHash, User, UserId,
 };
 
-/// Why the store did not do what it was asked.
+/// Error of a store operation.
 #[derive(Debug, Clone, thiserror::Error)]
 pub enum StoreError {
-    /// What the caller had read is no longer true; nothing was changed.
+    /// The precondition no longer holds; nothing was changed.
     #[error("what was read to decide has changed meanwhile")]
     Conflict,
-    /// There is a user of that name; nothing was changed.
+    /// A user with that name exists; nothing was changed.
     #[error("a user of that name exists")]
     NameTaken,
-    /// The user has an API token of that name; nothing was changed.
+    /// The user has an API token with that name; nothing was changed.
     #[error("an API token of that name exists")]
     ApiTokenNameTaken,
-    /// The user has as many API tokens as one may have; nothing was changed.
+    /// The user has the maximum number of API tokens; nothing was changed.
     #[error("there are too many API tokens")]
     TooManyApiTokens,
-    /// There is no user of that name; nothing was changed.
+    /// No user has that name; nothing was changed.
     #[error("there is no user of that name")]
     NoSuchUser,
-    /// Too little room to write safely; nothing was changed.
+    /// The disk has too little free space to write safely; nothing was changed.
     #[error(
         "the disk that holds {path} is full ({free_mib} MiB free, {needed_mib} MiB needed): free some space; nothing was changed", path = path.display()
     )]
     DiskFull {
         /// The database folder.
         path: PathBuf,
-        /// Room left.
+        /// Free space in MiB.
         free_mib: u64,
-        /// Room the store insists on.
+        /// Minimum free space in MiB for a write.
         needed_mib: u64,
     },
-    /// An import was interrupted before it was complete; nothing of it stays.
+    /// An import was interrupted and rolled back.
     #[error("the import was interrupted")]
     Interrupted,
-    /// The writer is gone. Whether the operation took effect is not known:
-    /// only a restart can tell, and no answer may be given.
+    /// The writer has stopped. Whether the operation took effect is unknown until the next start
+    /// reads the disk, so the request must not be answered.
     #[error("the database writer has stopped")]
     Stopped,
     /// The engine failed while reading.
@@ -98,42 +98,46 @@ impl HasRemedy for StoreError {
     }
 }
 
-/// Tokens of dead sessions, and where the next look begins.
+/// Token hashes of dead sessions, and the last session examined, after which the next step
+/// continues (`None` at the end).
 pub type DeadSessions = (Vec<TokenHash>, Option<TokenHash>);
 
-/// What the store answers.
+/// Result of a store operation.
 pub type Result<T> = std::result::Result<T, StoreError>;
 
-/// Users and sessions, durably. Every mutation is on disk when its future
-/// resolves; a read never shows what could still be lost.
+/// Durable storage of users and sessions.
+///
+/// A mutation is on disk when its future resolves, except where the method says that it does not
+/// wait. A read returns only data that is on disk.
 #[async_trait]
 pub trait Store: Send + Sync + 'static {
-    /// Hands an operation to the engine, which answers the job's caller once it is on disk.
+    /// Submits an operation to the engine, which sends the result to the job's caller once the
+    /// operation is on disk.
     ///
     /// # Errors
-    /// `Stopped` where the engine takes none any more.
+    /// `Stopped` if the engine has stopped.
     fn submit(&self, job: Box<dyn Job>) -> Result<()>;
 
-    /// Whether there is any user.
+    /// Returns whether any user exists.
     async fn has_users(&self) -> Result<bool>;
 
-    /// The user of that name, byte for byte.
+    /// Returns the user with that name, compared byte for byte.
     async fn user_by_name(&self, username: &str) -> Result<Option<User>>;
 
-    /// The user of that number.
+    /// Returns the user with that id.
     async fn user(&self, id: UserId) -> Result<Option<User>>;
 
-    /// All users by id.
+    /// Returns all users in the order of their ids.
     async fn users(&self) -> Result<Vec<User>>;
 
-    /// All users by id, as anybody may know them.
+    /// Returns the profiles of all users in the order of their ids.
     async fn profiles(&self) -> Result<Vec<Profile>>;
 
-    /// The session with that token hash and its user, unless the user is gone
-    /// or has revoked it. Whether it has expired is for the caller to judge.
+    /// Returns the session with that token hash and its user, or `None` if the user was deleted
+    /// or has revoked the session. The caller checks whether the session has expired.
     async fn session(&self, token: &TokenHash) -> Result<Option<(Session, Profile)>>;
 
-    /// Makes a user under the next id. `NameTaken` uses no id.
+    /// Creates a user under the next id. `NameTaken` uses no id.
     async fn create_user(
         &self,
         user: NewUser,
@@ -143,8 +147,8 @@ pub trait Store: Send + Sync + 'static {
         self.run(CreateUser { user, precondition }, outcome).await
     }
 
-    /// Replaces the password of the precondition's user; with `revoke_sessions`
-    /// all its sessions end in the same step. Returns the new record's user.
+    /// Replaces the password of the precondition's user and returns the changed user.
+    /// `revoke_sessions` ends all sessions of the user in the same step.
     async fn set_password(
         &self,
         precondition: PasswordPrecondition,
@@ -160,8 +164,8 @@ pub trait Store: Send + Sync + 'static {
         self.run(operation, outcome).await
     }
 
-    /// Puts a record of the same password, made at another cost, in the place
-    /// of `from`; `Conflict` where `from` no longer stands there.
+    /// Replaces the password record `from` with a record of the same password at another cost.
+    /// `Conflict` if the user's record is no longer `from`.
     async fn replace_password_record(
         &self,
         user_id: UserId,
@@ -172,10 +176,11 @@ pub trait Store: Send + Sync + 'static {
             .await
     }
 
-    /// Notes a complete success: takes the code of the precondition, so that it is
-    /// never accepted again, and forgets the failures before it. (Every other
-    /// operation with a precondition does the same.) Where there is nothing to take or
-    /// to forget it writes nothing and leaves no outcome.
+    /// Records a successful authentication: marks the precondition's code as used, so that it is
+    /// never accepted again, and resets the user's failures.
+    ///
+    /// Every other operation with a password precondition does the same. If nothing changes,
+    /// nothing is written and no outcome is recorded.
     async fn accept(
         &self,
         precondition: PasswordPrecondition,
@@ -184,12 +189,12 @@ pub trait Store: Send + Sync + 'static {
         self.run(Accept { precondition }, outcome).await
     }
 
-    /// The failures under a name that nobody has.
+    /// Returns the failures under an unknown name.
     async fn failures(&self, name: &NameHash) -> Result<Failures>;
 
-    /// Counts a failed attempt, and returns the failures with it; none where
-    /// the user is gone. Of names that nobody has, the store keeps a bounded
-    /// number: the one that was tried longest ago goes.
+    /// Counts a failed attempt and returns the new failures, or no failures if the user was
+    /// deleted. The store keeps a bounded number of unknown names and evicts the name with the
+    /// oldest last attempt.
     async fn note_failure(
         &self,
         attempted: Attempted,
@@ -199,14 +204,14 @@ pub trait Store: Send + Sync + 'static {
         self.run(NoteFailure { attempted, at }, outcome).await
     }
 
-    /// Whether changes can be written: whoever lets somebody try a password
-    /// must be able to count the failure.
+    /// Checks that the store accepts writes. A password check requires this, because its failure
+    /// must be counted.
     async fn can_write(&self) -> Result<()> {
         self.run(CanWrite, None).await
     }
 
-    /// Gives a user other backup codes. The rest of the second factor stays as
-    /// it stands in the store by then.
+    /// Replaces the backup codes of the precondition's user, and removes imported codes. The rest
+    /// of the stored second factor stays unchanged.
     async fn replace_backup_codes(
         &self,
         precondition: PasswordPrecondition,
@@ -220,9 +225,10 @@ pub trait Store: Send + Sync + 'static {
         self.run(operation, outcome).await
     }
 
-    /// Switches the second factor of a user on or off. Used steps belong to a
-    /// secret: of the last [`MAX_USED_SECRETS`] secrets of a user the store keeps
-    /// the last used step, and a secret that comes back keeps it.
+    /// Switches the second factor of the precondition's user on or off.
+    ///
+    /// Used steps belong to a secret. The store keeps the last used step for each of the last
+    /// [`MAX_USED_SECRETS`] secrets of a user, so a secret that is enabled again keeps it.
     ///
     /// [`MAX_USED_SECRETS`]: crate::model::MAX_USED_SECRETS
     async fn set_second_factor(
@@ -238,8 +244,8 @@ pub trait Store: Send + Sync + 'static {
         self.run(operation, outcome).await
     }
 
-    /// Removes the user; from then on nothing of it is valid. Returns the
-    /// number it had.
+    /// Deletes a user and returns its id. Sessions and API tokens of the user become invalid in
+    /// the same step.
     async fn delete_user(
         &self,
         username: &str,
@@ -253,11 +259,11 @@ pub trait Store: Send + Sync + 'static {
         self.run(operation, outcome).await
     }
 
-    /// The sessions of a user under its generation, which are those that are
-    /// not revoked, oldest first.
+    /// Returns the sessions of a user with that generation, oldest first. With the user's current
+    /// generation these are the sessions that are not revoked.
     async fn sessions_of(&self, user: UserId, generation: u64) -> Result<Vec<Session>>;
 
-    /// Ends sessions of the precondition's user: one, or all. `false`: there is no
+    /// Ends one or all sessions of the precondition's user. Returns `false` if the user has no
     /// such session.
     async fn end_sessions(
         &self,
@@ -275,7 +281,7 @@ pub trait Store: Send + Sync + 'static {
         .await
     }
 
-    /// Makes a session for the precondition's user.
+    /// Creates a session for the precondition's user.
     async fn create_session(
         &self,
         session: NewSession,
@@ -289,8 +295,8 @@ pub trait Store: Send + Sync + 'static {
         self.run(operation, outcome).await
     }
 
-    /// Makes an API token for the precondition's user. Those that have expired by
-    /// then are removed, and then there may be `limit` of them.
+    /// Creates an API token for the precondition's user. Expired tokens of the user are removed
+    /// first. `TooManyApiTokens` if `limit` tokens remain.
     async fn create_api_token(
         &self,
         token: NewApiToken,
@@ -306,9 +312,8 @@ pub trait Store: Send + Sync + 'static {
         self.run(operation, outcome).await
     }
 
-    /// Removes an API token of the session's user, and returns it; `None` where
-    /// the user has none of that id. `Conflict` where the session is no longer
-    /// there.
+    /// Removes an API token of the session's user and returns it, or `None` if the user has no
+    /// token with that id. `Conflict` if the session no longer exists or is revoked.
     async fn delete_api_token(
         &self,
         session: TokenHash,
@@ -318,8 +323,8 @@ pub trait Store: Send + Sync + 'static {
         self.run(DeleteApiToken { session, id }, outcome).await
     }
 
-    /// Puts the hash of an API token in the place of what it was imported
-    /// with; `Conflict` where that no longer stands there.
+    /// Replaces the imported record `from` of an API token with the token's hash. `Conflict` if
+    /// the token's record is no longer `from`.
     async fn replace_api_token_record(
         &self,
         user_id: UserId,
@@ -336,14 +341,14 @@ pub trait Store: Send + Sync + 'static {
         self.run(operation, None).await
     }
 
-    /// The users in whose API tokens that name stands, though it is not theirs
-    /// here.
+    /// Returns the users that have that name in [`User::token_names`]: their API tokens may carry
+    /// it instead of the username.
     async fn users_by_token_name(&self, name: &str) -> Result<Vec<User>>;
 
-    /// Whether any API token stands there as it was imported.
+    /// Returns whether any API token still has its imported record.
     async fn has_imported_tokens(&self) -> Result<bool>;
 
-    /// Removes a session. `false`: there was none, or only a dead one.
+    /// Removes a session. Returns `false` if the session did not exist or was dead.
     async fn delete_session(
         &self,
         token: &TokenHash,
@@ -360,20 +365,20 @@ pub trait Store: Send + Sync + 'static {
         .await
     }
 
-    /// Notes that a session was used, unless a use is noted that is less than
-    /// `step` before: many may ask at once. It does not wait: what a crash
-    /// forgets makes an idle session end a little sooner.
+    /// Records the use of a session, unless the recorded use is less than `step` earlier: many
+    /// requests may use a session at once. It does not wait for the disk: a use that a crash
+    /// loses only makes an idle session expire slightly earlier.
     fn touch_session(&self, token: &TokenHash, at: Timestamp, step: TimeDelta) {
         let operation = TouchSession {
             token: *token,
             at,
             step,
         };
-        self.post(Pending::new(operation, None).0);
+        self.post(Pending::job(operation, None).0);
     }
 
-    /// Returns the dead ones among up to `limit` sessions behind `after`: those that have expired, or
-    /// whose user is gone or has revoked them; and where to go on, `None` at the end.
+    /// Returns the dead sessions among up to `limit` sessions after `after`, and where to
+    /// continue. A session is dead if it has expired, is revoked, or its user was deleted.
     async fn dead_sessions(
         &self,
         after: Option<TokenHash>,
@@ -381,7 +386,7 @@ pub trait Store: Send + Sync + 'static {
         rules: SessionRules,
     ) -> Result<DeadSessions>;
 
-    /// Removes the dead ones among up to `limit` sessions behind `after`.
+    /// Removes the dead sessions among up to `limit` sessions after `after`.
     async fn sweep_sessions(
         &self,
         after: Option<TokenHash>,
@@ -397,12 +402,12 @@ pub trait Store: Send + Sync + 'static {
         Ok(SweepStep { removed, next })
     }
 
-    /// Forgets the failed attempts of a user, or under a name that nobody has.
+    /// Resets the failures of a user or of an unknown name.
     async fn forget_failures(&self, attempted: Attempted) -> Result<()> {
         self.run(ForgetFailures { attempted }, None).await
     }
 
-    /// Changes a user without a precondition. `NoSuchUser` where there is none.
+    /// Changes a user without a precondition. `NoSuchUser` if no user has that name.
     async fn update_user(&self, username: &str, update: AdminUpdate) -> Result<User> {
         let operation = UpdateUser {
             username: username.to_owned(),
@@ -411,61 +416,62 @@ pub trait Store: Send + Sync + 'static {
         self.run(operation, None).await
     }
 
-    /// The record that an operation left for a delivery.
+    /// Returns the sealed outcome of a delivery.
     async fn outcome(&self, delivery: &DeliveryId) -> Result<Option<Vec<u8>>>;
 
-    /// All deliveries with a record.
+    /// Returns all deliveries that have an outcome.
     async fn outcomes(&self) -> Result<Vec<DeliveryId>>;
 
-    /// Removes records that nobody will ask for any more. It does not wait:
-    /// a record that comes back after a crash does no harm.
+    /// Removes outcomes of acknowledged deliveries. It does not wait for the disk: an outcome
+    /// that survives a crash is harmless.
     fn forget_outcomes(&self, deliveries: Vec<DeliveryId>);
 
-    /// The key of the keyed hashes, sealed; `None` before the first start.
+    /// Returns the sealed key of the keyed hashes, or `None` before the first start.
     async fn hash_key(&self) -> Result<Option<Vec<u8>>>;
 
-    /// Keeps it.
+    /// Sets the sealed key of the keyed hashes.
     async fn set_hash_key(&self, sealed: Vec<u8>) -> Result<()> {
         self.run(SetHashKey { sealed }, None).await
     }
 
-    /// The first `limit` users from that number on.
+    /// Returns up to `limit` users with ids of at least `from`.
     async fn users_from(&self, from: UserId, limit: usize) -> Result<Page<User, UserId>>;
 
-    /// The first `limit` sessions from that one on, without those whose user
-    /// no longer stands behind them.
+    /// Examines up to `limit` sessions with token hashes of at least `from`, and returns the
+    /// sessions that are not revoked and have a user.
     async fn sessions_from(
         &self,
         from: TokenHash,
         limit: usize,
     ) -> Result<Page<Session, TokenHash>>;
 
-    /// The numbers that are given next.
+    /// Returns the next ids.
     async fn next_ids(&self) -> Result<NextIds>;
 
-    /// Who came from there: the number, and the user unless it is gone.
+    /// Returns the id that the user imported from `origin` got, and the user unless it was
+    /// deleted.
     async fn by_origin(&self, origin: Origin) -> Result<Option<(UserId, Option<User>)>>;
 
-    /// Lets users in who come from elsewhere, all or none: in parts, of which
-    /// readers may see some before the last one, and which are taken back
-    /// where it comes to an end before that, or is interrupted
-    /// (`ImportBatch::progress`). `Conflict` where other numbers are
-    /// given next by then, or a name or an origin of theirs is here.
+    /// Imports all users of a batch or none.
+    ///
+    /// The batch is written in parts, and readers may see the first parts before the last one is
+    /// written. The parts are rolled back if the import fails, if it is interrupted
+    /// (`ImportBatch::progress`), or if the process ends before the last part. `Conflict` if the
+    /// next ids have changed, or a name or an origin of the batch already exists.
     async fn import(&self, batch: ImportBatch) -> Result<()>;
 
-    /// Removes the expired API tokens of a user. It does not wait.
+    /// Removes the expired API tokens of a user. It does not wait for the disk.
     fn drop_expired_tokens(&self, user: UserId, now: Timestamp) {
-        self.post(Pending::new(DropExpiredTokens { user_id: user, now }, None).0);
+        self.post(Pending::job(DropExpiredTokens { user_id: user, now }, None).0);
     }
 
-    /// Puts what was sealed anew into the place of what it was made of, where
-    /// that still stands there.
+    /// Replaces each sealed item that is still as it was read with its resealed form.
     async fn reseal(&self, items: Vec<Resealed>) -> Result<()> {
         self.run(Reseal { items }, None).await
     }
 }
 
-/// Runs operations on any engine.
+/// Runs typed operations on any engine.
 #[async_trait]
 trait Run {
     async fn run<O: Operation>(
@@ -483,14 +489,14 @@ impl<S: Store + ?Sized> Run for S {
         operation: O,
         outcome: Option<Outcome<O::Output>>,
     ) -> Result<O::Output> {
-        let (job, result) = Pending::new(operation, outcome);
+        let (job, result) = Pending::job(operation, outcome);
         self.submit(job)?;
         result.await.map_err(|_| StoreError::Stopped)?
     }
 
-    /// Hands over an operation that no caller waits for.
+    /// Submits an operation without waiting for its result.
     fn post(&self, job: Box<dyn Job>) {
-        // An engine that has stopped tells the callers that wait.
+        // No error handling: a stopped engine fails the operations that have a waiting caller.
         let _ = self.submit(job);
     }
 }

@@ -1,4 +1,4 @@
-//! What operations of a store take and give, beside users and sessions.
+//! Arguments and results of store operations, beside users and sessions.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -9,162 +9,160 @@ use crate::model::{
     ApiTokenId, CodeUse, DeliveryId, PasswordRecord, Session, TokenHash, User, UserId,
 };
 
-/// What a caller had read when it decided. Compared again, with what stands
-/// in the store then, in the same step that changes it.
+/// Data that a caller's decision rests on. The store checks that it still holds in the same step
+/// as the change.
 #[derive(Debug, Clone)]
 pub enum Precondition {
-    /// There was no user at all: the first one needs no authentication.
+    /// No user exists: creating the first user requires no authentication.
     NoUsers,
-    /// A password (and a one-time code, where needed) was right.
+    /// A password was correct, and a one-time code if the user has a second factor.
     Password(PasswordPrecondition),
-    /// A session was valid.
+    /// The session exists and is not revoked.
     Session(TokenHash),
 }
 
-/// The record a right password was checked against.
+/// Password record that a correct password was checked against.
 #[derive(Debug, Clone)]
 pub struct PasswordPrecondition {
-    /// Whose password.
+    /// Id of the user.
     pub user_id: UserId,
-    /// The record it was checked against.
+    /// Password record of the user at the check.
     pub record: PasswordRecord,
-    /// The user's generation at that time.
+    /// Generation of the user at the check.
     pub generation: u64,
-    /// The code that was right, for a user with a second factor: the writer
-    /// takes it, if it still can be taken.
+    /// Correct code, if the user has a second factor. The operation marks it as used, or fails
+    /// with a conflict if it was used meanwhile.
     pub code: Option<CodeUse>,
 }
 
-/// A user to be made; the writer gives the id.
+/// User to create. The store assigns the id.
 #[derive(Debug, Clone)]
 pub struct NewUser {
-    /// The name.
+    /// Name of the user.
     pub username: String,
-    /// When.
+    /// Creation time.
     pub created_at: Timestamp,
-    /// The password, hashed.
+    /// Hashed password.
     pub password: PasswordRecord,
 }
 
-/// A session to be made for the user of the precondition.
+/// Session to create for the precondition's user.
 #[derive(Debug, Clone)]
 pub struct NewSession {
     /// Hash of the token.
     pub token: TokenHash,
-    /// When.
+    /// Creation time.
     pub created_at: Timestamp,
-    /// When it ends; `None` is never.
+    /// Expiry, or `None` if the session does not expire.
     pub expires_at: Option<Timestamp>,
 }
 
-/// An API token to be made for the user of the precondition; the writer gives the
-/// id.
+/// API token to create for the precondition's user. The store assigns the id.
 #[derive(Debug, Clone)]
 pub struct NewApiToken {
-    /// What it is called.
+    /// Name of the API token.
     pub name: String,
     /// Hash of the token.
     pub token: TokenHash,
-    /// The name that stands in the token, where it is not the user's.
+    /// Username inside the token, if it differs from the user's name.
     pub name_in_token: Option<String>,
-    /// When.
+    /// Creation time.
     pub created_at: Timestamp,
-    /// When it ends; `None` is never.
+    /// Expiry, or `None` if the token does not expire.
     pub expires_at: Option<Timestamp>,
 }
 
-/// What an operation leaves, in the same step, for the case that its request
-/// is delivered again: a record made of its result.
+/// Record of an operation's result, written in the same step as the operation. If its request is
+/// delivered again, the request is answered from the record.
 pub struct Outcome<T> {
-    /// Which delivery.
+    /// Delivery of the request.
     pub delivery: DeliveryId,
-    /// Makes the record, sealed with a nonce of its own each time: an engine may run the operation
-    /// again.
+    /// Makes the record from the result. Each call seals with a new nonce, because an engine may
+    /// run the operation again.
     pub record: Record<T>,
 }
 
-/// Makes a record out of an operation's result.
+/// Function that makes a record from an operation's result.
 pub type Record<T> = Box<dyn Fn(&T) -> Result<Vec<u8>> + Send>;
 
-/// What an operator changes of a user, who proves nothing.
+/// Change of a user by the operator, without a password of the user.
 #[derive(Debug, Clone)]
 pub enum AdminUpdate {
-    /// No second factor any more.
+    /// Switches the second factor off.
     DropSecondFactor,
-    /// Another password; sessions end and failures are forgotten with it.
+    /// Replaces the password, ends all sessions and resets the failures.
     ResetPassword {
-        /// The new password, hashed.
+        /// New hashed password.
         record: PasswordRecord,
-        /// Whether API tokens stay.
+        /// Whether the API tokens stay.
         keep_api_tokens: bool,
     },
-    /// No sessions any more.
+    /// Ends all sessions.
     EndSessions,
-    /// No API tokens any more.
+    /// Removes all API tokens.
     DropApiTokens,
 }
 
-/// Something sealed that was sealed anew, under another key.
+/// Item that was resealed under another key.
 #[derive(Debug, Clone)]
 pub struct Resealed {
-    /// What it is.
+    /// The item.
     pub item: SealedItem,
-    /// As it was read.
+    /// Sealed bytes as they were read.
     pub from: Vec<u8>,
-    /// As it is to be.
+    /// Sealed bytes under the new key.
     pub to: Vec<u8>,
 }
 
-/// Everything that is kept sealed.
+/// Item that the store holds sealed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum SealedItem {
-    /// The key of the keyed hashes.
+    /// Key of the keyed hashes.
     HashKey,
-    /// The secret of a user's second factor.
+    /// Secret of a user's second factor.
     SecondFactor(UserId),
-    /// The outcome of a delivery.
+    /// Outcome of a delivery.
     Outcome(DeliveryId),
 }
 
-/// A part of something long.
+/// Page of a longer list.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Page<T, K> {
-    /// What is in it.
+    /// Items of the page.
     pub items: Vec<T>,
-    /// Where the next page begins; `None` when this was the last.
+    /// Start of the next page, or `None` if this is the last page.
     pub next: Option<K>,
 }
 
-/// The numbers that a store gives next.
+/// Next ids that a store assigns.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct NextIds {
-    /// To a user.
+    /// Next id of a user.
     pub user: UserId,
-    /// To an API token.
+    /// Next id of an API token.
     pub api_token: ApiTokenId,
 }
 
-/// Users who come from elsewhere, all or none, with their sessions. Whoever
-/// makes this gives the numbers: secrets are sealed under them.
+/// Users and sessions to import together. The caller assigns the ids, because it seals secrets
+/// under them.
 #[derive(Debug, Clone)]
 pub struct ImportBatch {
-    /// The numbers as they were read before…
+    /// Next ids as the caller read them.
     pub before: NextIds,
-    /// …and as they are to be afterwards.
+    /// Next ids after the import.
     pub after: NextIds,
-    /// Who comes, no two of one number, name or origin.
+    /// Users with distinct ids, names and origins.
     pub users: Vec<User>,
-    /// Their sessions.
+    /// Sessions of the users.
     pub sessions: Vec<Session>,
-    /// The key that their backup codes are hashed with, sealed: for a store
-    /// that had no user yet.
+    /// Sealed key of the users' backup code hashes. Accepted only by a store that has never had
+    /// a user.
     pub hash_key: Option<Vec<u8>>,
-    /// How far they have come.
+    /// Progress of the import.
     pub progress: Arc<ImportProgress>,
 }
 
-/// How far an import has come, and whether it is to stop. The side that writes
-/// shares it with the side that watches.
+/// Progress of an import and a request to interrupt it, shared by the writer and the caller.
 #[derive(Debug, Default)]
 pub struct ImportProgress {
     users: AtomicU64,
@@ -178,28 +176,28 @@ impl ImportProgress {
         self.users.load(Ordering::Relaxed)
     }
 
-    /// Notes the number of users written so far.
+    /// Sets the number of users written so far.
     pub fn set_users(&self, users: u64) {
         self.users.store(users, Ordering::Relaxed);
     }
 
-    /// Asks the import to stop. Unless it is complete by then, nothing of it stays.
+    /// Requests that the import stops. An import that is not complete is rolled back.
     pub fn interrupt(&self) {
         self.interrupted.store(true, Ordering::Relaxed);
     }
 
-    /// Whether the import is to stop.
+    /// Returns whether the import must stop.
     #[must_use]
     pub fn is_interrupted(&self) -> bool {
         self.interrupted.load(Ordering::Relaxed)
     }
 }
 
-/// What one sweeping step did.
+/// Result of one sweep step.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SweepStep {
-    /// Dead sessions removed.
+    /// Number of removed sessions.
     pub removed: usize,
-    /// Where the next step goes on; `None` when all have been looked at.
+    /// Last session examined, after which the next step continues, or `None` at the end.
     pub next: Option<TokenHash>,
 }

@@ -1,6 +1,6 @@
-//! Users and sessions as JSON: how a store keeps them, and how they go from
-//! one place to another. A user is one record with all that is kept of it, so
-//! that what belongs to a user goes with it.
+//! JSON form of users and sessions, for the database and for exports.
+//!
+//! A user is one record with all its data, so that deleting the record deletes all of it.
 
 use chrono::DateTime;
 use serde::{Deserialize, Serialize};
@@ -11,12 +11,12 @@ use crate::model::{
     Sealed, SecondFactor, SecretFingerprint, Session, TokenHash, UsedSecret, User, UserId,
 };
 
-/// What of a record is not what it should be. It repeats nothing of it.
+/// Malformed part of a record. The error quotes no data of the record.
 #[derive(Debug, Clone, Copy, thiserror::Error)]
 #[error("{0} is malformed")]
 pub struct Malformed(pub &'static str);
 
-/// A user as JSON.
+/// User in its JSON form.
 #[derive(Serialize, Deserialize)]
 pub struct UserRecord {
     username: String,
@@ -33,7 +33,7 @@ pub struct UserRecord {
     failed_at: i64,
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     api_tokens: Vec<ApiTokenFields>,
-    /// In hexadecimal.
+    /// Hexadecimal.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     origin: Option<String>,
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
@@ -46,13 +46,13 @@ fn is_zero<T: Default + PartialEq>(number: &T) -> bool {
 
 #[derive(Serialize, Deserialize)]
 struct SecondFactorRecord {
-    /// Sealed; in hexadecimal.
+    /// Sealed, hexadecimal.
     secret: String,
-    /// In hexadecimal; missing in exports of older versions.
+    /// Hexadecimal. Missing in exports of older versions.
     #[serde(default)]
     fingerprint: Option<String>,
     last_step: u64,
-    /// Keyed hashes; in hexadecimal.
+    /// Keyed hashes, hexadecimal.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     backup_codes: Vec<String>,
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
@@ -61,7 +61,7 @@ struct SecondFactorRecord {
 
 #[derive(Serialize, Deserialize)]
 struct UsedSecretFields {
-    /// In hexadecimal.
+    /// Hexadecimal.
     fingerprint: String,
     last_step: u64,
 }
@@ -80,16 +80,16 @@ struct ApiTokenFields {
     created_at: i64,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     expires_at: Option<i64>,
-    /// SHA-256 in hexadecimal…
+    /// SHA-256 of the token, hexadecimal. Exactly one of `hash` and `imported` is present.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     hash: Option<String>,
-    /// …or, instead, as it was imported.
+    /// Imported hash record of the token.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     imported: Option<String>,
 }
 
 impl UserRecord {
-    /// Of a user; the id is not part of it.
+    /// Returns the record of a user, without its id.
     #[must_use]
     pub fn of(user: &User) -> Self {
         Self {
@@ -107,10 +107,10 @@ impl UserRecord {
         }
     }
 
-    /// The user of that id.
+    /// Returns the user of the record, with that id.
     ///
     /// # Errors
-    /// When a part of it is not what it should be.
+    /// If a part of the record is malformed.
     pub fn into_user(self, id: UserId) -> Result<User, Malformed> {
         let record = self;
         let tokens = record.api_tokens.into_iter();
@@ -238,7 +238,7 @@ impl ApiTokenFields {
     }
 }
 
-/// A session as JSON, under its token's hash.
+/// Session in its JSON form. The token hash is the key, outside of the record.
 #[derive(Serialize, Deserialize)]
 pub struct SessionRecord {
     user_id: UserId,
@@ -246,13 +246,13 @@ pub struct SessionRecord {
     created_at: i64,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     expires_at: Option<i64>,
-    /// Missing where that is when it was made.
+    /// Missing if it equals `created_at`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     used_at: Option<i64>,
 }
 
 impl SessionRecord {
-    /// Of a session; the hash of its token is not part of it.
+    /// Returns the record of a session, without its token hash.
     #[must_use]
     pub fn of(session: &Session) -> Self {
         Self {
@@ -265,10 +265,10 @@ impl SessionRecord {
         }
     }
 
-    /// The session of a token with that hash.
+    /// Returns the session of the record, with that token hash.
     ///
     /// # Errors
-    /// When a part of it is not what it should be.
+    /// If a part of the record is malformed.
     pub fn into_session(self, token: TokenHash) -> Result<Session, Malformed> {
         Ok(Session {
             token,
@@ -281,7 +281,7 @@ impl SessionRecord {
     }
 }
 
-/// A count of failures and when the last one was: microseconds, 0 for none.
+/// Returns failures from their count and the time of the last one in microseconds, 0 for none.
 pub(super) fn failures(count: u32, micros: i64) -> Result<Failures, Malformed> {
     Ok(Failures {
         count,
@@ -293,7 +293,7 @@ fn timestamp(micros: i64) -> Result<Timestamp, Malformed> {
     DateTime::from_timestamp_micros(micros).ok_or(Malformed("a time"))
 }
 
-/// Bytes of known number from hexadecimal.
+/// Decodes a fixed number of bytes from hexadecimal.
 fn fixed<const N: usize>(hex: &str, what: &'static str) -> Result<[u8; N], Malformed> {
     let mut bytes = [0; N];
     hex::decode_to_slice(hex, &mut bytes).map_err(|_| Malformed(what))?;

@@ -1,8 +1,9 @@
-//! Rows as operations see them: a part of the store in memory, which belongs to no engine.
+//! Rows: the in-memory part of the store that operations read and change, independent of the
+//! engine.
 //!
-//! An engine loads the rows that the operations of a group declare to read ([`Reads`]), runs the
-//! operations in order, and writes [`Table::changes`] as one. Each operation sees the changes of
-//! those before it. One that fails leaves no changes behind.
+//! An engine loads the rows that the operations of a group declare ([`Reads`]), runs the
+//! operations in order, and writes [`Table::changes`] atomically. Each operation sees the changes
+//! of the operations before it. A failed operation leaves no changes.
 
 use std::collections::HashMap;
 use std::hash::Hash;
@@ -10,22 +11,22 @@ use std::hash::Hash;
 use super::{NextIds, Result, StoreError};
 use crate::model::{ApiTokenId, DeliveryId, Failures, NameHash, Session, TokenHash, User, UserId};
 
-/// What an operation reads.
+/// Rows that an operation reads.
 #[derive(Debug, Default)]
 pub struct Reads {
-    /// The counters.
+    /// Whether it reads the counters.
     pub counters: bool,
-    /// The key of the keyed hashes.
+    /// Whether it reads the key of the keyed hashes.
     pub hash_key: bool,
     /// Users by id.
     pub users: Vec<UserId>,
-    /// Ids of users by name, and those users.
+    /// Users by name, with their ids.
     pub names: Vec<String>,
-    /// Sessions, and their users.
+    /// Sessions with their users.
     pub sessions: Vec<TokenHash>,
     /// Failures under unknown names.
     pub attempts: Vec<NameHash>,
-    /// The unknown name that was tried longest ago, where there are too many.
+    /// Whether it may evict the unknown name with the oldest last attempt.
     pub oldest_attempt: bool,
     /// Outcomes.
     pub outcomes: Vec<DeliveryId>,
@@ -34,36 +35,36 @@ pub struct Reads {
 /// Counters of a store.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Counters {
-    /// The ids that are given next.
+    /// Next ids to assign.
     pub next: NextIds,
     /// Number of users.
     pub users: u64,
     /// Number of unknown names with failures.
     pub attempted: u64,
-    /// Number of users with API tokens as they were imported.
+    /// Number of users with API tokens that still have an imported record.
     pub imported_tokens: u64,
 }
 
 /// The rows of a group of operations.
 #[derive(Debug)]
 pub struct Rows {
-    /// The counters, under no key.
+    /// Counters, a single row.
     pub counters: Table<(), Counters>,
-    /// The sealed key of the keyed hashes, under no key.
+    /// Sealed key of the keyed hashes, a single row.
     pub hash_key: Table<(), Vec<u8>>,
-    /// Users.
+    /// Users by id.
     pub users: Table<UserId, User>,
     /// Ids of users by name.
     pub names: Table<String, UserId>,
-    /// Sessions, also those of users who are gone or have revoked them.
+    /// Sessions, including revoked sessions and sessions of deleted users.
     pub sessions: Table<TokenHash, Session>,
     /// Failures under unknown names.
     pub attempts: Table<NameHash, Failures>,
-    /// Names in API tokens that are not the names of their users. Operations only write them.
+    /// Names in API tokens that differ from the names of their users. Operations only write them.
     pub token_names: Table<(String, UserId), ()>,
     /// Sealed outcomes.
     pub outcomes: Table<DeliveryId, Vec<u8>>,
-    /// The unknown names that were tried longest ago when the group began, the oldest first.
+    /// Unknown names with the oldest last attempts before the group, the oldest first.
     pub oldest_attempts: Vec<NameHash>,
     /// Maximum number of unknown names with failures.
     pub max_attempted: u64,
@@ -72,13 +73,15 @@ pub struct Rows {
 /// Rows of one kind.
 #[derive(Debug)]
 pub struct Table<K, V> {
-    what: &'static str,
+    /// Description of a row, for errors.
+    row_kind: &'static str,
     rows: HashMap<K, Versions<V>>,
-    /// Rows before the present operation, the latest change last; and whether they had been changed.
+    /// Undo log of the current operation: key, earlier row, and whether the row was changed
+    /// before. The latest change is last.
     undo: Vec<(K, Option<V>, bool)>,
 }
 
-/// A row before and after the operations so far.
+/// Row before and after the operations so far.
 #[derive(Debug)]
 struct Versions<V> {
     before: Option<V>,
@@ -87,9 +90,9 @@ struct Versions<V> {
 }
 
 impl<K: Clone + Eq + Hash, V: Clone> Table<K, V> {
-    fn new(what: &'static str) -> Self {
+    fn new(row_kind: &'static str) -> Self {
         Self {
-            what,
+            row_kind,
             rows: HashMap::new(),
             undo: Vec::new(),
         }
@@ -101,7 +104,7 @@ impl<K: Clone + Eq + Hash, V: Clone> Table<K, V> {
         self.rows.contains_key(key)
     }
 
-    /// Loads the row that stands in the store.
+    /// Loads a row of the store.
     pub fn load(&mut self, key: K, row: Option<V>) {
         let versions = Versions {
             before: row.clone(),
@@ -111,16 +114,16 @@ impl<K: Clone + Eq + Hash, V: Clone> Table<K, V> {
         self.rows.insert(key, versions);
     }
 
-    /// Returns a row as the operations so far have left it.
+    /// Returns a row with the changes of the operations so far.
     ///
     /// # Errors
-    /// When the operation did not declare to read it, which is a defect.
+    /// If the operation did not declare the read, which is a bug.
     pub fn get(&self, key: &K) -> Result<Option<&V>> {
         let Some(versions) = self.rows.get(key) else {
-            debug_assert!(false, "an undeclared read of {}", self.what);
+            debug_assert!(false, "an undeclared read of {}", self.row_kind);
             return Err(StoreError::Engine(format!(
                 "an operation read {} without declaring it",
-                self.what
+                self.row_kind
             )));
         };
         Ok(versions.now.as_ref())
@@ -159,7 +162,7 @@ impl<K: Clone + Eq + Hash, V: Clone> Table<K, V> {
         }
     }
 
-    /// Returns the changed rows: key, row in the store, row from now on.
+    /// Returns the changed rows: key, row in the store, new row.
     pub fn changes(&self) -> impl Iterator<Item = (&K, Option<&V>, Option<&V>)> {
         self.rows
             .iter()
@@ -169,7 +172,7 @@ impl<K: Clone + Eq + Hash, V: Clone> Table<K, V> {
 }
 
 impl Rows {
-    /// Returns rows that are to be loaded.
+    /// Returns empty tables.
     #[must_use]
     pub fn new(max_attempted: u64) -> Self {
         Self {
@@ -186,7 +189,7 @@ impl Rows {
         }
     }
 
-    /// Begins an operation, after which [`Self::roll_back`] goes back to here.
+    /// Begins an operation. [`Self::roll_back`] undoes the changes made since.
     pub(super) fn begin(&mut self) {
         self.counters.undo.clear();
         self.hash_key.undo.clear();
@@ -198,7 +201,7 @@ impl Rows {
         self.outcomes.undo.clear();
     }
 
-    /// Returns whether the present operation has changed anything.
+    /// Returns whether the current operation has changed any row.
     pub(super) fn has_changes(&self) -> bool {
         !(self.counters.undo.is_empty()
             && self.hash_key.undo.is_empty()
@@ -210,7 +213,7 @@ impl Rows {
             && self.outcomes.undo.is_empty())
     }
 
-    /// Undoes the changes of the present operation.
+    /// Undoes the changes of the current operation.
     pub(super) fn roll_back(&mut self) {
         self.counters.roll_back();
         self.hash_key.roll_back();
@@ -234,14 +237,14 @@ impl Rows {
         Ok(())
     }
 
-    /// Takes the next id of a user.
+    /// Assigns the next user id.
     pub(super) fn take_user_id(&mut self) -> Result<UserId> {
         let id = self.counters()?.next.user;
         self.change_counters(|counters| counters.next.user = id + 1)?;
         Ok(id)
     }
 
-    /// Takes the next id of an API token.
+    /// Assigns the next API token id.
     pub(super) fn take_api_token_id(&mut self) -> Result<ApiTokenId> {
         let id = self.counters()?.next.api_token;
         self.change_counters(|counters| counters.next.api_token = id + 1)?;
@@ -263,7 +266,8 @@ impl Rows {
         }
     }
 
-    /// Returns a session and its user, unless the user is gone or has revoked it.
+    /// Returns a session and its user, or `None` if the session is revoked or its user was
+    /// deleted.
     pub(super) fn session(&self, token: &TokenHash) -> Result<Option<(Session, User)>> {
         let Some(session) = self.sessions.get(token)? else {
             return Ok(None);
@@ -277,7 +281,7 @@ impl Rows {
         self.users.put(user.id, user);
     }
 
-    /// Writes a user that differs from the one that stands there.
+    /// Writes a user if it differs from its current row.
     pub(super) fn put_user_if_changed(&mut self, user: User) -> Result<()> {
         if self.users.get(&user.id)? != Some(&user) {
             self.put_user(user);
@@ -285,10 +289,10 @@ impl Rows {
         Ok(())
     }
 
-    /// Returns the unknown name that was tried longest ago. What the group has added is younger than
-    /// all that stood in the store.
+    /// Returns the unknown name with the oldest last attempt. Attempts of this group are newer than
+    /// all attempts in the store.
     pub(super) fn oldest_attempt(&self) -> Option<NameHash> {
-        let untouched = |name: &&NameHash| !self.attempts.is_changed(name);
-        self.oldest_attempts.iter().find(untouched).copied()
+        let is_unchanged = |name: &&NameHash| !self.attempts.is_changed(name);
+        self.oldest_attempts.iter().find(is_unchanged).copied()
     }
 }

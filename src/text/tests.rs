@@ -6,7 +6,7 @@ use proptest::prelude::*;
 use super::*;
 
 #[test]
-fn what_platypush_evaluates_or_decodes_is_taken_apart() {
+fn text_that_platypush_evaluates_or_decodes_gets_a_space() {
     for (text, neutral) in [
         ("${a}", "$ {a}"),
         ("$${a}", "$$ {a}"),
@@ -75,7 +75,7 @@ fn unusable_names_are_refused_with_the_code_point() {
 }
 
 #[test]
-fn what_only_changes_other_characters_is_no_name() {
+fn a_name_of_modifying_characters_only_is_blank() {
     for name in [
         "",
         " ",
@@ -92,7 +92,7 @@ fn what_only_changes_other_characters_is_no_name() {
 }
 
 #[test]
-fn foreign_names_become_usable_ones_that_a_person_recognises() {
+fn foreign_names_become_usable_and_recognizable_names() {
     for (name, usable) in [
         ("alice", "alice"),
         ("${x}", "$ {x}"),
@@ -105,7 +105,7 @@ fn foreign_names_become_usable_ones_that_a_person_recognises() {
 }
 
 #[test]
-fn terminals_are_shown_no_control_character() {
+fn control_characters_are_escaped_for_terminals() {
     let text = "a\u{1b}[31m\n\u{9b}2J\u{7f}\u{202e}\u{2028}\u{feff}\u{200b}é\u{200d}'\"\\";
     assert_eq!(
         printable(text),
@@ -124,9 +124,9 @@ fn terminals_are_shown_no_control_character() {
     );
 }
 
-/// Padded names forged rows of `admin users` on a terminal that breaks lines.
+/// Regression test: padded names forged rows of `admin users` on a terminal that breaks lines.
 #[test]
-fn white_space_in_a_cell_pushes_nothing_into_another_line() {
+fn padding_with_white_space_is_escaped_in_a_cell() {
     for (name, shown) in [
         ("Anna Maria", "Anna Maria"),
         ("a   b", "a \\u{20}\\u{20}b"),
@@ -138,8 +138,8 @@ fn white_space_in_a_cell_pushes_nothing_into_another_line() {
     }
 }
 
-/// The table of categories is that of Python, for all that the Python at hand knows, and more that
-/// shows nothing.
+/// For each character that the installed Python knows, the categories agree with Python's, except
+/// for further blank characters.
 #[test]
 fn the_categories_are_those_of_python() {
     let script = "
@@ -167,7 +167,7 @@ for point in range(0x110000):
     assert!(python.wait().unwrap().success());
 }
 
-/// Text made of what matters here, and anything else.
+/// Generates text of fragments that matter here, and arbitrary text.
 fn hostile() -> impl Strategy<Value = String> {
     let piece = prop::sample::select(vec![
         "$", "{", "}", "\\", "u", "0024", "007B", "005c", "u0024", "\"", " ", "${", "\u{202e}",
@@ -179,7 +179,7 @@ fn hostile() -> impl Strategy<Value = String> {
     ]
 }
 
-/// All that Platypush may make of a text by reading it as JSON, however often.
+/// Returns all texts that Platypush may make of a text by repeated JSON decoding.
 fn decoded(text: &str) -> Vec<String> {
     let mut all = vec![text.to_owned()];
     if let Ok(value) = serde_json::from_str::<serde_json::Value>(text.trim()) {
@@ -203,7 +203,7 @@ fn decoded(text: &str) -> Vec<String> {
 
 proptest! {
     #[test]
-    fn no_neutral_text_becomes_what_platypush_evaluates(text in hostile(), levels in 0_u8..4) {
+    fn no_neutral_text_decodes_to_text_that_platypush_evaluates(text in hostile(), levels in 0_u8..4) {
         let quoted = (0..levels).fold(text.clone(), |text, _| {
             let json = serde_json::to_string(&text).unwrap();
             json.replace('$', "\\u0024").replace('{', "\\u007b")
@@ -219,7 +219,7 @@ proptest! {
     }
 
     #[test]
-    fn every_foreign_name_becomes_one_that_is_accepted(name in hostile()) {
+    fn every_foreign_name_becomes_an_accepted_name(name in hostile()) {
         let usable = usable_name(&name);
         prop_assert_eq!(check_name(&usable), Ok(()));
         prop_assert_eq!(neutralize(&usable), &*usable);
@@ -228,9 +228,8 @@ proptest! {
         }
     }
 
-    /// What the encoder writes is what `neutralize` makes of each text.
     #[test]
-    fn json_that_leaves_holds_neutral_texts(key in hostile(), text in hostile()) {
+    fn the_encoder_neutralizes_each_text(key in hostile(), text in hostile()) {
         let value = serde_json::json!({ key.clone(): [text.clone()] });
         let bytes = crate::wire::json::encode(&value).unwrap();
         let neutral = serde_json::json!({ &*neutralize(&key): [&*neutralize(&text)] });

@@ -1,19 +1,20 @@
-//! Everything that is kept of users and sessions, as JSON lines. What is secret
-//! in a line is sealed as a whole with the key of the moment; the rest of it is
-//! for whoever looks.
+//! Writes all users and sessions as JSON lines.
 //!
-//! The first line is a [`Heading`], the last one a [`Footing`]. All lines are
-//! sealed under the random id of the export, and the last one under how many
-//! there are: a file that was cut off, or put together from several, is
-//! recognised.
+//! The secrets of a line are sealed together with the current key. The other fields are only for
+//! readers of the file.
+//!
+//! The first line is a [`Header`], the last one a [`Footer`]. The context of each seal includes
+//! the random id of the export, and that of the footer also the numbers of users and sessions, so
+//! that a file that was cut off or put together from several exports is rejected.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use serde::{Deserialize, Serialize};
+use tokio::sync::mpsc;
 use zeroize::Zeroizing;
 
 use super::import::{Restore, pause};
-use super::{Person, PersonRecord};
+use super::{ImportedUser, ImportedUserRecord};
 use crate::clock::Iso;
 use crate::error::Error;
 use crate::keyring::Keyring;
@@ -22,26 +23,26 @@ use crate::random;
 use crate::services::Services;
 use crate::store::record::SessionRecord;
 
-/// The form that is written, and the only one that is read.
+/// Version of the format. Exports of other versions are not read.
 pub(super) const VERSION: u32 = 1;
-/// Users in a part.
+/// Number of users that are read from the store at a time.
 const USERS: usize = 64;
-/// Sessions in a part.
+/// Number of sessions that are read from the store at a time.
 const SESSIONS: usize = 256;
 
-/// The first line.
+/// The first line of an export.
 #[derive(Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub(super) struct Heading {
-    /// Which form it is.
+pub(super) struct Header {
+    /// Version of the format.
     pub(super) platypush_userd_export: u32,
     pub(super) exported_at: String,
     pub(super) export: ExportId,
-    /// [`Restore`].
+    /// A sealed [`Restore`].
     pub(super) sealed: String,
 }
 
-/// A user.
+/// The line of a user.
 #[derive(Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct UserLine {
@@ -50,11 +51,11 @@ pub(super) struct UserLine {
     pub(super) created_at: String,
     pub(super) second_factor: bool,
     pub(super) api_tokens: usize,
-    /// [`PersonRecord`].
+    /// A sealed [`ImportedUserRecord`].
     pub(super) sealed: String,
 }
 
-/// A session.
+/// The line of a session.
 #[derive(Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct SessionLine {
@@ -62,143 +63,109 @@ pub(super) struct SessionLine {
     pub(super) user: UserId,
     pub(super) created_at: String,
     pub(super) expires_at: Option<String>,
-    /// The hash of the token in hexadecimal, and a [`SessionRecord`].
+    /// The sealed hash of the token, in hexadecimal, and [`SessionRecord`].
     pub(super) sealed: String,
 }
 
-/// The last line.
+/// The last line of an export.
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub(super) struct Footing {
+pub(super) struct Footer {
     pub(super) users: u64,
     pub(super) sessions: u64,
-    /// Nothing, under the two.
+    /// A sealed `()`, which authenticates the two numbers.
     pub(super) sealed: String,
 }
 
 /// Random id of an export, in hexadecimal.
-pub type ExportId = String;
+pub(super) type ExportId = String;
 
-/// Which part of an export. The first one is the heading, and each says which
-/// is next.
-#[derive(Debug, Clone, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum Part {
-    /// The first line.
-    Heading,
-    /// From the user of that number on.
-    Users(ExportId, UserId),
-    /// From the session on whose token has that hash, in hexadecimal.
-    Sessions(ExportId, String),
-    /// The last line, behind so many users and sessions.
-    Footing(ExportId, u64, u64),
-}
+/// Receives an export, some lines at a time.
+pub type Lines = mpsc::Sender<Vec<String>>;
 
-/// A part of an export.
-#[derive(Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Exported {
-    /// Its lines.
-    pub lines: Vec<String>,
-    /// How many of them are of users…
-    pub users: u64,
-    /// …and how many of sessions.
-    pub sessions: u64,
-    /// Number of the key that they are sealed with: all parts must have the
-    /// same.
-    pub key: u8,
-}
-
-/// Writes a part; gives it, and which one is next: before the footing, the
-/// counts in it are for whoever asks.
+/// Writes all users and sessions. Holds some lines in memory at a time, and stops without an error
+/// when the receiver is dropped.
 ///
 /// # Errors
-/// When the store fails, something does not open, or the key is rotated.
-pub async fn export(
-    services: &Services,
-    keyring: &Keyring,
-    part: Part,
-) -> Result<(Exported, Option<Part>), Error> {
-    let _lease = keyring.lease();
+/// When the store fails, a secret does not open, or the key is rotated meanwhile.
+pub async fn export(services: &Services, keyring: &Keyring, lines: &Lines) -> Result<(), Error> {
     let mut writer = Writer {
         services,
         keyring,
-        exported: Exported {
-            lines: Vec::new(),
-            users: 0,
-            sessions: 0,
-            key: keyring.newest().unwrap_or_default(),
-        },
+        export: hex::encode(random::bytes::<16>()?),
+        key: keyring.newest().unwrap_or_default(),
+        lines: Vec::new(),
     };
-    let next = match part {
-        Part::Heading => {
-            let export = new_id()?;
-            writer.heading(&export).await?;
-            Some(Part::Users(export, 0))
+    writer.header().await?;
+    let mut users = 0;
+    let mut next = Some(0);
+    while let Some(from) = next {
+        if !writer.flush(lines).await {
+            return Ok(());
         }
-        Part::Users(export, from) => {
-            let page = services.store.users_from(from, USERS).await?;
-            for (number, user) in page.items.into_iter().enumerate() {
-                pause(number).await;
-                writer.user(&export, user)?;
-            }
-            Some(match page.next {
-                Some(from) => Part::Users(export, from),
-                None => Part::Sessions(export, hex::encode([0; 32])),
-            })
+        let _lease = keyring.lease();
+        let page = services.store.users_from(from, USERS).await?;
+        for (number, user) in page.items.into_iter().enumerate() {
+            pause(number).await;
+            writer.user(user)?;
+            users += 1;
         }
-        Part::Sessions(export, from) => {
-            let mut token = [0; 32];
-            hex::decode_to_slice(from, &mut token)
-                .map_err(|_| Error::Internal("no part of an export begins there".into()))?;
-            let page = services
-                .store
-                .sessions_from(TokenHash(token), SESSIONS)
-                .await?;
-            for (number, session) in page.items.iter().enumerate() {
-                pause(number).await;
-                writer.session(&export, session)?;
-            }
-            Some(match page.next {
-                Some(token) => Part::Sessions(export, hex::encode(token.0)),
-                None => Part::Footing(export, 0, 0),
-            })
+        next = page.next;
+    }
+    let mut sessions = 0;
+    let mut next = Some(TokenHash([0; 32]));
+    while let Some(from) = next {
+        if !writer.flush(lines).await {
+            return Ok(());
         }
-        Part::Footing(export, users, sessions) => {
-            writer.footing(&export, users, sessions)?;
-            None
+        let _lease = keyring.lease();
+        let page = services.store.sessions_from(from, SESSIONS).await?;
+        for (number, session) in page.items.iter().enumerate() {
+            pause(number).await;
+            writer.session(session)?;
+            sessions += 1;
         }
-    };
-    Ok((writer.exported, next))
-}
-
-fn new_id() -> Result<ExportId, Error> {
-    Ok(hex::encode(random::bytes::<16>()?))
+        next = page.next;
+    }
+    writer.footer(users, sessions)?;
+    writer.flush(lines).await;
+    Ok(())
 }
 
 struct Writer<'a> {
     services: &'a Services,
     keyring: &'a Keyring,
-    exported: Exported,
+    export: ExportId,
+    /// Number of the key that seals the whole export.
+    key: u8,
+    lines: Vec<String>,
 }
 
 impl Writer<'_> {
-    async fn heading(&mut self, export: &ExportId) -> Result<(), Error> {
+    /// Sends the lines that were written, and waits until the receiver takes them: no lease is held
+    /// while it writes them. Returns `false` when the receiver is dropped.
+    async fn flush(&mut self, lines: &Lines) -> bool {
+        let sent = lines.send(std::mem::take(&mut self.lines)).await;
+        sent.is_ok() && lines.reserve().await.is_ok()
+    }
+
+    async fn header(&mut self) -> Result<(), Error> {
         let next = self.services.store.next_ids().await?;
         let restore = Restore {
             next_user_id: next.user,
             next_api_token_id: next.api_token,
             hash_key: self.services.credentials.hash_key(),
         };
-        let heading = Heading {
+        let header = Header {
             platypush_userd_export: VERSION,
             exported_at: Iso(self.services.clock.now()).to_string(),
-            export: export.clone(),
-            sealed: self.seal(&heading_context(export), &restore)?,
+            export: self.export.clone(),
+            sealed: self.seal(&header_context(&self.export), &restore)?,
         };
-        self.line(&heading)
+        self.line(&header)
     }
 
-    fn user(&mut self, export: &ExportId, user: User) -> Result<(), Error> {
+    fn user(&mut self, user: User) -> Result<(), Error> {
         let factor = user.second_factor.as_ref();
         let totp_secret = factor
             .map(|factor| {
@@ -215,79 +182,79 @@ impl Writer<'_> {
             api_tokens: user.api_tokens.len(),
             sealed: String::new(),
         };
-        let person = PersonRecord::of(&Person {
+        let record = ImportedUserRecord::of(&ImportedUser {
             user,
             totp_secret,
             sessions: Vec::new(),
         });
-        line.sealed = self.seal(&user_context(export, line.user), &person)?;
-        self.exported.users += 1;
+        line.sealed = self.seal(&user_context(&self.export, line.user), &record)?;
         self.line(&line)
     }
 
-    fn session(&mut self, export: &ExportId, session: &Session) -> Result<(), Error> {
-        let kept = (hex::encode(session.token.0), SessionRecord::of(session));
+    fn session(&mut self, session: &Session) -> Result<(), Error> {
+        let secret = (hex::encode(session.token.0), SessionRecord::of(session));
         let line = SessionLine {
             session: session.id(),
             user: session.user_id,
             created_at: Iso(session.created_at).to_string(),
             expires_at: session.expires_at.map(|at| Iso(at).to_string()),
-            sealed: self.seal(&session_context(export, session.user_id), &kept)?,
+            sealed: self.seal(&session_context(&self.export, session.user_id), &secret)?,
         };
-        self.exported.sessions += 1;
         self.line(&line)
     }
 
-    fn footing(&mut self, export: &ExportId, users: u64, sessions: u64) -> Result<(), Error> {
-        let footing = Footing {
+    fn footer(&mut self, users: u64, sessions: u64) -> Result<(), Error> {
+        let footer = Footer {
             users,
             sessions,
-            sealed: self.seal(&footing_context(export, users, sessions), &())?,
+            sealed: self.seal(&footer_context(&self.export, users, sessions), &())?,
         };
-        self.line(&footing)
+        self.line(&footer)
     }
 
     fn seal(&self, context: &[u8], secret: &impl Serialize) -> Result<String, Error> {
-        let plain = Zeroizing::new(serde_json::to_vec(secret).map_err(unwritable)?);
+        let plain = Zeroizing::new(serde_json::to_vec(secret).map_err(encode_error)?);
         let sealer = self.keyring.sealer();
         let sealer = sealer.map_err(|error| Error::Internal(error.to_string()))?;
         let sealed = sealer.seal(context, &plain);
-        if Keyring::number_of(&sealed) != Some(self.exported.key) {
+        if Keyring::number_of(&sealed) != Some(self.key) {
             return Err(Error::Internal(
-                "the key was rotated meanwhile: run it again".into(),
+                "the key was rotated during the export: run it again".into(),
             ));
         }
         Ok(STANDARD.encode(sealed))
     }
 
     fn line(&mut self, line: &impl Serialize) -> Result<(), Error> {
-        let text = serde_json::to_string(line).map_err(unwritable)?;
-        self.exported.lines.push(text);
+        let text = serde_json::to_string(line).map_err(encode_error)?;
+        self.lines.push(text);
         Ok(())
     }
 }
 
-/// Without serde's own words, which can quote.
-fn unwritable(_: serde_json::Error) -> Error {
+/// Returns the error for a line that cannot be encoded. Drops serde's message, which can quote the
+/// value.
+fn encode_error(_: serde_json::Error) -> Error {
     Error::Internal("a line of an export could not be written".into())
 }
 
-/// What the secret part of a heading is sealed as…
-pub(super) fn heading_context(export: &ExportId) -> Vec<u8> {
+/// Returns the context that the secrets of a header are sealed under.
+pub(super) fn header_context(export: &ExportId) -> Vec<u8> {
     format!("export {export} heading").into()
 }
 
-/// …that of a user: it opens in the line of no other…
+/// Returns the context that the secrets of a user are sealed under, so that they do not open in the
+/// line of another user.
 pub(super) fn user_context(export: &ExportId, id: UserId) -> Vec<u8> {
     format!("export {export} user {id}").into()
 }
 
-/// …that of a session…
+/// Returns the context that the secrets of a session are sealed under.
 pub(super) fn session_context(export: &ExportId, id: UserId) -> Vec<u8> {
     format!("export {export} session of {id}").into()
 }
 
-/// …and that of the last line.
-pub(super) fn footing_context(export: &ExportId, users: u64, sessions: u64) -> Vec<u8> {
+/// Returns the context that the footer is sealed under.
+pub(super) fn footer_context(export: &ExportId, users: u64, sessions: u64) -> Vec<u8> {
     format!("export {export} of {users} users and {sessions} sessions").into()
 }

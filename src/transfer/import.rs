@@ -1,4 +1,4 @@
-//! Who of those who come is let in, under which number and which name.
+//! Imports users: decides which ones are imported, and under which id and name.
 
 use std::collections::HashSet;
 use std::sync::Arc;
@@ -6,22 +6,22 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 use zeroize::Zeroizing;
 
-use super::{Person, PersonRecord};
+use super::{ImportedUser, ImportedUserRecord};
 use crate::clock::is_in_iso_years;
 use crate::error::Error;
-use crate::model::{ApiToken, User, UserId};
+use crate::model::{ApiToken, SecretFingerprint, User, UserId};
 use crate::services::Services;
 use crate::store::record::Malformed;
 use crate::store::{ImportBatch, ImportProgress, NextIds, StoreError};
 use crate::text;
 
-/// People who are dealt with before others have a chance to run: requests are
-/// served meanwhile.
-const AT_A_TIME: usize = 16;
-/// How often it is tried while others take the numbers.
-const TRIES: usize = 20;
+/// Number of users that are processed before other tasks run, because the daemon serves requests
+/// during an import.
+const USERS_PER_YIELD: usize = 16;
+/// Maximum number of attempts while requests create users, which changes the next ids.
+const MAX_ATTEMPTS: usize = 20;
 
-/// What to do about a name that somebody else has here.
+/// What to do if another user has the name of an imported user.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum OnConflict {
@@ -31,33 +31,32 @@ pub enum OnConflict {
     Rename,
 }
 
-/// Everybody who is to be let in, all or none.
+/// A request to import users, all or none.
 #[derive(Debug, Serialize, Deserialize)]
 pub struct ImportRequest {
-    /// Who comes.
-    pub people: Vec<PersonRecord>,
-    /// What an export says beside the users; none where they come from a
-    /// Platypush node.
+    /// Users to import.
+    pub users: Vec<ImportedUserRecord>,
+    /// Data of an export beside its users. `None` for users of a Platypush node.
     pub restore: Option<Restore>,
     /// What to do about names that are taken.
     pub on_conflict: OnConflict,
-    /// Whether those come again who were deleted here since they came.
+    /// Whether to import users again that were deleted here after an earlier import.
     pub bring_deleted: bool,
-    /// Whether to say what would be, and to change nothing.
+    /// Whether to return the outcomes without changing anything.
     pub dry_run: bool,
-    /// How far it has come; for whoever watches it in this process.
+    /// Progress of the import. Only this process sees it.
     #[serde(skip)]
     pub progress: Arc<ImportProgress>,
 }
 
-/// What an export says beside the users.
+/// Data of an export beside its users.
 #[derive(Serialize, Deserialize)]
 pub struct Restore {
-    /// The next number of a user.
+    /// Next id of a user.
     pub next_user_id: u64,
-    /// The next number of an API token.
+    /// Next id of an API token.
     pub next_api_token_id: u64,
-    /// The key that backup codes are hashed with, in hexadecimal.
+    /// Key that backup codes are hashed with, in hexadecimal.
     pub hash_key: Zeroizing<String>,
 }
 
@@ -67,61 +66,59 @@ impl std::fmt::Debug for Restore {
     }
 }
 
-/// What becomes of somebody.
+/// Outcome of the import for one user.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum ImportOutcome {
-    /// It comes.
-    Comes {
-        /// Its number here.
+    /// The user was imported.
+    Imported {
+        /// Id of the user in this store.
         id: UserId,
-        /// Its name here.
+        /// Name of the user in this store.
         name: String,
-        /// Whether its backup codes do not come: they are hashed with its
-        /// number.
+        /// Whether backup codes were dropped: they are hashed with the id, which has changed.
         loses_codes: bool,
-        /// API tokens that get another name here, because theirs cannot be one: what they were
-        /// called and what they are called now.
+        /// Old and new names of API tokens whose old names are not allowed.
         renamed_tokens: Vec<(String, String)>,
     },
-    /// It came before.
-    IsHere {
-        /// Its number here.
+    /// The user already exists, for example from an earlier import.
+    Exists {
+        /// Id of the user in this store.
         id: UserId,
-        /// Its name here.
+        /// Name of the user in this store.
         name: String,
     },
-    /// It came before, and was deleted here.
-    WasDeleted,
-    /// Somebody else has its name.
+    /// The user was deleted here after an earlier import.
+    Deleted,
+    /// Another user has the name.
     NameTaken,
-    /// No user may have its name.
+    /// The name is not allowed.
     UnusableName {
-        /// Why.
+        /// Why it is not allowed.
         reason: String,
     },
 }
 
-/// Why nobody is let in.
+/// Why no user was imported.
 #[derive(Debug, thiserror::Error)]
 pub enum ImportError {
     /// The store failed, or a secret could not be sealed.
     #[error(transparent)]
     Failed(#[from] Error),
-    /// What was sent is not what it should be.
+    /// The request is malformed.
     #[error("{0}: nothing was changed")]
     Malformed(#[from] Malformed),
-    /// Whoever was made meanwhile took the numbers.
-    #[error("so many users are made meanwhile that nobody could be let in: try again")]
+    /// In each attempt, a request created a user first and took an id of the import.
+    #[error("other users are created at the same time, so no user was imported: try again")]
     Busy,
-    /// The running daemon has its key in memory.
+    /// The import replaces a key that the running daemon has in memory.
     #[error(
-        "a database that gets the key of an export must have no daemon running: stop it, and try \
-         again; nothing was changed"
+        "the import replaces the key of the backup codes, which a running daemon keeps in memory: \
+         stop the daemon and try again; nothing was changed"
     )]
-    StopTheDaemon,
-    /// It was asked to stop before everybody was in.
-    #[error("interrupted: nobody was brought")]
+    DaemonRunning,
+    /// The import was interrupted before it was complete.
+    #[error("interrupted: no user was imported")]
     Interrupted,
 }
 
@@ -134,60 +131,61 @@ impl From<StoreError> for ImportError {
     }
 }
 
-/// Lets people in, all at once, or says what would become of them.
+/// Imports all users of a request or none, and returns an outcome for each user.
 ///
 /// # Errors
-/// When nobody was let in, unless the store has stopped.
+/// When no user was imported. If the store stops during the import, the users may have been
+/// imported.
 pub async fn import(
     services: &Services,
-    mut order: ImportRequest,
+    mut request: ImportRequest,
     is_serving: bool,
 ) -> Result<Vec<ImportOutcome>, ImportError> {
-    let mut people = Vec::with_capacity(order.people.len());
-    for (number, record) in order.people.drain(..).enumerate() {
+    let mut users = Vec::with_capacity(request.users.len());
+    for (number, record) in request.users.drain(..).enumerate() {
         pause(number).await;
-        let person = record.into_person()?;
-        if !person.dates().all(is_in_iso_years) {
+        let user = record.into_user()?;
+        if !user.dates().all(is_in_iso_years) {
             return Err(Malformed("a date outside the years 1 to 9999").into());
         }
-        people.push(person);
+        users.push(user);
     }
-    for _ in 0..TRIES {
-        let mut importer = Importer::new(services, &order, &people).await?;
-        if let Some(restore) = &order.restore {
-            importer.take_over(restore, &people, is_serving)?;
+    for _ in 0..MAX_ATTEMPTS {
+        let mut importer = Importer::new(services, &request, &users).await?;
+        if let Some(restore) = &request.restore {
+            importer.apply_restore(restore, &users, is_serving)?;
         }
-        let mut fates = Vec::with_capacity(people.len());
-        for (number, person) in people.iter().enumerate() {
+        let mut outcomes = Vec::with_capacity(users.len());
+        for (number, user) in users.iter().enumerate() {
             pause(number).await;
-            if order.progress.is_interrupted() {
+            if request.progress.is_interrupted() {
                 return Err(ImportError::Interrupted);
             }
-            fates.push(importer.judge(person).await?);
+            outcomes.push(importer.import(user).await?);
         }
         let batch = importer.finish();
-        if order.dry_run || batch.users.is_empty() {
-            return Ok(fates);
+        if request.dry_run || batch.users.is_empty() {
+            return Ok(outcomes);
         }
         match services.store.import(batch).await {
-            // Somebody else was made meanwhile: decided anew.
+            // A request created a user since the ids were read.
             Err(StoreError::Conflict) => {}
             Err(error) => return Err(error.into()),
-            Ok(()) => return Ok(fates),
+            Ok(()) => return Ok(outcomes),
         }
     }
     Err(ImportError::Busy)
 }
 
-/// Lets others run from time to time.
+/// Yields to other tasks after every `USERS_PER_YIELD` items.
 pub(crate) async fn pause(number: usize) {
-    if number % AT_A_TIME == AT_A_TIME - 1 {
+    if number % USERS_PER_YIELD == USERS_PER_YIELD - 1 {
         tokio::task::yield_now().await;
     }
 }
 
-/// Gives API tokens whose names cannot be one the first free name of NAME, NAME-2, …, and returns
-/// the names before and after.
+/// Gives each API token whose name is not allowed the first free name of NAME, NAME-2, …, where
+/// NAME is its usable form. Returns the old and new names.
 fn rename_tokens(tokens: &mut [ApiToken]) -> Vec<(String, String)> {
     let mut taken: HashSet<_> = tokens.iter().map(|token| token.name.clone()).collect();
     let mut renamed = Vec::new();
@@ -208,54 +206,54 @@ fn rename_tokens(tokens: &mut [ApiToken]) -> Vec<(String, String)> {
 
 struct Importer<'a> {
     services: &'a Services,
-    order: &'a ImportRequest,
-    /// Whether people keep their numbers: where nobody has ever had one.
+    request: &'a ImportRequest,
+    /// Whether users keep their ids, because this store never had a user.
     keep_ids: bool,
-    /// Whether what is hashed with a key and their numbers can be checked here.
-    keep_keyed: bool,
+    /// Whether keyed hashes, which include the id, stay valid.
+    keep_keyed_hashes: bool,
     next: NextIds,
-    /// Names that were given in here.
-    names: HashSet<String>,
-    /// Names that people bring; none where nobody can get another one here.
-    own_names: HashSet<&'a str>,
+    /// Names of the users in the batch.
+    assigned_names: HashSet<String>,
+    /// Names of the users in the source. Empty if no user can be renamed.
+    source_names: HashSet<&'a str>,
     batch: ImportBatch,
 }
 
 impl<'a> Importer<'a> {
     async fn new(
         services: &'a Services,
-        order: &'a ImportRequest,
-        people: &'a [Person],
+        request: &'a ImportRequest,
+        users: &'a [ImportedUser],
     ) -> Result<Self, StoreError> {
         let before = services.store.next_ids().await?;
-        let own_names = || people.iter().map(|person| person.user.username.as_str());
-        let may_rename = order.on_conflict == OnConflict::Rename
-            || own_names().any(|name| text::check_name(name).is_err());
+        let source_names = || users.iter().map(|imported| imported.user.username.as_str());
+        let may_rename = request.on_conflict == OnConflict::Rename
+            || source_names().any(|name| text::check_name(name).is_err());
         Ok(Self {
             services,
-            order,
-            keep_ids: order.restore.is_some() && before.user == 1,
-            keep_keyed: false,
+            request,
+            keep_ids: request.restore.is_some() && before.user == 1,
+            keep_keyed_hashes: false,
             next: before,
-            names: HashSet::new(),
-            own_names: own_names().filter(|_| may_rename).collect(),
+            assigned_names: HashSet::new(),
+            source_names: source_names().filter(|_| may_rename).collect(),
             batch: ImportBatch {
                 before,
                 after: before,
                 users: Vec::new(),
                 sessions: Vec::new(),
                 hash_key: None,
-                progress: Arc::clone(&order.progress),
+                progress: Arc::clone(&request.progress),
             },
         })
     }
 
-    /// Takes over what an export says beside the users: where nobody has ever
-    /// been, they keep their numbers, and their backup codes with them.
-    fn take_over(
+    /// Adopts the next ids and the hash key of an export if the store never had a user. The users
+    /// then keep their ids and backup codes.
+    fn apply_restore(
         &mut self,
         restore: &Restore,
-        people: &[Person],
+        users: &[ImportedUser],
         is_serving: bool,
     ) -> Result<(), ImportError> {
         if !self.keep_ids {
@@ -264,40 +262,41 @@ impl<'a> Importer<'a> {
         let mut key = Zeroizing::new([0; 32]);
         hex::decode_to_slice(restore.hash_key.as_bytes(), key.as_mut_slice())
             .map_err(|_| Malformed("the key of the backup codes"))?;
-        let needs_key = |person: &Person| {
-            let factor = person.user.second_factor.as_ref();
+        let needs_key = |imported: &ImportedUser| {
+            let factor = imported.user.second_factor.as_ref();
             factor.is_some_and(|factor| !factor.backup_codes.is_empty())
-                || !person.user.used_secrets.is_empty()
+                || !imported.user.used_secrets.is_empty()
         };
-        self.keep_keyed = self.services.credentials.has_hash_key(&key);
-        if !self.keep_keyed && people.iter().any(needs_key) {
+        self.keep_keyed_hashes = self.services.credentials.has_hash_key(&key);
+        if !self.keep_keyed_hashes && users.iter().any(needs_key) {
             if is_serving {
-                return Err(ImportError::StopTheDaemon);
+                return Err(ImportError::DaemonRunning);
             }
             self.batch.hash_key = Some(self.services.credentials.seal_hash_key(&key)?);
-            self.keep_keyed = true;
+            self.keep_keyed_hashes = true;
         }
-        // Users may have been made while the export was written.
-        let tokens = people.iter().flat_map(|person| &person.user.api_tokens);
-        let token = tokens.map(|token| token.id).max().unwrap_or(0);
-        let user = people.iter().map(|person| person.user.id).max();
-        self.next.user = restore.next_user_id.max(user.unwrap_or(0) + 1);
-        self.next.api_token = restore.next_api_token_id.max(token + 1);
+        // Requests may have created users and tokens after the export recorded the next ids.
+        let tokens = users.iter().flat_map(|imported| &imported.user.api_tokens);
+        let max_token = tokens.map(|token| token.id).max().unwrap_or(0);
+        let max_user = users.iter().map(|imported| imported.user.id).max();
+        self.next.user = restore.next_user_id.max(max_user.unwrap_or(0) + 1);
+        self.next.api_token = restore.next_api_token_id.max(max_token + 1);
         Ok(())
     }
 
-    async fn judge(&mut self, person: &Person) -> Result<ImportOutcome, ImportError> {
-        let username = &*text::usable_name(&person.user.username);
-        if let Some(outcome) = self.came_before(&person.user).await? {
+    /// Adds a user to the batch, unless its outcome is not to import it.
+    async fn import(&mut self, imported: &ImportedUser) -> Result<ImportOutcome, ImportError> {
+        let username = &*text::usable_name(&imported.user.username);
+        if let Some(outcome) = self.find_existing(&imported.user).await? {
             return Ok(outcome);
         }
-        let is_own = username == person.user.username;
-        let is_free =
-            (is_own || !self.own_names.contains(username)) && !self.is_taken(username).await?;
+        let is_unchanged = username == imported.user.username;
+        let is_free = (is_unchanged || !self.source_names.contains(username))
+            && !self.is_taken(username).await?;
         let name = if is_free {
             username.to_owned()
-        } else if self.order.on_conflict == OnConflict::Rename {
-            self.other_name(username).await?
+        } else if self.request.on_conflict == OnConflict::Rename {
+            self.free_name(username).await?
         } else {
             return Ok(ImportOutcome::NameTaken);
         };
@@ -306,13 +305,14 @@ impl<'a> Importer<'a> {
                 reason: error.to_string(),
             });
         }
-        self.let_in(person, name)
+        self.add_to_batch(imported, name)
     }
 
-    /// What became of somebody who came before.
-    async fn came_before(&self, user: &User) -> Result<Option<ImportOutcome>, StoreError> {
+    /// Returns the outcome for a user that already exists, or was deleted after an earlier import.
+    /// `None` for a new user.
+    async fn find_existing(&self, user: &User) -> Result<Option<ImportOutcome>, StoreError> {
         let store = &self.services.store;
-        let is_here = |user: User| ImportOutcome::IsHere {
+        let exists = |user: User| ImportOutcome::Exists {
             id: user.id,
             name: user.username,
         };
@@ -321,42 +321,48 @@ impl<'a> Importer<'a> {
             None => None,
         };
         match found {
-            Some((_, Some(user))) => return Ok(Some(is_here(user))),
-            // Whoever restores an export wants them back.
-            Some((_, None)) if !self.order.bring_deleted && self.order.restore.is_none() => {
-                return Ok(Some(ImportOutcome::WasDeleted));
+            Some((_, Some(user))) => return Ok(Some(exists(user))),
+            // An export is imported to restore deleted users.
+            Some((_, None)) if !self.request.bring_deleted && self.request.restore.is_none() => {
+                return Ok(Some(ImportOutcome::Deleted));
             }
             _ => {}
         }
-        if self.order.restore.is_none() {
+        if self.request.restore.is_none() {
             return Ok(None);
         }
         let found = store.user(user.id).await?;
-        let has_its_name =
+        let is_its_name =
             |name: &str| name == user.username || name == text::usable_name(&user.username);
         let is_same =
-            |found: &User| has_its_name(&found.username) && found.created_at == user.created_at;
-        Ok(found.filter(is_same).map(is_here))
+            |found: &User| is_its_name(&found.username) && found.created_at == user.created_at;
+        Ok(found.filter(is_same).map(exists))
     }
 
     async fn is_taken(&self, name: &str) -> Result<bool, StoreError> {
-        Ok(self.names.contains(name) || self.services.store.user_by_name(name).await?.is_some())
+        Ok(self.assigned_names.contains(name)
+            || self.services.store.user_by_name(name).await?.is_some())
     }
 
-    async fn other_name(&self, name: &str) -> Result<String, StoreError> {
+    /// Returns the first free name of NAME-2, NAME-3, …
+    async fn free_name(&self, name: &str) -> Result<String, StoreError> {
         let mut number = 2_u64;
         loop {
-            let other = format!("{name}-{number}");
-            // Whose own name it is keeps it.
-            if !self.own_names.contains(&*other) && !self.is_taken(&other).await? {
-                return Ok(other);
+            let numbered = format!("{name}-{number}");
+            // A user of the source with this very name keeps it.
+            if !self.source_names.contains(&*numbered) && !self.is_taken(&numbered).await? {
+                return Ok(numbered);
             }
             number += 1;
         }
     }
 
-    fn let_in(&mut self, person: &Person, name: String) -> Result<ImportOutcome, ImportError> {
-        let mut user = person.user.clone();
+    fn add_to_batch(
+        &mut self,
+        imported: &ImportedUser,
+        name: String,
+    ) -> Result<ImportOutcome, ImportError> {
+        let mut user = imported.user.clone();
         let mut loses_codes = false;
         if !self.keep_ids {
             user.id = self.next.user;
@@ -376,25 +382,27 @@ impl<'a> Importer<'a> {
         user.username.clone_from(&name);
         let credentials = &self.services.credentials;
         let renamed_tokens = rename_tokens(&mut user.api_tokens);
-        if let (Some(factor), Some(secret)) = (&mut user.second_factor, &person.totp_secret) {
+        if let (Some(factor), Some(secret)) = (&mut user.second_factor, &imported.totp_secret) {
             factor.secret = credentials.seal_second_factor(user.id, secret)?;
-            if !self.keep_keyed {
+            // Versions before 0.1 exported none.
+            let is_unknown = factor.fingerprint == SecretFingerprint::UNKNOWN;
+            if !self.keep_keyed_hashes || (is_unknown && self.batch.hash_key.is_none()) {
                 factor.fingerprint = credentials.secret_fingerprint(user.id, secret);
             }
         }
-        if !self.keep_keyed {
-            // Fingerprints of secrets that are gone cannot be made anew.
+        if !self.keep_keyed_hashes {
+            // Only the fingerprints of these secrets were exported, and they use the old key or id.
             user.used_secrets.clear();
         }
-        let session = person.sessions.iter().cloned().map(|mut session| {
+        let session = imported.sessions.iter().cloned().map(|mut session| {
             session.user_id = user.id;
             session
         });
         self.batch.sessions.extend(session);
-        self.names.insert(name.clone());
+        self.assigned_names.insert(name.clone());
         let id = user.id;
         self.batch.users.push(user);
-        Ok(ImportOutcome::Comes {
+        Ok(ImportOutcome::Imported {
             id,
             name,
             loses_codes,

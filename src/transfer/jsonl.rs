@@ -1,4 +1,4 @@
-//! Reading what `export` has written.
+//! Reads a file that `export` has written.
 
 use std::collections::HashMap;
 use std::io::{self, BufRead};
@@ -9,11 +9,11 @@ use serde::Deserialize;
 use serde::de::DeserializeOwned;
 
 use super::export::{
-    ExportId, Footing, Heading, SessionLine, UserLine, VERSION, footing_context, heading_context,
+    ExportId, Footer, Header, SessionLine, UserLine, VERSION, footer_context, header_context,
     session_context, user_context,
 };
 use super::import::Restore;
-use super::{LeftBehind, Location, Person, PersonRecord, What, Why};
+use super::{ImportedUser, ImportedUserRecord, Location, RecordKind, SkipReason, Skipped};
 use crate::clock::{Timestamp, is_in_iso_years};
 use crate::credentials::imported::is_cut_token;
 use crate::keyring::Keyring;
@@ -26,42 +26,44 @@ pub enum JsonlError {
     /// The file cannot be read.
     #[error("cannot read the export: {0}")]
     Io(#[from] io::Error),
-    /// It is something else.
-    #[error("this is no export of platypush-userd: its first line is no heading")]
-    NoExport,
-    /// A newer program wrote it.
-    #[error("this export has version {0}, and this program reads {VERSION}: install a newer one")]
+    /// The file is not an export.
+    #[error("this is not an export of platypush-userd: its first line is not a header")]
+    NotAnExport,
+    /// A newer program wrote the export.
+    #[error(
+        "this export has version {0}, but this program reads version {VERSION}: install a newer \
+         program"
+    )]
     Version(u32),
-    /// A line is not what it should be.
+    /// A line is malformed.
     #[error("line {line} of the export is damaged: {what}")]
     Line {
-        /// Which, from 1 on.
+        /// Number of the line, from 1.
         line: usize,
-        /// What is wrong with it.
+        /// What is wrong with the line.
         what: &'static str,
     },
-    /// It was sealed with other keys.
+    /// The export was sealed with other keys.
     #[error(
-        "the keys do not open this export: name the file of keys that belongs to it with \
-         --keys FILE"
+        "the keys do not open this export: give the key file that it was sealed with (--keys FILE)"
     )]
     WrongKeys,
-    /// It ends before its last line.
-    #[error("the export is cut off: its last line does not say that it is the last one")]
+    /// The export has no footer.
+    #[error("the export is cut off: its last line is not a footer")]
     CutOff,
     /// Lines are missing.
     #[error(
-        "the export is incomplete: of {users} users and {sessions} sessions it has {found_users} \
-         and {found_sessions}"
+        "the export is incomplete: it has {found_users} of {users} users and {found_sessions} of \
+         {sessions} sessions"
     )]
     Incomplete {
-        /// As its last line says.
+        /// Number of users in the footer.
         users: u64,
-        /// As its last line says.
+        /// Number of sessions in the footer.
         sessions: u64,
-        /// As they were found.
+        /// Number of users that were read.
         found_users: u64,
-        /// As they were found.
+        /// Number of sessions that were read.
         found_sessions: u64,
     },
 }
@@ -71,68 +73,68 @@ pub enum JsonlError {
 enum Line {
     User(UserLine),
     Session(SessionLine),
-    Footing(Footing),
+    Footer(Footer),
 }
 
-/// What an export holds.
-pub struct Found {
-    /// Who can come.
-    pub people: Vec<Person>,
-    /// Who and what cannot, and why.
-    pub left_behind: Vec<LeftBehind>,
-    /// What it says beside the users.
+/// Contents of an export.
+pub struct ExportContents {
+    /// Users that can be imported.
+    pub users: Vec<ImportedUser>,
+    /// Records that cannot be imported.
+    pub skipped: Vec<Skipped>,
+    /// Data of the export beside its users.
     pub restore: Restore,
 }
 
-/// Reads an export whole.
+/// Reads a whole export.
 ///
 /// # Errors
-/// When anything of it is missing, damaged or does not open.
-pub fn read(export: impl BufRead, keyring: &Keyring) -> Result<Found, JsonlError> {
+/// When any part of it is missing, damaged or does not open.
+pub fn read(export: impl BufRead, keyring: &Keyring) -> Result<ExportContents, JsonlError> {
     let mut lines = export.lines();
-    let heading = lines.next().transpose()?.unwrap_or_default();
-    // An editor may have put a byte order mark there.
-    let heading = heading.trim_start_matches('\u{feff}');
-    let heading: Heading = serde_json::from_str(heading).map_err(|_| JsonlError::NoExport)?;
-    if heading.platypush_userd_export != VERSION {
-        return Err(JsonlError::Version(heading.platypush_userd_export));
+    let header = lines.next().transpose()?.unwrap_or_default();
+    // An editor may have inserted a byte order mark.
+    let header = header.trim_start_matches('\u{feff}');
+    let header: Header = serde_json::from_str(header).map_err(|_| JsonlError::NotAnExport)?;
+    if header.platypush_userd_export != VERSION {
+        return Err(JsonlError::Version(header.platypush_userd_export));
     }
-    let export = heading.export;
-    let restore = open(keyring, &heading_context(&export), &heading.sealed);
+    let export = header.export;
+    let restore = open(keyring, &header_context(&export), &header.sealed);
     let restore: Restore = restore.map_err(|_| JsonlError::WrongKeys)?;
 
     let mut reader = Reader {
         keyring,
         export,
         line: 1,
-        people: Vec::new(),
-        left_behind: Vec::new(),
-        places: HashMap::new(),
+        users: Vec::new(),
+        skipped: Vec::new(),
+        indexes: HashMap::new(),
         sessions: 0,
     };
-    let mut footing = None;
+    let mut footer = None;
     for line in lines {
         let line = line?;
         reader.line += 1;
         let number = reader.line;
         let damaged = |what| JsonlError::Line { line: number, what };
-        if footing.is_some() {
-            return Err(damaged("it stands behind the last one"));
+        if footer.is_some() {
+            return Err(damaged("it follows the footer"));
         }
         match serde_json::from_str(&line) {
             Ok(Line::User(user)) => reader.user(&user).map_err(damaged)?,
             Ok(Line::Session(session)) => reader.session(&session).map_err(damaged)?,
-            Ok(Line::Footing(last)) => {
-                reader.footing(&last).map_err(damaged)?;
-                footing = Some(last);
+            Ok(Line::Footer(last)) => {
+                reader.footer(&last).map_err(damaged)?;
+                footer = Some(last);
             }
             Err(_) => return Err(damaged("it is neither a user nor a session")),
         }
     }
-    let Footing {
+    let Footer {
         users, sessions, ..
-    } = footing.ok_or(JsonlError::CutOff)?;
-    let found_users = reader.places.len() as u64;
+    } = footer.ok_or(JsonlError::CutOff)?;
+    let found_users = reader.indexes.len() as u64;
     if (users, sessions) != (found_users, reader.sessions) {
         return Err(JsonlError::Incomplete {
             users,
@@ -141,9 +143,9 @@ pub fn read(export: impl BufRead, keyring: &Keyring) -> Result<Found, JsonlError
             found_sessions: reader.sessions,
         });
     }
-    Ok(Found {
-        people: reader.people,
-        left_behind: reader.left_behind,
+    Ok(ExportContents {
+        users: reader.users,
+        skipped: reader.skipped,
         restore,
     })
 }
@@ -151,83 +153,90 @@ pub fn read(export: impl BufRead, keyring: &Keyring) -> Result<Found, JsonlError
 struct Reader<'a> {
     keyring: &'a Keyring,
     export: ExportId,
-    /// The line that is read, from 1 on.
+    /// Number of the current line, from 1.
     line: usize,
-    people: Vec<Person>,
-    left_behind: Vec<LeftBehind>,
-    /// Where each user is among the people; `None` for one that is left behind.
-    places: HashMap<UserId, Option<usize>>,
+    users: Vec<ImportedUser>,
+    skipped: Vec<Skipped>,
+    /// Index of each user in `users`, or `None` for a skipped user.
+    indexes: HashMap<UserId, Option<usize>>,
     sessions: u64,
 }
 
 impl Reader<'_> {
     fn user(&mut self, line: &UserLine) -> Result<(), &'static str> {
-        let person: PersonRecord =
+        let record: ImportedUserRecord =
             self.open(&user_context(&self.export, line.user), &line.sealed)?;
-        let mut person = person.into_person().map_err(|_| "its user is malformed")?;
-        let usable = self.leave_unusable(&mut person);
-        let place = usable.then_some(self.people.len());
-        if person.user.id != line.user || self.places.insert(line.user, place).is_some() {
-            return Err("its user stands there twice, or under another number");
+        let mut imported = record.into_user().map_err(|_| "its user is malformed")?;
+        let usable = self.skip_unusable(&mut imported);
+        let index = usable.then_some(self.users.len());
+        if imported.user.id != line.user || self.indexes.insert(line.user, index).is_some() {
+            return Err("its user is a duplicate or has another id");
         }
         if usable {
-            self.people.push(person);
+            self.users.push(imported);
         }
         Ok(())
     }
 
-    /// Leaves behind what must not be stored; `false` where that is the user. An
-    /// earlier version imported such things from nodes.
-    fn leave_unusable(&mut self, person: &mut Person) -> bool {
-        let user = &mut person.user;
+    /// Skips records that must not be stored: earlier versions imported such records from nodes.
+    /// Returns `false` if the user itself is skipped.
+    fn skip_unusable(&mut self, imported: &mut ImportedUser) -> bool {
+        let user = &mut imported.user;
         let name = user.username.clone();
         if !is_in_iso_years(user.created_at) {
-            let why = Why::Year("created_at".into());
-            self.leave(What::User, Some(name), None, why);
+            let reason = SkipReason::YearOutOfRange("created_at".into());
+            self.skip(RecordKind::User, Some(name), None, reason);
             return false;
         }
-        // A token may have been made under any name that the user had.
+        // A token may have been created under any name that the user had.
         let token_names = &user.token_names;
         let is_cut = |record: &PasswordRecord| {
             let mut names = token_names.iter().chain([&name]);
             names.all(|name| is_cut_token(name, record))
         };
-        let mut left = Vec::new();
+        let mut skipped = Vec::new();
         user.api_tokens.retain(|token| {
-            let why = match &token.record {
-                ApiTokenRecord::Imported(record) if is_cut(record) => Some(Why::CutToken),
-                _ => unwritable(token.created_at, token.expires_at),
+            let reason = match &token.record {
+                ApiTokenRecord::Imported(record) if is_cut(record) => Some(SkipReason::CutToken),
+                _ => year_out_of_range(token.created_at, token.expires_at),
             };
-            let keep = why.is_none();
-            left.extend(why.map(|why| (What::ApiToken, Some(token.name.clone()), why)));
+            let keep = reason.is_none();
+            let name = || Some(token.name.clone());
+            skipped.extend(reason.map(|reason| (RecordKind::ApiToken, name(), reason)));
             keep
         });
         if let Some(factor) = &mut user.second_factor {
             factor.imported_codes.retain(|code| {
-                let why = unwritable(user.created_at, code.expires_at);
-                let keep = why.is_none();
-                left.extend(why.map(|why| (What::BackupCode, None, why)));
+                let reason = year_out_of_range(user.created_at, code.expires_at);
+                let keep = reason.is_none();
+                skipped.extend(reason.map(|reason| (RecordKind::BackupCode, None, reason)));
                 keep
             });
         }
-        for (what, its_name, why) in left {
-            self.leave(what, its_name, Some(name.clone()), why);
+        for (kind, its_name, reason) in skipped {
+            self.skip(kind, its_name, Some(name.clone()), reason);
         }
         true
     }
 
-    fn leave(&mut self, what: What, name: Option<String>, whose: Option<String>, why: Why) {
-        self.left_behind.push(LeftBehind {
-            what,
+    fn skip(
+        &mut self,
+        kind: RecordKind,
+        name: Option<String>,
+        owner: Option<String>,
+        reason: SkipReason,
+    ) {
+        self.skipped.push(Skipped {
+            kind,
             location: Location::Line(self.line),
             name,
-            whose,
-            why,
+            owner,
+            reason,
         });
     }
 
-    fn footing(&self, line: &Footing) -> Result<(), &'static str> {
-        let context = footing_context(&self.export, line.users, line.sessions);
+    fn footer(&self, line: &Footer) -> Result<(), &'static str> {
+        let context = footer_context(&self.export, line.users, line.sessions);
         self.open(&context, &line.sealed)
     }
 
@@ -245,27 +254,28 @@ impl Reader<'_> {
             .into_session(TokenHash(hash))
             .map_err(|_| malformed)?;
         self.sessions += 1;
-        // A user who was made, or revoked its sessions, while others were being exported.
-        let place = self.places.get(&line.user).copied().flatten();
-        let Some(person) = place.and_then(|place| self.people.get_mut(place)) else {
+        // Ignores sessions of users that were skipped, or that were created or ended all their
+        // sessions during the export.
+        let index = self.indexes.get(&line.user).copied().flatten();
+        let Some(imported) = index.and_then(|index| self.users.get_mut(index)) else {
             return Ok(());
         };
-        if let Some(why) = unwritable(session.created_at, session.expires_at) {
-            let whose = person.user.username.clone();
-            self.leave(What::Session, None, Some(whose), why);
-        } else if session.belongs_to(&person.user) {
-            person.sessions.push(session);
+        if let Some(reason) = year_out_of_range(session.created_at, session.expires_at) {
+            let owner = imported.user.username.clone();
+            self.skip(RecordKind::Session, None, Some(owner), reason);
+        } else if session.belongs_to(&imported.user) {
+            imported.sessions.push(session);
         }
         Ok(())
     }
 }
 
-/// Why something with these dates cannot come, if it cannot.
-fn unwritable(created_at: Timestamp, expires_at: Option<Timestamp>) -> Option<Why> {
+/// Returns the reason to skip a record with these dates, if any.
+fn year_out_of_range(created_at: Timestamp, expires_at: Option<Timestamp>) -> Option<SkipReason> {
     if !is_in_iso_years(created_at) {
-        Some(Why::Year("created_at".into()))
+        Some(SkipReason::YearOutOfRange("created_at".into()))
     } else if !expires_at.is_none_or(is_in_iso_years) {
-        Some(Why::Year("expires_at".into()))
+        Some(SkipReason::YearOutOfRange("expires_at".into()))
     } else {
         None
     }
@@ -276,9 +286,9 @@ fn open<T: DeserializeOwned>(
     context: &[u8],
     sealed: &str,
 ) -> Result<T, &'static str> {
-    let sealed = STANDARD.decode(sealed).map_err(|_| "it is no base64")?;
+    let sealed = STANDARD.decode(sealed).map_err(|_| "it is not base64")?;
     let plain = keyring
         .open_sealed(context, &sealed)
         .ok_or("it does not open")?;
-    serde_json::from_slice(&plain).map_err(|_| "what is sealed in it is malformed")
+    serde_json::from_slice(&plain).map_err(|_| "its sealed part is malformed")
 }

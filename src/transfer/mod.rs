@@ -1,16 +1,24 @@
-//! Users on their way from one place to another. Who reads knows one foreign
-//! format; who lets them in knows none.
+//! Import and export of users.
 //!
-//! `platypush` reads a node, `jsonl` what `export` has written; either gives
-//! people, who cross a socket or pipe on the same machine as JSON (`person`),
-//! and `importer` lets them in.
+//! `platypush` reads the users of a Platypush node, and `jsonl` reads a file that `export` has
+//! written. Both return [`ImportedUser`]s, which cross a socket or pipe of the same machine as JSON
+//! ([`ImportedUserRecord`]) and are imported by `import`. Only the readers know a foreign format.
+//!
+//! # One batch
+//!
+//! An import is one `ImportRequest`, all or nothing. `import` assigns the ids before the store has
+//! the users, because secrets are sealed under them. The store compares that the ids are still the
+//! next ones, and `import` decides again if they are not.
+//!
+//! A user that was imported before is recognized by its `Origin`, the fingerprint of its row on the
+//! node. The store keeps the origin after the user is deleted.
 
 pub mod export;
 pub mod import;
+mod imported_user;
 pub mod jsonl;
-mod left_behind;
-mod person;
 pub mod platypush;
+mod skipped;
 
-pub use self::left_behind::{LeftBehind, Location, Oddity, What, Why};
-pub use self::person::{Person, PersonRecord};
+pub use self::imported_user::{ImportedUser, ImportedUserRecord};
+pub use self::skipped::{CellError, Location, RecordKind, SkipReason, Skipped};

@@ -1,5 +1,5 @@
-//! What is kept of a message that could not be run: enough to find its
-//! sender, and nothing of its values, which may be passwords.
+//! Dead letters: records of messages that were not run. They hold enough to find the sender, but no
+//! argument values, which may be passwords.
 
 use serde::Serialize;
 
@@ -7,24 +7,24 @@ use super::json;
 use crate::clock::{Iso, Timestamp};
 use crate::value::Value;
 
-/// Reason for a message longer than the limit.
-pub const OVER_LONG: &str = "the message is longer than max_message_size";
+/// Reason of a message longer than the limit.
+pub const TOO_LONG: &str = "the message is longer than max_message_size";
 
-/// Reason for a reply that Redis did not take.
+/// Reason of a reply that Redis rejected.
 const UNDELIVERABLE: &str = "the reply could not be delivered: its list is of another type, or not ours to write, or the reply too long for Redis";
 
-/// Reason for a message that is not run any more.
-pub const DEADLY: &str = "the daemon ended each time it ran this request: it is not run any more";
+/// Reason of a poison request.
+pub const POISON: &str = "the daemon ended each time it ran this request: it is not run any more";
 
-/// Longest text that is taken over from a message, in characters.
-const LONGEST_TEXT: usize = 128;
-/// Most argument names that are taken over.
-const MOST_NAMES: usize = 32;
+/// Maximum length of a text copied from a message, in characters.
+const MAX_TEXT_CHARS: usize = 128;
+/// Maximum number of argument names copied from a message.
+const MAX_NAMES: usize = 32;
 
-/// A message that was not run, without its values.
+/// A record of a message that was not run, without argument values.
 #[derive(Debug, Clone, Serialize)]
 pub struct DeadLetter {
-    /// Why.
+    /// Why the message was not run.
     pub reason: String,
     #[serde(skip_serializing_if = "Option::is_none")]
     time: Option<String>,
@@ -42,7 +42,7 @@ pub struct DeadLetter {
 }
 
 impl DeadLetter {
-    /// Of a message that could not be decoded.
+    /// Returns the dead letter of a message that could not be decoded.
     pub(super) const fn unreadable(reason: String, length: usize) -> Self {
         Self {
             reason,
@@ -56,9 +56,9 @@ impl DeadLetter {
         }
     }
 
-    /// Of a decoded message.
+    /// Returns the dead letter of a decoded message.
     pub(super) fn of(reason: &str, length: usize, message: &Value<'_>) -> Self {
-        let text = |key| message.get(key).and_then(shown);
+        let text = |key| message.get(key).and_then(short_text);
         Self {
             r#type: text("type"),
             action: text("action").or_else(|| text("name")),
@@ -69,17 +69,17 @@ impl DeadLetter {
         }
     }
 
-    /// Of a message that ended the process each time it ran. `message` is
-    /// `None` where even reading it may have been what did it.
+    /// Returns the dead letter of a poison request, one that ended the process each time it ran.
+    /// `message` is `None` if decoding itself may crash.
     #[must_use]
-    pub fn deadly(length: usize, message: Option<&Value<'_>>) -> Self {
+    pub fn poison(length: usize, message: Option<&Value<'_>>) -> Self {
         match message {
-            Some(message) => Self::of(DEADLY, length, message),
-            None => Self::unreadable(DEADLY.to_owned(), length),
+            Some(message) => Self::of(POISON, length, message),
+            None => Self::unreadable(POISON.to_owned(), length),
         }
     }
 
-    /// Of a reply that Redis did not take.
+    /// Returns the dead letter of a reply that Redis rejected.
     #[must_use]
     pub fn undeliverable(id: &str) -> Self {
         Self {
@@ -88,28 +88,28 @@ impl DeadLetter {
         }
     }
 
-    /// The entry for the dead-letter list.
+    /// Encodes the entry for the dead-letter list.
     ///
     /// # Errors
-    /// Never in practice; kept in the type because encoding is fallible.
+    /// Never in practice: a dead letter holds only text and numbers.
     pub fn encode(mut self, now: Timestamp) -> serde_json::Result<Vec<u8>> {
         self.time = Some(iso(now));
         json::encode(&self)
     }
 }
 
-/// The entry for a message that was too long to be fetched, up to its length:
-/// what follows is the number and a closing brace.
+/// Returns the start of the entry for a message that is too long to fetch. Its length and a closing
+/// brace follow.
 #[must_use]
-pub fn over_long_prefix(now: Timestamp) -> String {
+pub fn too_long_prefix(now: Timestamp) -> String {
     format!(
-        "{{\"reason\": \"{OVER_LONG}\", \"time\": \"{}\", \"length\": ",
+        "{{\"reason\": \"{TOO_LONG}\", \"time\": \"{}\", \"length\": ",
         iso(now)
     )
 }
 
-/// The entry for a reply that Redis refused, up to its id: what follows is the
-/// id in JSON and a closing brace.
+/// Returns the start of the entry for a reply that Redis rejected. Its id in JSON and a closing
+/// brace follow.
 #[must_use]
 pub fn undeliverable_prefix(now: Timestamp) -> String {
     format!(
@@ -122,7 +122,7 @@ fn iso(now: Timestamp) -> String {
     Iso(now).to_string()
 }
 
-fn shown(value: &Value<'_>) -> Option<String> {
+fn short_text(value: &Value<'_>) -> Option<String> {
     match value {
         Value::Text(text) | Value::Int(text) => Some(shorten(text)),
         _ => None,
@@ -130,7 +130,7 @@ fn shown(value: &Value<'_>) -> Option<String> {
 }
 
 fn shorten(text: &str) -> String {
-    text.chars().take(LONGEST_TEXT).collect()
+    text.chars().take(MAX_TEXT_CHARS).collect()
 }
 
 fn names(args: &Value<'_>) -> Option<Vec<String>> {
@@ -140,8 +140,8 @@ fn names(args: &Value<'_>) -> Option<Vec<String>> {
     Some(
         entries
             .iter()
-            .filter_map(|(name, _)| shown(name))
-            .take(MOST_NAMES)
+            .filter_map(|(name, _)| short_text(name))
+            .take(MAX_NAMES)
             .collect(),
     )
 }

@@ -1,4 +1,4 @@
-//! Request ids: text or a number, echoed with the same JSON type.
+//! Request ids: text or a number. A reply echoes the id with the same JSON type.
 
 use serde::{Serialize, Serializer};
 use serde_json::value::RawValue;
@@ -10,11 +10,11 @@ use crate::value::Value;
 #[derive(Debug, Clone)]
 pub struct RequestId {
     name: String,
-    /// As it stands in JSON, where it is a number.
+    /// The JSON form of a number; `None` for text.
     number: Option<Box<RawValue>>,
 }
 
-/// As it stands in the reply: with its JSON type.
+/// Serializes the id with its JSON type, as the reply echoes it.
 impl Serialize for RequestId {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         match &self.number {
@@ -25,9 +25,8 @@ impl Serialize for RequestId {
 }
 
 impl RequestId {
-    /// The id that a request brings. `None` where it cannot name a reply
-    /// list: missing, empty, 0, null, a boolean, longer than `max_length`
-    /// bytes, or no text or number at all.
+    /// Returns the id of a request, or `None` if it cannot name a reply list: it is missing, empty,
+    /// 0, longer than `max_length` bytes, or neither text nor a finite number.
     #[must_use]
     pub fn from_value(value: Option<&Value<'_>>, max_length: usize) -> Option<Self> {
         let (name, is_number) = match value? {
@@ -49,7 +48,7 @@ impl RequestId {
         Some(Self { name, number })
     }
 
-    /// An id for a request that brings none: 32 hex digits.
+    /// Returns a random id of 32 hex digits, for a request without a usable one.
     ///
     /// # Errors
     /// When the operating system gives no randomness.
@@ -61,15 +60,14 @@ impl RequestId {
         })
     }
 
-    /// The id as text: the end of the reply list's name.
+    /// Returns the id as text, which is the suffix of the reply list's name.
     #[must_use]
     pub fn name(&self) -> &str {
         &self.name
     }
 }
 
-/// A float as Python's `repr` writes it, which is how a Python client names
-/// its reply list.
+/// Formats a float as Python's `repr` does, because a Python client names its reply list so.
 fn python_float(number: f64) -> String {
     let scientific = format!("{number:e}");
     let (mantissa, exponent) = scientific.split_once('e').unwrap_or((&scientific, "0"));
@@ -110,7 +108,7 @@ mod tests {
     }
 
     #[test]
-    fn odd_ids_are_none() {
+    fn unusable_ids_are_none() {
         for value in [
             Value::Null,
             Value::Bool(true),

@@ -1,9 +1,8 @@
-//! JSON in the form of Python's `json.dumps`: a space after each comma and
-//! colon. It is what Platypush itself sends, and what a person reads best.
+//! JSON encoding in the style of Python's `json.dumps`, with a space after each comma and colon, as
+//! Platypush itself sends it.
 //!
-//! This is the edge where text leaves for nodes: every text, keys included, is written as
-//! [`text::neutralize`] has it, so that no reply or event can forget to. Only a reply's id and
-//! target are written elsewhere.
+//! The encoder applies [`text::neutralize`] to each text, keys included, so that no reply or event
+//! can omit it. Only the id and target of a reply are written without this encoder.
 
 use std::io::{self, Write};
 
@@ -13,20 +12,20 @@ use serde_json::ser::{CharEscape, CompactFormatter, Formatter};
 
 use crate::text;
 
-/// The bytes of a value.
+/// Encodes a value.
 ///
 /// # Errors
-/// When the value cannot stand in JSON.
+/// When JSON cannot represent the value.
 pub(crate) fn encode(value: &impl Serialize) -> serde_json::Result<Vec<u8>> {
     let mut bytes = Vec::with_capacity(512);
     append(&mut bytes, value)?;
     Ok(bytes)
 }
 
-/// Appends the bytes of a value.
+/// Encodes a value and appends it to `bytes`.
 ///
 /// # Errors
-/// When the value cannot stand in JSON.
+/// When JSON cannot represent the value.
 pub(super) fn append(bytes: &mut Vec<u8>, value: &impl Serialize) -> serde_json::Result<()> {
     value.serialize(&mut Serializer::with_formatter(
         bytes,
@@ -34,16 +33,17 @@ pub(super) fn append(bytes: &mut Vec<u8>, value: &impl Serialize) -> serde_json:
     ))
 }
 
-/// The serializer hands texts over in fragments without backslashes: `${` stands within one, an
-/// escape such as `\u0024` begins with one behind a backslash.
+/// A formatter that neutralizes texts. The serializer passes a text in fragments without
+/// backslashes, so `${` is always inside one fragment, while an escape such as `\u0024` is a
+/// backslash and the start of the next fragment.
 #[derive(Default)]
 struct PythonStyle {
-    is_behind_backslash: bool,
+    is_after_backslash: bool,
 }
 
 impl Formatter for PythonStyle {
     fn begin_string<W: ?Sized + Write>(&mut self, out: &mut W) -> io::Result<()> {
-        self.is_behind_backslash = false;
+        self.is_after_backslash = false;
         out.write_all(b"\"")
     }
 
@@ -52,7 +52,7 @@ impl Formatter for PythonStyle {
         out: &mut W,
         fragment: &str,
     ) -> io::Result<()> {
-        if std::mem::take(&mut self.is_behind_backslash) && text::begins_as_escape(fragment) {
+        if std::mem::take(&mut self.is_after_backslash) && text::begins_as_escape(fragment) {
             out.write_all(b" ")?;
         }
         out.write_all(text::neutralize(fragment).as_bytes())
@@ -63,7 +63,7 @@ impl Formatter for PythonStyle {
         out: &mut W,
         escape: CharEscape,
     ) -> io::Result<()> {
-        self.is_behind_backslash = matches!(escape, CharEscape::ReverseSolidus);
+        self.is_after_backslash = matches!(escape, CharEscape::ReverseSolidus);
         CompactFormatter.write_char_escape(out, escape)
     }
 

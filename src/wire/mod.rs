@@ -1,5 +1,5 @@
-//! The wire contract: bytes to requests, outcomes to bytes. Pure functions;
-//! nothing here knows Redis, the store or an action.
+//! The wire format: decodes requests, and encodes replies and dead letters. All functions are pure,
+//! and independent of Redis, the store and the actions.
 
 pub mod dead_letter;
 mod id;

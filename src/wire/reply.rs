@@ -1,4 +1,4 @@
-//! Writing replies.
+//! Encoding of replies.
 
 use serde::Serialize;
 use serde_json::Value;
@@ -6,7 +6,7 @@ use serde_json::Value;
 use super::{RequestId, json};
 use crate::clock::Timestamp;
 
-/// Platypush's logging level of a response (INFO), and the end of the message.
+/// The end of a reply: the logging level of a Platypush response (INFO).
 const LOGGING_LEVEL: &[u8] = b", \"_logging_level\": 20}";
 
 #[derive(Serialize)]
@@ -21,23 +21,23 @@ struct Failed {
     success: bool,
 }
 
-/// To whom a reply goes and from whom it comes.
+/// The header of a reply.
 pub struct Address<'a> {
     /// Id of the request.
     pub id: &'a RequestId,
-    /// Who sent the request.
+    /// The sender of the request.
     pub target: Option<&'a str>,
-    /// Who answers: our device id.
+    /// The sender of the reply: the daemon's device id.
     pub origin: &'a str,
-    /// When.
+    /// Time of the reply.
     pub now: Timestamp,
 }
 
 impl Address<'_> {
-    /// The reply of an action with an output, and what is to be said beside it.
+    /// Encodes the reply of an action with an output, and any errors beside the output.
     ///
     /// # Errors
-    /// When the output cannot stand in JSON.
+    /// When JSON cannot represent the output.
     pub fn success(
         &self,
         output: &impl Serialize,
@@ -46,20 +46,20 @@ impl Address<'_> {
         self.encode(&Body { output, errors })
     }
 
-    /// The reply whose body was recorded by [`body`]. It is written anew: one that an earlier version
-    /// recorded may hold text that must not go to a node.
+    /// Encodes the reply for a body that [`body`] made. The body is decoded and encoded again,
+    /// because one that an earlier version recorded may contain text that is not neutralized.
     ///
     /// # Errors
-    /// When it is none.
+    /// When `body` is not JSON.
     pub fn recorded(&self, body: &[u8]) -> serde_json::Result<Vec<u8>> {
         let body: Value = serde_json::from_slice(body)?;
         self.encode(&body)
     }
 
-    /// The reply of one that failed.
+    /// Encodes the reply of a request that failed.
     ///
     /// # Errors
-    /// Never in practice; kept in the type because encoding is fallible.
+    /// Never in practice: JSON can represent any text.
     pub fn failure(&self, error: String) -> serde_json::Result<Vec<u8>> {
         self.encode(&Body {
             output: Failed { success: false },
@@ -74,8 +74,8 @@ impl Address<'_> {
     fn encode(&self, response: &impl Serialize) -> serde_json::Result<Vec<u8>> {
         let sent = self.now.timestamp_micros() as f64 / 1e6;
         let mut bytes = Vec::with_capacity(512);
-        // Its sender compares the id, and both never enter the context of a hook
-        // or procedure: as they came, not neutralized.
+        // Not neutralized: the client compares the id with its own, and neither id nor target
+        // enters the context of a hook or procedure.
         bytes.extend_from_slice(b"{\"id\": ");
         serde_json::to_writer(&mut bytes, self.id)?;
         bytes.extend_from_slice(b", \"type\": \"response\", \"target\": ");
@@ -91,11 +91,11 @@ impl Address<'_> {
     }
 }
 
-/// The body of a reply on its own, to be recorded: an output and errors, or
-/// without an output that of a failure.
+/// Encodes the body of a reply alone, for a recorded outcome. Without an output it is the body of a
+/// failure.
 ///
 /// # Errors
-/// When the output cannot stand in JSON.
+/// When JSON cannot represent the output.
 pub fn body(output: Option<&impl Serialize>, errors: &[String]) -> serde_json::Result<Vec<u8>> {
     match output {
         Some(output) => json::encode(&Body { output, errors }),
@@ -114,7 +114,7 @@ mod tests {
     use crate::value::Value;
 
     #[test]
-    fn a_body_that_an_earlier_version_recorded_is_neutralized() {
+    fn a_recorded_body_is_neutralized() {
         let id = RequestId::from_value(Some(&Value::Text("${i}".into())), 9).unwrap();
         let address = Address {
             id: &id,
@@ -131,7 +131,7 @@ mod tests {
     }
 
     #[test]
-    fn the_exact_bytes_of_a_reply() {
+    fn replies_are_encoded_exactly() {
         let id = RequestId::from_value(Some(&Value::Text("y1".into())), 9).unwrap();
         let address = Address {
             id: &id,

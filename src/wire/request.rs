@@ -1,4 +1,4 @@
-//! Reading requests.
+//! Decoding of requests.
 
 use std::borrow::Cow;
 
@@ -7,55 +7,54 @@ use super::dead_letter::DeadLetter;
 use super::literal;
 use crate::value::Value;
 
-/// Bounds of a message, from the configuration.
+/// Limits of a message, from the configuration.
 #[derive(Debug, Clone)]
 pub struct MessageLimits {
-    /// Bytes of a message.
+    /// Maximum bytes of a message.
     pub max_message_size: usize,
-    /// Bytes of an id.
+    /// Maximum bytes of an id.
     pub max_id_length: usize,
 }
 
-/// A request as it came, its parts not judged yet.
+/// A decoded request whose fields are not checked yet.
 pub struct Request<'m> {
-    /// What the reply needs.
+    /// The fields that the reply needs.
     pub envelope: Envelope,
-    /// `user.<action>`, if it names one.
+    /// The action, such as `user.get_users`, if the request names one.
     pub action: Option<Cow<'m, str>>,
-    /// The arguments, whatever they are.
+    /// The arguments, of any type.
     pub args: Value<'m>,
-    /// For whom the request is; `None` is for anybody.
+    /// The device that the request is for, or `None` for any device.
     pub target: Option<Value<'m>>,
-    /// The sender's token; never printed.
+    /// The sender's token. It must never be logged.
     pub token: Option<Value<'m>>,
-    /// When it was sent.
+    /// Time of sending.
     pub sent: Sent,
 }
 
-/// When a request says it was sent.
+/// The time of sending, as a request claims it.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub enum Sent {
-    /// It does not say.
-    Unsaid,
+    /// The request has no timestamp.
+    Unspecified,
     /// Seconds since the epoch; may be infinite.
     At(f64),
-    /// No number; what there is instead.
-    Unreadable(&'static str),
+    /// The timestamp is not a number. Holds its type, for the error.
+    Invalid(&'static str),
 }
 
-/// What a reply needs of its request.
+/// The fields of a request that its reply needs.
 #[derive(Debug, Clone, Default)]
 pub struct Envelope {
-    /// Names the reply list and is echoed; `None` where the request brings
-    /// none that can be used.
+    /// The id, which names the reply list and is echoed; `None` if the request has no usable one.
     pub id: Option<RequestId>,
-    /// Who sent the request: the reply's target. None where it is no text, or
-    /// longer than an id may be.
+    /// The sender, which becomes the reply's target; `None` if it is not text, or longer than
+    /// `max_id_length`.
     pub origin: Option<String>,
 }
 
 impl Envelope {
-    /// Bytes of its texts.
+    /// Returns the bytes of all texts.
     #[must_use]
     pub fn bytes(&self) -> usize {
         let id = self.id.as_ref().map_or(0, |id| id.name().len());
@@ -64,38 +63,41 @@ impl Envelope {
 }
 
 /// A message that is not run.
-pub struct Refused {
-    /// What goes to the dead-letter list.
+pub struct RejectedMessage {
+    /// The entry for the dead-letter list.
     pub dead_letter: DeadLetter,
-    /// Where an error reply is due: to a request whose id could be read.
+    /// The recipient of an error reply, if the id of the request could be read.
     pub reply_to: Option<Envelope>,
 }
 
-/// Reads a message as a request.
+/// Decodes a message as a request.
 ///
 /// # Errors
-/// [`Refused`] when it is none, or one that cannot be read whole.
-pub fn decode<'m>(message: &'m [u8], limits: &MessageLimits) -> Result<Request<'m>, Box<Refused>> {
+/// When the message is not a request, is too long, or has a [`Flaw`](literal::Flaw).
+pub fn decode<'m>(
+    message: &'m [u8],
+    limits: &MessageLimits,
+) -> Result<Request<'m>, Box<RejectedMessage>> {
     let length = message.len();
-    let refuse = |reason: String| {
-        Box::new(Refused {
+    let reject = |reason: String| {
+        Box::new(RejectedMessage {
             dead_letter: DeadLetter::unreadable(reason, length),
             reply_to: None,
         })
     };
     if length > limits.max_message_size {
-        return Err(refuse(super::dead_letter::OVER_LONG.into()));
+        return Err(reject(super::dead_letter::TOO_LONG.into()));
     }
-    let decoded = literal::decode(message).map_err(|error| refuse(error.to_string()))?;
+    let decoded = literal::decode(message).map_err(|error| reject(error.to_string()))?;
     let value = decoded.value;
     if !matches!(value, Value::Dict(_)) {
-        return Err(refuse(format!(
+        return Err(reject(format!(
             "the message is not an object but {}",
             value.type_name()
         )));
     }
-    let refuse = |reason: &str, reply_to| {
-        Box::new(Refused {
+    let reject = |reason: &str, reply_to| {
+        Box::new(RejectedMessage {
             dead_letter: DeadLetter::of(reason, length, &value),
             reply_to,
         })
@@ -104,39 +106,38 @@ pub fn decode<'m>(message: &'m [u8], limits: &MessageLimits) -> Result<Request<'
         Some(Value::Text(kind)) if kind == "request" => {}
         None | Some(Value::Null) if value.get("action").or(value.get("name")).is_some() => {}
         None | Some(Value::Null) => {
-            return Err(refuse("neither a type nor an action", None));
+            return Err(reject("neither a type nor an action", None));
         }
-        Some(_) => return Err(refuse("the type is not \"request\"", None)),
+        Some(_) => return Err(reject("the type is not \"request\"", None)),
     }
     let envelope = envelope(&value, limits);
     if let Some(flaw) = decoded.flaw {
-        // An id that was itself spoiled names a list that nobody reads.
+        // No client reads the list of an id in which a lone surrogate was replaced.
         let usable = |id: &RequestId| !id.name().contains(char::REPLACEMENT_CHARACTER);
         let reply_to = envelope.id.as_ref().is_some_and(usable).then_some(envelope);
-        return Err(refuse(&flaw.to_string(), reply_to));
+        return Err(reject(&flaw.to_string(), reply_to));
     }
-    Ok(read_parts(value, envelope))
+    Ok(read_fields(value, envelope))
 }
 
-/// The dead letter of a message that must not be run any more, and where an
-/// error reply is due.
+/// Returns the rejection of a poison request, without running it.
 #[must_use]
-pub fn quarantine(message: &[u8], limits: &MessageLimits) -> Refused {
+pub fn quarantine(message: &[u8], limits: &MessageLimits) -> RejectedMessage {
     let decoded = literal::decode(message).ok();
     let value = decoded.map(|decoded| decoded.value);
-    Refused {
+    RejectedMessage {
         reply_to: value.as_ref().map(|value| envelope(value, limits)),
-        dead_letter: DeadLetter::deadly(message.len(), value.as_ref()),
+        dead_letter: DeadLetter::poison(message.len(), value.as_ref()),
     }
 }
 
-/// The same of a message of that length, without reading it: that may be what is
-/// wrong with it.
+/// Returns the rejection of a poison request of `length` bytes, without decoding it: decoding
+/// itself may crash.
 #[must_use]
-pub fn quarantine_unread(length: usize) -> Refused {
-    Refused {
+pub fn quarantine_undecoded(length: usize) -> RejectedMessage {
+    RejectedMessage {
         reply_to: None,
-        dead_letter: DeadLetter::deadly(length, None),
+        dead_letter: DeadLetter::poison(length, None),
     }
 }
 
@@ -151,14 +152,14 @@ fn envelope(value: &Value<'_>, limits: &MessageLimits) -> Envelope {
     }
 }
 
-fn read_parts(value: Value<'_>, envelope: Envelope) -> Request<'_> {
+fn read_fields(value: Value<'_>, envelope: Envelope) -> Request<'_> {
     let mut request = Request {
         envelope,
         action: None,
         args: Value::Null,
         target: None,
         token: None,
-        sent: Sent::Unsaid,
+        sent: Sent::Unspecified,
     };
     let mut name = None;
     let Value::Dict(entries) = value else {
@@ -192,10 +193,10 @@ fn is_given(value: &Value<'_>) -> bool {
 
 fn sent(value: &Value<'_>) -> Sent {
     match value {
-        Value::Null => Sent::Unsaid,
+        Value::Null => Sent::Unspecified,
         Value::Float(seconds) if !seconds.is_nan() => Sent::At(*seconds),
-        Value::Int(digits) => digits.parse().map_or(Sent::Unreadable("integer"), Sent::At),
-        Value::Float(_) => Sent::Unreadable("NaN"),
-        other => Sent::Unreadable(other.type_name()),
+        Value::Int(digits) => digits.parse().map_or(Sent::Invalid("integer"), Sent::At),
+        Value::Float(_) => Sent::Invalid("NaN"),
+        other => Sent::Invalid(other.type_name()),
     }
 }

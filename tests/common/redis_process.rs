@@ -1,12 +1,11 @@
-//! A redis-server as a process of its own, for every test program.
+//! Starts a redis-server process, for all test programs and benchmarks.
 
 use std::ffi::OsStr;
 use std::io::{BufRead as _, BufReader};
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 
-/// Starts one that listens on `redis.sock` in the folder, and waits until it
-/// is ready.
+/// Starts a redis-server that listens on `redis.sock` in `folder`, and waits until it is ready.
 pub fn start(folder: &Path, options: impl IntoIterator<Item = impl AsRef<OsStr>>) -> Child {
     let mut child = Command::new("redis-server")
         .args(["--port", "0", "--unixsocket", "redis.sock", "--dir", "."])
@@ -23,7 +22,7 @@ pub fn start(folder: &Path, options: impl IntoIterator<Item = impl AsRef<OsStr>>
         .map_while(Result::ok)
         .any(|line| line.to_lowercase().contains("ready to accept connections"));
     assert!(ready, "redis-server ended before it was ready");
-    // Its pipe must not fill up.
+    // Drains the pipe, so that Redis never blocks on its log.
     std::thread::spawn(move || lines.map_while(Result::ok).for_each(drop));
     child
 }

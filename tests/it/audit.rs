@@ -1,28 +1,28 @@
-//! The audit trail: one event for each act, with who, what and how it ended.
+//! The audit trail: one entry per audited request, with user, action and outcome.
 
 use platypush_userd::credentials::TotpSecret;
 use serde_json::{Value, json};
 
 use crate::support::{Client, Codes, Daemon, RedisServer, Setup};
 
-/// The events of the audit trail so far, without their time and level.
+/// Returns the entries of the audit trail so far, without their time and level.
 fn trail(daemon: &Daemon) -> Vec<Value> {
     let log = daemon.log();
     let lines = log.lines().filter_map(|line| {
-        let mut event: Value = serde_json::from_str(line).ok()?;
-        (event["target"] == "audit").then(|| {
-            let event = event.as_object_mut().unwrap();
-            event.remove("timestamp");
-            assert_eq!(event.remove("level").unwrap(), "INFO");
-            event.remove("target");
-            event.clone().into()
+        let mut entry: Value = serde_json::from_str(line).ok()?;
+        (entry["target"] == "audit").then(|| {
+            let entry = entry.as_object_mut().unwrap();
+            entry.remove("timestamp");
+            assert_eq!(entry.remove("level").unwrap(), "INFO");
+            entry.remove("target");
+            entry.clone().into()
         })
     });
     lines.collect()
 }
 
-/// Sends a request, and gives the one event of it.
-fn event_of(daemon: &Daemon, client: &mut Client, action: &str, args: Value) -> Value {
+/// Sends a request and returns its one entry, without the fields that are the same in all.
+fn entry_of(daemon: &Daemon, client: &mut Client, action: &str, args: Value) -> Value {
     let id = Client::new_id();
     let message = json!({
         "type": "request", "id": id, "origin": "node", "action": format!("user.{action}"),
@@ -30,22 +30,22 @@ fn event_of(daemon: &Daemon, client: &mut Client, action: &str, args: Value) -> 
     });
     client.push(message.to_string());
     client.reply(&id);
-    // Other lines have no origin. The event of an earlier request may come later than its reply.
+    // Other lines with an id have no origin. An entry may be logged after the reply.
     daemon.wait_for_log(&format!(r#""id":"\"{id}\"","origin""#));
-    let mut events = trail(daemon);
-    events.retain(|event| event["id"] == format!("{id:?}"));
-    assert_eq!(events.len(), 1, "{events:?}");
-    let mut event = events.remove(0);
-    let event_map = event.as_object_mut().unwrap();
-    event_map.remove("id");
-    assert_eq!(event_map.remove("origin").unwrap(), r#""node""#);
+    let mut entries = trail(daemon);
+    entries.retain(|entry| entry["id"] == format!("{id:?}"));
+    assert_eq!(entries.len(), 1, "{entries:?}");
+    let mut entry = entries.remove(0);
+    let fields = entry.as_object_mut().unwrap();
+    fields.remove("id");
+    assert_eq!(fields.remove("origin").unwrap(), r#""node""#);
     let full = format!("{:?}", format!("user.{action}"));
-    assert_eq!(event_map.remove("action").unwrap(), full);
-    event
+    assert_eq!(fields.remove("action").unwrap(), full);
+    entry
 }
 
 #[test]
-fn every_act_is_one_event() {
+fn each_audited_request_has_one_entry() {
     let redis = RedisServer::start();
     let settings = [
         ("LOG__FORMAT", "json"),
@@ -54,50 +54,50 @@ fn every_act_is_one_event() {
     ];
     let daemon = Daemon::start(&redis, &settings);
     let client = &mut redis.client();
-    let mut event = |action: &str, args: Value| event_of(&daemon, client, action, args);
+    let mut entry = |action: &str, args: Value| entry_of(&daemon, client, action, args);
     let alice = json!({"user": r#""alice""#, "outcome": "success"});
-    assert_eq!(event("create_user", json!(["alice", "pw"])), alice);
-    assert_eq!(event("authenticate_user", json!(["alice", "pw"])), alice);
+    assert_eq!(entry("create_user", json!(["alice", "pw"])), alice);
+    assert_eq!(entry("authenticate_user", json!(["alice", "pw"])), alice);
     let bob = json!({
         "username": "bob", "password": "pw", "executing_user": "alice",
         "executing_user_password": "pw",
     });
     assert_eq!(
-        event("create_user", bob),
+        entry("create_user", bob),
         json!({"user": r#""bob""#, "by": r#""alice""#, "outcome": "success"})
     );
     let delete = json!({
         "username": "bob", "executing_user": "alice", "executing_user_password": "pw",
     });
     assert_eq!(
-        event("delete_user", delete),
+        entry("delete_user", delete),
         json!({"user": r#""bob""#, "by": r#""alice""#, "outcome": "success"})
     );
     assert_eq!(
-        event("authenticate_session", json!(["nothing"])),
+        entry("authenticate_session", json!(["nothing"])),
         json!({"outcome": "invalid_session"})
     );
     for outcome in ["invalid_credentials", "invalid_credentials", "throttled"] {
         assert_eq!(
-            event("create_session", json!(["alice", "wrong"])),
+            entry("create_session", json!(["alice", "wrong"])),
             json!({"user": r#""alice""#, "outcome": outcome})
         );
     }
     assert_eq!(
-        event("create_user", json!(["carol", "pw"])),
+        entry("create_user", json!(["carol", "pw"])),
         json!({"outcome": "authentication_needed"})
     );
 }
 
 #[test]
-fn a_name_that_nobody_has_is_logged_as_a_hash_because_it_may_be_a_password() {
+fn an_unknown_name_is_logged_as_a_hash_because_it_may_be_a_password() {
     let redis = RedisServer::start();
     let settings = [("LOG__FORMAT", "json"), ("LOG__LEVEL", "trace")];
     let daemon = Daemon::start(&redis, &settings);
     let client = &mut redis.client();
     let mut login = |name: &str| {
-        let event = event_of(&daemon, client, "authenticate_user", json!([name, "x"]));
-        event["user"].as_str().unwrap().to_owned()
+        let entry = entry_of(&daemon, client, "authenticate_user", json!([name, "x"]));
+        entry["user"].as_str().unwrap().to_owned()
     };
     let first = login("correct horse battery");
     assert!(
@@ -109,10 +109,10 @@ fn a_name_that_nobody_has_is_logged_as_a_hash_because_it_may_be_a_password() {
     assert!(!daemon.log().contains("correct horse"));
 }
 
-/// In either format, with all that a terminal or a reader of lines might act on; and nothing of it
-/// is left out.
+/// Both formats escape every character that a terminal interprets or that ends a line, and omit
+/// none.
 #[test]
-fn text_of_clients_forges_no_line() {
+fn client_text_forges_no_log_line() {
     let hidden = [
         '\u{1b}', '\u{7f}', '\u{85}', '\u{9b}', '\u{200b}', '\u{202e}', '\u{2028}', '\u{feff}',
     ];
@@ -139,10 +139,10 @@ fn text_of_clients_forges_no_line() {
         daemon.wait_for_log("no_such_plugin");
         let log = daemon.log();
         for line in log.lines() {
-            let begins = line
+            let is_escaped = line
                 .find("FORGED")
                 .is_none_or(|at| line[..at].contains(r"\n"));
-            assert!(begins && !line.contains(hidden), "{line}");
+            assert!(is_escaped && !line.contains(hidden), "{line}");
         }
         let backslash = if format == "json" { r"\\" } else { r"\" };
         let escaped = hidden
@@ -169,36 +169,36 @@ fn the_second_factor_of_a_login_and_the_user_of_an_api_token_are_recorded() {
     let token = json!({"username": "alice", "password": "pw", "code": backup_codes[0]});
     let token = client.call("create_api_token", token).ok()["token"].clone();
 
-    let mut event = |action: &str, args: Value| event_of(&daemon, client, action, args);
+    let mut entry = |action: &str, args: Value| entry_of(&daemon, client, action, args);
     let success = |factor: Option<&str>| {
-        let mut event = json!({"user": r#""alice""#, "outcome": "success"});
+        let mut entry = json!({"user": r#""alice""#, "outcome": "success"});
         if let Some(factor) = factor {
-            event["factor"] = json!(factor);
+            entry["factor"] = json!(factor);
         }
-        event
+        entry
     };
     assert_eq!(
-        event("create_session", json!(["alice", "pw", codes.next()])),
+        entry("create_session", json!(["alice", "pw", codes.next()])),
         success(Some("totp"))
     );
     let backup = json!(["alice", "pw", backup_codes[1]]);
     assert_eq!(
-        event("authenticate_user", backup.clone()),
+        entry("authenticate_user", backup.clone()),
         success(Some("backup_code"))
     );
     assert_eq!(
-        event("authenticate_user", backup),
+        entry("authenticate_user", backup),
         json!({"user": r#""alice""#, "outcome": "invalid_otp_code"})
     );
     assert_eq!(
-        event("authenticate_api_token", json!([token])),
+        entry("authenticate_api_token", json!([token])),
         success(None)
     );
 }
 
-/// Regression: 100,000 look-ups of session tokens that nobody has wrote 35 MiB.
+/// Regression: 100,000 look-ups of unknown session tokens wrote 35 MiB.
 #[test]
-fn what_any_client_can_cause_without_end_is_counted() {
+fn repeated_entries_that_any_client_can_cause_are_limited_and_counted() {
     let redis = RedisServer::start();
     let settings = [("LOG__FORMAT", "json"), ("THROTTLE__FAILURES", "0")];
     let mut daemon = Daemon::start(&redis, &settings);
@@ -234,24 +234,24 @@ fn what_any_client_can_cause_without_end_is_counted() {
     client.call("authenticate_session", json!(["the last one"]));
     assert!(daemon.stop().success());
 
-    let events = trail(&daemon);
+    let entries = trail(&daemon);
     for (outcome, action, count) in floods {
         let count = count + u64::from(outcome == "invalid_session");
-        let mut of_kind = events.iter().filter(|event| event["outcome"] == outcome);
+        let mut of_kind = entries.iter().filter(|entry| entry["outcome"] == outcome);
         let action = format!("{:?}", format!("user.{action}"));
         let alice = r#""alice""#;
         let lines = of_kind
             .clone()
-            .filter(|event| event["action"] == action && event["user"] != alice)
+            .filter(|entry| entry["action"] == action && entry["user"] != alice)
             .count() as u64;
-        // Ten a minute, of which a loaded machine may take some.
+        // Ten a minute are logged; on a loaded machine the test may take several minutes.
         assert!((10..count).contains(&lines), "{lines} {outcome}");
-        let counted = of_kind.clone().filter_map(|event| event["count"].as_u64());
+        let counted = of_kind.clone().filter_map(|entry| entry["count"].as_u64());
         assert_eq!(lines + counted.sum::<u64>(), count, "{outcome}");
         if outcome == "invalid_credentials" {
-            assert_eq!(of_kind.filter(|event| event["user"] == alice).count(), 40);
+            assert_eq!(of_kind.filter(|entry| entry["user"] == alice).count(), 40);
         } else {
-            assert!(of_kind.all(|event| event.get("user").is_none()));
+            assert!(of_kind.all(|entry| entry.get("user").is_none()));
         }
     }
     let log = daemon.log();

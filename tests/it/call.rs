@@ -1,5 +1,4 @@
-//! `platypush-userd call`, `config`, `completions` and `man`, as a person
-//! types them.
+//! The commands `call`, `config`, `completions` and `man` of `platypush-userd`.
 
 use std::io::Write as _;
 use std::process::{Command, Output, Stdio};
@@ -11,6 +10,7 @@ use sha2::{Digest as _, Sha256};
 
 use crate::support::{Codes, Daemon, RedisServer, Setup, Terminal};
 
+/// Runs commands that are configured for one Redis.
 struct Shell {
     url: String,
 }
@@ -39,7 +39,7 @@ impl Shell {
             .stderr(Stdio::piped())
             .spawn()
             .unwrap();
-        // The command may end before it has read everything.
+        // The command may exit before it has read its input.
         let _ = child.stdin.take().unwrap().write_all(input.as_bytes());
         child.wait_with_output().unwrap()
     }
@@ -75,9 +75,9 @@ fn prints_the_output_and_exits_with_0() {
     assert_eq!((status, out.as_str()), (0, "[\n  true,\n  \"\"\n]\n"));
 }
 
-/// A script that checks a password took every password for right.
+/// Regression: a script that checked a password accepted every password.
 #[test]
-fn exits_with_1_where_the_output_is_false() {
+fn exits_with_1_if_the_output_is_false() {
     let setup = Setup::with_alice(&[]);
     let shell = Shell::new(&setup.redis);
     let login = ["authenticate_user", "username=alice", "password=wrong"];
@@ -104,7 +104,7 @@ fn an_error_goes_to_standard_error_and_exits_with_1() {
 }
 
 #[test]
-fn the_whole_reply_with_json() {
+fn json_prints_the_whole_reply() {
     let setup = Setup::with_alice(&[]);
     let shell = Shell::new(&setup.redis);
     let (status, out, _) = shell.call(&["--json", "authenticate_session", "session_token=x"]);
@@ -139,7 +139,7 @@ fn a_dash_reads_lines_of_standard_input_in_the_order_of_the_arguments() {
 }
 
 #[test]
-fn times_and_flags_get_their_type() {
+fn times_are_sent_with_their_type() {
     let setup = Setup::with_alice(&[]);
     let shell = Shell::new(&setup.redis);
     for (time, expected) in [
@@ -160,12 +160,12 @@ fn times_and_flags_get_their_type() {
 }
 
 #[test]
-fn without_a_daemon_it_takes_its_request_back_and_exits_with_2() {
+fn without_a_daemon_it_withdraws_the_request_and_exits_with_2() {
     let redis = RedisServer::start();
     let shell = Shell::new(&redis);
     let (status, out, err) = shell.call(&["--timeout", "1", "get_users"]);
     assert_eq!((status, out.as_str()), (2, ""));
-    assert!(err.contains("taken back"), "{err}");
+    assert!(err.contains("withdrawn"), "{err}");
     assert_eq!(
         redis
             .connection()
@@ -176,7 +176,7 @@ fn without_a_daemon_it_takes_its_request_back_and_exits_with_2() {
 }
 
 #[test]
-fn brings_the_token_that_the_daemon_asks_for() {
+fn sends_the_token_that_the_daemon_requires() {
     let hash = hex::encode(Sha256::digest("open sesame"));
     let setup = Setup::with(&[("TOKEN_HASH", &hash)]);
     let shell = Shell::new(&setup.redis);
@@ -188,12 +188,12 @@ fn brings_the_token_that_the_daemon_asks_for() {
     assert_eq!((status, out.as_str()), (0, "[]\n"));
 }
 
-/// They were sent, and answered in Python's words.
+/// Regression: mistakes were sent, and answered with the error texts of Python.
 #[test]
-fn mistakes_are_refused_before_anything_is_sent() {
+fn mistakes_are_refused_before_the_request_is_sent() {
     let redis = RedisServer::start();
     let shell = Shell::new(&redis);
-    for (arguments, said) in [
+    for (arguments, message) in [
         (&["creat_user"][..], "a similar value exists: 'create_user'"),
         (
             &["user.autenticate_user"],
@@ -217,15 +217,15 @@ fn mistakes_are_refused_before_anything_is_sent() {
         ),
         (
             &["create_user", "username=hunter2"],
-            "create_user also needs password (password=- asks",
+            "create_user also needs password (password=- prompts",
         ),
         (&["authenticate_user"], "also needs username and password"),
         (&["get_users", "username=x"], "get_users takes no arguments"),
     ] {
-        // Nothing to read: nothing is asked for.
+        // The standard input is empty, so a prompt would fail with another message.
         let (status, out, err) = shell.call(arguments);
         assert_eq!((status, out.as_str()), (2, ""), "{arguments:?}: {err}");
-        assert!(err.contains(said), "{arguments:?}: {err}");
+        assert!(err.contains(message), "{arguments:?}: {err}");
         assert!(!err.contains("hunter2"), "{arguments:?}: {err}");
     }
     let queued: usize = redis.connection().llen("platypush/user").unwrap();
@@ -233,7 +233,7 @@ fn mistakes_are_refused_before_anything_is_sent() {
 }
 
 #[test]
-fn without_redis_it_says_where_it_was_looked_for_and_what_to_do() {
+fn without_redis_the_error_names_the_address_and_what_to_do() {
     let mut redis = RedisServer::start();
     let shell = Shell::new(&redis);
     redis.kill();
@@ -246,10 +246,10 @@ fn without_redis_it_says_where_it_was_looked_for_and_what_to_do() {
     );
 }
 
-/// It came first, and what it was for had scrolled away; and again with the
-/// backup codes, which are shown once.
+/// Regression: the QR code came before the JSON, which scrolled away, and was printed again below
+/// the backup codes, which are shown only once.
 #[test]
-fn on_a_terminal_the_qr_code_is_the_last_thing_and_only_of_a_proposal() {
+fn on_a_terminal_the_qr_code_comes_last_and_only_for_a_proposal() {
     let mut setup = Setup::with_alice(&[("DEVICE_ID", "a-host-with-quite-a-long-name")]);
     let shell = Shell::new(&setup.redis);
     let name = "n".repeat(40);
@@ -269,7 +269,7 @@ fn on_a_terminal_the_qr_code_is_the_last_thing_and_only_of_a_proposal() {
         proposal["otp_uri"].is_string() && proposal["qrcode"].is_null(),
         "{json}"
     );
-    // The prompt is below it.
+    // The shell's prompt needs a line below the picture.
     let lines: Vec<_> = picture.lines().collect();
     assert!((15..=23).contains(&lines.len()), "{picture}");
     for line in lines {
@@ -309,7 +309,7 @@ fn config_check_and_dump() {
 }
 
 #[test]
-fn help_completions_and_the_man_page_know_every_command_and_action() {
+fn help_completions_and_the_man_page_list_every_command_and_action() {
     let redis = RedisServer::start();
     let shell = Shell::new(&redis);
     let text = |arguments: &[&str]| {
@@ -326,9 +326,9 @@ fn help_completions_and_the_man_page_know_every_command_and_action() {
         }
     }
     let words: Vec<_> = help.split_whitespace().collect();
-    assert!(words.join(" ").contains("2 when no reply came"), "{help}");
+    assert!(words.join(" ").contains("2 if no reply arrived"), "{help}");
     let man = text(&["man"]);
-    assert!(!man.contains("IMPORT ORDER"), "it is not for people");
+    assert!(!man.contains("IMPORT ORDER"), "a hidden command");
     let bash = text(&["completions", "bash"]);
     for command in [
         "serve",
@@ -346,7 +346,7 @@ fn help_completions_and_the_man_page_know_every_command_and_action() {
 }
 
 #[test]
-fn a_terminal_is_shown_no_control_or_invisible_character() {
+fn output_contains_no_control_or_invisible_character() {
     let setup = Setup::with_hostile_names(&[]);
     let shell = Shell::new(&setup.redis);
     for json in [&[][..], &["--json"]] {

@@ -1,4 +1,4 @@
-//! Completion scripts, used as shells use them.
+//! Completion scripts, run in the shells that they are for.
 
 use std::io::Write as _;
 use std::path::Path;
@@ -13,12 +13,12 @@ fn script(shell: &str) -> String {
     String::from_utf8(output.stdout).unwrap()
 }
 
-/// What bash offers for the last of these words, each as bash splits them:
-/// `a=b` are three.
+/// Returns the completions of bash for the last word. Words are split as bash does: `a=b` is
+/// three words.
 fn offered(words: &[&str]) -> Vec<String> {
     const DRIVER: &str = r#"
         eval "$SCRIPT"
-        # As it is registered for the program.
+        # The function that is registered for the program.
         registered=$(complete -p platypush-userd)
         function=${registered#* -F }
         function=${function%% *}
@@ -43,9 +43,9 @@ fn offered(words: &[&str]) -> Vec<String> {
         .collect()
 }
 
-/// Nothing was offered behind the first word.
+/// Regression: bash offered nothing after the first word.
 #[test]
-fn bash_completes_behind_the_first_word() {
+fn bash_completes_after_the_first_word() {
     assert!(offered(&[""]).contains(&"admin".into()));
     assert_eq!(offered(&["admin", "rot"]), ["rotate-key"]);
     assert_eq!(offered(&["--config", "/x", "admin", "unl"]), ["unlock"]);
@@ -55,7 +55,7 @@ fn bash_completes_behind_the_first_word() {
     assert_eq!(offered(&conflict), ["skip", "rename"]);
     assert!(offered(&["completions", ""]).contains(&"zsh".into()));
     assert_eq!(offered(&["call", "--tim"]), ["--timeout"]);
-    // Files are left to bash itself.
+    // bash itself completes file names.
     assert_eq!(offered(&["import", "jsonl", ""]), [""; 0]);
 }
 
@@ -98,7 +98,7 @@ fn bash_completes_actions_and_their_arguments() {
         ["password="]
     );
     assert_eq!(offered(&["call", "user.create_u"]), ["user.create_user"]);
-    // The value of an option is neither an action nor an argument.
+    // The value of an option is not taken for an action or an argument.
     for option in [
         &["--token", "update_password"][..],
         &["--timeout", "=", "get_users"],
@@ -109,7 +109,7 @@ fn bash_completes_actions_and_their_arguments() {
     let flag = ["call", "authenticate_user", "return_details", "="];
     assert_eq!(offered(&flag), ["true", "false"]);
     assert_eq!(offered(&[&flag[..], &["f"]].concat()), ["false"]);
-    // Where the user has taken the = out of COMP_WORDBREAKS.
+    // For users who removed the = from COMP_WORDBREAKS.
     let whole = ["call", "authenticate_user", "return_details=t"];
     assert_eq!(offered(&whole), ["return_details=true"]);
     assert_eq!(
@@ -118,7 +118,7 @@ fn bash_completes_actions_and_their_arguments() {
     );
 }
 
-/// The same with a real Tab in a real bash.
+/// Types a Tab into an interactive bash.
 #[test]
 fn tab_completes_in_bash() {
     let folder = tempfile::tempdir().unwrap();
@@ -142,7 +142,7 @@ fn tab_completes_in_bash() {
     terminal.wait_for("ready> ");
     terminal.type_in("platypush-userd admin \t");
     terminal.wait_for("rotate-key");
-    // Ctrl-U drops the line.
+    // Ctrl-U deletes the line.
     terminal.type_in("\u{15}platypush-userd call create_user username=al exec\t");
     terminal.wait_for("executing_user_password=");
     terminal.type_in("\u{15}platypush-userd call authenticate_us\t");
@@ -153,7 +153,7 @@ fn tab_completes_in_bash() {
     assert_eq!(terminal.wait().0, Some(7));
 }
 
-/// Where those shells are installed.
+/// Skips shells that are not installed.
 #[test]
 fn scripts_of_other_shells_have_no_syntax_error() {
     for (shell, check) in [("bash", "-n"), ("zsh", "-n"), ("fish", "--no-execute")] {

@@ -1,7 +1,7 @@
-//! Asks Python what thousands of messages mean, and compares.
+//! Compares how the daemon and Python decode thousands of random messages.
 //!
-//! The cases are new on every run. A failure names their seed: `ORACLE_SEED=…`
-//! in the environment makes the same ones again.
+//! The cases are new on every run. A failure names their seed; the environment variable
+//! `ORACLE_SEED=…` reproduces them.
 
 use std::collections::BTreeMap;
 use std::process::{Command, Stdio};
@@ -27,7 +27,7 @@ struct Case {
 }
 
 #[test]
-fn messages_mean_what_they_mean_to_python() {
+fn messages_decode_as_in_python() {
     let python = Command::new("python3")
         .arg(concat!(
             env!("CARGO_MANIFEST_DIR"),
@@ -58,7 +58,7 @@ fn parse<'a, T: Deserialize<'a>>(line: &'a str) -> T {
     serde_json::from_str(line).expect("the script writes JSON lines")
 }
 
-/// How the decoder and Python differ on this case, if they do.
+/// Returns how the decoder and Python differ on this case, or `None` if they agree.
 fn disagreement(case: &Case) -> Option<String> {
     let message = hex::decode(&case.message).expect("the script writes hexadecimal");
     let decoded = decode(&message);
@@ -68,19 +68,19 @@ fn disagreement(case: &Case) -> Option<String> {
         .map(|decoded| canonical(&decoded.value));
     let flaw = decoded.as_ref().ok().and_then(|decoded| decoded.flaw);
     let theirs = case.meaning.as_ref().map(last_wins);
-    // A message with a lone surrogate, or too many values, is refused whatever it
-    // means; and two keys of a dict that Python tells apart may be one here.
+    // A message with a lone surrogate or too many values is refused whatever its content. Two
+    // keys of a dict that are distinct in Python may be equal in the canonical form.
     let count = case.values;
-    let due = if case.surrogate {
+    let expected_flaw = if case.surrogate {
         Some(Flaw::LoneSurrogate)
     } else {
         (count > MAX_VALUES).then_some(Flaw::TooManyValues { count })
     };
-    if flaw == due && (due.is_some() || ours == theirs) {
+    if flaw == expected_flaw && (expected_flaw.is_some() || ours == theirs) {
         return None;
     }
     Some(format!(
-        "{}: {:?}\n  Python: {}, surrogate: {}, values: {count}\n  we: {}, {flaw:?}",
+        "{}: {:?}\n  Python: {}, surrogate: {}, values: {count}\n  daemon: {}, {flaw:?}",
         case.kind,
         String::from_utf8_lossy(&message),
         shown(theirs),
@@ -90,13 +90,10 @@ fn disagreement(case: &Case) -> Option<String> {
 }
 
 fn shown(meaning: Option<Json>) -> String {
-    meaning.map_or_else(
-        || "makes no sense".to_owned(),
-        |meaning| meaning.to_string(),
-    )
+    meaning.map_or_else(|| "invalid".to_owned(), |meaning| meaning.to_string())
 }
 
-/// The form in which the script writes a meaning.
+/// Returns the canonical form of a value, as the script writes it.
 fn canonical(value: &Value) -> Json {
     match value {
         Value::Null => json!(["null"]),
@@ -122,7 +119,7 @@ fn canonical(value: &Value) -> Json {
     }
 }
 
-/// The same, with the dicts in it as `dict` has them.
+/// Returns a canonical form in which each dict is built by [`dict`].
 fn last_wins(meaning: &Json) -> Json {
     let Json::Array(parts) = meaning else {
         return meaning.clone();
@@ -137,7 +134,7 @@ fn last_wins(meaning: &Json) -> Json {
     }
 }
 
-/// A dict without order, in which the last value of a key counts.
+/// Returns a dict without order. The last value of a duplicate key wins.
 fn dict(entries: impl Iterator<Item = (Json, Json)>) -> Json {
     let entries: BTreeMap<String, Json> = entries
         .map(|(key, value)| (key.to_string(), value))

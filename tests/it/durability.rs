@@ -1,6 +1,6 @@
-//! No reply to a mutation leaves before its effect is on the disk, as the
-//! kernel sees it: sled's data file was written, then an `fdatasync` of it
-//! began and returned 0, then the reply was sent.
+//! The effect of a mutation is on disk before its reply is sent. The order of the system calls
+//! proves it: sled's data file was written, then an `fdatasync` of it began and returned 0, then
+//! the reply was sent.
 
 use std::process::ExitStatus;
 use std::sync::Arc;
@@ -11,26 +11,26 @@ use serde_json::{Value, json};
 use crate::support::strace::{Call, Trace};
 use crate::support::{Client, Daemon, REPLIES, RedisServer};
 
-/// Everything that could put bytes into a file or a socket, or a file's bytes
-/// on the disk.
+/// All system calls that can write to a file or a socket, or sync a file.
 const CALLS: &str = "write,writev,pwrite64,pwritev,pwritev2,sendto,sendmsg,sendmmsg,\
                      fsync,fdatasync,sync_file_range,io_uring_enter";
-/// sled's data file and the file of the last commit's number.
+/// sled's data file.
 const DATA_FILE: &str = "/workdir/db/db";
+/// Contains the number of the last commit.
 const COMMIT_FILE: &str = "/workdir/commit";
 
-/// A daemon that is being watched, and a client of it.
-struct Watched {
+/// A daemon that is traced, and a client of it.
+struct Traced {
     daemon: Daemon,
     client: Client,
     trace: Trace,
     redis: RedisServer,
 }
 
-/// What was seen, in order.
-struct Seen(Vec<Call>);
+/// The traced system calls, in order.
+struct Calls(Vec<Call>);
 
-impl Watched {
+impl Traced {
     fn start(settings: &[(&str, &str)]) -> Self {
         let redis = RedisServer::start();
         let mut trace = None;
@@ -49,28 +49,28 @@ impl Watched {
         }
     }
 
-    /// Runs an action that succeeds; gives the request's id and the output.
+    /// Runs an action that succeeds. Returns the id of the request and the output.
     fn run(&mut self, action: &str, args: Value) -> (String, Value) {
         let id = self.client.send(action, args);
         let output = self.client.reply(&id).ok().clone();
         (id, output)
     }
 
-    fn stop(mut self) -> (ExitStatus, Seen) {
+    fn stop(mut self) -> (ExitStatus, Calls) {
         let status = self.daemon.stop();
         drop(self.redis);
-        (status, Seen(self.trace.finish()))
+        (status, Calls(self.trace.finish()))
     }
 }
 
-impl Seen {
-    /// Writes to sled's data file.
+impl Calls {
+    /// Write calls on sled's data file.
     fn writes(&self) -> impl DoubleEndedIterator<Item = &Call> {
         let calls = self.0.iter();
         calls.filter(|call| call.name.starts_with("pwrite") && call.file.ends_with(DATA_FILE))
     }
 
-    /// Each `fdatasync` of it that succeeded.
+    /// Successful `fdatasync` calls on sled's data file.
     fn syncs(&self) -> impl Iterator<Item = &Call> {
         let calls = self.0.iter();
         calls.filter(|call| {
@@ -78,7 +78,7 @@ impl Seen {
         })
     }
 
-    /// The call that sent the reply to a request.
+    /// Returns the call that sent the reply to a request.
     #[track_caller]
     fn reply(&self, id: &str) -> &Call {
         let list = format!("{REPLIES}{id}\r\n");
@@ -111,9 +111,9 @@ fn contains(data: &[u8], text: &str) -> bool {
 
 #[test]
 fn each_mutation_is_on_disk_before_its_reply_is_sent() {
-    let mut watched = Watched::start(&[]);
-    watched.run("create_user", json!(["alice", "secret"]));
-    let (login, session) = watched.run("create_session", json!(["alice", "secret"]));
+    let mut traced = Traced::start(&[]);
+    traced.run("create_user", json!(["alice", "secret"]));
+    let (login, session) = traced.run("create_session", json!(["alice", "secret"]));
     let token = session["session_token"].clone();
     let alice = json!({"username": "alice", "password": "secret"});
     let mutations = [
@@ -134,89 +134,88 @@ fn each_mutation_is_on_disk_before_its_reply_is_sent() {
     ];
     let done: Vec<_> = mutations
         .into_iter()
-        .map(|(action, args)| (action, watched.run(action, args).0))
+        .map(|(action, args)| (action, traced.run(action, args).0))
         .collect();
-    let (status, seen) = watched.stop();
+    let (status, calls) = traced.stop();
     assert!(status.success());
 
-    // One after the other: whatever was written to the data file before the
-    // reply belongs to this mutation or an earlier one.
-    let mut earlier = seen.reply(&login).began;
+    // The mutations run one after the other, so a write between two replies belongs to the
+    // second one.
+    let mut earlier = calls.reply(&login).began;
     for (action, id) in &done {
-        let reply = seen.reply(id);
-        let last = seen
+        let reply = calls.reply(id);
+        let last = calls
             .writes()
             .rfind(|write| write.began < reply.began)
             .unwrap();
         assert!(last.began > earlier, "{action} wrote nothing");
-        seen.assert_on_disk_before(last, reply, action);
+        calls.assert_on_disk_before(last, reply, action);
         earlier = reply.began;
     }
 }
 
 #[test]
-fn mutations_at_the_same_time_are_on_disk_before_their_replies_are_sent() {
+fn concurrent_mutations_are_on_disk_before_their_replies_are_sent() {
     const USERS: usize = 64;
-    let mut watched = Watched::start(&[("PASSWORD__THREADS", "64")]);
-    watched.run("create_user", json!(["alice", "secret"]));
-    let (_, session) = watched.run("create_session", json!(["alice", "secret"]));
+    let mut traced = Traced::start(&[("PASSWORD__THREADS", "64")]);
+    traced.run("create_user", json!(["alice", "secret"]));
+    let (_, session) = traced.run("create_session", json!(["alice", "secret"]));
     let token = &session["session_token"];
     let names: Vec<_> = (0..USERS).map(|n| format!("unique-name-{n:02}-")).collect();
-    let ids = watched.client.send_all(names.iter().map(|name| {
+    let ids = traced.client.send_all(names.iter().map(|name| {
         let args = json!({"username": name, "password": "secret", "session_token": token});
         ("create_user", args)
     }));
     for id in &ids {
-        watched.client.reply(id).ok();
+        traced.client.reply(id).ok();
     }
-    let (status, seen) = watched.stop();
+    let (status, calls) = traced.stop();
     assert!(status.success());
 
     for (id, name) in ids.iter().zip(&names) {
-        // sled may write it again later, when it rearranges its pages; the
-        // first time is the transaction.
-        let write = seen
+        // sled may write the name again when it rearranges its pages. The first write is that of
+        // the transaction.
+        let write = calls
             .writes()
             .find(|write| contains(&write.data, name))
             .unwrap_or_else(|| panic!("{name} was not written"));
-        seen.assert_on_disk_before(write, seen.reply(id), name);
+        calls.assert_on_disk_before(write, calls.reply(id), name);
     }
 }
 
 #[test]
-fn mutations_at_the_same_time_share_a_sync() {
+fn concurrent_mutations_share_a_sync() {
     const SESSIONS: usize = 64;
-    let mut watched = Watched::start(&[]);
-    watched.run("create_user", json!(["alice", "secret"]));
+    let mut traced = Traced::start(&[]);
+    traced.run("create_user", json!(["alice", "secret"]));
     let login = ("create_session", json!(["alice", "secret"]));
-    let logins = watched.client.send_all(vec![login; SESSIONS]);
+    let logins = traced.client.send_all(vec![login; SESSIONS]);
     let tokens: Vec<_> = logins
         .iter()
-        .map(|id| watched.client.reply(id).ok()["session_token"].clone())
+        .map(|id| traced.client.reply(id).ok()["session_token"].clone())
         .collect();
-    // Ending a session costs no hash, so that all of these come to the writer
-    // at once.
-    let endings = tokens
+    // Deleting a session costs no hash, so all of these requests reach the writer at once.
+    let deletions = tokens
         .iter()
         .map(|token| ("delete_session", json!([token])));
-    let endings = watched.client.send_all(endings);
-    for id in &endings {
-        assert_eq!(watched.client.reply(id).ok(), &Value::Bool(true));
+    let deletions = traced.client.send_all(deletions);
+    for id in &deletions {
+        assert_eq!(traced.client.reply(id).ok(), &Value::Bool(true));
     }
-    let left: usize = watched.client.redis.llen(crate::support::QUEUE).unwrap();
+    let left: usize = traced.client.redis.llen(crate::support::QUEUE).unwrap();
     assert_eq!(left, 0);
-    let (status, seen) = watched.stop();
+    let (status, calls) = traced.stop();
     assert!(status.success());
 
-    let from = logins.iter().map(|id| seen.reply(id).began).max().unwrap();
-    let syncs = seen.syncs().filter(|sync| sync.began > from).count();
+    let from = logins.iter().map(|id| calls.reply(id).began).max().unwrap();
+    let syncs = calls.syncs().filter(|sync| sync.began > from).count();
     assert!(
         (1..SESSIONS).contains(&syncs),
         "{syncs} syncs for {SESSIONS} mutations"
     );
 
-    // The number of the commit is written once a group, after the sync.
-    let steps = seen.0.iter().filter_map(|call| match &*call.name {
+    // The number of the commit is written once per group, after the sync.
+    let steps = calls.0.iter().filter_map(|call| match &*call.name {
         "fdatasync" if call.file.ends_with(DATA_FILE) => Some("sync"),
         "pwrite64" if call.file.ends_with(COMMIT_FILE) => Some("number"),
         _ => None,

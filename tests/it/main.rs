@@ -1,26 +1,28 @@
-//! The one integration-test binary: a module for each subject, linked once.
+//! The single integration-test binary: one module per subject, linked once.
 
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,
-    reason = "a test that cannot go on fails, and says where"
+    reason = "a panic fails the test and names the line"
 )]
 
 mod admin;
+mod architecture;
 mod audit;
 mod call;
 mod completions;
 mod contract;
 mod decode_oracle;
+mod docs;
 mod durability;
 mod events;
 mod flood;
+mod guides;
 mod lifecycle;
 mod memory;
 mod need_rust;
 mod password_cost;
 mod races;
-mod readme;
 mod redis_access;
 #[path = "../common/redis_process.rs"]
 mod redis_process;

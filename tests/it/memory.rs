@@ -1,5 +1,5 @@
-//! What hostile messages may cost: memory in proportion to what they hold for a
-//! request, and no look-up its turn.
+//! Limits on the cost of hostile messages: memory grows with the arguments that a request keeps,
+//! not with the number of values in its message, and look-ups are not delayed.
 
 use std::sync::mpsc;
 
@@ -14,8 +14,7 @@ use crate::support::{Client, Setup, open_store};
 
 const MIB: usize = 1 << 20;
 
-/// One hashing thread, and hashes of some 100 ms: whatever waits for a hash waits
-/// long.
+/// One hashing thread, and hashes of some 100 ms: requests that need a hash wait long.
 const SLOW_HASHES: &[(&str, &str)] = &[
     ("PASSWORD__THREADS", "1"),
     ("PASSWORD__MEMORY_KIB", "1024"),
@@ -23,7 +22,7 @@ const SLOW_HASHES: &[(&str, &str)] = &[
     ("LOG__LEVEL", "info"),
 ];
 
-/// A login of 1 MiB, most of it `unit` where `%` stands in `args`.
+/// Returns a login of 1 MiB: `%` in `args` is replaced by as many copies of `unit` as fit.
 fn filled(id: &str, args: &str, unit: &str) -> String {
     let frame =
         format!(r#"{{"action": "user.authenticate_user", "id": "{id}", "args": {{{args}}}}}"#);
@@ -31,12 +30,11 @@ fn filled(id: &str, args: &str, unit: &str) -> String {
     frame.replacen('%', &unit.repeat(count), 1)
 }
 
-/// 64 messages of 1 MiB with `password: [[[[…]]]]` took 4 GB: a value takes 32
-/// bytes of memory and two of the message, and the lists were kept until it was
-/// the turn of their request.
+/// Regression: 64 messages of 1 MiB with `password: [[[[…]]]]` took 4 GB. A value takes two bytes
+/// of the message and 32 bytes of memory, and the lists were kept until the request had its turn.
 #[test]
 fn messages_of_many_values_do_not_fill_the_memory() {
-    // The hashes of the first logins take longer than everything behind them.
+    // The hashes of the first logins take longer than all later requests together.
     let settings = [SLOW_HASHES, &[("PASSWORD__ITERATIONS", "1000")]].concat();
     let mut setup = Setup::with_alice(&settings);
     let login = ("authenticate_user", json!(["alice", "wrong"]));
@@ -77,7 +75,7 @@ fn messages_of_many_values_do_not_fill_the_memory() {
     assert!(peak <= 200 * MIB, "{} MiB", peak / MIB);
 }
 
-/// The most memory that the daemon has had so far, in bytes.
+/// Returns the peak memory of the daemon in bytes.
 fn peak_memory(setup: &Setup) -> usize {
     let file = format!("/proc/{}/status", setup.daemon.pid().as_raw_nonzero());
     let status = std::fs::read_to_string(file).unwrap();
@@ -86,17 +84,18 @@ fn peak_memory(setup: &Setup) -> usize {
     kib.parse::<usize>().unwrap() * 1024
 }
 
-/// Arguments of a wrong type waited for the hash of every login before them.
+/// Regression: a request with an argument of a wrong type waited for the hashes of all earlier
+/// logins.
 #[test]
 fn arguments_are_checked_before_a_request_waits() {
     let mut setup = Setup::with_alice(SLOW_HASHES);
-    // All replies go to one list, where their order is seen.
+    // All replies go to one list, which shows their order.
     let message = |action: &str, args: &Value| {
         json!({"action": format!("user.{action}"), "id": "x", "args": args}).to_string()
     };
     let login = message("authenticate_user", &json!(["alice", "wrong"]));
     let mut messages = vec![login; 5];
-    let mut bad = 0;
+    let mut rejected = 0;
     for action in ACTIONS {
         let signature = action.signature();
         if signature
@@ -108,12 +107,12 @@ fn arguments_are_checked_before_a_request_waits() {
             let mut args: Value = required.map(|p| (p.name, json!("x"))).collect();
             args["username"] = json!([[1]]);
             messages.push(message(signature.name, &args));
-            bad += 1;
+            rejected += 1;
         }
     }
-    assert!(bad >= 8, "{bad} actions");
+    assert!(rejected >= 8, "{rejected} actions");
     setup.client.push(messages);
-    for _ in 0..bad {
+    for _ in 0..rejected {
         let errors = setup.client.reply("x").errors().join("");
         assert!(
             errors.starts_with("'username' must be text, not list"),
@@ -125,10 +124,10 @@ fn arguments_are_checked_before_a_request_waits() {
     }
 }
 
-/// A list as Platypush makes it of text that looks like JSON is told as such; what
-/// no argument can be gets the limit.
+/// Platypush decodes text that looks like JSON, so a password may arrive as a list: the error names
+/// the type. A message over the limits gets an error that names the limit.
 #[test]
-fn limits_of_values_and_depth_are_told() {
+fn errors_name_the_limits_of_values_and_depth() {
     let mut setup = Setup::new();
     let list = |values: usize| vec!["0"; values].join(",");
     for (password, error) in [
@@ -136,7 +135,7 @@ fn limits_of_values_and_depth_are_told() {
             "[[1]]".to_owned(),
             "'password' must be text, not list. Platypush decodes",
         ),
-        // With the object, its action and id, its arguments and the name.
+        // The other six values: the message, its action and id, `args`, the name and the list.
         (
             format!("[{}]", list(994)),
             "'password' must be text, not list. Platypush decodes",
@@ -162,7 +161,7 @@ fn limits_of_values_and_depth_are_told() {
     assert_eq!(dead, 2);
 }
 
-/// The list of 10,000 sessions kept the one thread of all look-ups for 0.3 s.
+/// Regression: listing 10,000 sessions blocked the thread of all look-ups for 0.3 s.
 #[test]
 fn reads_of_many_records_leave_the_thread_of_look_ups() {
     let folder = tempfile::tempdir().unwrap();
@@ -172,9 +171,9 @@ fn reads_of_many_records_leave_the_thread_of_look_ups() {
         .unwrap();
     runtime.block_on(async {
         let store = open_store(folder.path()).unwrap();
-        // The one other thread is occupied: what needs it cannot get on.
-        let (release, occupied) = mpsc::channel::<()>();
-        let other = tokio::task::spawn_blocking(move || occupied.recv());
+        // The only blocking thread is occupied: a read that needs it stays pending.
+        let (release, released) = mpsc::channel::<()>();
+        let blocker = tokio::task::spawn_blocking(move || released.recv());
         let store: &dyn Store = &store;
         assert!(store.sessions_of(1, 0).now_or_never().is_none());
         assert!(store.profiles().now_or_never().is_none());
@@ -182,14 +181,14 @@ fn reads_of_many_records_leave_the_thread_of_look_ups() {
         assert!(store.users_from(1, 256).now_or_never().is_none());
         let sweep = store.sweep_sessions(None, 256, rules(noon()));
         assert!(sweep.now_or_never().is_none());
-        // A look-up can.
+        // A look-up completes.
         let looked_up = store.user_by_name("alice").now_or_never();
         assert!(matches!(looked_up, Some(Ok(None))));
-        // And that of an API token, as long as no imported one has the name.
+        // So does the look-up of an API token while no imported token has the name.
         let looked_up = store.users_by_token_name("a").now_or_never();
         assert!(looked_up.unwrap().unwrap().is_empty());
         drop(release);
-        other.await.unwrap().unwrap_err();
+        blocker.await.unwrap().unwrap_err();
         assert!(store.sessions_of(1, 0).await.unwrap().is_empty());
     });
 }

@@ -1,4 +1,4 @@
-//! `make` says first of all that Rust is missing or too old, and how to get it.
+//! `make` checks first whether Rust is missing or too old and explains how to install it.
 
 use std::fs;
 use std::os::unix::fs::{PermissionsExt as _, symlink};
@@ -7,7 +7,7 @@ use std::process::{Command, Output};
 
 use tempfile::TempDir;
 
-/// All that a bare machine has of what the Makefile and the scripts call.
+/// The commands of the Makefile and the scripts that a bare machine has.
 const TOOLS: &[&str] = &[
     "bash", "cat", "dirname", "env", "expand", "grep", "head", "id", "make", "sed", "sh", "sort",
 ];
@@ -28,8 +28,7 @@ const TARGETS: &[&str] = &[
 ];
 const MINIMUM: &str = env!("CARGO_PKG_RUST_VERSION");
 
-/// A machine without Redis, compiler and Python, where apt-get notes that it
-/// was called and fails.
+/// A machine without Redis, compiler and Python, on which apt-get leaves a marker file and fails.
 struct Machine {
     folder: TempDir,
 }
@@ -43,17 +42,17 @@ impl Machine {
         for tool in TOOLS {
             symlink(find(tool), machine.bin().join(tool)).unwrap();
         }
-        let note = machine.note();
-        machine.has("apt-get", &format!("echo >'{}'; exit 1", note.display()));
-        machine.has("sudo", "exec \"$@\"");
+        let marker = machine.marker();
+        machine.add_command("apt-get", &format!("echo >'{}'; exit 1", marker.display()));
+        machine.add_command("sudo", "exec \"$@\"");
         machine
     }
 
-    /// The same with a cargo that answers `--version` so, and does nothing else.
+    /// Same, with a cargo that prints this version and fails at everything else.
     fn with_cargo(version: &str) -> Self {
         let machine = Self::bare();
         let script = format!("[ \"$1\" = --version ] && echo '{version}'");
-        machine.has("cargo", &script);
+        machine.add_command("cargo", &script);
         machine
     }
 
@@ -61,11 +60,11 @@ impl Machine {
         self.folder.path().join("bin")
     }
 
-    fn note(&self) -> PathBuf {
+    fn marker(&self) -> PathBuf {
         self.folder.path().join("apt-get was called")
     }
 
-    fn has(&self, command: &str, script: &str) {
+    fn add_command(&self, command: &str, script: &str) {
         let path = self.bin().join(command);
         fs::write(&path, format!("#!/bin/sh\n{script}\n")).unwrap();
         fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).unwrap();
@@ -78,13 +77,13 @@ impl Machine {
             .env_clear()
             .env("PATH", self.bin())
             .env("HOME", self.folder.path())
-            // Nothing is there that was built.
+            // An empty folder: nothing has been built.
             .env("CARGO_TARGET_DIR", self.folder.path().join("target"))
             .output()
             .unwrap()
     }
 
-    /// Asserts that it ends with advice, and that nothing was installed.
+    /// Asserts that the target fails with advice and that nothing was installed.
     #[track_caller]
     fn assert_advises(&self, target: &str, found: &str) {
         let output = self.run("make", &[target]);
@@ -93,11 +92,11 @@ impl Machine {
         for part in [MINIMUM, found, "https://sh.rustup.rs", "Debian 12"] {
             assert!(text.contains(part), "make {target}, {part}: {text}");
         }
-        assert!(!self.note().exists(), "make {target}: {text}");
+        assert!(!self.marker().exists(), "make {target}: {text}");
     }
 }
 
-/// Where a command of this machine is.
+/// Returns the path of a command of the real machine.
 fn find(command: &str) -> PathBuf {
     let path = std::env::var_os("PATH").unwrap();
     std::env::split_paths(&path)
@@ -106,9 +105,9 @@ fn find(command: &str) -> PathBuf {
         .unwrap_or_else(|| panic!("{command} is needed for this test"))
 }
 
-/// apt-get ran first, then cargo did not know the edition.
+/// Regression: apt-get ran first, then cargo failed on an unknown edition.
 #[test]
-fn each_target_says_first_that_cargo_is_too_old() {
+fn each_target_reports_first_that_cargo_is_too_old() {
     let machine = Machine::with_cargo("cargo 1.65.0 (4bc8f24d3 2022-10-20)");
     for target in TARGETS {
         machine.assert_advises(target, "cargo 1.65.0");
@@ -116,13 +115,13 @@ fn each_target_says_first_that_cargo_is_too_old() {
 }
 
 #[test]
-fn a_cargo_that_is_missing_or_does_not_run_is_said_as_that() {
+fn a_missing_or_failing_cargo_is_reported() {
     let machine = Machine::bare();
     for target in ["test", "demo"] {
         machine.assert_advises(target, "cargo was not found");
     }
     let no_toolchain = "echo 'error: no default toolchain is configured' >&2; exit 1";
-    machine.has("cargo", no_toolchain);
+    machine.add_command("cargo", no_toolchain);
     machine.assert_advises("test", "no default toolchain is configured");
 }
 
@@ -141,9 +140,9 @@ fn versions_are_compared_as_numbers() {
         let machine = Machine::with_cargo(new);
         let output = machine.run(script(), &["rust"]);
         assert!(output.status.success(), "{new}: {output:?}");
-        // What else is needed comes behind it.
+        // The check of the other tools follows.
         machine.run("make", &["test"]);
-        assert!(machine.note().exists(), "{new}");
+        assert!(machine.marker().exists(), "{new}");
     }
 }
 
@@ -153,9 +152,9 @@ fn script() -> &'static str {
     script
 }
 
-/// A build of minutes showed nothing of what it was at.
+/// Regression: a build of several minutes showed no progress.
 #[test]
-fn builds_show_cargos_progress() {
+fn builds_show_the_progress_of_cargo() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
     for file in [
         "Makefile",

@@ -1,5 +1,5 @@
-//! What a password check costs: as much for an unknown user as for a known
-//! one, and as much as is configured, once a weaker record has been used.
+//! Cost of a password check: the same for an unknown user as for a known user, and the configured
+//! cost once the first login has rehashed a weaker record.
 
 use std::fs;
 use std::path::PathBuf;
@@ -19,9 +19,9 @@ const TO_STRONG: [(&str, &str); 2] = [
     ("PASSWORD__ITERATIONS", "3"),
 ];
 
-/// A daemon with weak records of alice (of password `secret`) and others,
-/// stopped.
-fn weak_records_of(others: &[&str]) -> Setup {
+/// Returns a stopped daemon with weak password records of alice (password `secret`) and of other
+/// users (password `<name>'s`).
+fn with_weak_records(others: &[&str]) -> Setup {
     let mut setup = Setup::with_alice(&[]);
     for name in others {
         let args = json!({
@@ -39,13 +39,13 @@ fn weak_records_of(others: &[&str]) -> Setup {
     setup
 }
 
-/// The same workdir with other settings.
-fn start_anew(setup: &mut Setup, settings: &[(&str, &str)]) {
+/// Starts a new daemon on the same working directory with other settings.
+fn start_with(setup: &mut Setup, settings: &[(&str, &str)]) {
     wait_until_closed(&setup.daemon.workdir());
     setup.daemon = Daemon::start_in(setup.daemon.folder(), &setup.redis, settings);
 }
 
-/// What stands in the store of a stopped daemon.
+/// Returns all users in the store of a stopped daemon.
 fn users(daemon: &Daemon) -> Vec<User> {
     let store = open_store(&daemon.workdir()).unwrap();
     wait(store.users()).unwrap()
@@ -58,10 +58,10 @@ fn record_of(daemon: &Daemon, name: &str) -> String {
 }
 
 #[test]
-fn a_login_strengthens_a_weaker_record_and_only_that() {
-    let mut setup = weak_records_of(&["bob", "carol"]);
+fn a_login_rehashes_a_weaker_record_and_no_other() {
+    let mut setup = with_weak_records(&["bob", "carol"]);
     let weak_bob = record_of(&setup.daemon, "bob");
-    start_anew(&mut setup, &TO_STRONG);
+    start_with(&mut setup, &TO_STRONG);
     let right = json!(["alice", "secret"]);
     assert_eq!(
         setup.client.call("authenticate_user", right.clone()).ok(),
@@ -84,9 +84,9 @@ fn a_login_strengthens_a_weaker_record_and_only_that() {
     );
     assert!(record_of(&setup.daemon, "carol").starts_with(WEAK));
 
-    // Neither another login nor weaker parameters touch it again.
+    // Neither another login nor weaker parameters change the record again.
     for settings in [TO_STRONG.as_slice(), &[]] {
-        start_anew(&mut setup, settings);
+        start_with(&mut setup, settings);
         assert_eq!(
             setup.client.call("authenticate_user", right.clone()).ok(),
             true
@@ -99,9 +99,9 @@ fn a_login_strengthens_a_weaker_record_and_only_that() {
 }
 
 #[test]
-fn logins_at_once_all_succeed_while_the_record_is_strengthened() {
-    let mut setup = weak_records_of(&[]);
-    start_anew(&mut setup, &TO_STRONG);
+fn simultaneous_logins_all_succeed_during_a_rehash() {
+    let mut setup = with_weak_records(&[]);
+    start_with(&mut setup, &TO_STRONG);
     let ids: Vec<_> = (0..40)
         .map(|number| {
             let action = ["create_session", "authenticate_user"][number % 2];
@@ -128,14 +128,14 @@ fn logins_at_once_all_succeed_while_the_record_is_strengthened() {
 }
 
 #[test]
-fn a_session_from_before_lives_on_when_the_record_is_strengthened() {
+fn an_earlier_session_stays_valid_after_a_rehash() {
     let mut setup = Setup::with_alice(&[]);
     let session = setup
         .client
         .call("create_session", json!(["alice", "secret"]));
     let token = session.ok()["session_token"].clone();
     assert!(setup.daemon.stop().success());
-    start_anew(&mut setup, &TO_STRONG);
+    start_with(&mut setup, &TO_STRONG);
     setup
         .client
         .call("authenticate_user", json!(["alice", "secret"]))
@@ -149,11 +149,11 @@ fn a_session_from_before_lives_on_when_the_record_is_strengthened() {
 }
 
 #[test]
-fn a_code_counts_once_while_the_record_is_strengthened() {
-    let mut setup = weak_records_of(&["bob"]);
+fn a_code_is_accepted_once_during_a_rehash() {
+    let mut setup = with_weak_records(&["bob"]);
     enrol(&setup.daemon.workdir(), "bob");
 
-    start_anew(&mut setup, &TO_STRONG);
+    start_with(&mut setup, &TO_STRONG);
     let code = Codes::of("bob").now();
     let login = json!({
         "username": "bob", "password": "bob's", "code": code, "return_details": true
@@ -172,10 +172,10 @@ fn a_code_counts_once_while_the_record_is_strengthened() {
     assert!(record_of(&setup.daemon, "bob").starts_with(STRONG));
 }
 
-/// Time that the hashing threads have spent on a processor so far.
+/// Returns the processor time of the hashing threads so far.
 fn hashing_time(daemon: &Daemon) -> Duration {
     let threads = format!("/proc/{}/task", daemon.pid().as_raw_nonzero());
-    // Other threads may end meanwhile.
+    // Other threads may end while this loop runs.
     let of_hasher = |thread: PathBuf| {
         let name = fs::read_to_string(thread.join("comm")).ok()?;
         let spent = fs::read_to_string(thread.join("schedstat")).ok()?;
@@ -190,8 +190,7 @@ fn hashing_time(daemon: &Daemon) -> Duration {
     Duration::from_nanos(nanoseconds.iter().sum())
 }
 
-/// What is asked with the password of somebody who is not there, or of
-/// alice, but wrong.
+/// Returns a call of each of these actions with a wrong password for `name`.
 fn guesses(name: &str) -> [(&'static str, Value); 5] {
     let as_executor = json!({
         "username": "new", "executing_user": name, "executing_user_password": "wrong",
@@ -207,8 +206,8 @@ fn guesses(name: &str) -> [(&'static str, Value); 5] {
     ]
 }
 
-/// The lowest processor time of several runs: other work on the machine can
-/// make a hash take more of it (it shares the caches), but not less.
+/// Returns the lowest processor time of several calls: other work on the machine can make a hash
+/// take more time (shared caches), but not less.
 fn cost(setup: &mut Setup, action: &str, args: &Value) -> Duration {
     let costs = (0..7).map(|_| {
         let before = hashing_time(&setup.daemon);
@@ -220,7 +219,7 @@ fn cost(setup: &mut Setup, action: &str, args: &Value) -> Duration {
 }
 
 #[test]
-fn guessing_costs_as_much_for_somebody_unknown() {
+fn a_wrong_password_costs_the_same_for_an_unknown_user() {
     let settings = [
         ("PASSWORD__MEMORY_KIB", "8192"),
         ("PASSWORD__ITERATIONS", "2"),
@@ -231,9 +230,8 @@ fn guessing_costs_as_much_for_somebody_unknown() {
     assert!(one_hash > Duration::from_millis(2), "{one_hash:?}");
     let free = cost(&mut setup, "authenticate_session", &json!(["wrong"]));
     assert!(free * 10 < one_hash, "{free:?} {one_hash:?}");
-    for ((action, of_alice), (_, of_nobody)) in guesses("alice").into_iter().zip(guesses("nobody"))
-    {
-        for args in [of_alice, of_nobody] {
+    for ((action, known), (_, unknown)) in guesses("alice").into_iter().zip(guesses("nobody")) {
+        for args in [known, unknown] {
             let spent = cost(&mut setup, action, &args);
             let about_one = one_hash / 2..one_hash * 2;
             assert!(

@@ -1,16 +1,16 @@
-//! Requests that contradict each other, at the same time: the one writer
-//! decides, and only one way.
+//! Simultaneous requests that conflict: the single writer orders them, and each conflict has
+//! exactly one outcome.
 
 use serde_json::{Value, json};
 
 use crate::support::{Client, Daemon, Reply, Setup};
 
-/// As many hashing threads as there are racers, so that none waits for
-/// another and all come to the writer with what they have read.
+/// As many hashing threads as simultaneous requests, so that none waits for another and all reach
+/// the writer with preconditions from before the first write.
 const WIDE: (&str, &str) = ("PASSWORD__THREADS", "50");
 
-/// Sends requests in one step, so that all of them are under way at once;
-/// gives their replies.
+/// Pushes requests with one command, so that all of them are in flight together, and returns their
+/// replies.
 fn race<'a>(
     client: &mut Client,
     requests: impl IntoIterator<Item = (&'a str, Value)>,
@@ -19,16 +19,16 @@ fn race<'a>(
     ids.iter().map(|id| client.reply(id)).collect()
 }
 
-/// Asserts that exactly one was successful and that all others failed with
-/// the text for them; gives the place of the one.
+/// Asserts that exactly one request succeeded and that all others failed with the error `conflict`.
+/// Returns the index of the successful request.
 #[track_caller]
-fn assert_one_wins(replies: &[Reply], losers: &str) -> usize {
+fn assert_one_wins(replies: &[Reply], conflict: &str) -> usize {
     let winners: Vec<_> = (0..replies.len())
         .filter(|n| replies[*n].errors().is_empty())
         .collect();
     for (n, reply) in replies.iter().enumerate() {
         if !winners.contains(&n) {
-            reply.fails(losers);
+            reply.fails(conflict);
         }
     }
     assert_eq!(winners.len(), 1, "winners: {winners:?}");
@@ -44,7 +44,7 @@ fn names(client: &mut Client) -> Vec<String> {
 }
 
 #[test]
-fn of_many_first_users_one_is_made_without_authentication() {
+fn one_of_many_first_users_is_created_without_authentication() {
     let mut setup = Setup::with(&[WIDE]);
     let creations = (0..100).map(|n| ("create_user", json!([format!("first-{n}"), "secret"])));
     let replies = race(&mut setup.client, creations);
@@ -55,7 +55,7 @@ fn of_many_first_users_one_is_made_without_authentication() {
 }
 
 #[test]
-fn of_many_users_of_one_name_one_is_made() {
+fn one_of_many_users_with_the_same_name_is_created() {
     let mut setup = Setup::with_alice(&[WIDE]);
     let token = setup.session_of_alice();
     let client = &mut setup.client;
@@ -69,7 +69,7 @@ fn of_many_users_of_one_name_one_is_made() {
     );
     let winner = assert_one_wins(&replies, "The user bob already exists");
     assert_eq!(names(client), ["alice", "bob"]);
-    // It is the winner's, and the others have used no id.
+    // The user has the password of the winner, and the failed requests took no id.
     let password = format!("secret-{winner}");
     let login = client.call("authenticate_user", json!(["bob", password]));
     assert_eq!(login.ok(), true);
@@ -78,7 +78,7 @@ fn of_many_users_of_one_name_one_is_made() {
 }
 
 #[test]
-fn of_many_changes_of_one_password_one_is_made() {
+fn one_of_many_changes_of_a_password_succeeds() {
     let mut setup = Setup::with_alice(&[WIDE]);
     let client = &mut setup.client;
     let changes = (0..50).map(|n| {
@@ -101,25 +101,25 @@ fn of_many_changes_of_one_password_one_is_made() {
     }
 }
 
-/// Who runs the races of one thread: a permanent user, so that there are
-/// always some, with a session.
+/// Runs the races of one thread.
 struct Racer {
     client: Client,
+    /// A session of alice, who is never deleted, so that there is always a user.
     token: String,
-    /// In front of all names.
+    /// Prefix of all names that this thread creates.
     prefix: String,
 }
 
-/// What ends the session of a user.
+/// How the session of a user ends.
 #[derive(Clone, Copy)]
 enum End {
     DeleteUser,
     DeleteSession,
 }
 
-/// Races on several threads, each of which makes and ends users of its own.
-/// The hash takes longer (some ms) than a write, so that a creation is
-/// decided on before the deletion and comes to the writer after it.
+/// Runs races on several threads, each of which creates and deletes users of its own. A hash takes
+/// longer (some ms) than a write, so a creation reads its preconditions before the deletion and
+/// reaches the writer after it.
 fn race_on_threads(races: usize, end: End) {
     const THREADS: usize = 8;
     let mut setup =
@@ -139,7 +139,7 @@ fn race_on_threads(races: usize, end: End) {
             });
         }
     });
-    // No creation took effect that was answered otherwise.
+    // No creation with an error reply took effect.
     let left = names(&mut setup.client);
     match end {
         End::DeleteUser => assert_eq!(left, ["alice"]),
@@ -150,8 +150,8 @@ fn race_on_threads(races: usize, end: End) {
 }
 
 impl Racer {
-    /// A user with a session; gives the token.
-    fn user(&mut self, name: &str) -> String {
+    /// Creates a user with a session and returns the token.
+    fn create_user(&mut self, name: &str) -> String {
         let args = json!({"username": name, "password": "pw", "session_token": self.token});
         self.client.call("create_user", args).ok();
         let session = self.client.call("create_session", json!([name, "pw"]));
@@ -160,7 +160,7 @@ impl Racer {
 
     fn end_against_creation(&mut self, n: usize, end: End) {
         let user = format!("{}user-{n}", self.prefix);
-        let victim = self.user(&user);
+        let victim = self.create_user(&user);
         let by_victim = |name: &str| {
             let args = json!({"username": name, "password": "pw", "session_token": victim});
             ("create_user", args)
@@ -182,14 +182,14 @@ impl Racer {
         };
         assert_eq!(self.client.reply(&ended).ok(), true);
 
-        // From here on nothing is made with this token any more. Whether the
-        // new user is there by now is seen by deleting it, which changes
-        // nothing for a creation that is still under way.
+        // From now on, this token must create no user. Deleting the new user shows
+        // whether it exists already, and does not affect a creation that is still
+        // in flight.
         let delete = json!({"username": new, "session_token": self.token});
         let late = by_victim(&format!("{}late-{n}", self.prefix));
         let after = race(&mut self.client, [("delete_user", delete), late]);
-        let there = after[0].errors().is_empty();
-        if !there {
+        let existed = after[0].errors().is_empty();
+        if !existed {
             after[0].fails(&format!("No such user: {new}"));
         }
         after[1].fails("Invalid credentials and/or session_token");
@@ -200,24 +200,24 @@ impl Racer {
             creation.fails("Invalid credentials and/or session_token");
         }
         assert_eq!(
-            created, there,
-            "race {n}: created, and there when the end was answered"
+            created, existed,
+            "race {n}: reply to the creation, and existence after the reply to the end"
         );
     }
 }
 
 #[test]
-fn no_user_is_made_after_the_answer_that_its_maker_is_deleted() {
+fn a_deleted_user_creates_no_user_after_the_reply() {
     race_on_threads(1_000, End::DeleteUser);
 }
 
 #[test]
-fn no_user_is_made_after_the_answer_that_its_makers_session_is_ended() {
+fn an_ended_session_creates_no_user_after_the_reply() {
     race_on_threads(200, End::DeleteSession);
 }
 
 #[test]
-fn nothing_of_a_deleted_user_authenticates_after_the_answer() {
+fn no_credential_of_a_deleted_user_is_valid_after_the_reply() {
     let mut setup = Setup::with_alice(&[WIDE]);
     let admin = setup.session_of_alice();
     let create = json!({"username": "bob", "password": "pw", "session_token": admin});
@@ -249,8 +249,8 @@ fn nothing_of_a_deleted_user_authenticates_after_the_answer() {
         assert_eq!(after[2].ok(), false);
         after[3].fails("Invalid credentials");
 
-        // Nor do the sessions that were made in time, even when there is a
-        // user of that name again.
+        // Sessions created before the deletion are invalid, too, even after a new user
+        // gets the same name.
         let mut dead = vec![token];
         for id in [&ids[0], &ids[2]] {
             let session = client.reply(id);
@@ -275,11 +275,11 @@ fn nothing_of_a_deleted_user_authenticates_after_the_answer() {
 }
 
 #[test]
-fn a_look_up_passes_logins_that_wait() {
+fn a_look_up_overtakes_waiting_logins() {
     let mut setup = Setup::with_alice(&[]);
     let token = setup.session_of_alice();
     assert!(setup.daemon.stop().success());
-    // A login takes hours now.
+    // With these settings, a login takes hours.
     let endless = [
         ("PASSWORD__THREADS", "1"),
         ("PASSWORD__MEMORY_KIB", "65536"),
@@ -299,7 +299,7 @@ fn a_look_up_passes_logins_that_wait() {
 }
 
 #[test]
-fn more_requests_than_may_be_in_flight_are_all_answered() {
+fn requests_beyond_max_in_flight_are_all_answered() {
     let mut setup = Setup::with_alice(&[("MAX_IN_FLIGHT", "10")]);
     let token = setup.session_of_alice();
     let requests = (0..200).map(|n| match n % 3 {

@@ -1,5 +1,5 @@
-//! Ways to Redis: encrypted, with a login, with as few rights as can be. The
-//! rights are the README's own lines.
+//! Connections to Redis: with TLS, with a password, and with the minimum of rights, which are those
+//! of the ACL lines in docs/guides/install.md.
 
 use std::net::TcpListener;
 use std::path::Path;
@@ -9,7 +9,7 @@ use serde_json::json;
 
 use crate::support::{Client, Daemon, PATIENCE, REPLIES, RedisServer};
 
-/// A port that was free a moment ago.
+/// Returns a port that was free a moment ago.
 fn free_port() -> u16 {
     TcpListener::bind("127.0.0.1:0")
         .unwrap()
@@ -18,7 +18,7 @@ fn free_port() -> u16 {
         .port()
 }
 
-fn makes_a_user(client: &mut Client) {
+fn assert_creates_a_user(client: &mut Client) {
     let reply = client.call(
         "create_user",
         json!({"username": "alice", "password": "secret"}),
@@ -53,7 +53,7 @@ fn over_tls_with_certificates_on_both_sides() {
         &key,
     ]);
     let url = format!("rediss://127.0.0.1:{port}/0");
-    // As an editor may leave it, with a byte order mark.
+    // With a byte order mark, as some editors write it.
     let folder = tempfile::tempdir().unwrap();
     let marked = folder.path().join("ca.pem");
     let pem = std::fs::read_to_string(&ca).unwrap();
@@ -67,11 +67,11 @@ fn over_tls_with_certificates_on_both_sides() {
             ("REDIS__SSL_KEYFILE", &tls_file("client.key")),
         ],
     );
-    makes_a_user(&mut redis.client());
+    assert_creates_a_user(&mut redis.client());
 }
 
 #[test]
-fn a_server_that_nobody_vouches_for_gets_no_password() {
+fn a_server_with_an_untrusted_certificate_gets_no_password() {
     let port = free_port();
     let (cert, key) = (tls_file("server.pem"), tls_file("server.key"));
     let redis = RedisServer::with(&[
@@ -88,13 +88,13 @@ fn a_server_that_nobody_vouches_for_gets_no_password() {
     ]);
     let url = format!("rediss://:hunter2@127.0.0.1:{port}/0");
     let daemon = Daemon::start(&redis, &[("REDIS__URL", &url)]);
-    daemon.wait_for_log("Redis does not do its part");
+    daemon.wait_for_log("Redis is unavailable");
     assert!(daemon.log().contains("certificate"), "{}", daemon.log());
     assert!(!daemon.log().contains("hunter2"));
 }
 
 #[test]
-fn with_the_keys_of_platypush_and_a_password() {
+fn with_the_configuration_keys_of_platypush_and_a_password() {
     let port = free_port();
     let redis = RedisServer::with(&["--requirepass", "p@ss/w%rd"]);
     let mut admin = redis::Client::open(redis.url())
@@ -118,19 +118,19 @@ fn with_the_keys_of_platypush_and_a_password() {
             ("REDIS__PASSWORD", "p@ss/w%rd"),
         ],
     );
-    makes_a_user(&mut Client::new(admin));
+    assert_creates_a_user(&mut Client::new(admin));
     assert!(!daemon.log().contains("p@ss/w%rd"));
 }
 
-/// Gives a user the rights of the README's line for it; those of its second
-/// line on top, if asked to.
+/// Grants a user the rights in one of the lines of the guide for that user: `line` is 0 for the
+/// first.
 fn grant(redis: &RedisServer, user: &str, line: usize) {
-    let begin = format!("ACL SETUSER {user} ");
-    let rights = include_str!("../../README.md")
+    let prefix = format!("ACL SETUSER {user} ");
+    let rights = include_str!("../../docs/guides/install.md")
         .lines()
-        .filter_map(|line| line.strip_prefix(&begin))
+        .filter_map(|line| line.strip_prefix(&prefix))
         .nth(line)
-        .unwrap_or_else(|| panic!("the README has no line {line} for {user}"));
+        .unwrap_or_else(|| panic!("the guide has no line {line} for {user}"));
     let _: () = redis::cmd("ACL")
         .arg(&["SETUSER", user])
         .arg(rights.split(' ').collect::<Vec<_>>())
@@ -138,19 +138,19 @@ fn grant(redis: &RedisServer, user: &str, line: usize) {
         .unwrap();
 }
 
-/// The lines of a log that tell of something wrong, which is neither a dead
-/// letter nor a cheap hash.
-fn complaints(daemon: &Daemon) -> Vec<String> {
+/// Returns the log lines with warnings and missing rights, except those about dead letters and
+/// cheap hashes.
+fn warnings(daemon: &Daemon) -> Vec<String> {
     let log = daemon.log();
-    let complaints = log
+    let warnings = log
         .lines()
         .filter(|line| line.contains("NOPERM") || line.contains("WARN"))
         .filter(|line| !line.contains("dead letter") && !line.contains("OWASP"));
-    complaints.map(str::to_owned).collect()
+    warnings.map(str::to_owned).collect()
 }
 
 #[test]
-fn the_rights_in_the_readme_are_enough_and_no_more() {
+fn the_rights_in_the_guide_are_sufficient_and_restrict_nodes() {
     let redis = RedisServer::start();
     for user in ["userd", "node"] {
         grant(&redis, user, 0);
@@ -160,18 +160,18 @@ fn the_rights_in_the_readme_are_enough_and_no_more() {
 
     let node = redis::Client::open(url("node", "node-password")).unwrap();
     let mut client = Client::new(node.get_connection().unwrap());
-    makes_a_user(&mut client);
-    // A dead letter, an over-long message and a give-back need rights too.
+    assert_creates_a_user(&mut client);
+    // A dead letter, a message over the size limit and a requeue need rights, too.
     client.push("rubbish");
     client.push("x".repeat(2 << 20));
     let found = client.call("authenticate_session", json!(["x"]));
     found.fails("Invalid session token");
-    let mut everything = redis.client();
-    assert_eq!(everything.dead_letters().len(), 2);
+    let mut admin = redis.client();
+    assert_eq!(admin.dead_letters().len(), 2);
     assert!(daemon.stop().success());
-    assert_eq!(complaints(&daemon), Vec::<String>::new());
+    assert_eq!(warnings(&daemon), Vec::<String>::new());
 
-    // Nodes see neither each other's requests nor what is under way.
+    // Nodes can read neither the queue nor the dead letters.
     let error = client
         .redis
         .lrange::<_, Vec<String>>("platypush/user", 0, -1)
@@ -185,7 +185,7 @@ fn the_rights_in_the_readme_are_enough_and_no_more() {
 }
 
 #[test]
-fn the_rights_in_the_readme_are_enough_for_events() {
+fn the_rights_in_the_guide_are_sufficient_for_events() {
     let redis = RedisServer::start();
     let (channel, list) = ("platypush/bus/attic", "platypush/backend/redis/cellar");
     let url = format!("{}?user=userd&pass=daemon-password", redis.url());
@@ -201,15 +201,15 @@ fn the_rights_in_the_readme_are_enough_for_events() {
     grant(&redis, "userd", 1);
     let mut daemon = Daemon::start(&redis, &settings);
     let mut client = redis.client();
-    makes_a_user(&mut client);
-    let heard: String = listener.get_message().unwrap().get_payload().unwrap();
-    let read: (String, String) = client.redis.blpop(list, PATIENCE.as_secs_f64()).unwrap();
-    assert_eq!(heard, read.1);
+    assert_creates_a_user(&mut client);
+    let published: String = listener.get_message().unwrap().get_payload().unwrap();
+    let popped: (String, String) = client.redis.blpop(list, PATIENCE.as_secs_f64()).unwrap();
+    assert_eq!(published, popped.1);
     assert!(daemon.stop().success());
-    assert_eq!(complaints(&daemon), Vec::<String>::new());
+    assert_eq!(warnings(&daemon), Vec::<String>::new());
 }
 
-/// What the README grants, without these rights, or with them.
+/// Applies ACL rules to a user: grants or revokes rights.
 fn change_rights(redis: &RedisServer, user: &str, rights: &[&str]) {
     let _: () = redis::cmd("ACL")
         .arg(&["SETUSER", user])
@@ -218,7 +218,7 @@ fn change_rights(redis: &RedisServer, user: &str, rights: &[&str]) {
         .unwrap();
 }
 
-/// The user was created, its reply became a dead letter, and never came, even
+/// Regression: the user was created, but the reply became a dead letter and was not delivered even
 /// after the right was granted.
 #[test]
 fn replies_wait_for_the_right_to_their_lists() {
@@ -227,10 +227,10 @@ fn replies_wait_for_the_right_to_their_lists() {
     let url = format!("{}?user=userd&pass=daemon-password", redis.url());
     let mut daemon = Daemon::start(&redis, &[("REDIS__URL", &url)]);
     let mut client = redis.client();
-    let looked = client.call("authenticate_session", json!(["x"]));
-    looked.fails("Invalid session token");
+    let lookup = client.call("authenticate_session", json!(["x"]));
+    lookup.fails("Invalid session token");
 
-    // On a connection that works, and again from the start of the process.
+    // On a working connection, and again after a restart.
     let queue_alone = ["resetkeys", "~platypush/user", "~platypush/user:*"];
     change_rights(&redis, "userd", &queue_alone);
     let alice = json!({"username": "alice", "password": "secret"});
@@ -241,7 +241,7 @@ fn replies_wait_for_the_right_to_their_lists() {
     assert!(daemon.stop().success());
     daemon.restart();
     daemon.wait_for_log(missing);
-    // What needs no reply list goes on meanwhile.
+    // Messages without a reply list are still handled.
     client.push("rubbish");
     daemon.wait_for_log("dead letter");
     assert_eq!(client.dead_letters().len(), 1);
@@ -254,10 +254,10 @@ fn replies_wait_for_the_right_to_their_lists() {
     client.assert_nothing_left();
 }
 
-/// A script that is refused a command halfway lost messages, ran them twice or
-/// sent replies twice.
+/// Regression: a script that failed halfway, at a command without a right, lost messages, ran them
+/// twice or sent replies twice.
 #[test]
-fn a_missing_right_to_a_command_is_named_and_costs_no_request() {
+fn a_missing_right_to_a_command_is_named_and_loses_no_request() {
     let redis = RedisServer::start();
     let mut client = redis.client();
     for command in [
@@ -271,7 +271,7 @@ fn a_missing_right_to_a_command_is_named_and_costs_no_request() {
         let queue = format!("queue-{command}");
         let mut daemon = Daemon::start(&redis, &[("REDIS__URL", &url), ("QUEUE", &queue)]);
         let (id, message) = Client::request("authenticate_session", json!(["x"]));
-        // More than fit into one batch: they are not taken as a whole.
+        // More than one batch, so that the script does not move the whole queue.
         let _: () = client.redis.rpush(&queue, vec![message; 130]).unwrap();
         if command.starts_with("eval") {
             daemon.wait_for_log(&format!("permissions to run the '{command}' command"));

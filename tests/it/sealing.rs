@@ -1,5 +1,4 @@
-//! Secrets that are sealed open for their user alone, and under a new key as
-//! under the old one.
+//! Sealing: a sealed secret opens only for its user, and key rotations reseal all secrets.
 
 use std::fs;
 use std::process::Command;
@@ -20,7 +19,7 @@ use crate::support::{
     Client, Codes, Daemon, RedisServer, credentials, enrol, open_store, wait_until_closed,
 };
 
-/// A daemon's store with two users, both with a second factor; stopped.
+/// Returns a stopped daemon whose store has two users with second factors.
 fn two_users() -> (RedisServer, Daemon, Client) {
     let redis = RedisServer::start();
     let mut daemon = Daemon::start(&redis, &[]);
@@ -43,7 +42,7 @@ fn log_in(client: &mut Client, username: &str, code: &str) -> bool {
 }
 
 #[test]
-fn a_secret_that_is_moved_to_another_user_does_not_open() {
+fn a_sealed_secret_does_not_open_for_another_user() {
     let (_redis, mut daemon, mut client) = two_users();
     let store = open_store(&daemon.workdir()).unwrap();
     wait(async {
@@ -71,7 +70,7 @@ fn a_secret_that_is_moved_to_another_user_does_not_open() {
     }
 }
 
-/// What the keys of a stopped daemon's workdir open.
+/// Store and keyring of a stopped daemon.
 struct Sealed {
     store: Arc<SledStore>,
     keyring: Keyring,
@@ -85,17 +84,17 @@ impl Sealed {
         }
     }
 
-    /// Numbers of the keys that everything is sealed with.
+    /// Returns the numbers of the keys that sealed the secrets and the hash key.
     fn keys_in_use(&self) -> Vec<u8> {
-        let mut keys = wait(async {
+        let mut items = wait(async {
             let users = self.store.users_from(0, 10).await.unwrap().items;
             let factors = users.into_iter().filter_map(|user| user.second_factor);
             let mut sealed: Vec<_> = factors.map(|factor| factor.secret.0).collect();
             sealed.extend(self.store.hash_key().await.unwrap());
             sealed
         });
-        keys.sort();
-        let mut keys: Vec<_> = keys
+        items.sort();
+        let mut keys: Vec<_> = items
             .iter()
             .map(|sealed| Keyring::number_of(sealed).unwrap())
             .collect();
@@ -105,7 +104,7 @@ impl Sealed {
 }
 
 #[test]
-fn a_rotation_seals_everything_anew_and_drops_the_old_key() {
+fn a_rotation_reseals_everything_and_drops_the_old_key() {
     let (_redis, mut daemon, mut client) = two_users();
     let sealed = Sealed::of(&daemon);
     let before = wait(sealed.store.users()).unwrap();
@@ -129,8 +128,8 @@ fn a_rotation_seals_everything_anew_and_drops_the_old_key() {
     assert!(log_in(&mut client, "bob", &Codes::of("bob").now()));
 }
 
-/// Logins with codes read sealed secrets, and every login leaves a sealed
-/// outcome: about 500 a second of them, and a rotation under way all the time.
+/// Sends about 500 requests a second while keys are rotated continuously. Logins with codes read
+/// sealed secrets, and a login that changes the store records a sealed outcome.
 #[test]
 fn no_request_fails_while_keys_are_rotated() {
     let (redis, mut daemon, mut client) = two_users();
@@ -140,7 +139,7 @@ fn no_request_fails_while_keys_are_rotated() {
         "username": "carol", "password": "pw", "executing_user": "alice",
         "executing_user_password": "pw",
     });
-    // Somebody without a second factor, made by one with it.
+    // A user with a second factor creates a user without one.
     let args = json!(["alice", "pw", Codes::of("alice").now()]);
     let token = client.call("create_session", args).ok()["session_token"].clone();
     let mut with_token = carol;
@@ -167,7 +166,7 @@ fn no_request_fails_while_keys_are_rotated() {
         });
         let started = Instant::now();
         let mut round = 0_u32;
-        // On a busy machine a rotation takes longer than ten rounds.
+        // On a loaded machine, a rotation takes longer than ten rounds.
         while round < 40 || rotations.load(Ordering::SeqCst) < 3 {
             let ids: Vec<_> = (0..25)
                 .flat_map(|_| {
@@ -183,7 +182,7 @@ fn no_request_fails_while_keys_are_rotated() {
                 let output = reply.ok();
                 assert!(number % 3 != 2 || *output == false, "{output}");
             }
-            // 75 requests in 150 ms are 500 a second.
+            // 75 requests in 150 ms are 500 requests a second.
             round += 1;
             let due = Duration::from_millis(150) * round;
             std::thread::sleep(due.saturating_sub(started.elapsed()));
@@ -198,7 +197,7 @@ fn no_request_fails_while_keys_are_rotated() {
 }
 
 #[test]
-fn a_rotation_that_was_cut_short_is_finished_by_the_next_start() {
+fn the_next_start_completes_an_interrupted_rotation() {
     let (_redis, mut daemon, mut client) = two_users();
     let sealed = Sealed::of(&daemon);
     sealed.keyring.add_key().unwrap();
@@ -213,23 +212,23 @@ fn a_rotation_that_was_cut_short_is_finished_by_the_next_start() {
 }
 
 #[test]
-fn a_key_is_not_dropped_while_anything_does_not_open() {
+fn a_key_is_not_dropped_while_an_item_does_not_open() {
     let (_redis, daemon, _client) = two_users();
     let sealed = Sealed::of(&daemon);
     let path = Keyring::default_path(&daemon.workdir());
-    let right = fs::read_to_string(&path).unwrap();
+    let correct_keys = fs::read_to_string(&path).unwrap();
     fs::write(&path, format!("1 {}\n", "ab".repeat(32))).unwrap();
-    let wrong = Keyring::open(path.clone(), false).unwrap();
-    let error = wait(rotate_key(&wrong, &*sealed.store)).unwrap_err();
+    let wrong_keyring = Keyring::open(path.clone(), false).unwrap();
+    let error = wait(rotate_key(&wrong_keyring, &*sealed.store)).unwrap_err();
     assert!(matches!(
         error,
         RotationError::DoesNotOpen(SealedItem::HashKey)
     ));
     assert_eq!(fs::read_to_string(&path).unwrap().lines().count(), 2);
     assert_eq!(sealed.keys_in_use(), [1]);
-    fs::write(&path, right).unwrap();
-    let right = Keyring::open(path, false).unwrap();
-    wait(finish_rotation(&right, &*sealed.store)).unwrap();
+    fs::write(&path, correct_keys).unwrap();
+    let keyring = Keyring::open(path, false).unwrap();
+    wait(finish_rotation(&keyring, &*sealed.store)).unwrap();
     let verdict = wait(async {
         let store = Arc::clone(&sealed.store) as Arc<dyn Store>;
         let credentials = credentials(&daemon.workdir(), store, Arc::new(SystemClock)).await;

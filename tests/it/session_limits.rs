@@ -1,4 +1,4 @@
-//! Sessions that end by age, by disuse, or with the password.
+//! Sessions that end by age, by inactivity, or on a password change.
 
 use std::sync::{Arc, Mutex};
 
@@ -13,17 +13,17 @@ use serde_json::json;
 use crate::store_conformance::bench::{new_user, noon, proof, wait};
 use crate::support::{Setup, credentials_with};
 
-/// A clock that is set by hand.
-struct HandClock(Mutex<Timestamp>);
+/// A clock that a test sets.
+struct ManualClock(Mutex<Timestamp>);
 
-impl Clock for HandClock {
+impl Clock for ManualClock {
     fn now(&self) -> Timestamp {
         *self.0.lock().unwrap()
     }
 }
 
 struct Bench {
-    clock: Arc<HandClock>,
+    clock: Arc<ManualClock>,
     store: Arc<SledStore>,
     credentials: Credentials,
     token: SessionToken,
@@ -31,11 +31,11 @@ struct Bench {
 }
 
 impl Bench {
-    /// With a session that is made at noon.
+    /// Creates a store with a session that was created at noon.
     fn with(limits: SessionLimits) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let store = Arc::new(SledStore::open(folder.path()).unwrap());
-        let clock = Arc::new(HandClock(Mutex::new(noon())));
+        let clock = Arc::new(ManualClock(Mutex::new(noon())));
         let token = SessionToken::generate().unwrap();
         let credentials = wait(async {
             let alice = store
@@ -62,38 +62,39 @@ impl Bench {
         }
     }
 
-    /// Whether the session is good so many seconds after noon.
-    fn is_good(&self, seconds: i64) -> bool {
+    /// Returns whether the session is valid so many seconds after noon.
+    fn is_valid(&self, seconds: i64) -> bool {
         *self.clock.0.lock().unwrap() = noon() + TimeDelta::seconds(seconds);
         let found = wait(self.credentials.session(&self.token.expose().into()));
-        // Behind the note of the use, which nobody waits for.
-        let nobody = Attempted::UnknownName(NameHash([0; 16]));
-        wait(self.store.forget_failures(nobody)).unwrap();
+        // No caller waits for the write of `used_at`, but the single writer applies it
+        // before this one.
+        let unknown = Attempted::UnknownName(NameHash([0; 16]));
+        wait(self.store.forget_failures(unknown)).unwrap();
         found.unwrap().is_some()
     }
 }
 
 #[test]
-fn a_session_ends_by_age_whatever_it_was_promised() {
+fn max_lifetime_ends_a_session_without_an_expiry() {
     let bench = Bench::with(SessionLimits {
         max_lifetime: Some(TimeDelta::seconds(100)),
         idle_timeout: None,
     });
-    assert!(bench.is_good(99));
-    assert!(!bench.is_good(100));
+    assert!(bench.is_valid(99));
+    assert!(!bench.is_valid(100));
 }
 
 #[test]
-fn a_session_ends_by_disuse_and_use_is_kept_on_disk() {
+fn idle_timeout_ends_a_session_and_its_use_is_on_disk() {
     let limits = SessionLimits {
         max_lifetime: None,
         idle_timeout: Some(TimeDelta::seconds(100)),
     };
     let mut bench = Bench::with(limits);
     for seconds in [99, 198, 297] {
-        assert!(bench.is_good(seconds));
+        assert!(bench.is_valid(seconds));
     }
-    // Reopened: what was noted is there.
+    // After reopening the store, the last use is known.
     let Bench {
         store,
         credentials,
@@ -116,8 +117,8 @@ fn a_session_ends_by_disuse_and_use_is_kept_on_disk() {
         clock,
         token: bench.token,
     };
-    assert!(bench.is_good(396));
-    assert!(!bench.is_good(496));
+    assert!(bench.is_valid(396));
+    assert!(!bench.is_valid(496));
     let swept = wait(bench.store.sweep_sessions(
         None,
         10,
@@ -127,7 +128,7 @@ fn a_session_ends_by_disuse_and_use_is_kept_on_disk() {
 }
 
 #[test]
-fn use_is_not_written_down_each_time() {
+fn not_every_use_is_written() {
     let bench = Bench::with(SessionLimits {
         max_lifetime: None,
         idle_timeout: Some(TimeDelta::seconds(1_000)),
@@ -136,14 +137,14 @@ fn use_is_not_written_down_each_time() {
         let found = wait(bench.store.session(&bench.token.hash())).unwrap();
         (found.unwrap().0.used_at - noon()).num_seconds()
     };
-    assert!(bench.is_good(49));
+    assert!(bench.is_valid(49));
     assert_eq!(used_at(&bench), 0);
-    assert!(bench.is_good(50));
+    assert!(bench.is_valid(50));
     assert_eq!(used_at(&bench), 50);
 }
 
 #[test]
-fn a_password_change_ends_all_sessions_where_the_configuration_says_so() {
+fn a_password_change_ends_all_sessions_if_configured() {
     let mut setup = Setup::with_alice(&[("SESSION__REVOKE_ON_PASSWORD_CHANGE", "true")]);
     let token = setup.session_of_alice();
     let change = json!(["alice", "secret", "another"]);

@@ -3,7 +3,7 @@ use serde_json::json;
 use crate::support::Setup;
 
 #[test]
-fn a_user_is_made_logs_in_and_is_seen() {
+fn a_user_is_created_and_logs_in() {
     let mut setup = Setup::with_alice(&[]);
     let client = &mut setup.client;
     let session = client.call(

@@ -1,12 +1,12 @@
-"""Messages, and what they mean to Python itself.
+"""Generates messages, with their meaning to Python, as test cases for the decoder.
 
 Prints JSON lines: first {"seed": …}, then one line for each case:
 
     {"kind": …, "message": <hex>, "meaning": <see `canonical`>, "surrogate": …, "values": …}
 
-`meaning` is null where Python can make nothing of the message. `values` is the
-number of its values, each container and each item of one. ORACLE_SEED in
-the environment repeats a run.
+`meaning` is null if Python cannot decode the message. `values` is the number of
+its values, counting each container and each item of one. ORACLE_SEED in the
+environment repeats a run.
 """
 
 import ast
@@ -20,9 +20,9 @@ import sys
 import warnings
 
 CASES = 10_000
-# More values than this are too many for a message.
-MANY = 1_000
-# What Python calls by these names, and what repr() writes that is no literal.
+# Maximum number of values in a message.
+MAX_VALUES = 1_000
+# Names in a message that are not Python literals: those of JSON, and those in the output of repr().
 NAMES = {
     "datetime": datetime,
     "nan": math.nan,
@@ -43,7 +43,7 @@ SURROGATES = "\ud800\udbff\udc00\udfff\ud83d\ude00"
 PYTHON_ESCAPES = {
     character: "\\" + letter for character, letter in zip("\a\b\f\n\r\t\v\\'\"", "abfnrtv\\'\"")
 }
-# Neither is a message.
+# Messages that are neither JSON nor a Python literal.
 REJECTED = [
     "", " ", "\\", "{", "[", "(", "}", "[1", "[1}", "(1]", "{1: 2]", "{'a': 1", "[1 2]", "[,]",
     "(,)", "{,}", "[1,,2]", "{'a'}", "{'a':}", "{: 1}", "{'a': 1,,}", "{a: 1}", "{'a' 1}", "'",
@@ -147,8 +147,8 @@ def spaces(rng, language):
 
 
 def spelled_text(rng, meaning, language):
-    """A source text for `meaning`, or at least for some text: which of them
-    Python says."""
+    """Returns a source text for `meaning`, or for another text: Python decides
+    which."""
     quote = '"' if language == "json" else rng.choice("'\"")
     python_escapes = ["\\x{:02x}", "\\x{:02X}", "\\{:o}", "\\{:03o}"]
     parts = []
@@ -166,7 +166,7 @@ def spelled_text(rng, meaning, language):
         elif kind < 0.55 and code < 0x10000:
             parts.append(rng.choice(["\\u{:04x}", "\\u{:04X}"]).format(code))
         elif kind < 0.55 or 0xD800 <= code < 0xE000 or code < 0x20 or character in quote + "\\":
-            # As JSON escapes it: Python has these too.
+            # The escapes of JSON, which Python has too.
             parts.append(json.dumps(character)[1:-1] if character != "'" else "\\'")
         elif character == "/" and language == "json" and kind < 0.7:
             parts.append("\\/")
@@ -198,7 +198,7 @@ def spelled_number(rng, number, language):
 
 
 def spelled(rng, meaning, language):
-    """`meaning` with every liberty its language allows."""
+    """Returns a source for `meaning`, in a random spelling that the language allows."""
 
     def gap():
         return spaces(rng, language)
@@ -210,8 +210,8 @@ def spelled(rng, meaning, language):
         return spelled(rng, item, language)
 
     def name_of(key):
-        # To Python 0, -0.0 and False are one key. What is no text keeps its
-        # repr, so that no two keys become equal only here.
+        # In Python 0, -0.0 and False are the same key. Other keys than texts keep
+        # their repr, so that no two keys become equal by the spelling.
         return again(key) if isinstance(key, str) else repr(key)
 
     trailing = "," if language == "python" and meaning and rng.random() < 0.3 else ""
@@ -225,7 +225,7 @@ def spelled(rng, meaning, language):
     if isinstance(meaning, dict):
         items = [name_of(name) + gap() + ":" + gap() + again(item) for name, item in meaning.items()]
         if items and rng.random() < 0.1:
-            # The last one counts.
+            # A duplicate key: the last value wins.
             items.insert(0, name_of(rng.choice(list(meaning))) + ": 0")
         return bracketed("{", items, "}", trailing)
     if isinstance(meaning, tuple) and language == "python":
@@ -250,16 +250,16 @@ def mutant(rng, message):
 
 
 def meaning_of(message):
-    """As the daemon promises: JSON, else a Python literal with extras."""
+    """Decodes a message like the daemon: as JSON, else as a Python literal with extras."""
     try:
         return json.loads(message)
     except json.JSONDecodeError:
-        # In parentheses a literal may have line ends around it.
+        # In parentheses, so that line ends around the literal are allowed.
         return eval("(" + message + "\n)", NAMES)
 
 
-def is_senseless(message):
-    """Whether neither language has such a sentence, whatever it would mean."""
+def has_no_valid_syntax(message):
+    """Returns whether a message has no valid syntax in either language."""
     if is_json(message):
         return False
     try:
@@ -304,9 +304,9 @@ def has_surrogate(meaning):
 
 
 def count_of(message):
-    """How many values stand in a message, keys that are scalars excepted."""
+    """Returns the number of values in a message, without keys that are scalars."""
     if is_json(message):
-        # Pairs, so that a key that stands there twice counts twice.
+        # As pairs, so that the values of a duplicate key are all counted.
         whole = json.loads(message, object_pairs_hook=lambda pairs: [value for _, value in pairs])
 
         def count(meaning):
@@ -345,9 +345,9 @@ def case(kind, message, readable=True):
 
 
 def cases_of(rng):
-    """All the messages made of one value."""
+    """Yields all messages that are generated from one value."""
     if rng.random() < 0.01:
-        many = [value(rng, 1, jsonable=True)] * rng.randrange(MANY // 2, 2 * MANY)
+        many = [value(rng, 1, jsonable=True)] * rng.randrange(MAX_VALUES // 2, 2 * MAX_VALUES)
         yield case("many", repr({"a": many}))
         yield case("many", json.dumps({"a": many}))
     whole = value(rng, rng.randrange(6), jsonable=False)
@@ -361,7 +361,7 @@ def cases_of(rng):
     source = spelled(rng, plain, "json")
     yield case("json", spaces(rng, "json") + source + spaces(rng, "json"))
     broken = mutant(rng, rng.choice([source, repr(whole)]))
-    if is_senseless(broken):
+    if has_no_valid_syntax(broken):
         yield case("mutant", broken, readable=False)
 
 

@@ -1,4 +1,4 @@
-//! The binary, and how long it takes to build from nothing.
+//! Size of the binary and time of a cold build.
 
 use std::path::Path;
 use std::process::{Command, Stdio};

@@ -1,4 +1,4 @@
-//! `get_users` of many users, and what others notice of it.
+//! `get_users` with many users, and its effect on concurrent look-ups.
 
 use std::path::Path;
 use std::sync::mpsc::{TryRecvError, channel};
@@ -6,7 +6,7 @@ use std::thread;
 
 use crate::population;
 use crate::resp::{Answer, Connection};
-use crate::sections::passwords::now_and_then;
+use crate::sections::passwords::paced_look_ups;
 use crate::stage::{Process, Redis};
 use crate::table::{Goal, Row, Table, thousands};
 use crate::{Options, QUEUE};
@@ -33,7 +33,7 @@ pub fn run(options: &Options, folder: &Path, table: &mut Table) {
     daemon.stop();
     let pause = options.time * 3 / lists;
 
-    // The same length of text through Redis as often, and no daemon.
+    // The reference: payloads of the same length and rate through Redis, without the daemon.
     let text = vec![b'x'; length];
     let worker = Process::null_worker(&redis);
     let pass = |client: &mut Connection| {
@@ -50,13 +50,13 @@ pub fn run(options: &Options, folder: &Path, table: &mut Table) {
     table.push(
         Row::new(
             &format!(
-                "p99 of `authenticate_session` while `get_users` lists {} users, over and over",
+                "p99 of `authenticate_session` while `get_users` lists {} users repeatedly",
                 thousands(USERS.into())
             ),
             format!("{:.2} ms", busy / 1e3),
             format!(
-                "idle {:.2} ms: {times:.1} times ({lists} lists); null worker while so many texts \
-                 of the same length go through Redis {:.2} ms",
+                "idle {:.2} ms: {times:.1} times ({lists} lists); null worker with as many \
+                 payloads of the same length through Redis {:.2} ms",
                 idle / 1e3,
                 limit / 1e3
             ),
@@ -65,14 +65,13 @@ pub fn run(options: &Options, folder: &Path, table: &mut Table) {
     );
 }
 
-/// The p99 of look-ups, first with nothing else to do, then while somebody does
-/// something over and over.
+/// Returns the p99 of look-ups, first on an idle daemon, then while a thread repeats `busy`.
 fn p99_during(
     options: &Options,
     redis: &Redis,
     mut busy: impl FnMut(&mut Connection) + Send,
 ) -> (f64, f64) {
-    let idle = now_and_then(options, redis).percentile(99);
+    let idle = paced_look_ups(options, redis).percentile(99);
     let port = redis.port;
     thread::scope(|scope| {
         let (stop, stopped) = channel::<()>();
@@ -82,13 +81,13 @@ fn p99_during(
                 busy(&mut client);
             }
         });
-        let busy = now_and_then(options, redis).percentile(99);
+        let busy = paced_look_ups(options, redis).percentile(99);
         drop(stop);
         (idle, busy)
     })
 }
 
-/// Takes an answer of BLPOP; gives the length of its text.
+/// Reads an answer of `BLPOP` and returns the length of its value.
 fn receive(client: &mut Connection) -> usize {
     let mut length = 0;
     let take = |answer: Answer<'_>| {

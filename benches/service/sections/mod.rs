@@ -1,4 +1,4 @@
-//! What is measured, one file for each.
+//! The sections of the benchmark, one file each.
 
 pub mod build;
 pub mod hostile;

@@ -1,4 +1,4 @@
-//! Durable changes: `delete_session`, with every answer behind an `fdatasync`.
+//! Durable mutations: `delete_session`, whose reply is sent after an `fdatasync`.
 
 use std::path::Path;
 use std::time::Duration;
@@ -10,7 +10,7 @@ use crate::stage::{Process, Redis};
 use crate::table::{Goal, Row, Table, thousands};
 use crate::{Options, QUEUE, TARGET};
 
-/// Sessions to delete: more than there is time for.
+/// Sessions to delete: more than one measurement can delete.
 const SESSIONS: u64 = 200_000;
 
 pub fn run(options: &Options, folder: &Path, table: &mut Table) {
@@ -27,30 +27,30 @@ pub fn run(options: &Options, folder: &Path, table: &mut Table) {
             "`delete_session`, 128 in flight",
             format!("{}/s", thousands(measured.per_second)),
             format!(
-                "one flush and fdatasync a write {}/s: {times:.1} times",
+                "one flush and fdatasync per write {}/s: {times:.1} times",
                 thousands(limit)
             ),
         )
         .goals("≥ 8 times", &[(times, Goal::AtLeast(8.0))]),
     );
-    // Counting slows it down: once more, shorter.
+    // A second, shorter run, because counting slows the daemon down.
     let counted = folder.join("fdatasyncs");
     let daemon = Process::counting_fdatasyncs(&redis, &workdir, &counted);
     let deleted = delete(&redis, measured.count(), options.time / 3);
     daemon.stop();
     let syncs = fdatasyncs(&counted);
-    let each = deleted.all_answers() / syncs;
+    let each = deleted.all_replies() / syncs;
     table.push(
         Row::new(
-            "changes to one fdatasync",
+            "mutations per fdatasync",
             format!("{each:.0}"),
             format!("{} fdatasync calls counted", thousands(syncs)),
         )
-        .goals("at least one for 256", &[(each, Goal::AtMost(256.0))]),
+        .goals("≤ 256", &[(each, Goal::AtMost(256.0))]),
     );
 }
 
-/// Deletes sessions from that number on.
+/// Deletes sessions, starting at number `from`.
 fn delete(redis: &Redis, from: u64, time: Duration) -> Measured {
     Load {
         port: redis.port,
@@ -72,7 +72,7 @@ fn delete(redis: &Redis, from: u64, time: Duration) -> Measured {
     .unwrap()
 }
 
-/// Out of the summary of strace: `% time, seconds, usecs/call, calls, …`.
+/// Returns the number of calls in a summary of strace: `% time, seconds, usecs/call, calls, …`.
 fn fdatasyncs(summary: &Path) -> f64 {
     let text = std::fs::read_to_string(summary).unwrap();
     let line = text.lines().find(|line| line.ends_with("fdatasync"));

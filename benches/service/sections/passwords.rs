@@ -1,5 +1,4 @@
-//! Password checks against the bare argon2 crate, and look-ups while many of
-//! them wait.
+//! Rate of password checks against the bare argon2 crate, and look-ups while many logins wait.
 
 use std::path::Path;
 use std::time::Duration;
@@ -14,11 +13,11 @@ use crate::stage::{Process, Redis};
 use crate::table::{Goal, Row, Table, median, thousands};
 use crate::{Options, QUEUE, TARGET};
 
-/// Logins that wait while look-ups are measured.
+/// Number of logins that wait while look-ups are measured.
 const WAITING: u32 = 5_000;
 
 fn login(number: u64) -> String {
-    // Each name on its own: the throttle lets one attempt at a name go at a time.
+    // Different names, because the throttle runs the attempts under one name one by one.
     let username = username(number % sessions::SMALL);
     format!(
         "\"action\": \"user.authenticate_user\", \"args\": {{\"username\": \"{username}\", \"password\": \"{PASSWORD}\"}}"
@@ -60,19 +59,19 @@ pub fn run(options: &Options, workdir: &Path, table: &mut Table) {
         )
         .goals("≥ 0.95", &[(share, Goal::AtLeast(0.95))]),
     );
-    look_ups_pass_by(options, workdir, of(&|(_, limit)| *limit), &redis, table);
+    look_ups_while_logins_wait(options, workdir, of(&|(_, limit)| *limit), &redis, table);
 }
 
-fn look_ups_pass_by(
+fn look_ups_while_logins_wait(
     options: &Options,
     workdir: &Path,
     limit: f64,
     redis: &Redis,
     table: &mut Table,
 ) {
-    // All of them wait: none is refused because its turn would come late.
+    // A long `max_login_wait`, so that no login is refused.
     let daemon = Process::daemon(redis, workdir, &[("MAX_LOGIN_WAIT", "3600")]);
-    let idle = now_and_then(options, redis);
+    let idle = paced_look_ups(options, redis);
     let mut client = Connection::open(redis.port).unwrap();
     for number in 0..WAITING {
         let request = login(number.into());
@@ -85,16 +84,16 @@ fn look_ups_pass_by(
     }
     let before = client.keys();
     let begin = std::time::Instant::now();
-    let busy = now_and_then(options, redis);
+    let busy = paced_look_ups(options, redis);
     let answered = client.keys() - before;
     #[expect(clippy::cast_precision_loss, reason = "some thousands")]
     let rate = answered as f64 / begin.elapsed().as_secs_f64();
     let (_, highest) = daemon.memory_kib();
     let mib = kib_to_mib(highest);
-    // What still waits is not worth waiting for.
+    // Killed, to not wait for the remaining logins.
     drop(daemon);
     redis.flush();
-    // The machine may have become slower or faster since.
+    // Measured again, because the speed of the machine may have changed.
     let threads = std::thread::available_parallelism().unwrap().get();
     let limit = f64::midpoint(limit, argon2_per_second(threads, options.time));
     let share = rate / limit;
@@ -116,20 +115,30 @@ fn look_ups_pass_by(
     );
     table.push(
         Row::new(
-            "rate of logins then",
+            &format!(
+                "login rate with {} logins waiting",
+                thousands(WAITING.into())
+            ),
             format!("{share:.2} of the argon2 crate's"),
             String::new(),
         )
         .goals("≥ 0.9", &[(share, Goal::AtLeast(0.9))]),
     );
     table.push(
-        Row::new("memory then", format!("{mib:.0} MiB"), String::new())
-            .goals("≤ 150 MiB", &[(mib, Goal::AtMost(150.0))]),
+        Row::new(
+            &format!(
+                "peak memory with {} logins waiting",
+                thousands(WAITING.into())
+            ),
+            format!("{mib:.0} MiB"),
+            String::new(),
+        )
+        .goals("≤ 150 MiB", &[(mib, Goal::AtMost(150.0))]),
     );
 }
 
-/// One look-up after the other, with pauses: what a person waits for.
-pub fn now_and_then(options: &Options, redis: &Redis) -> Measured {
+/// Sends look-ups one at a time with pauses, which gives the latency that a user sees.
+pub fn paced_look_ups(options: &Options, redis: &Redis) -> Measured {
     Load {
         port: redis.port,
         queue: QUEUE,

@@ -1,4 +1,4 @@
-//! `authenticate_session`, against a worker that does nothing, in turns.
+//! `authenticate_session` against the null worker, in alternating measurements.
 
 use std::path::Path;
 use std::time::Duration;
@@ -9,13 +9,13 @@ use crate::stage::{Process, Redis};
 use crate::table::{Goal, Row, Table, median, thousands};
 use crate::{Options, QUEUE, TARGET};
 
-/// Users, and sessions, of the small store.
+/// Number of users, and of sessions, in the small store.
 pub const SMALL: u64 = 1_000;
 
-/// Requests about all sessions of a store in no order.
+/// Returns requests for all sessions of a store in pseudo-random order.
 pub fn requests(sessions: u64, from: u64) -> impl FnMut(u64) -> String {
     move |number| {
-        // A prime, so that all have their turn.
+        // Multiplying by a prime visits every session.
         let token = token((from + number).wrapping_mul(7_919_717) % sessions);
         format!(
             "\"action\": \"user.authenticate_session\", \"args\": {{\"session_token\": \"{token}\"}}"
@@ -23,7 +23,7 @@ pub fn requests(sessions: u64, from: u64) -> impl FnMut(u64) -> String {
     }
 }
 
-/// What an answer to one of them holds.
+/// Text in a successful reply.
 pub const ANSWER: &str = "\"username\": \"user-";
 
 struct Pair {
@@ -81,7 +81,7 @@ fn report(in_flight: usize, goal: f64, pairs: &[Pair], table: &mut Table) {
     let times = of(&Pair::p99);
     table.push(
         Row::new(
-            "its p99",
+            &format!("`authenticate_session`, {in_flight} in flight, p99"),
             format!("{:.2} ms", of(&|pair| pair.daemon.percentile(99)) / 1e3),
             format!(
                 "null worker {:.2} ms: {times:.2} times",
@@ -93,13 +93,17 @@ fn report(in_flight: usize, goal: f64, pairs: &[Pair], table: &mut Table) {
     if in_flight == 128 {
         let cpu = of(&|pair| pair.cpu_micros);
         table.push(
-            Row::new("its processor time", format!("{cpu:.1} µs"), String::new())
-                .goals("≤ 10 µs", &[(cpu, Goal::AtMost(10.0))]),
+            Row::new(
+                &format!("`authenticate_session`, {in_flight} in flight, processor time"),
+                format!("{cpu:.1} µs"),
+                String::new(),
+            )
+            .goals("≤ 10 µs", &[(cpu, Goal::AtMost(10.0))]),
         );
     }
 }
 
-/// The load, and what a request cost the worker in processor time.
+/// Runs the load. Returns its result and the worker's processor time per request.
 fn measure(
     options: &Options,
     redis: &Redis,
@@ -121,6 +125,6 @@ fn measure(
     .run()
     .unwrap();
     let cpu = worker.cpu_micros() - cpu;
-    let per_request = cpu / measured.all_answers();
+    let per_request = cpu / measured.all_replies();
     (measured, per_request)
 }

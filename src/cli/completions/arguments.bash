@@ -1,6 +1,6 @@
 _platypush_userd_call() {
     local word cur="$2" prev="$3" parameters="" flags="" command="" action="" given=" " i
-    # Before the word at the cursor. Bash splits name=value into three words, unless COMP_WORDBREAKS has no "=".
+    # Read the words before the cursor. Bash splits name=value into three words, unless COMP_WORDBREAKS has no "=".
     for ((i = 1; i < COMP_CWORD; i++)); do
         word="${COMP_WORDS[i]}"
         case "$word" in
@@ -22,7 +22,7 @@ _platypush_userd_call() {
         fi
     done
 
-    # clap_complete knows the actions without the plugin in front.
+    # clap_complete completes actions without the prefix of the plugin.
     if [[ $command == call && -z $action && $cur == user.* && $prev != --* ]]; then
         COMPREPLY=($(compgen -P user. -W "$_platypush_userd_actions" -- "${cur#user.}"))
         return 0
@@ -30,7 +30,7 @@ _platypush_userd_call() {
 
     if [[ $command != call || -z $action || $cur == -* || $prev == --* ]]; then
         _platypush_userd "$@"
-        # Options only where a dash is typed.
+        # Offer options only after a dash.
         local kept=()
         for word in "${COMPREPLY[@]}"; do
             [[ $cur != -* && $word == -* ]] || kept+=("$word")
@@ -39,7 +39,7 @@ _platypush_userd_call() {
         return 0
     fi
 
-    # No file is meant here.
+    # Do not complete file names.
     compopt +o default +o bashdefault 2>/dev/null
     COMPREPLY=()
     local name="" before=""

@@ -1,4 +1,4 @@
-//! What an import did, for a person to read.
+//! The report of an import.
 
 use std::fmt;
 
@@ -6,122 +6,119 @@ use crate::cli::table;
 use crate::model::PasswordRecord;
 use crate::text::{check_name, printable_cell, usable_name};
 use crate::transfer::import::ImportOutcome;
-use crate::transfer::{LeftBehind, Person};
+use crate::transfer::{ImportedUser, Skipped};
 
-/// What an import did.
+/// The outcome of an import, displayed as a table with a summary.
 pub(super) struct Report {
-    people: Vec<(Person, ImportOutcome)>,
+    users: Vec<(ImportedUser, ImportOutcome)>,
     dry_run: bool,
-    /// Who and what could not be taken along.
-    pub(super) left_behind: Vec<LeftBehind>,
-    /// Whether they come from a Platypush node.
-    pub(super) is_of_a_node: bool,
+    /// Records that could not be imported.
+    pub(super) skipped: Vec<Skipped>,
+    /// Whether the source is a Platypush node.
+    pub(super) is_from_node: bool,
 }
 
 impl Report {
-    pub(super) fn new(people: Vec<Person>, fates: Vec<ImportOutcome>, dry_run: bool) -> Self {
+    pub(super) fn new(
+        users: Vec<ImportedUser>,
+        outcomes: Vec<ImportOutcome>,
+        dry_run: bool,
+    ) -> Self {
         Self {
-            people: people.into_iter().zip(fates).collect(),
+            users: users.into_iter().zip(outcomes).collect(),
             dry_run,
-            left_behind: Vec::new(),
-            is_of_a_node: false,
+            skipped: Vec::new(),
+            is_from_node: false,
         }
     }
 
-    fn brought(&self) -> usize {
-        let comes = |(_, outcome): &&(Person, ImportOutcome)| {
-            matches!(outcome, ImportOutcome::Comes { .. })
+    fn imported(&self) -> usize {
+        let is_imported = |(_, outcome): &&(ImportedUser, ImportOutcome)| {
+            matches!(outcome, ImportOutcome::Imported { .. })
         };
-        self.people.iter().filter(comes).count()
+        self.users.iter().filter(is_imported).count()
     }
 }
 
 impl fmt::Display for Report {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let heading = [
-            "USER",
-            "HERE",
-            "PASSWORD",
-            "2FA",
-            "CODES",
-            "TOKENS",
-            "SESSIONS",
-            "WHAT BECOMES OF IT",
+            "USER", "ID", "PASSWORD", "2FA", "CODES", "TOKENS", "SESSIONS", "RESULT",
         ];
-        f.write_str(&table::align(&heading, self.people.iter().map(row)))?;
-        if !self.left_behind.is_empty() {
-            writeln!(f, "\nLeft behind:")?;
-            for left in &self.left_behind {
-                writeln!(f, "  {left}")?;
+        f.write_str(&table::align(&heading, self.users.iter().map(row)))?;
+        if !self.skipped.is_empty() {
+            writeln!(f, "\nNot imported:")?;
+            for record in &self.skipped {
+                writeln!(f, "  {record}")?;
             }
         }
-        let renamed = renamed_tokens(&self.people);
+        let renamed = renamed_tokens(&self.users);
         if !renamed.is_empty() {
             writeln!(
                 f,
-                "\nAPI tokens with another name here (the tokens are the same):"
+                "\nRenamed API tokens (the tokens themselves are unchanged):"
             )?;
             for token in renamed {
                 writeln!(f, "  {token}")?;
             }
         }
         writeln!(f)?;
-        let (brought, of) = (self.brought(), self.people.len());
+        let (imported, total) = (self.imported(), self.users.len());
         if self.dry_run {
             writeln!(
                 f,
-                "{brought} of {of} users would be brought. Nothing was changed (--dry-run)."
+                "Would import {imported} of {total} users. Nothing was changed (--dry-run)."
             )?;
         } else {
-            writeln!(f, "{brought} of {of} users were brought.")?;
+            writeln!(f, "Imported {imported} of {total} users.")?;
         }
-        if self.is_of_a_node {
+        if self.is_from_node {
             writeln!(
                 f,
-                "JSON web tokens of the node are not brought: each is a container for a password. \
-                 API tokens take their place (create_api_token)."
+                "JSON web tokens of the node are not imported: each contains a password. Use API \
+                 tokens instead (create_api_token)."
             )?;
         }
         Ok(())
     }
 }
 
-fn row((person, outcome): &(Person, ImportOutcome)) -> [String; 8] {
-    let user = &person.user;
+fn row((imported, outcome): &(ImportedUser, ImportOutcome)) -> [String; 8] {
+    let user = &imported.user;
     let factor = user.second_factor.as_ref();
-    let own_codes = match outcome {
-        ImportOutcome::Comes {
+    let kept_codes = match outcome {
+        ImportOutcome::Imported {
             loses_codes: true, ..
         } => 0,
         _ => factor.map_or(0, |factor| factor.backup_codes.len()),
     };
-    let codes = own_codes + factor.map_or(0, |factor| factor.imported_codes.len());
-    let (here, becomes) = result(&user.username, outcome);
+    let codes = kept_codes + factor.map_or(0, |factor| factor.imported_codes.len());
+    let (id, result) = result(&user.username, outcome);
     [
-        // Names are others' text: they must not reach a terminal as they are.
+        // Clients chose the names: control characters must not reach a terminal.
         printable_cell(&user.username),
-        here,
+        id,
         scheme(&user.password).into(),
         if factor.is_some() { "on" } else { "-" }.into(),
         codes.to_string(),
         user.api_tokens.len().to_string(),
-        person.sessions.len().to_string(),
-        becomes,
+        imported.sessions.len().to_string(),
+        result,
     ]
 }
 
-/// The number that somebody has here, and what becomes of it.
+/// Returns the cells of the columns ID and RESULT.
 fn result(username: &str, outcome: &ImportOutcome) -> (String, String) {
-    let renamed = |name: &String| name != username;
+    let is_renamed = |name: &String| name != username;
     match outcome {
-        ImportOutcome::Comes {
+        ImportOutcome::Imported {
             id,
             name,
             loses_codes,
             ..
         } => {
-            let mut text = String::from("comes");
-            if renamed(name) {
+            let mut text = String::from("imported");
+            if is_renamed(name) {
                 text += &format!(
                     " as {}: {}",
                     printable_cell(name),
@@ -129,25 +126,28 @@ fn result(username: &str, outcome: &ImportOutcome) -> (String, String) {
                 );
             }
             if *loses_codes {
-                text += ", without backup codes (refresh_backup_codes makes new ones)";
+                text += ", without backup codes (refresh_backup_codes creates new ones)";
             }
             (id.to_string(), text)
         }
-        ImportOutcome::IsHere { id, name } if renamed(name) => (
+        ImportOutcome::Exists { id, name } if is_renamed(name) => (
             id.to_string(),
-            format!("is here already, as {}", printable_cell(name)),
+            format!("skipped: already exists as {}", printable_cell(name)),
         ),
-        ImportOutcome::IsHere { id, .. } => (id.to_string(), "is here already".into()),
-        ImportOutcome::WasDeleted => (
+        ImportOutcome::Exists { id, .. } => (id.to_string(), "skipped: already exists".into()),
+        ImportOutcome::Deleted => (
             "-".into(),
-            "skipped: was deleted here since (--bring-deleted)".into(),
+            "skipped: deleted here since an earlier import (--bring-deleted)".into(),
         ),
         ImportOutcome::NameTaken => {
             let name = usable_name(username);
             let text = if *name == *username {
-                "somebody else has the name".into()
+                "another user has this name".into()
             } else {
-                format!("it would come as {}, which is taken", printable_cell(&name))
+                format!(
+                    "would be renamed to {}, which is taken",
+                    printable_cell(&name)
+                )
             };
             (
                 "-".into(),
@@ -160,7 +160,7 @@ fn result(username: &str, outcome: &ImportOutcome) -> (String, String) {
     }
 }
 
-/// Why a user has another name here.
+/// Returns why a user was renamed.
 fn why_renamed(username: &str, name: &str) -> String {
     let Err(unusable) = check_name(username) else {
         return "the name is taken".into();
@@ -168,19 +168,19 @@ fn why_renamed(username: &str, name: &str) -> String {
     let taken = if name == usable_name(username) {
         ""
     } else {
-        ", and without it the name is taken"
+        ", and the name without it is taken"
     };
     format!("its own name contains {unusable}{taken}")
 }
 
-/// API tokens that have other names here.
-fn renamed_tokens(people: &[(Person, ImportOutcome)]) -> Vec<String> {
-    let renamed = people.iter().flat_map(|(person, outcome)| {
+/// Returns a line for each API token that was renamed.
+fn renamed_tokens(users: &[(ImportedUser, ImportOutcome)]) -> Vec<String> {
+    let renamed = users.iter().flat_map(|(imported, outcome)| {
         let renamed: &[_] = match outcome {
-            ImportOutcome::Comes { renamed_tokens, .. } => renamed_tokens,
+            ImportOutcome::Imported { renamed_tokens, .. } => renamed_tokens,
             _ => &[],
         };
-        let user = &person.user.username;
+        let user = &imported.user.username;
         renamed
             .iter()
             .map(move |(from, to)| format!("{from:?} of user {user:?}: {to:?}"))

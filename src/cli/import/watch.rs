@@ -1,5 +1,4 @@
-//! What a person sees and does while users are written: a progress bar, and
-//! Ctrl-C.
+//! Progress bar and Ctrl-C of an import.
 
 use std::io::{self, IsTerminal as _};
 use std::sync::mpsc::{RecvTimeoutError, Sender, channel};
@@ -14,35 +13,33 @@ use crate::cli::complain;
 use crate::store::ImportProgress;
 use crate::transfer::import::ImportRequest;
 
-/// Exit status of an import that Ctrl-C ended: as of a process that SIGINT
-/// ended.
+/// Exit status of an import that Ctrl-C ended: 128 + SIGINT, as in a shell.
 pub(super) const INTERRUPTED: u8 = 130;
-/// How often the bar is drawn.
+/// Interval at which the bar is drawn.
 const REDRAW: Duration = Duration::from_millis(100);
 
-/// What Ctrl-C means at present.
-enum Meaning {
-    /// Nothing has been sent to the store: the process ends.
-    End,
-    /// The import is to stop; a second time, the process ends.
-    Interrupt,
-    /// Another process on this terminal hears it, and says what became of the
-    /// import.
-    Leave,
+/// What Ctrl-C does at present.
+enum OnInterrupt {
+    /// Ends the process: nothing has been sent to the store.
+    Exit,
+    /// Stops the import; a second Ctrl-C ends the process.
+    StopImport,
+    /// Nothing: the child on this terminal gets the signal too, and reports the outcome.
+    LeaveToChild,
 }
 
-/// Hears Ctrl-C, so that an import says what became of it.
+/// Handles Ctrl-C, so that an interrupted import reports its outcome.
 pub(super) struct Interrupts {
     progress: Arc<ImportProgress>,
-    meaning: Arc<Mutex<Meaning>>,
+    on_interrupt: Arc<Mutex<OnInterrupt>>,
 }
 
 impl Interrupts {
-    /// Listens from now on, on a thread of its own: reading and writing block.
+    /// Starts to handle Ctrl-C, on a thread of its own: reading and writing block.
     pub(super) fn listen() -> io::Result<Self> {
         let interrupts = Self {
             progress: Arc::default(),
-            meaning: Arc::new(Mutex::new(Meaning::End)),
+            on_interrupt: Arc::new(Mutex::new(OnInterrupt::Exit)),
         };
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_io()
@@ -51,39 +48,39 @@ impl Interrupts {
             let _inside = runtime.enter();
             signal(SignalKind::interrupt())?
         };
-        let (progress, meaning) = (
+        let (progress, on_interrupt) = (
             Arc::clone(&interrupts.progress),
-            Arc::clone(&interrupts.meaning),
+            Arc::clone(&interrupts.on_interrupt),
         );
         thread::Builder::new()
             .name("interrupts".into())
             .spawn(move || {
                 runtime.block_on(async {
                     while signals.recv().await.is_some() {
-                        heed(&lock(&meaning), &progress);
+                        handle(&lock(&on_interrupt), &progress);
                     }
                 });
             })?;
         Ok(interrupts)
     }
 
-    /// How far the import is.
+    /// Returns the progress of the import.
     pub(super) fn progress(&self) -> Arc<ImportProgress> {
         Arc::clone(&self.progress)
     }
 
-    /// From now on the import is under way, in this process or in the daemon.
-    pub(super) fn interrupt_the_import(&self) {
-        *lock(&self.meaning) = Meaning::Interrupt;
+    /// Makes Ctrl-C stop the import, which runs in this process or in the daemon.
+    pub(super) fn stop_the_import(&self) {
+        *lock(&self.on_interrupt) = OnInterrupt::StopImport;
     }
 
-    /// From now on the import is another process'.
-    pub(super) fn leave_to_another(&self) {
-        *lock(&self.meaning) = Meaning::Leave;
+    /// Leaves Ctrl-C to the child that runs the import.
+    pub(super) fn leave_to_child(&self) {
+        *lock(&self.on_interrupt) = OnInterrupt::LeaveToChild;
     }
 
-    /// Whether the import was asked to stop.
-    pub(super) fn came(&self) -> bool {
+    /// Whether Ctrl-C requested the import to stop.
+    pub(super) fn requested_stop(&self) -> bool {
         self.progress.is_interrupted()
     }
 }
@@ -92,40 +89,39 @@ impl Interrupts {
     clippy::disallowed_methods,
     reason = "the thread that reads the source may block, and has nothing to lose"
 )]
-fn heed(meaning: &Meaning, progress: &ImportProgress) {
-    match meaning {
-        Meaning::End => {
-            complain("platypush-userd: interrupted: nobody was brought");
+fn handle(on_interrupt: &OnInterrupt, progress: &ImportProgress) {
+    match on_interrupt {
+        OnInterrupt::Exit => {
+            complain("platypush-userd: interrupted: no user was imported");
             std::process::exit(INTERRUPTED.into());
         }
-        // A daemon that hangs, or a disk.
-        Meaning::Interrupt if progress.is_interrupted() => {
+        // The daemon or the disk may hang.
+        OnInterrupt::StopImport if progress.is_interrupted() => {
             complain(format_args!(
                 "platypush-userd: interrupted twice. {}",
                 super::ALL_OR_NONE
             ));
             std::process::exit(INTERRUPTED.into());
         }
-        Meaning::Interrupt => progress.interrupt(),
-        Meaning::Leave => {}
+        OnInterrupt::StopImport => progress.interrupt(),
+        OnInterrupt::LeaveToChild => {}
     }
 }
 
-fn lock(meaning: &Mutex<Meaning>) -> MutexGuard<'_, Meaning> {
-    meaning.lock().unwrap_or_else(PoisonError::into_inner)
+fn lock(on_interrupt: &Mutex<OnInterrupt>) -> MutexGuard<'_, OnInterrupt> {
+    on_interrupt.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// How many users are written, drawn while it is not finished; nothing where
-/// standard error is no terminal.
+/// Progress bar of the users that are written. Draws nothing unless standard error is a terminal.
 pub(super) struct WritingBar(Option<(Sender<()>, JoinHandle<()>)>);
 
 impl WritingBar {
-    pub(super) fn start(order: &ImportRequest) -> Self {
-        if order.dry_run || !io::stderr().is_terminal() {
+    pub(super) fn start(request: &ImportRequest) -> Self {
+        if request.dry_run || !io::stderr().is_terminal() {
             return Self(None);
         }
-        let bar = bar("writing", order.people.len() as u64);
-        let progress = Arc::clone(&order.progress);
+        let bar = bar("writing", request.users.len() as u64);
+        let progress = Arc::clone(&request.progress);
         let (finish, finished) = channel();
         let drawing = thread::spawn(move || {
             while finished.recv_timeout(REDRAW) == Err(RecvTimeoutError::Timeout) {
@@ -144,9 +140,9 @@ impl WritingBar {
     }
 }
 
-/// A bar on standard error, only where that is a terminal.
-pub(super) fn bar(doing: &'static str, users: u64) -> ProgressBar {
-    let template = format!("{doing} {{bar:40}} {{pos}} of {{len}} users");
+/// Returns a progress bar on standard error, hidden unless that is a terminal.
+pub(super) fn bar(activity: &'static str, users: u64) -> ProgressBar {
+    let template = format!("{activity} {{bar:40}} {{pos}} of {{len}} users");
     let style = ProgressStyle::with_template(&template);
     let style = style.unwrap_or_else(|_| ProgressStyle::default_bar());
     ProgressBar::new(users).with_style(style)

@@ -1,16 +1,18 @@
-//! Every key, looped over: set, shown, explained.
+//! Sets, dumps and documents every key.
 
 use std::collections::BTreeSet;
+use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use chrono::TimeDelta;
 use secrecy::ExposeSecret as _;
 
 use super::{defaults, env, load_text};
 use crate::config::keys::{self, Kind};
 use crate::config::{Config, Destination, EXAMPLE, Environment, Loaded, Password, load};
 
-/// The field a key lands in, as text; secrets are exposed.
+/// Returns the configuration field of a key as text, with secrets exposed.
 pub(super) fn field(config: &Config, path: &str) -> String {
     let tls = || config.redis.tls.clone().unwrap();
     let client = || tls().client.unwrap();
@@ -18,6 +20,8 @@ pub(super) fn field(config: &Config, path: &str) -> String {
         file.as_ref()
             .map_or("none".into(), |file| file.display().to_string())
     };
+    let seconds =
+        |limit: Option<TimeDelta>| format!("{:?}", limit.map(|limit| limit.to_std().unwrap()));
     match path {
         "device_id" => config.device_id.clone(),
         "workdir" => config.workdir.display().to_string(),
@@ -32,9 +36,7 @@ pub(super) fn field(config: &Config, path: &str) -> String {
         "accept_any_target" => config.accept_any_target.to_string(),
         "token_hash" => config
             .token_hash
-            .as_ref()
-            .map_or("off", |hash| hash.expose_secret())
-            .to_owned(),
+            .map_or("off".into(), |hash| hex::encode(hash.0)),
         "max_request_age" => format!("{:?}", config.max_request_age),
         "max_login_wait" => format!("{:?}", config.max_login_wait),
         "max_in_flight" => config.max_in_flight.to_string(),
@@ -42,15 +44,15 @@ pub(super) fn field(config: &Config, path: &str) -> String {
         "max_username_length" => config.max_username_length.to_string(),
         "max_id_length" => config.max_id_length.to_string(),
         "secret_keys_file" => shown(&config.secret_keys_file),
-        "session.max_lifetime" => format!("{:?}", config.session.max_lifetime),
-        "session.idle_timeout" => format!("{:?}", config.session.idle_timeout),
+        "session.max_lifetime" => seconds(config.session.limits.max_lifetime),
+        "session.idle_timeout" => seconds(config.session.limits.idle_timeout),
         "session.revoke_on_password_change" => config.session.revoke_on_password_change.to_string(),
         "throttle.failures" => format!("{:?}", config.throttle.failures),
         "shutdown_timeout" => format!("{:?}", config.shutdown_timeout),
         "write_timeout" => format!("{:?}", config.write_timeout),
-        "password.memory_kib" => config.password.memory_kib.to_string(),
-        "password.iterations" => config.password.iterations.to_string(),
-        "password.parallelism" => config.password.parallelism.to_string(),
+        "password.memory_kib" => config.password.argon2.m_cost().to_string(),
+        "password.iterations" => config.password.argon2.t_cost().to_string(),
+        "password.parallelism" => config.password.argon2.p_cost().to_string(),
         "password.threads" => config.password.threads.to_string(),
         "password.min_length" => config.password.min_length.to_string(),
         "password.max_length" => config.password.max_length.to_string(),
@@ -62,8 +64,7 @@ pub(super) fn field(config: &Config, path: &str) -> String {
     }
 }
 
-/// A key, a value that is not its default, what its field then holds, and the
-/// other keys that must be set for it.
+/// A key, a value that is not its default, the resulting field, and other keys that must be set.
 type Case = (
     &'static str,
     &'static str,
@@ -146,7 +147,7 @@ const CASES: &[Case] = &[
     ("log.format", "json", "Json", &[]),
 ];
 
-/// Keys and values as a file.
+/// Returns keys and values as a file.
 pub(super) fn yaml(settings: &[(&str, &str)]) -> String {
     let mut text = String::new();
     for key in keys::ALL {
@@ -170,7 +171,7 @@ pub(super) fn yaml(settings: &[(&str, &str)]) -> String {
     text
 }
 
-/// A case's own key and the others it needs.
+/// Returns the key of a case and the other keys that it needs.
 fn settings(case: &Case) -> Vec<(&'static str, &'static str)> {
     let mut settings = case.3.to_vec();
     settings.push((case.0, case.1));
@@ -218,7 +219,7 @@ fn a_dump_loads_to_the_same_configuration() {
     let texts = texts.map(|case| yaml(&settings(case)));
     for text in texts.chain([String::new()]) {
         let first = load_text(&text, &env()).unwrap();
-        // Nothing is left to be computed, so the environment may be another.
+        // The dump contains all computed values, so the environment does not matter.
         let second = load_text(first.dump(), &Environment::empty()).unwrap();
         let debug = |loaded: &Loaded| format!("{:#?}", loaded.config);
         assert_eq!(debug(&first), debug(&second), "{text}");
@@ -228,7 +229,7 @@ fn a_dump_loads_to_the_same_configuration() {
 }
 
 #[test]
-fn the_example_is_the_defaults() {
+fn the_example_contains_the_defaults() {
     let from_example = load_text(EXAMPLE, &env()).unwrap();
     let debug = |loaded: &Loaded| format!("{:#?}", loaded.config);
     assert_eq!(debug(&from_example), debug(&defaults()));
@@ -269,7 +270,7 @@ fn the_example_has_every_key_in_order_and_explains_it() {
 }
 
 #[test]
-fn the_table_is_sound() {
+fn the_table_is_consistent() {
     let names: BTreeSet<_> = keys::ALL.iter().map(|key| key.env_name()).collect();
     assert_eq!(names.len(), keys::ALL.len(), "two keys share a variable");
     let sections: Vec<_> = keys::ALL.iter().map(|key| key.section()).collect();
@@ -278,7 +279,7 @@ fn the_table_is_sound() {
     assert_eq!(
         runs,
         ["redis", "session", "throttle", "password", "events", "log"],
-        "a section is torn apart"
+        "the keys of a section are not adjacent"
     );
     assert!(keys::ALL.iter().all(|key| !key.doc.is_empty()));
     assert!(keys::REDIS_URL.secret() && !keys::QUEUE.secret());
@@ -289,7 +290,7 @@ fn the_table_is_sound() {
 }
 
 #[test]
-fn the_defaults_are_those_of_the_documentation() {
+fn the_defaults_are_as_documented() {
     let config = defaults().config;
     assert_eq!(config.device_id, "localhost");
     let workdir = Path::new("/home/demo/.local/share/platypush-userd");
@@ -300,10 +301,8 @@ fn the_defaults_are_those_of_the_documentation() {
     assert_eq!(config.max_request_age, Some(Duration::from_secs(60)));
     assert_eq!(config.max_message_size, 1_048_576);
     let password = Password {
-        memory_kib: 19456,
-        iterations: 2,
-        parallelism: 1,
-        threads: 1,
+        argon2: argon2::Params::new(19456, 2, 1, None).unwrap(),
+        threads: NonZeroUsize::MIN,
         min_length: 1,
         max_length: 4096,
         blocklist_file: None,

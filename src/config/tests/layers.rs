@@ -1,4 +1,4 @@
-//! Which file, which layer, and what a dump tells of it.
+//! The search for the file, the order of the layers, and the sources in a dump.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -10,7 +10,7 @@ use super::{defaults, env, load_text, problems};
 use crate::config::{Environment, Loaded, keys, load};
 
 #[test]
-fn null_asks_for_the_default() {
+fn null_keeps_the_default() {
     let all_null: String = keys::ALL
         .iter()
         .filter(|key| key.section().is_none())
@@ -20,35 +20,35 @@ fn null_asks_for_the_default() {
     assert_eq!(loaded.dump(), defaults().dump());
 }
 
-/// Regression: an editor had put a byte order mark before the first key.
+/// Regression: an editor had inserted a byte order mark before the first key.
 #[test]
-fn a_byte_order_mark_is_passed_over() {
+fn a_byte_order_mark_is_ignored() {
     let loaded = load_text("\u{feff}device_id: marked\n", &env()).unwrap();
     assert_eq!(loaded.config.device_id, "marked");
 }
 
 #[test]
-fn the_first_file_of_the_search_order_counts() {
+fn the_first_file_of_the_search_order_is_read() {
     let root = TempDir::new().unwrap();
-    let place = |path: &str| -> PathBuf {
+    let create_parent = |path: &str| -> PathBuf {
         let path = root.path().join(path);
         fs::create_dir_all(path.parent().unwrap()).unwrap();
         path
     };
-    let order = [
-        place("named.yaml"),
-        place("variable.yaml"),
-        place("here/platypush-userd.yaml"),
-        place("xdg/platypush-userd/config.yaml"),
-        place("etc/platypush-userd/config.yaml"),
+    let search_order = [
+        create_parent("named.yaml"),
+        create_parent("variable.yaml"),
+        create_parent("current/platypush-userd.yaml"),
+        create_parent("xdg/platypush-userd/config.yaml"),
+        create_parent("etc/platypush-userd/config.yaml"),
     ];
     let mut env = env().with("XDG_CONFIG_HOME", root.path().join("xdg"));
-    env.current_dir = Some(root.path().join("here"));
+    env.current_dir = Some(root.path().join("current"));
     env.system_dir = Some(root.path().join("etc"));
-    let with_variable = env.clone().with("PLATYPUSH_USERD_CONFIG", &order[1]);
+    let with_variable = env.clone().with("PLATYPUSH_USERD_CONFIG", &search_order[1]);
     assert_eq!(load(None, &env).unwrap().file, None);
-    // From the last to the first, so that each one has all below it to beat.
-    for (rank, path) in order.iter().enumerate().rev() {
+    // From the last to the first, so that each file must precede all files created before it.
+    for (rank, path) in search_order.iter().enumerate().rev() {
         fs::write(path, format!("device_id: 'file {rank}'")).unwrap();
         let explicit = (rank == 0).then_some(path.as_path());
         let env = if rank < 2 { &with_variable } else { &env };
@@ -56,9 +56,9 @@ fn the_first_file_of_the_search_order_counts() {
         assert_eq!(loaded.config.device_id, format!("file {rank}"));
         assert_eq!(loaded.file.as_ref(), Some(path));
     }
-    let home = place("home/.config/platypush-userd/config.yaml");
+    let home = create_parent("home/.config/platypush-userd/config.yaml");
     fs::write(&home, "device_id: home").unwrap();
-    // A relative XDG folder counts for nothing.
+    // A relative XDG folder is ignored.
     let env = Environment::empty()
         .with("HOME", root.path().join("home"))
         .with("XDG_CONFIG_HOME", "xdg");
@@ -84,7 +84,7 @@ fn a_named_file_must_exist() {
 }
 
 #[test]
-fn the_workdir_is_systemds_or_the_users() {
+fn the_default_workdir_is_that_of_systemd_or_of_the_user() {
     let workdir = |env: Environment| load(None, &env).unwrap().config.workdir;
     let xdg = env().with("XDG_DATA_HOME", "/data");
     assert_eq!(workdir(xdg.clone()), Path::new("/data/platypush-userd"));
@@ -93,32 +93,32 @@ fn the_workdir_is_systemds_or_the_users() {
     let error = load(None, &Environment::empty()).err().unwrap();
     assert_eq!(
         error.to_string(),
-        "workdir must be set: none of $STATE_DIRECTORY, $XDG_DATA_HOME and $HOME is"
+        "workdir must be set: none of $STATE_DIRECTORY, $XDG_DATA_HOME and $HOME is set"
     );
 }
 
 #[test]
-fn address_and_pieces_are_one_or_the_other() {
+fn an_address_and_address_keys_exclude_each_other() {
     let url = "PLATYPUSH_USERD_REDIS__URL";
     let both = "redis:\n  url: redis://a\n  ssl: false\n  db: 1\n";
     assert_eq!(
         problems(both, &env()),
         [
-            "config.yaml:3: redis.ssl cannot stand beside redis.url (FILE:2): give one or the other",
-            "config.yaml:4: redis.db cannot stand beside redis.url (FILE:2): give one or the other",
+            "config.yaml:3: redis.ssl cannot be combined with redis.url (FILE:2): set one or the other",
+            "config.yaml:4: redis.db cannot be combined with redis.url (FILE:2): set one or the other",
         ]
         .map(|line| line.replace("FILE", "config.yaml"))
     );
-    // A variable completes nothing in the file's address ...
-    let above = env().with("PLATYPUSH_USERD_REDIS__PASSWORD", "hunter2");
-    let found = problems("redis:\n  url: redis://a\n", &above);
+    // A variable does not complete the address of the file, ...
+    let with_password = env().with("PLATYPUSH_USERD_REDIS__PASSWORD", "hunter2");
+    let found = problems("redis:\n  url: redis://a\n", &with_password);
     assert_eq!(found.len(), 1);
     assert!(found[0].starts_with("PLATYPUSH_USERD_REDIS__PASSWORD: redis.password cannot"));
-    // ... it completes the file's pieces ...
-    let loaded = load_text("redis:\n  host: '::1'\n  ssl: yes\n", &above).unwrap();
+    // ... but its other keys.
+    let loaded = load_text("redis:\n  host: '::1'\n  ssl: yes\n", &with_password).unwrap();
     let exposed = |loaded: &Loaded| loaded.config.redis.url.expose_secret().to_owned();
     assert_eq!(exposed(&loaded), "rediss://:hunter2@[::1]:6379/0");
-    // ... and an address there sets aside what the file says.
+    // An address in a variable overrides the keys of the file.
     let text = "redis:\n  host: a\n  ssl: true\n  ssl_ca_certs: /ca.pem\n";
     let loaded = load_text(text, &env().with(url, "redis://b")).unwrap();
     assert_eq!(exposed(&loaded), "redis://b");
@@ -129,12 +129,12 @@ fn address_and_pieces_are_one_or_the_other() {
     let found = problems("redis:\n  url: rediss://b\n  ssl_keyfile: /k\n", &env());
     assert_eq!(
         found,
-        ["config.yaml:3: redis.ssl_keyfile needs redis.ssl_certfile too"]
+        ["config.yaml:3: redis.ssl_keyfile requires redis.ssl_certfile"]
     );
 }
 
 #[test]
-fn a_dump_says_where_each_value_came_from() {
+fn a_dump_shows_the_source_of_each_value() {
     let env = env().with("PLATYPUSH_USERD_QUEUE", "q");
     let loaded = load_text("redis:\n  host: a\nlog:\n  level: WARN\n", &env).unwrap();
     let dump = loaded.dump();
@@ -145,7 +145,7 @@ fn a_dump_says_where_each_value_came_from() {
         "device_id: \"localhost\"  # computed: host name",
         "workdir: \"/home/demo/.local/share/platypush-userd\"  # computed: $HOME",
         "redis:",
-        "  url: null  # default, set aside by redis.host (config.yaml:2)",
+        "  url: null  # default, overridden by redis.host (config.yaml:2)",
         "  host: \"a\"  # config.yaml:2",
         "queue: \"q\"  # environment PLATYPUSH_USERD_QUEUE",
         "reply_ttl: 60  # default",
@@ -157,7 +157,7 @@ fn a_dump_says_where_each_value_came_from() {
 }
 
 #[test]
-fn variables_need_not_be_text_unless_they_are_ours() {
+fn only_variables_of_keys_must_be_utf_8() {
     use std::ffi::OsStr;
     use std::os::unix::ffi::OsStrExt as _;
     let bytes = OsStr::from_bytes(b"/\xff");

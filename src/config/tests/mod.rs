@@ -1,5 +1,4 @@
-//! The configuration as a whole: each test gives files and variables, and looks
-//! at what [`load`] makes of them.
+//! Tests of [`load`]: each one sets files and variables, and checks the result.
 
 mod keys;
 mod layers;
@@ -12,12 +11,12 @@ use tempfile::TempDir;
 
 use super::{Environment, Loaded, load};
 
-/// Nothing set but the home folder the default `workdir` needs.
+/// Returns an environment with only the home folder, which the default `workdir` needs.
 fn env() -> Environment {
     Environment::empty().with("HOME", "/home/demo")
 }
 
-/// Loads a text as `config.yaml`, whose folder is cut from the outcome.
+/// Loads a text as `config.yaml`. Removes its folder from the problems.
 fn load_text(text: &str, env: &Environment) -> Result<Loaded, String> {
     let folder = TempDir::new().unwrap();
     let path = folder.path().join("config.yaml");

@@ -1,11 +1,11 @@
-//! What is refused, and in which words.
+//! Problems and their messages.
 
 use super::keys::yaml;
 use super::{env, load_text, problems};
 use crate::config::{keys, suggest};
 
 #[test]
-fn all_problems_are_reported_at_once_with_their_places() {
+fn all_problems_are_reported_at_once_with_their_sources() {
     let text = "\
 reply_ttl: 0
 qeue: \"x\"
@@ -43,9 +43,9 @@ accept_any_target: maybe
             "config.yaml:5: redis.port must be a whole number from 1 to 65535, not text",
             "config.yaml:6: there is no key redis.prot; did you mean redis.port?",
             "config.yaml:7: queue must be text (put it in quotes), not a number",
+            "config.yaml:8: queue is already on line 7",
             "config.yaml:8: queue must be text (put it in quotes), not a list",
-            "config.yaml:8: queue stands on line 7 already",
-            "config.yaml:10: password.iterations must be a whole number from 1 to 4294967295, not a fraction or a number of so many digits",
+            "config.yaml:10: password.iterations must be a whole number from 1 to 4294967295, not a fraction or a number with too many digits",
             "config.yaml:11: password.memory_kib must be a whole number from 8 to 4294967295",
             "config.yaml:12: there is no key password.min_lenght; did you mean password.min_length?",
             "config.yaml:13: log must be a section, not text: below it, indented, level, format",
@@ -53,7 +53,7 @@ accept_any_target: maybe
             "config.yaml:16: token_hash must be 64 hexadecimal digits: the token's SHA-256, not the token",
             "config.yaml:17: there is no key logs; did you mean log?",
             "config.yaml:18: write redis.url in two lines: redis: and below it, indented, url:",
-            "config.yaml:19: max_id_length must be a whole number from 1 to 4096, not a fraction or a number of so many digits",
+            "config.yaml:19: max_id_length must be a whole number from 1 to 4096, not a fraction or a number with too many digits",
             "config.yaml:20: accept_any_target must be true or false, not text",
             "PLATYPUSH_USERD_CONFG: there is no such variable; did you mean PLATYPUSH_USERD_CONFIG?",
             "PLATYPUSH_USERD_LOG__LEVEL: log.level must be one of error, warn, info, debug, trace",
@@ -64,27 +64,27 @@ accept_any_target: maybe
 }
 
 #[test]
-fn a_key_with_one_slip_finds_its_right_name() {
+fn the_right_name_is_suggested_for_a_misspelled_key() {
     for key in keys::ALL {
-        let slip = key.path.replacen(key.name(), &key.name()[1..], 1);
+        let misspelled = key.path.replacen(key.name(), &key.name()[1..], 1);
         let all = keys::ALL.iter().map(|key| key.path);
-        assert_eq!(suggest::nearest(&slip, all), Some(key.path));
+        assert_eq!(suggest::nearest(&misspelled, all), Some(key.path));
     }
     let outside = problems("memory_kib: 8\nzzzzz: 1\n", &env());
     assert!(outside[0].ends_with("did you mean password.memory_kib?"));
-    assert!(outside[1].ends_with("`config dump` shows all there are"));
+    assert!(outside[1].ends_with("`config dump` shows all keys"));
 }
 
 #[test]
-fn a_value_that_means_nothing_is_refused() {
+fn an_invalid_value_is_rejected() {
     for (path, value, reason) in [
         ("queue", "", "must not be empty"),
         ("queue", "platypush/backend/redis", "Platypush itself"),
-        ("reply_prefix", "platypush/us", "does not go with queue"),
-        ("reply_prefix", "platypush/user:", "does not go with queue"),
-        ("reply_prefix", "platypush/user", "does not go with queue"),
+        ("reply_prefix", "platypush/us", "conflicts with queue"),
+        ("reply_prefix", "platypush/user:", "conflicts with queue"),
+        ("reply_prefix", "platypush/user", "conflicts with queue"),
         ("reply_prefix", "platypush/back", "Platypush's own list"),
-        ("workdir", "~/users", "~ is not replaced"),
+        ("workdir", "~/users", "~ is not expanded"),
         ("device_id", "a\tb", "control characters"),
         ("token_hash", "abc", "64 hexadecimal digits"),
         ("max_message_size", "1023", "from 1024 to 67108864"),
@@ -92,14 +92,14 @@ fn a_value_that_means_nothing_is_refused() {
         (
             "queue",
             "platypush/responses/x",
-            "does not go with reply_prefix",
+            "conflicts with reply_prefix",
         ),
         ("password.parallelism", "2433", "at least 8 KiB for each"),
         ("password.parallelism", "16777216", "from 1 to 16777215"),
         (
             "password.min_length",
             "4097",
-            "does not go with password.max_length",
+            "conflicts with password.max_length",
         ),
         ("events.publish", "", "entry 1 must not be empty"),
         ("events.publish", "a,", "entry 2 must not be empty"),
@@ -142,14 +142,14 @@ fn a_value_that_means_nothing_is_refused() {
         assert!(found[0].contains(reason), "{path} {value}: {found:?}");
         assert!(found[0].contains(path), "{path} {value}: {found:?}");
         let line = if path.contains('.') { 2 } else { 1 };
-        let place = format!("config.yaml:{line}: ");
-        assert!(found[0].starts_with(&place), "{path} {value}: {found:?}");
+        let source = format!("config.yaml:{line}: ");
+        assert!(found[0].starts_with(&source), "{path} {value}: {found:?}");
         assert!(!found[0].contains("hunter"), "{found:?}");
     }
 }
 
 #[test]
-fn an_entry_of_a_list_is_named_by_its_number() {
+fn an_invalid_list_entry_is_reported_by_its_number() {
     for (text, reason) in [
         ("text", "must be a list of texts, such as"),
         (
@@ -176,7 +176,7 @@ fn an_entry_of_a_list_is_named_by_its_number() {
     let problem = "PLATYPUSH_USERD_EVENTS__PUBLISH: events.publish entry 2 must not be empty";
     assert_eq!(problems("", &env), [problem]);
 
-    // A list as YAML or JSON would have it.
+    // A list in the syntax of YAML or JSON.
     let env = super::env().with("PLATYPUSH_USERD_EVENTS__PUBLISH", "[\"a\", \"b\"]");
     let found = problems("", &env);
     assert_eq!(found.len(), 2, "{found:?}");
@@ -184,7 +184,7 @@ fn an_entry_of_a_list_is_named_by_its_number() {
 }
 
 #[test]
-fn a_list_of_ours_is_one_by_the_names_that_are_configured() {
+fn the_configured_names_determine_the_lists_of_the_daemon() {
     let settings = "queue: home/users\nreply_prefix: home/replies/\nevents:\n  publish: ";
     for name in [
         "list:home/users",
@@ -209,7 +209,7 @@ fn a_list_of_ours_is_one_by_the_names_that_are_configured() {
 }
 
 #[test]
-fn weak_hashes_are_warned_of_once_and_allowed() {
+fn weak_hashes_cause_one_warning_and_are_allowed() {
     let warnings = |memory: u32, iterations: u32| {
         let text = format!("password: {{memory_kib: {memory}, iterations: {iterations}}}");
         load_text(&text, &env()).unwrap().config.warnings

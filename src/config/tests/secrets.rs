@@ -1,4 +1,4 @@
-//! Nothing secret in a problem, a dump or `Debug`; and no text that panics.
+//! Problems, dumps and `Debug` show no secret, and no text causes a panic.
 
 use proptest::prelude::*;
 use secrecy::ExposeSecret as _;
@@ -8,7 +8,7 @@ use super::{env, load_text, problems};
 use crate::config::{Environment, load};
 
 #[test]
-fn bad_yaml_is_named_by_its_line_and_not_shown() {
+fn invalid_yaml_is_reported_by_its_line_and_not_shown() {
     for text in [
         "queue: a\nredis:\n  password: \"hunter2\n  host: x\n",
         "redis:\n  password: hunter2: x\n",
@@ -55,7 +55,7 @@ fn secrets_are_neither_in_debug_nor_in_a_dump() {
     }
 }
 
-/// Texts that are likelier than arbitrary ones to get past the parser.
+/// Returns texts that the parser accepts more often than arbitrary ones.
 fn yamlish() -> impl Strategy<Value = String> {
     const WORDS: &[&str] = &[
         "redis", "url", "queue", "password", "<<", "null", "true", "1", "-1", ".nan", "1e999",
@@ -68,7 +68,7 @@ fn yamlish() -> impl Strategy<Value = String> {
 
 proptest! {
     #[test]
-    fn no_text_panics(text in any::<String>(), yamlish in yamlish()) {
+    fn loading_any_text_never_panics(text in any::<String>(), yamlish in yamlish()) {
         for text in [text, yamlish] {
             drop(load_text(&text, &env()));
         }
@@ -84,7 +84,7 @@ proptest! {
     }
 
     #[test]
-    fn any_password_arrives_as_it_was_given(password in "\\PC{1,40}") {
+    fn any_password_reaches_the_address_unchanged(password in "\\PC{1,40}") {
         let env = env().with("PLATYPUSH_USERD_REDIS__PASSWORD", &password);
         let loaded = load(None, &env).map_err(|error| TestCaseError::fail(error.to_string()))?;
         let url = loaded.config.redis.url.expose_secret();

@@ -2,7 +2,7 @@ use proptest::prelude::*;
 
 use super::*;
 
-/// Made by Python: `hashlib.pbkdf2_hmac('sha256', password, salt, iterations)`.
+/// Computed with Python: `hashlib.pbkdf2_hmac('sha256', password, salt, iterations)`.
 const PBKDF2_VECTORS: [(&str, &str, i64, &str); 3] = [
     (
         "passwd",
@@ -24,7 +24,7 @@ const PBKDF2_VECTORS: [(&str, &str, i64, &str); 3] = [
     ),
 ];
 
-/// Made by Python's bcrypt 4.3.0 with that salt, at cost 4.
+/// Computed with Python's bcrypt 4.3.0, with this salt at cost 4.
 const BCRYPT_SALT: &str = "$2b$04$abcdefghijklmnopqrstuu";
 const BCRYPT_VECTORS: [(&[u8], &str); 6] = [
     (b"", "byCG3zY1GIXMyxfivm.ClDiInHzxjiq"),
@@ -37,15 +37,15 @@ const BCRYPT_VECTORS: [(&[u8], &str); 6] = [
     ),
     (&[b'x'; 71], ".gc7UY/21CSNJGJg21jJzx9QiOpJ9bO"),
 ];
-/// The same of 72 bytes, and of any more.
+/// The hash of 72 times `x`, and of any more.
 const BCRYPT_72: &str = "bzadhGtS2zEF.gu0yd0opP6cVzb.e0i";
-/// The same of 71 bytes and the first half of an umlaut.
+/// The hash of 71 times `x` and the first half of an umlaut.
 const BCRYPT_CUT: &str = "BQHqZaO/dlDRZ.TvJ67we2MtFVZUvA2";
 
 const HASH: &str = "00112233445566778899aabbccddeeff00112233445566778899aabbccddeeff";
 const SALT: &str = "000102030405060708090a0b0c0d0e0f";
 
-fn is_right(password: &[u8], record: &PasswordRecord) -> bool {
+fn matches(password: &[u8], record: &PasswordRecord) -> bool {
     verify(password, &parse(record).unwrap().unwrap())
 }
 
@@ -54,13 +54,13 @@ fn bcrypt_text(hash: &str) -> PasswordRecord {
 }
 
 #[test]
-fn pbkdf2_is_what_python_makes() {
+fn pbkdf2_agrees_with_python() {
     for (password, salt, iterations, hash) in PBKDF2_VECTORS {
         let record = pbkdf2_record(hash, salt, iterations).unwrap();
-        assert!(is_right(password.as_bytes(), &record), "{password:?}");
-        assert!(!is_right(format!("{password}x").as_bytes(), &record));
+        assert!(matches(password.as_bytes(), &record), "{password:?}");
+        assert!(!matches(format!("{password}x").as_bytes(), &record));
         let again = pbkdf2_record(hash, salt, iterations + 1).unwrap();
-        assert!(!is_right(password.as_bytes(), &again), "{password:?}");
+        assert!(!matches(password.as_bytes(), &again), "{password:?}");
     }
 }
 
@@ -73,28 +73,28 @@ fn a_pbkdf2_record_is_a_phc_string() {
 }
 
 #[test]
-fn bcrypt_is_what_python_makes() {
+fn bcrypt_agrees_with_python() {
     for (password, hash) in BCRYPT_VECTORS {
-        assert!(is_right(password, &bcrypt_text(hash)), "{password:?}");
-        assert!(!is_right(b"b", &bcrypt_text(hash)), "{password:?}");
+        assert!(matches(password, &bcrypt_text(hash)), "{password:?}");
+        assert!(!matches(b"b", &bcrypt_text(hash)), "{password:?}");
     }
 }
 
 #[test]
-fn bcrypt_uses_72_bytes_wherever_that_cuts() {
+fn bcrypt_reads_72_bytes_even_within_a_character() {
     let record = bcrypt_text(BCRYPT_72);
     for length in [72, 73, 80, 5_000] {
-        assert!(is_right(&vec![b'x'; length], &record), "{length}");
+        assert!(matches(&vec![b'x'; length], &record), "{length}");
     }
-    assert!(!is_right(&[b'x'; 71], &record));
+    assert!(!matches(&[b'x'; 71], &record));
     let cut = format!("{}ä", "x".repeat(71));
-    assert!(is_right(cut.as_bytes(), &bcrypt_text(BCRYPT_CUT)));
+    assert!(matches(cut.as_bytes(), &bcrypt_text(BCRYPT_CUT)));
 }
 
-/// Regression: a secret that stands there twice, with a NUL between, matches the
-/// record of the secret, and replaced it.
+/// Regression: a secret twice with a NUL in between matches the record of the secret once, and
+/// replaced it.
 #[test]
-fn a_match_with_a_nul_in_it_tells_nothing() {
+fn a_secret_with_a_nul_is_cut() {
     let hash = bcrypt(b"ab", [7; 16], 4);
     let record = Scheme::Bcrypt {
         cost: 4,
@@ -108,33 +108,33 @@ fn a_match_with_a_nul_in_it_tells_nothing() {
 }
 
 #[test]
-fn the_kinds_of_bcrypt_are_one() {
+fn all_prefixes_of_bcrypt_are_accepted() {
     for kind in ["2a", "2b", "2y"] {
         let text = format!("${kind}$04$abcdefghijklmnopqrstuu2r9OfJnfCsdneAXAGHnS4UpFFP8WIrW");
         let record = bcrypt_record(&text).unwrap();
         assert_eq!(record.expose(), text);
-        assert!(is_right(b"secret", &record), "{kind}");
+        assert!(matches(b"secret", &record), "{kind}");
     }
 }
 
 #[test]
-fn what_costs_too_much_is_refused_and_says_the_bound() {
+fn a_cost_out_of_bounds_is_rejected_with_the_bounds() {
     for iterations in [i64::MIN, -1, 0, 2_000_001, 1 << 32, i64::MAX] {
         let refused = pbkdf2_record(HASH, SALT, iterations).unwrap_err();
         assert_eq!(refused, UnusableHash::Iterations(iterations));
-        assert!(refused.to_string().contains("1 to 2000000 are taken"));
+        assert!(refused.to_string().contains("1 to 2000000 are accepted"));
     }
     assert!(pbkdf2_record(HASH, SALT, 2_000_000).is_ok());
     for cost in ["00", "03", "13", "31", "99"] {
         let text = format!("$2b${cost}$abcdefghijklmnopqrstuu{BCRYPT_72}");
         let refused = bcrypt_record(&text).unwrap_err();
         assert_eq!(refused, UnusableHash::Cost(cost.parse().unwrap()));
-        assert!(refused.to_string().contains("4 to 12 are taken"));
+        assert!(refused.to_string().contains("4 to 12 are accepted"));
     }
 }
 
 #[test]
-fn only_the_exact_form_is_taken() {
+fn malformed_hashes_and_salts_are_rejected() {
     for hash in [
         "",
         "00",
@@ -181,7 +181,7 @@ fn only_the_exact_form_is_taken() {
 }
 
 #[test]
-fn a_record_is_judged_again_when_it_is_read() {
+fn a_record_is_checked_again_when_it_is_read() {
     let [pbkdf2, bcrypt] = [
         pbkdf2_record(HASH, SALT, 100_000).unwrap(),
         bcrypt_text(BCRYPT_72),
@@ -197,14 +197,14 @@ fn a_record_is_judged_again_when_it_is_read() {
         (&pbkdf2, "7v8", ""),
         (&bcrypt, "$04$", "$31$"),
     ] {
-        let dear = record.expose().replace(from, to);
-        assert_ne!(dear, record.expose());
-        let dear = PasswordRecord::new(dear);
+        let changed = record.expose().replace(from, to);
+        assert_ne!(changed, record.expose());
+        let changed = PasswordRecord::new(changed);
         assert!(
-            matches!(parse(&dear), Some(Err(HasherError::Record))),
+            matches!(parse(&changed), Some(Err(HasherError::Record))),
             "{to}"
         );
-        assert!(!matches!(parse(&dear), Some(Ok(_))));
+        assert!(!matches!(parse(&changed), Some(Ok(_))));
     }
     assert!(matches!(
         (parse(&pbkdf2), parse(&bcrypt)),
@@ -213,7 +213,7 @@ fn a_record_is_judged_again_when_it_is_read() {
 }
 
 #[test]
-fn other_records_are_not_ours() {
+fn other_records_are_ignored() {
     for text in [
         "",
         "$argon2id$v=19$m=8,t=1,p=1$AAAA$AAAA",
@@ -227,7 +227,7 @@ fn other_records_are_not_ours() {
 }
 
 #[test]
-fn nothing_of_a_hash_is_shown() {
+fn debug_and_errors_do_not_show_a_hash() {
     let record = bcrypt_text(BCRYPT_72);
     let scheme = parse(&record).unwrap().unwrap();
     assert_eq!(format!("{scheme:?}"), "Bcrypt { cost: 4 }");
@@ -243,13 +243,13 @@ fn nothing_of_a_hash_is_shown() {
 
 proptest! {
     #[test]
-    fn rubbish_is_refused_without_a_panic(text in "\\PC{0,80}|[$./0-9a-zA-Z=,\0]{0,120}") {
+    fn garbage_is_rejected_without_a_panic(text in "\\PC{0,80}|[$./0-9a-zA-Z=,\0]{0,120}") {
         prop_assert!(bcrypt_record(&text).is_err());
         prop_assert!(pbkdf2_record(&text, SALT, 1).is_err() || text.len() == 64);
         let _ = pbkdf2_record(HASH, &text, 1);
         for prefix in ["", PBKDF2_PREFIX, "$pbkdf2-sha256$i=1,l=32$", "$2b$04$", "$2"] {
             let record = PasswordRecord::new(format!("{prefix}{text}"));
-            // By chance 53 right characters may stand behind a right beginning.
+            // A valid prefix may be followed by 53 valid characters by chance.
             if let Some(Ok(scheme)) = parse(&record) {
                 prop_assert!(prefix.len() > 3);
                 prop_assert!(!verify(b"", &scheme));
@@ -258,17 +258,17 @@ proptest! {
     }
 
     #[test]
-    fn a_damaged_record_is_refused_or_another(at in 0usize..60, byte in 0u8..128) {
+    fn a_damaged_record_is_rejected_or_does_not_match(at in 0usize..60, byte in 0u8..128) {
         let right = format!("{BCRYPT_SALT}{BCRYPT_72}");
         let mut damaged = right.clone().into_bytes();
         let at = at % damaged.len();
         damaged[at] = byte;
         let damaged = String::from_utf8(damaged).unwrap();
         if let Ok(record) = bcrypt_record(&damaged) {
-            let is_kind = at == 2;
+            let is_version = at == 2;
             prop_assert_eq!(
-                is_right(&[b'x'; 72], &record),
-                is_kind || damaged == right,
+                matches(&[b'x'; 72], &record),
+                is_version || damaged == right,
                 "{}", damaged
             );
         }

@@ -8,7 +8,7 @@ const fn name(byte: u8) -> NameHash {
     NameHash([byte; 16])
 }
 
-/// A queue with these entries: the byte names the entry and its name.
+/// Returns a queue with `entries`. The byte of an entry is its name.
 fn filled(turns: usize, entries: &[(u8, u32)]) -> FairQueue<(u8, u32)> {
     let mut queue = FairQueue::new(turns);
     for entry in entries {
@@ -17,8 +17,8 @@ fn filled(turns: usize, entries: &[(u8, u32)]) -> FairQueue<(u8, u32)> {
     queue
 }
 
-/// Everything in the order in which one turn at a time serves it.
-fn one_by_one(mut queue: FairQueue<(u8, u32)>) -> Vec<(u8, u32)> {
+/// Returns all entries in the order in which a single turn serves them.
+fn serve_all(mut queue: FairQueue<(u8, u32)>) -> Vec<(u8, u32)> {
     std::iter::from_fn(|| {
         let entry = queue.start()?;
         queue.finish(name(entry.0));
@@ -28,9 +28,9 @@ fn one_by_one(mut queue: FairQueue<(u8, u32)>) -> Vec<(u8, u32)> {
 }
 
 #[test]
-fn names_take_turns_and_each_is_served_in_order() {
+fn names_rotate_and_the_entries_of_a_name_stay_in_order() {
     let queue = filled(1, &[(1, 0), (1, 1), (1, 2), (1, 3), (2, 0), (3, 0), (2, 1)]);
-    let order = one_by_one(queue);
+    let order = serve_all(queue);
     let expected = [(1, 0), (2, 0), (3, 0), (1, 1), (2, 1), (1, 2), (1, 3)];
     assert_eq!(order, expected);
 }
@@ -57,13 +57,13 @@ fn a_new_name_waits_for_one_round() {
     queue.push(name(2), (2, 0));
     let ahead = |total, of_name| Ahead { total, of_name };
     assert_eq!(queue.ahead(&name(3)), ahead(2, 0));
-    // One of name 1 goes first, and one more before the second one of name 2.
+    // One entry of name 1 precedes each of the two entries of name 2.
     assert_eq!(queue.ahead(&name(2)), ahead(3, 1));
     assert_eq!(queue.ahead(&name(1)), ahead(1_001, 1_000));
 }
 
 #[test]
-fn what_is_drained_is_everything_that_waits() {
+fn drain_returns_all_waiting_entries() {
     let mut queue = filled(2, &[(1, 0), (1, 1), (2, 0), (2, 1), (3, 0)]);
     let running: Vec<_> = std::iter::from_fn(|| queue.start()).collect();
     assert_eq!(running, [(1, 0), (2, 0)]);
@@ -78,14 +78,14 @@ fn what_is_drained_is_everything_that_waits() {
     assert_eq!(queue.start(), None);
 }
 
-/// What is done to a queue.
+/// An operation on a queue.
 #[derive(Debug, Clone)]
 enum Step {
     Push(u8),
     Start,
-    /// Ends the running turn at this index, modulo how many there are.
+    /// Ends the running turn at this index, modulo the number of running turns.
     Finish(usize),
-    /// Cancels the waiting entry at this index, likewise.
+    /// Cancels the entry of the ticket at this index, modulo the number of tickets.
     Cancel(usize),
 }
 
@@ -98,8 +98,8 @@ fn step() -> impl Strategy<Value = Step> {
     ]
 }
 
-/// The same queue without any cleverness: the waiting entries of all names in
-/// the order in which they came, and the names in the order of their turns.
+/// A naive model of the queue: the waiting entries of all names in the order of their arrival, and
+/// the names in the order of their turns.
 struct Model {
     turns: usize,
     waiting: Vec<(u8, u32)>,
@@ -116,8 +116,7 @@ impl Model {
         self.waiting.iter().any(|(it, _)| *it == byte)
     }
 
-    /// Names without anything to do leave the rotation, the others join it at
-    /// its end.
+    /// Removes names that cannot run from the rotation, and appends `last` if it can.
     fn rotate(&mut self, last: u8) {
         let may_run =
             |model: &Self, byte| model.waits(byte) && model.running(byte) < model.turns.div_ceil(2);
@@ -145,11 +144,10 @@ impl Model {
 }
 
 proptest! {
-    /// Names in rotation, first come first served within a name, at most half
-    /// of the turns for one name, and no entry lost or served twice, whatever
-    /// is cancelled in between.
+    /// Names rotate, entries of a name are served first in, first out, and one name gets at most
+    /// half of the turns. No entry is lost or served twice, with any cancellations in between.
     #[test]
-    fn it_does_what_the_model_does(
+    fn the_queue_behaves_as_the_model(
         turns in 1usize..5,
         steps in prop::collection::vec(step(), 0..200),
     ) {
@@ -198,7 +196,7 @@ proptest! {
             let names: HashSet<_> = model.waiting.iter().map(|(byte, _)| byte).collect();
             prop_assert_eq!(queue.waiting_names, names.len());
         }
-        // To the end: everything that came was served or cancelled, once.
+        // Finally each entry was served or cancelled once.
         while queue.waiting() > 0 || !model.running.is_empty() {
             while let Some(entry) = queue.start() {
                 prop_assert_eq!(Some(entry), model.start());
@@ -212,7 +210,7 @@ proptest! {
         for (_, entry) in tickets {
             prop_assert!(seen.contains(&entry), "lost: {entry:?}");
         }
-        // A name that neither waits nor runs costs nothing.
+        // A name without waiting entries and running turns takes no memory.
         prop_assert!(queue.names.is_empty() && queue.rotation.is_empty());
         prop_assert_eq!(queue.free_turns, turns);
     }

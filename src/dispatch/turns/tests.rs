@@ -5,7 +5,7 @@ use futures_util::FutureExt as _;
 use super::*;
 use crate::model::DeliveryId;
 
-/// Turns, and the folder of their notes.
+/// Turns, with the folder of their crash journal.
 struct Stage {
     _folder: tempfile::TempDir,
     turns: Turns,
@@ -17,29 +17,29 @@ impl Stage {
     fn new(hashing: usize, max_wait: Duration) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("running");
-        let (running, _) = CrashJournal::open(&path, Turns::count(hashing)).unwrap();
+        let (journal, _) = CrashJournal::open(&path, Turns::count(hashing)).unwrap();
         Self {
-            turns: Turns::new(hashing, max_wait, running),
+            turns: Turns::new(hashing, max_wait, journal),
             _folder: folder,
         }
     }
 
-    /// A login under a name, which has queued up.
+    /// Returns a login under a name. It queues up when it is first polled.
     fn login(&self, name: u8) -> Waiting<'_> {
         self.request(Cost::Hash, name, 0)
     }
 
     fn request(&self, cost: Cost, name: u8, bytes: usize) -> Waiting<'_> {
         let id = DeliveryId {
-            boot: [0; 16],
+            run_id: [0; 16],
             batch: 0,
             position: 0,
         };
-        let mut context = DeliveryContext::new(id, false);
-        context.holds(bytes);
+        let mut delivery = Delivery::new(id, false);
+        delivery.set_bytes(bytes);
         let wait = async move {
             let name = || NameHash([name; 16]);
-            self.turns.wait(cost, name, &mut context).await
+            self.turns.wait(cost, name, &mut delivery).await
         };
         Box::pin(wait)
     }
@@ -58,12 +58,12 @@ fn turn(waiting: &mut Waiting<'_>) -> Option<Turn> {
 fn refusal(waiting: &mut Waiting<'_>) -> NoTurn {
     match waiting.now_or_never() {
         Some(Err(refusal)) => refusal,
-        _ => panic!("it was not refused"),
+        _ => panic!("the request was not refused"),
     }
 }
 
 #[tokio::test]
-async fn light_work_needs_no_turn_and_passes_by() {
+async fn a_light_request_needs_no_turn() {
     let stage = Stage::new(1, LONG);
     let _held = turn(&mut stage.login(1)).unwrap();
     let mut light = stage.request(Cost::Light, 1, usize::MAX);
@@ -71,15 +71,15 @@ async fn light_work_needs_no_turn_and_passes_by() {
 }
 
 #[tokio::test]
-async fn a_waiter_that_is_dropped_keeps_nobody_waiting() {
+async fn a_dropped_waiter_blocks_no_other_waiter() {
     let stage = Stage::new(1, LONG);
     let held = turn(&mut stage.login(1)).unwrap();
     let [mut first, mut second, mut third] = [2, 3, 4].map(|name| stage.login(name));
     for waiting in [&mut first, &mut second, &mut third] {
         assert!(turn(waiting).is_none());
     }
-    // One is dropped before its turn, one when its turn has come and it has not
-    // noticed yet.
+    // The first waiter is dropped before its turn, the second one after its turn was granted and
+    // before it was polled again.
     drop(first);
     drop(held);
     drop(second);
@@ -88,7 +88,7 @@ async fn a_waiter_that_is_dropped_keeps_nobody_waiting() {
 }
 
 #[tokio::test]
-async fn closing_turns_away_what_waits_and_lets_go_on_what_has_begun() {
+async fn closing_refuses_waiting_requests_and_keeps_running_ones() {
     let stage = Stage::new(1, LONG);
     let held = turn(&mut stage.login(1)).unwrap();
     let mut waiting = [1, 1, 2].map(|name| stage.login(name));
@@ -105,9 +105,9 @@ async fn closing_turns_away_what_waits_and_lets_go_on_what_has_begun() {
     assert_eq!(refusal(&mut stage.login(3)), NoTurn::Closed);
 }
 
-/// The first estimate is 100 ms for a turn, and no turn ends here.
+/// No turn ends in this test, so the estimate of a turn stays at 100 ms.
 #[tokio::test]
-async fn a_flood_for_one_name_is_refused_and_another_name_is_not() {
+async fn a_flood_under_one_name_is_refused_and_another_name_is_not() {
     let stage = Stage::new(4, Duration::from_secs(4));
     let mut flood = Vec::new();
     let refused = loop {
@@ -115,7 +115,7 @@ async fn a_flood_for_one_name_is_refused_and_another_name_is_not() {
         match login.as_mut().now_or_never() {
             None => flood.push(login),
             Some(Ok(turn)) => {
-                // It holds the turn for good.
+                // Keeps the turn.
                 std::mem::forget(turn);
             }
             Some(Err(refused)) => break refused,
@@ -125,7 +125,7 @@ async fn a_flood_for_one_name_is_refused_and_another_name_is_not() {
     // 80 are expected to be served within 4 s, at two at a time.
     assert_eq!(flood.len(), 81);
     let mut other = stage.login(2);
-    assert!(turn(&mut other).is_some(), "half of the turns are left");
+    assert!(turn(&mut other).is_some(), "half of the turns are free");
     for name in 3..20 {
         let mut login = stage.login(name);
         if login.as_mut().now_or_never().is_none() {
@@ -136,7 +136,7 @@ async fn a_flood_for_one_name_is_refused_and_another_name_is_not() {
 }
 
 #[tokio::test]
-async fn up_to_64_wait_however_long_that_takes() {
+async fn up_to_64_requests_wait_for_any_time() {
     let stage = Stage::new(1, Duration::from_secs(1));
     let _held = turn(&mut stage.login(0)).unwrap();
     let mut waiting = Vec::new();
@@ -152,15 +152,16 @@ async fn up_to_64_wait_however_long_that_takes() {
     assert!(listing.as_mut().now_or_never().is_some());
 }
 
-/// A flood of listings with long tokens refused logins, for which nobody waited.
+/// Regression test: a flood of listings with long tokens caused the refusal of logins, although no
+/// login waited.
 #[tokio::test]
-async fn what_waits_is_bounded_by_bytes_in_its_class_alone() {
+async fn bytes_of_waiting_requests_are_bounded_for_each_class() {
     let stage = Stage::new(1, LONG);
     let costs = [Cost::Listing, Cost::Sessions, Cost::TokenHashes, Cost::Hash];
-    for (cost, most) in costs.into_iter().zip([4, 4, 4, 20]) {
+    for (cost, max_large) in costs.into_iter().zip([4, 4, 4, 20]) {
         let large = |name| stage.request(cost, name, (1 << 20) - WAITING_OVERHEAD);
         let _held = turn(&mut large(0)).unwrap();
-        // However large they are.
+        // 65 requests are accepted whatever their size.
         let mut waiting: Vec<_> = (1..=65).map(large).collect();
         for waiting in &mut waiting {
             assert!(turn(waiting).is_none());
@@ -170,7 +171,7 @@ async fn what_waits_is_bounded_by_bytes_in_its_class_alone() {
 
         let small = |name| stage.request(cost, name, 0);
         let mut waiting: Vec<_> = (1..=65).map(small).collect();
-        waiting.extend((66..65 + most).map(large));
+        waiting.extend((66..65 + max_large).map(large));
         for waiting in &mut waiting {
             assert!(turn(waiting).is_none());
         }
@@ -180,7 +181,8 @@ async fn what_waits_is_bounded_by_bytes_in_its_class_alone() {
     }
 }
 
-/// A flood of long requests under one name refused logins under all others.
+/// Regression test: a flood of long requests under one name caused the refusal of logins under all
+/// other names.
 #[tokio::test]
 async fn one_name_leaves_half_of_the_bytes_to_others() {
     let stage = Stage::new(1, LONG);
@@ -196,29 +198,28 @@ async fn one_name_leaves_half_of_the_bytes_to_others() {
     assert!(turn(&mut other).is_none());
 }
 
-/// While Redis was away, a list held its turn until it could be sent: after that
-/// others were told to try again in a minute.
+/// Regression test: while Redis was unreachable, a listing held its turn until its reply was sent.
+/// After that other listings were refused for a minute.
 #[tokio::test]
-async fn a_turn_that_waited_for_redis_counts_as_a_long_one() {
+async fn a_turn_that_waited_for_redis_counts_up_to_the_maximum() {
     let stage = Stage::new(1, LONG);
     let mut list = stage.request(Cost::Listing, 0, 0);
     let mut list = turn(&mut list).unwrap();
-    list.did_its_work();
+    list.count_in_estimate();
     list.permit.since -= Duration::from_secs(600);
     drop(list);
     assert!(stage.turns.listing.lock().estimate < Duration::from_secs(1));
 }
 
-/// Attempts that the throttle refuses are over at once. They must not let the
-/// queue look faster than it is.
+/// Attempts that the throttle refuses end at once. If they counted, the estimate would be too low.
 #[tokio::test]
-async fn only_turns_that_did_their_work_are_measured() {
+async fn only_turns_that_hashed_are_measured() {
     let stage = Stage::new(1, LONG);
     let estimate = || stage.turns.hashing.lock().estimate;
     drop(turn(&mut stage.login(1)));
     assert_eq!(estimate(), FIRST_ESTIMATE);
     let mut hashed = turn(&mut stage.login(1)).unwrap();
-    hashed.did_its_work();
+    hashed.count_in_estimate();
     drop(hashed);
     assert!(estimate() < FIRST_ESTIMATE);
 }

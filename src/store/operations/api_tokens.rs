@@ -1,6 +1,7 @@
-//! Operations on API tokens. They stand in the record of their user, and are found by the name in
-//! them, which need not be the user's: in imported tokens, and where the user's own name must not
-//! leave as it is.
+//! Operations on API tokens.
+//!
+//! API tokens are part of their user's record. A token carries a name that identifies the user. It
+//! differs from the username in imported tokens, and if the username must not be sent unchanged.
 
 use super::Operation;
 use crate::clock::Timestamp;
@@ -8,7 +9,8 @@ use crate::model::{ApiToken, ApiTokenId, ApiTokenRecord, PasswordRecord, TokenHa
 use crate::store::rows::{Reads, Rows};
 use crate::store::{NewApiToken, PasswordPrecondition, Result, StoreError};
 
-/// Creates an API token. The user's expired ones are removed, and then there may be `limit` of them.
+/// Creates an API token. Expired tokens of the user are removed first; fails if `limit` tokens
+/// remain.
 pub struct CreateApiToken {
     pub(in crate::store) token: NewApiToken,
     pub(in crate::store) limit: usize,
@@ -55,7 +57,7 @@ impl Operation for CreateApiToken {
     }
 }
 
-/// Removes an API token of the session's user.
+/// Removes an API token of the session's user and returns it.
 pub struct DeleteApiToken {
     pub(in crate::store) session: TokenHash,
     pub(in crate::store) id: ApiTokenId,
@@ -84,7 +86,7 @@ impl Operation for DeleteApiToken {
     }
 }
 
-/// Replaces the record that an API token was imported with by the hash of the token.
+/// Replaces the imported record of an API token with the hash of the token.
 pub struct ReplaceApiTokenRecord {
     pub(in crate::store) user_id: UserId,
     pub(in crate::store) id: ApiTokenId,
@@ -105,11 +107,11 @@ impl Operation for ReplaceApiTokenRecord {
 
     fn apply(&self, rows: &mut Rows) -> Result<()> {
         let mut user = rows.user(self.user_id)?.ok_or(StoreError::Conflict)?;
-        let is_that = |token: &&mut ApiToken| {
+        let is_expected = |token: &&mut ApiToken| {
             token.id == self.id
                 && matches!(&token.record, ApiTokenRecord::Imported(record) if *record == self.from)
         };
-        let token = user.api_tokens.iter_mut().find(is_that);
+        let token = user.api_tokens.iter_mut().find(is_expected);
         token.ok_or(StoreError::Conflict)?.record = ApiTokenRecord::Hash(self.to);
         rows.put_tokens_of(user)
     }
@@ -167,7 +169,7 @@ impl Rows {
         }
     }
 
-    /// Counts the users with imported API tokens anew, where one becomes another.
+    /// Updates the number of users with imported API tokens for a change of one user.
     pub(super) fn count_imported_tokens(
         &mut self,
         before: Option<&User>,

@@ -1,5 +1,8 @@
-//! Operations on failed attempts. Those of users stand in their records, those under unknown names
-//! in a table of bounded size.
+//! Operations on failed attempts. Failures of a user are in its record; failures under unknown
+//! names are in a table of bounded size.
+//!
+//! A failed attempt is counted in the step that records its reply as an outcome, so that a count
+//! can neither be lost nor counted twice.
 
 use super::Operation;
 use crate::clock::Timestamp;
@@ -19,7 +22,7 @@ impl Operation for NoteFailure {
     fn reads(&self) -> Reads {
         Reads {
             oldest_attempt: matches!(self.attempted, Attempted::UnknownName(_)),
-            ..read(self.attempted)
+            ..reads_of(self.attempted)
         }
     }
 
@@ -27,7 +30,7 @@ impl Operation for NoteFailure {
         match self.attempted {
             Attempted::User(id) => match rows.user(id)? {
                 Some(mut user) => {
-                    user.failures = user.failures.and_one(self.at);
+                    user.failures = user.failures.plus_one(self.at);
                     let failures = user.failures;
                     rows.put_user(user);
                     Ok(failures)
@@ -49,13 +52,13 @@ impl NoteFailure {
                 None => rows.change_counters(|counters| counters.attempted += 1)?,
             }
         }
-        let failures = before.and_one(self.at);
+        let failures = before.plus_one(self.at);
         rows.attempts.put(name, failures);
         Ok(failures)
     }
 }
 
-/// Forgets the failed attempts of a user, or under an unknown name.
+/// Resets the failures of a user or of an unknown name.
 pub struct ForgetFailures {
     pub(in crate::store) attempted: Attempted,
 }
@@ -64,7 +67,7 @@ impl Operation for ForgetFailures {
     type Output = ();
 
     fn reads(&self) -> Reads {
-        read(self.attempted)
+        reads_of(self.attempted)
     }
 
     fn apply(&self, rows: &mut Rows) -> Result<()> {
@@ -92,7 +95,8 @@ impl Operation for ForgetFailures {
     }
 }
 
-fn read(attempted: Attempted) -> Reads {
+/// Declares the row with the failures of a user or of an unknown name.
+fn reads_of(attempted: Attempted) -> Reads {
     match attempted {
         Attempted::User(id) => Reads {
             users: vec![id],

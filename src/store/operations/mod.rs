@@ -1,9 +1,9 @@
-//! Operations on rows: the rules of users, sessions, second factors, API tokens and failures, which
-//! are the same for every engine.
+//! Operations on rows: the rules of users, sessions, second factors, API tokens and failures,
+//! shared by all engines.
 //!
-//! An operation declares what it reads and is a repeatable function from rows to a result and
-//! changes: an engine may run it again after a conflict with another process. It does no I/O and
-//! asks for no time and no randomness.
+//! An operation declares the rows that it reads, and is a repeatable function from rows to a
+//! result and changes: an engine may run it again after a conflict with another process. It does
+//! no I/O and reads neither the clock nor random numbers.
 
 pub(super) mod api_tokens;
 pub(super) mod failures;
@@ -18,37 +18,37 @@ use tokio::sync::oneshot;
 use super::rows::{Reads, Rows};
 use super::{Outcome, Result, StoreError};
 
-/// An operation.
+/// Repeatable function from rows to a result and changes.
 pub trait Operation: Send + 'static {
-    /// What it returns.
+    /// Result of the operation.
     type Output: Send + 'static;
 
-    /// Declares what [`Self::apply`] reads.
+    /// Declares the rows that [`Self::apply`] reads.
     fn reads(&self) -> Reads;
 
     /// Reads and changes rows.
     ///
     /// # Errors
-    /// Whatever keeps it from its effect. Its changes are undone then.
+    /// If the operation has no effect. Its changes are rolled back.
     fn apply(&self, rows: &mut Rows) -> Result<Self::Output>;
 }
 
-/// An operation on its way through an engine.
+/// Operation that an engine runs, with its type erased.
 pub trait Job: Send {
-    /// Declares what it reads.
+    /// Declares the rows that the operation reads.
     fn reads(&self) -> Reads;
 
-    /// Runs the operation and keeps its result, in place of one of an earlier run.
+    /// Runs the operation and stores its result. A later run replaces the result.
     fn apply(&mut self, rows: &mut Rows);
 
-    /// Keeps an error as its result: its rows could not be loaded.
+    /// Stores an error as the result, because the rows could not be loaded.
     fn fail(&mut self, error: StoreError);
 
-    /// Sends the result, or the reason why the group was not written.
+    /// Sends the result to the caller, or `refused` if the group was not written.
     fn finish(self: Box<Self>, refused: Option<StoreError>);
 }
 
-/// An operation, what it leaves, and the caller that waits for it.
+/// Operation with its outcome, its result and the channel to its caller.
 pub(super) struct Pending<O: Operation> {
     operation: O,
     outcome: Option<Outcome<O::Output>>,
@@ -57,8 +57,8 @@ pub(super) struct Pending<O: Operation> {
 }
 
 impl<O: Operation> Pending<O> {
-    /// Returns the job of an operation, and its result.
-    pub(super) fn new(
+    /// Returns the job of an operation, and the receiver of its result.
+    pub(super) fn job(
         operation: O,
         outcome: Option<Outcome<O::Output>>,
     ) -> (Box<dyn Job>, oneshot::Receiver<Result<O::Output>>) {
@@ -107,7 +107,7 @@ impl<O: Operation> Job for Pending<O> {
             Some(error) => Err(error),
             None => self.result.unwrap_or(Err(StoreError::Stopped)),
         };
-        // The caller may have gone; the effect stands all the same.
+        // The caller may have stopped waiting. The effect stays.
         let _ = self.reply.send(result);
     }
 }

@@ -1,11 +1,22 @@
 //! Operations on outcomes and on the key of the keyed hashes.
+//!
+//! # Outcomes
+//!
+//! A mutation records its reply, sealed, under the delivery id of its request, in the step that
+//! writes the change ([`Outcome`](crate::store::Outcome)). A redelivered request that has an
+//! outcome is answered from it; one that has none had no effect, and runs. Reads, refusals and
+//! logins that change nothing record no outcome: running them again changes nothing.
+//!
+//! An outcome is removed after its delivery is acknowledged, with the next group of operations.
+//! Outcomes that a crash leaves behind are removed once recovery has listed the deliveries that are
+//! still open.
 
 use super::Operation;
 use crate::model::DeliveryId;
 use crate::store::Result;
 use crate::store::rows::{Reads, Rows};
 
-/// Changes nothing: it succeeds where a change would be written.
+/// Changes nothing. It succeeds if the store accepts writes.
 pub struct CanWrite;
 
 impl Operation for CanWrite {

@@ -1,4 +1,7 @@
-//! Preconditions: what a caller had read when it decided, compared with what stands in the store.
+//! Preconditions: checks that the data behind a caller's decision still holds.
+//!
+//! A password precondition names the one-time or backup code that proved it. The code is marked as
+//! used in the step that writes the effect, so that it is accepted once, even across a crash.
 
 use crate::model::{Failures, User};
 use crate::store::rows::{Reads, Rows};
@@ -13,8 +16,8 @@ impl Precondition {
         }
     }
 
-    /// Checks the precondition. Returns the user whose one-time code is used up by that, to be written
-    /// when the operation has its effect.
+    /// Checks the precondition. Returns the user of a password precondition, with its code used and
+    /// its failures reset. The operation writes this user if it succeeds.
     pub(super) fn check(&self, rows: &Rows) -> Result<Option<User>> {
         match self {
             Self::NoUsers if rows.counters()?.users == 0 => Ok(None),
@@ -29,7 +32,7 @@ impl Precondition {
 }
 
 impl PasswordPrecondition {
-    /// Returns what [`Self::check`] reads.
+    /// Declares the rows that [`Self::check`] reads.
     pub(super) fn reads(&self) -> Reads {
         Reads {
             users: vec![self.user_id],
@@ -37,7 +40,7 @@ impl PasswordPrecondition {
         }
     }
 
-    /// Checks the precondition. Returns its user, with the code used up and the failures forgotten.
+    /// Checks the precondition. Returns its user, with the code used and the failures reset.
     pub(super) fn check(&self, rows: &Rows) -> Result<User> {
         let mut user = rows.user(self.user_id)?.ok_or(StoreError::Conflict)?;
         if user.password != self.record || user.generation != self.generation {

@@ -1,4 +1,9 @@
-//! Operations on second factors, and on everything that is sealed.
+//! Operations on second factors and on sealed items.
+//!
+//! Used steps belong to a secret. The store has no keys, so a second factor carries a keyed
+//! fingerprint of its secret. Switching it off moves the fingerprint and the last step to the
+//! user's `used_secrets` in the same step, and a factor with the same fingerprint takes them up
+//! again.
 
 use super::Operation;
 use crate::model::{CodeHash, SecondFactor};
@@ -26,7 +31,7 @@ impl Operation for SetSecondFactor {
     }
 }
 
-/// Replaces the backup codes of a user.
+/// Replaces the backup codes of a user and removes imported codes.
 pub struct ReplaceBackupCodes {
     pub(in crate::store) precondition: PasswordPrecondition,
     pub(in crate::store) backup_codes: Vec<CodeHash>,
@@ -49,7 +54,7 @@ impl Operation for ReplaceBackupCodes {
     }
 }
 
-/// Replaces sealed items by the same ones sealed under another key, where they still stand there.
+/// Replaces each sealed item that is still as it was read with its resealed form.
 pub struct Reseal {
     pub(in crate::store) items: Vec<Resealed>,
 }

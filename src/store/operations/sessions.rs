@@ -8,7 +8,7 @@ use crate::model::{Session, SessionRules, TokenHash, User};
 use crate::store::rows::{Reads, Rows};
 use crate::store::{NewSession, PasswordPrecondition, Result};
 
-fn read(tokens: &[TokenHash]) -> Reads {
+fn reads_of(tokens: &[TokenHash]) -> Reads {
     Reads {
         sessions: tokens.to_vec(),
         ..Reads::default()
@@ -45,7 +45,7 @@ impl Operation for CreateSession {
     }
 }
 
-/// Ends one session of a user, or all.
+/// Ends one or all sessions of a user. Returns `false` if the user has no such session.
 pub struct EndSessions {
     pub(in crate::store) precondition: PasswordPrecondition,
     pub(in crate::store) which: Option<TokenHash>,
@@ -76,13 +76,13 @@ impl Operation for EndSessions {
                 _ => false,
             },
         };
-        // Also when there was no such session: the code is used up.
+        // Also without such a session, because the code is used.
         rows.put_user_if_changed(user)?;
         Ok(ended)
     }
 }
 
-/// Removes a session. Returns `false` where it was dead already.
+/// Removes a session. Returns `false` if the session did not exist or was dead.
 pub struct DeleteSession {
     pub(in crate::store) token: TokenHash,
     pub(in crate::store) rules: SessionRules,
@@ -92,11 +92,11 @@ impl Operation for DeleteSession {
     type Output = bool;
 
     fn reads(&self) -> Reads {
-        read(&[self.token])
+        reads_of(&[self.token])
     }
 
     fn apply(&self, rows: &mut Rows) -> Result<bool> {
-        // An unknown token must not cost a write: any client can send one.
+        // No write for an unknown token, because any client can send one.
         let Some(session) = rows.sessions.get(&self.token)?.cloned() else {
             return Ok(false);
         };
@@ -106,7 +106,7 @@ impl Operation for DeleteSession {
     }
 }
 
-/// Notes the use of a session.
+/// Records the use of a session, unless the recorded use is less than `step` earlier.
 pub struct TouchSession {
     pub(in crate::store) token: TokenHash,
     pub(in crate::store) at: Timestamp,
@@ -117,7 +117,7 @@ impl Operation for TouchSession {
     type Output = ();
 
     fn reads(&self) -> Reads {
-        read(&[self.token])
+        reads_of(&[self.token])
     }
 
     fn apply(&self, rows: &mut Rows) -> Result<()> {
@@ -135,7 +135,8 @@ impl Operation for TouchSession {
     }
 }
 
-/// Removes sessions that were found dead, unless they have been used since. Returns how many.
+/// Removes the sessions that are still dead, and returns their number. A session may have been used
+/// since the scan that found it dead.
 pub struct RemoveDeadSessions {
     pub(in crate::store) tokens: Vec<TokenHash>,
     pub(in crate::store) rules: SessionRules,
@@ -145,7 +146,7 @@ impl Operation for RemoveDeadSessions {
     type Output = usize;
 
     fn reads(&self) -> Reads {
-        read(&self.tokens)
+        reads_of(&self.tokens)
     }
 
     fn apply(&self, rows: &mut Rows) -> Result<usize> {

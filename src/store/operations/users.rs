@@ -47,7 +47,8 @@ impl Operation for CreateUser {
     }
 }
 
-/// Removes a user with everything that belongs to it. Its sessions are dead without it, and are swept.
+/// Deletes a user with all its data. Its sessions are dead without the user; the sweeper removes
+/// them.
 pub struct DeleteUser {
     pub(in crate::store) username: String,
     pub(in crate::store) precondition: Precondition,
@@ -69,7 +70,7 @@ impl Operation for DeleteUser {
     fn apply(&self, rows: &mut Rows) -> Result<UserId> {
         let executor = self.precondition.check(rows)?;
         let id = rows.id_of(&self.username)?.ok_or(StoreError::NoSuchUser)?;
-        // Before the removal, as a user may delete itself.
+        // Before the removal, because users may delete themselves.
         if let Some(executor) = executor {
             rows.put_user_if_changed(executor)?;
         }
@@ -84,7 +85,7 @@ impl Operation for DeleteUser {
     }
 }
 
-/// Replaces the password of a user who has proved its present one.
+/// Replaces the password of a user, given its current password.
 pub struct SetPassword {
     pub(in crate::store) precondition: PasswordPrecondition,
     pub(in crate::store) password: PasswordRecord,
@@ -109,7 +110,7 @@ impl Operation for SetPassword {
     }
 }
 
-/// Replaces a password record by one of the same password at another cost.
+/// Replaces a password record with a record of the same password at another cost.
 pub struct ReplacePasswordRecord {
     pub(in crate::store) user_id: UserId,
     pub(in crate::store) from: PasswordRecord,
@@ -137,7 +138,7 @@ impl Operation for ReplacePasswordRecord {
     }
 }
 
-/// Notes a complete success. Most of them change nothing.
+/// Records a successful authentication. It usually changes nothing.
 pub struct Accept {
     pub(in crate::store) precondition: PasswordPrecondition,
 }
@@ -155,7 +156,7 @@ impl Operation for Accept {
     }
 }
 
-/// Changes a user on behalf of the operator, who proves nothing.
+/// Changes a user on behalf of the operator, without a password of the user.
 pub struct UpdateUser {
     pub(in crate::store) username: String,
     pub(in crate::store) update: AdminUpdate,

@@ -1,5 +1,9 @@
-//! The database's files before sled opens them: what it leaves behind when it
-//! is interrupted, and what it would mistake for damage.
+//! Checks of the database files before sled opens them.
+//!
+//! - An interrupted opening leaves files that make sled refuse the database. They are removed.
+//! - sled drops read errors and takes them for the end of its log. So every file is read first.
+//! - sled waits for ever if no thread can be started. So as many threads as sled needs are started
+//!   and ended first.
 
 use std::fs::{self, DirEntry, File};
 use std::io::{self, ErrorKind, Read as _};
@@ -12,34 +16,35 @@ use super::open::{COMMIT_FILE, OpenError, SEGMENT_BYTES};
 
 /// sled's data folder inside the working directory.
 pub(super) const DATABASE: &str = "db";
-/// What shows, beside the number of the last commit, that a daemon served here.
+/// File with the run ids. Like the commit file, it shows that a daemon has used the directory.
 const RUNS_FILE: &str = "runs";
-/// Room without which sled is not let at its files: opening writes a snapshot
-/// and may begin a segment, and it does not bear that a write fails.
+/// Minimum free space for opening. sled writes a snapshot and may begin a segment then, and does
+/// not tolerate a failed write.
 const NEEDED_BYTES: u64 = 2 * SEGMENT_BYTES as u64;
-/// Most files that an opening has open at a time, with some to spare.
-const FILES: usize = 8;
-/// Threads that sled starts for its reads and writes. It waits for ever where
-/// not one of them can be started.
-const THREADS: usize = 7;
+/// Number of file descriptors that must be free. It exceeds the number of files that sled has open
+/// at once during an opening.
+const SPARE_FILES: usize = 8;
+/// Number of threads that sled starts for its reads and writes. sled hangs if no thread can be
+/// started.
+const SLED_THREADS: usize = 7;
 
-/// Looks at the files of a working directory whose lock is held, and removes
-/// what an interrupted opening left that would make sled refuse them.
+/// Checks the files of a locked working directory, and removes leftovers of an interrupted
+/// opening that would make sled refuse the database.
 ///
 /// # Errors
-/// When sled must not be let at them: recovery takes what cannot be read for
-/// the end of the log and overwrites what is behind it.
+/// If sled must not open the files: its recovery takes unreadable data for the end of the log and
+/// overwrites the data after it.
 pub(super) fn prepare(workdir: &Path) -> Result<(), OpenError> {
     let folder = workdir.join(DATABASE);
     if is_new(&folder)? {
-        if let Some(file) = sign_of_use(workdir)? {
+        if let Some(file) = usage_marker(workdir)? {
             return Err(OpenError::Missing { path: folder, file });
         }
-        // sled writes `conf` in two steps before there is any data, and refuses half a one.
+        // sled writes `conf` in two steps before any data, and refuses an incomplete one.
         remove(&folder.join("conf"))?;
     }
     for entry in entries(&folder)? {
-        // sled 0.34.7 takes it for its newest snapshot (`get_snapshot_files`).
+        // sled 0.34.7 takes an unfinished snapshot for its newest one (`get_snapshot_files`).
         let name = entry.file_name();
         let name = name.as_encoded_bytes();
         if name.starts_with(b"snap.") && name.ends_with(b".generating") {
@@ -50,19 +55,19 @@ pub(super) fn prepare(workdir: &Path) -> Result<(), OpenError> {
     check_threads()
 }
 
-/// Whether no data file was ever begun.
+/// Returns whether the data file is missing or empty.
 fn is_new(folder: &Path) -> Result<bool, OpenError> {
     let data = folder.join("db");
     match fs::metadata(&data) {
         Ok(metadata) => Ok(metadata.len() == 0),
         Err(error) if error.kind() == ErrorKind::NotFound => Ok(true),
-        Err(error) => Err(at(&data, error)),
+        Err(error) => Err(io_error(&data, error)),
     }
 }
 
-/// A file that is there only where a database was used. (Number 0 is written
-/// when a database is made: a power cut may keep it and not the database.)
-fn sign_of_use(workdir: &Path) -> Result<Option<PathBuf>, OpenError> {
+/// Returns a file that shows that a database was used. Commit number 0 does not show it: it is
+/// written with a new database, and may survive a power cut without the database.
+fn usage_marker(workdir: &Path) -> Result<Option<PathBuf>, OpenError> {
     for name in [COMMIT_FILE, RUNS_FILE] {
         let path = workdir.join(name);
         let read = File::open(&path).and_then(|file| {
@@ -73,27 +78,27 @@ fn sign_of_use(workdir: &Path) -> Result<Option<PathBuf>, OpenError> {
             Ok(bytes) if bytes.iter().all(|b| b"0\n".contains(b)) => {}
             Ok(_) => return Ok(Some(path)),
             Err(error) if error.kind() == ErrorKind::NotFound => {}
-            Err(error) => return Err(at(&path, error)),
+            Err(error) => return Err(io_error(&path, error)),
         }
     }
     Ok(None)
 }
 
-/// Removes what an interrupted opening left, if it is there and a file.
+/// Removes a leftover of an interrupted opening, if it exists and is a regular file.
 fn remove(path: &Path) -> Result<(), OpenError> {
     match fs::symlink_metadata(path) {
         Ok(metadata) if metadata.is_file() => {}
         Ok(_) => return Ok(()),
         Err(error) if error.kind() == ErrorKind::NotFound => return Ok(()),
-        Err(error) => return Err(at(path, error)),
+        Err(error) => return Err(io_error(path, error)),
     }
-    fs::remove_file(path).map_err(|error| at(path, error))?;
-    tracing::warn!(file = ?path, "removed what an interrupted opening of the database left");
+    fs::remove_file(path).map_err(|error| io_error(path, error))?;
+    tracing::warn!(file = ?path, "removed a leftover file of an interrupted database opening");
     Ok(())
 }
 
-/// Reads all files as sled will: it takes an error for damage (`fetch` in its
-/// iterator.rs drops it).
+/// Reads all files that sled will read, and checks file descriptors and free space. sled takes a
+/// read error for damage (`fetch` in its iterator.rs drops the error).
 fn check_access(workdir: &Path) -> Result<(), OpenError> {
     let folder = workdir.join(DATABASE);
     let files = entries(&folder)?
@@ -102,53 +107,53 @@ fn check_access(workdir: &Path) -> Result<(), OpenError> {
     let mut buffer = vec![0; 1 << 20];
     for entry in files {
         let path = entry.path();
-        let failed = |error| at(&path, error);
+        let failed = |error| io_error(&path, error);
         if !entry.file_type().map_err(failed)?.is_file() {
             continue;
         }
         let mut options = File::options();
-        // The data file is the only one that is opened for writing.
+        // sled opens only the data file for writing.
         let writes = entry.file_name() == "db";
         let file = options
             .read(true)
             .write(writes)
             .open(&path)
             .map_err(failed)?;
-        let mut place = 0;
+        let mut offset = 0;
         loop {
-            match file.read_at(&mut buffer, place) {
+            match file.read_at(&mut buffer, offset) {
                 Ok(0) => break,
-                Ok(read) => place += read as u64,
+                Ok(read) => offset += read as u64,
                 Err(error) if error.kind() == ErrorKind::Interrupted => {}
                 Err(error) => return Err(failed(error)),
             }
         }
     }
-    let mut spare = Vec::with_capacity(FILES);
-    for _ in 0..FILES {
-        spare.push(File::open(workdir).map_err(|error| at(workdir, error))?);
+    let mut spare = Vec::with_capacity(SPARE_FILES);
+    for _ in 0..SPARE_FILES {
+        spare.push(File::open(workdir).map_err(|error| io_error(workdir, error))?);
     }
-    check_room(workdir)
+    check_free_space(workdir)
 }
 
-fn check_room(workdir: &Path) -> Result<(), OpenError> {
-    // An unreadable figure is no reason to refuse: what follows from it is noticed.
+fn check_free_space(workdir: &Path) -> Result<(), OpenError> {
+    // If the free space is unknown, continue: a failed write is noticed.
     let Ok(fs) = rustix::fs::statvfs(workdir) else {
         return Ok(());
     };
     if fs.f_bavail.saturating_mul(fs.f_frsize) >= NEEDED_BYTES {
         return Ok(());
     }
-    Err(at(workdir, ErrorKind::StorageFull.into()))
+    Err(io_error(workdir, ErrorKind::StorageFull.into()))
 }
 
-/// Starts as many threads as sled will, all at a time, and ends them.
+/// Starts as many concurrent threads as sled will, and ends them.
 fn check_threads() -> Result<(), OpenError> {
-    let mut threads = Vec::with_capacity(THREADS);
+    let mut threads = Vec::with_capacity(SLED_THREADS);
     let (end, ended) = mpsc::channel::<()>();
     let ended = std::sync::Arc::new(std::sync::Mutex::new(ended));
     let mut failed = None;
-    while threads.len() < THREADS && failed.is_none() {
+    while threads.len() < SLED_THREADS && failed.is_none() {
         let ended = std::sync::Arc::clone(&ended);
         let wait = move || {
             let _ = ended.lock().map(|ended| ended.recv());
@@ -167,23 +172,23 @@ fn check_threads() -> Result<(), OpenError> {
         None => Ok(()),
         Some(error) => Err(OpenError::Threads {
             started,
-            needed: THREADS,
+            needed: SLED_THREADS,
             error,
         }),
     }
 }
 
-/// What is in a folder; nothing where there is none.
+/// Returns the entries of a folder, or none if it does not exist.
 fn entries(folder: &Path) -> Result<Vec<DirEntry>, OpenError> {
     let read = || fs::read_dir(folder)?.collect::<io::Result<Vec<_>>>();
     match read() {
         Err(error) if error.kind() == ErrorKind::NotFound => Ok(Vec::new()),
-        result => result.map_err(|error| at(folder, error)),
+        result => result.map_err(|error| io_error(folder, error)),
     }
 }
 
-/// Returns why the database could not be opened: what sled says, unless its
-/// files cannot be used at all.
+/// Returns the error for a failed opening: an access error if the files are inaccessible, otherwise
+/// `reason`.
 pub(super) fn explain(workdir: &Path, reason: String) -> OpenError {
     check_access(workdir)
         .err()
@@ -193,19 +198,19 @@ pub(super) fn explain(workdir: &Path, reason: String) -> OpenError {
         })
 }
 
-/// The same for an error of sled's.
+/// Like [`explain`], for an error of sled.
 pub(super) fn explain_sled(workdir: &Path, error: ::sled::Error) -> OpenError {
     match error {
         ::sled::Error::Io(error) if !is_damage(&error) => match check_access(workdir) {
             Err(with_path) => with_path,
-            Ok(()) => at(&workdir.join(DATABASE), error),
+            Ok(()) => io_error(&workdir.join(DATABASE), error),
         },
         error => explain(workdir, super::engine_error(error).to_string()),
     }
 }
 
-/// Whether an error of sled's is about what it read, such as a file that ends
-/// too early, not about reading it.
+/// Returns whether an error of sled is about the content of a file, such as an early end, and not
+/// about access to it.
 fn is_damage(error: &io::Error) -> bool {
     let kinds = [
         ErrorKind::UnexpectedEof,
@@ -215,7 +220,7 @@ fn is_damage(error: &io::Error) -> bool {
     error.raw_os_error().is_none() && kinds.contains(&error.kind())
 }
 
-pub(super) fn at(path: &Path, error: io::Error) -> OpenError {
+pub(super) fn io_error(path: &Path, error: io::Error) -> OpenError {
     OpenError::Io {
         path: path.to_owned(),
         error,

@@ -1,5 +1,7 @@
-//! A group of operations on sled: loads the rows that they declare, and turns their changes into one
-//! atomic batch.
+//! Group of operations on sled: loads the rows that the operations declare, and collects their
+//! changes in one atomic batch.
+
+use std::ops::Bound;
 
 use super::lookup::Lookup as _;
 use super::session_cache::Stale;
@@ -9,14 +11,16 @@ use crate::model::{Failures, NameHash, Profile, Session, User};
 use crate::store::Result;
 use crate::store::rows::{Counters, Reads, Rows};
 
-/// Names of the table of attempts that are loaded where it is full: each operation of a group may
-/// remove the oldest one and move one more to the end.
-const OLDEST_LOADED: usize = 2 * MAX_GROUP;
+/// Number of unknown names that are loaded for each operation that may evict one, if their table may
+/// become full: the operation may evict the oldest name and renew the last attempt of another one.
+const OLDEST_FOR_EACH: usize = 2;
 
-/// Rows of a group, loaded as they are needed.
+/// Rows of a group, loaded on demand.
 pub(super) struct Group<'a> {
     tree: &'a ::sled::Tree,
     pub(super) rows: Rows,
+    /// Key of the last of the oldest attempts that were loaded.
+    last_attempt: Vec<u8>,
 }
 
 impl<'a> Group<'a> {
@@ -24,10 +28,11 @@ impl<'a> Group<'a> {
         Self {
             tree,
             rows: Rows::new(max_attempted),
+            last_attempt: records::ATTEMPT_TIMES.into(),
         }
     }
 
-    /// Loads what an operation reads.
+    /// Loads the rows that an operation reads.
     pub(super) fn load(&mut self, reads: &Reads) -> Result<()> {
         let (tree, rows) = (self.tree, &mut self.rows);
         if reads.counters && !rows.counters.is_loaded(&()) {
@@ -76,19 +81,24 @@ impl<'a> Group<'a> {
             .counters
             .get(&())?
             .map_or(0, |counters| counters.attempted);
-        if known + (MAX_GROUP as u64) < rows.max_attempted || !rows.oldest_attempts.is_empty() {
+        if known + (MAX_GROUP as u64) < rows.max_attempted {
             return Ok(());
         }
-        for entry in tree.scan_prefix(records::ATTEMPT_TIMES).take(OLDEST_LOADED) {
+        let start = (Bound::Excluded(self.last_attempt.clone()), Bound::Unbounded);
+        for entry in tree.range::<Vec<u8>, _>(start).take(OLDEST_FOR_EACH) {
             let (key, _) = entry.map_err(engine_error)?;
+            if !key.starts_with(records::ATTEMPT_TIMES) {
+                break;
+            }
             let name = records::name_of_time_key(&key)?;
             load_attempts(tree, rows, &name)?;
             rows.oldest_attempts.push(name);
+            self.last_attempt = key.to_vec();
         }
         Ok(())
     }
 
-    /// Returns the changes, `None` where there are none.
+    /// Returns the changes, or `None` if nothing changed.
     pub(super) fn into_writes(self) -> Result<Option<Writes>> {
         let rows = &self.rows;
         let mut writes = Writes::default();
@@ -103,8 +113,8 @@ impl<'a> Group<'a> {
         for (id, before, now) in rows.users.changes() {
             let record = now.map(records::encode_user).transpose()?;
             writes.set(records::user_key(*id), record);
-            // No reader has seen a session of a user that was not there.
-            if before.is_some_and(|before| !looks_the_same(before, now)) {
+            // A new user has no cached sessions.
+            if before.is_some_and(|before| !has_same_profile(before, now)) {
                 writes.stale.users.push(*id);
             }
         }
@@ -127,8 +137,8 @@ impl<'a> Group<'a> {
     }
 }
 
-/// Whether sessions show the same of a user.
-fn looks_the_same(before: &User, now: Option<&User>) -> bool {
+/// Returns whether cached sessions of a user stay correct.
+fn has_same_profile(before: &User, now: Option<&User>) -> bool {
     now.is_some_and(|now| Profile::from(now.clone()) == Profile::from(before.clone()))
 }
 
@@ -156,7 +166,7 @@ fn load_attempts(tree: &::sled::Tree, rows: &mut Rows, name: &NameHash) -> Resul
     Ok(())
 }
 
-/// A batch, and what readers must forget once it is written.
+/// Batch of writes, and the cached sessions that it invalidates.
 pub(super) struct Writes {
     batch: ::sled::Batch,
     is_empty: bool,
@@ -174,7 +184,7 @@ impl Default for Writes {
 }
 
 impl Writes {
-    /// Returns the batch, stamped with the number of the commit.
+    /// Returns the batch with the commit number added, and the cached sessions to invalidate.
     pub(super) fn into_batch(mut self, commit: u64) -> (::sled::Batch, Stale) {
         self.set_number(records::COMMIT.into(), Some(commit));
         (self.batch, self.stale)
@@ -197,23 +207,25 @@ impl Writes {
     }
 
     fn counters(&mut self, before: Option<&Counters>, now: &Counters) {
-        let parts: [(&[u8], fn(&Counters) -> u64); 5] = [
-            (records::NEXT_USER_ID, |counters| counters.next.user),
-            (records::NEXT_TOKEN_ID, |counters| counters.next.api_token),
-            (records::USER_COUNT, |counters| counters.users),
-            (records::ATTEMPTED_COUNT, |counters| counters.attempted),
-            (records::IMPORTED_TOKENS, |counters| {
-                counters.imported_tokens
-            }),
-        ];
-        for (key, part) in parts {
-            if before.map(part) != Some(part(now)) {
-                self.set_number(key.into(), Some(part(now)));
+        let numbers = |counters: &Counters| {
+            [
+                (records::NEXT_USER_ID, counters.next.user),
+                (records::NEXT_TOKEN_ID, counters.next.api_token),
+                (records::USER_COUNT, counters.users),
+                (records::ATTEMPTED_COUNT, counters.attempted),
+                (records::IMPORTED_TOKENS, counters.imported_tokens),
+            ]
+        };
+        let known = before.map(numbers);
+        for (key, number) in numbers(now) {
+            let is_known = known.is_some_and(|known| known.contains(&(key, number)));
+            if !is_known {
+                self.set_number(key.into(), Some(number));
             }
         }
     }
 
-    /// Writes a session, and the entry among those of its user.
+    /// Writes a session and its entry in the index of its user's sessions.
     pub(super) fn session(
         &mut self,
         before: Option<&Session>,
@@ -236,7 +248,7 @@ impl Writes {
         Ok(())
     }
 
-    /// Writes the failures under an unknown name, and its place in the order of time.
+    /// Writes the failures under an unknown name and their entry in the index by time.
     fn attempts(&mut self, name: &NameHash, before: Option<&Failures>, now: Option<&Failures>) {
         self.set(
             records::attempts_key(name),

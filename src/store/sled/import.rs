@@ -1,7 +1,12 @@
-//! Users who are imported, in parts: sled takes much memory for a large batch, and may hang on it.
-//! The first part notes that an import is under way; what ends before the last part is rolled back.
+//! Import of users, in parts: sled needs much memory for a large batch and may hang on it.
 //!
-//! Nothing else is written between two parts, so that they read the tree itself.
+//! The first part records that an import is in progress. The last part removes that record and
+//! counts the users. Nothing else is written between two parts, so each part reads the tree
+//! directly.
+//!
+//! An import that ends before its last part, because it fails, is interrupted (Ctrl-C, or a client
+//! of the control socket that has gone) or the process ends, is rolled back, if need be by the next
+//! start. Look-ups may see some of its users meanwhile. No other change can have happened to them.
 
 use std::collections::HashSet;
 use std::sync::Arc;
@@ -12,17 +17,17 @@ use super::{engine_error, records};
 use crate::model::{Session, User, UserId};
 use crate::store::{ImportBatch, ImportProgress, NextIds, Result, StoreError};
 
-/// Users and sessions in one part.
+/// Maximum number of users and sessions in one part.
 const PART: usize = 256;
 
-/// An import under way.
+/// Import in progress.
 pub(super) struct Importing {
     before: NextIds,
     after: NextIds,
     users: Vec<User>,
     sessions: Vec<Session>,
     hash_key: Option<Vec<u8>>,
-    users_in_all: u64,
+    total_users: u64,
     imported_tokens: u64,
     progress: Arc<ImportProgress>,
 }
@@ -31,7 +36,7 @@ impl From<ImportBatch> for Importing {
     fn from(batch: ImportBatch) -> Self {
         let imported = batch.users.iter().filter(|user| user.has_imported_tokens());
         Self {
-            users_in_all: batch.users.len() as u64,
+            total_users: batch.users.len() as u64,
             imported_tokens: imported.count() as u64,
             before: batch.before,
             after: batch.after,
@@ -44,12 +49,12 @@ impl From<ImportBatch> for Importing {
 }
 
 impl Importing {
-    /// Checks that the users can be imported, and notes that an import is under way.
+    /// Checks that the users can be imported, and records that an import is in progress.
     pub(super) fn begin(&self, tree: &::sled::Tree, writes: &mut Writes) -> Result<()> {
         let Self { before, after, .. } = self;
-        // Their codes are hashed with the key: no other user's may be.
-        let brings_key_too_late = self.hash_key.is_some() && before.user > 1;
-        if tree.next_ids()? != *before || brings_key_too_late {
+        // A new hash key would invalidate the keyed hashes of existing users.
+        let is_hash_key_too_late = self.hash_key.is_some() && before.user > 1;
+        if tree.next_ids()? != *before || is_hash_key_too_late {
             return Err(StoreError::Conflict);
         }
         for user in &self.users {
@@ -58,16 +63,16 @@ impl Importing {
                 return Err(StoreError::Conflict);
             }
         }
-        writes.set_number(records::ARRIVING.into(), Some(before.user));
+        writes.set_number(records::IMPORT_IN_PROGRESS.into(), Some(before.user));
         Ok(())
     }
 
-    /// Returns whether the import was asked to stop.
+    /// Returns whether the import must stop.
     pub(super) fn is_interrupted(&self) -> bool {
         self.progress.is_interrupted()
     }
 
-    /// Writes the next part. Returns `false` where there was none left.
+    /// Writes the next part. Returns `false` if no part was left.
     pub(super) fn part(&mut self, tree: &::sled::Tree, writes: &mut Writes) -> Result<bool> {
         let users = self.users.len().saturating_sub(PART);
         let users = self.users.split_off(users);
@@ -79,22 +84,22 @@ impl Importing {
         }
         let mut tokens = HashSet::new();
         for session in sessions {
-            let is_held = tree.session(&session.token)?.is_some();
-            // One token authenticates one user.
-            if !is_held && tokens.insert(session.token) {
-                // A session of a user who is gone may not be swept yet.
+            let is_taken = tree.session(&session.token)?.is_some();
+            // A token must authenticate a single user.
+            if !is_taken && tokens.insert(session.token) {
+                // A dead session of a deleted user may not be swept yet.
                 let old = tree.session_record(&session.token)?;
                 writes.session(old.as_ref(), Some(&session))?;
             }
         }
-        let left = self.users.len() as u64;
-        self.progress.set_users(self.users_in_all - left);
+        let remaining = self.users.len() as u64;
+        self.progress.set_users(self.total_users - remaining);
         Ok(is_part)
     }
 
-    /// Ends the import: all parts are written.
+    /// Completes the import after all parts are written.
     pub(super) fn end(&mut self, tree: &::sled::Tree, writes: &mut Writes) -> Result<()> {
-        let users = tree.user_count()? + self.users_in_all;
+        let users = tree.user_count()? + self.total_users;
         writes.set_number(records::USER_COUNT.into(), Some(users));
         writes.set_number(records::NEXT_USER_ID.into(), Some(self.after.user));
         writes.set_number(records::NEXT_TOKEN_ID.into(), Some(self.after.api_token));
@@ -104,21 +109,21 @@ impl Importing {
         if let Some(sealed) = self.hash_key.take() {
             writes.set(records::HASH_KEY.into(), Some(sealed));
         }
-        writes.set(records::ARRIVING.into(), None);
+        writes.set(records::IMPORT_IN_PROGRESS.into(), None);
         Ok(())
     }
 }
 
-/// Whether neither the name nor the origin of a user is here.
+/// Returns whether no existing user has the name or the origin of a user.
 fn is_new(tree: &::sled::Tree, user: &User) -> Result<bool> {
-    let is_here = match user.origin {
+    let is_imported = match user.origin {
         Some(origin) => match tree.number(&records::origin_key(origin))? {
             Some(id) => tree.user(id)?.is_some(),
             None => false,
         },
         None => false,
     };
-    Ok(!is_here && tree.id_of(&user.username)?.is_none())
+    Ok(!is_imported && tree.id_of(&user.username)?.is_none())
 }
 
 fn put_user(user: &User, writes: &mut Writes) -> Result<()> {
@@ -136,17 +141,17 @@ fn put_user(user: &User, writes: &mut Writes) -> Result<()> {
     Ok(())
 }
 
-/// Rolls back a part of an import that was not complete. Returns `false` where none is under way.
+/// Rolls back a part of an incomplete import. Returns `false` if no import is in progress.
 pub(super) fn roll_back(tree: &::sled::Tree, writes: &mut Writes) -> Result<bool> {
-    let Some(first) = tree.number(records::ARRIVING)? else {
+    let Some(first) = tree.number(records::IMPORT_IN_PROGRESS)? else {
         return Ok(false);
     };
-    let from = records::user_sessions(first);
-    let last = records::user_sessions(UserId::MAX);
+    let from = records::user_sessions_prefix(first);
+    let last = records::user_sessions_prefix(UserId::MAX);
     let mut removed = 0;
     for entry in tree.range(from..=last).take(PART) {
         let (key, _) = entry.map_err(engine_error)?;
-        let token = records::token_of_user_sessions(&key)?;
+        let token = records::token_of_any_user_session_key(&key)?;
         writes.stale.tokens.push(token);
         writes.set(records::session_key(&token), None);
         writes.set(key.to_vec(), None);
@@ -160,7 +165,7 @@ pub(super) fn roll_back(tree: &::sled::Tree, writes: &mut Writes) -> Result<bool
         removed += 1;
     }
     if removed == 0 {
-        writes.set(records::ARRIVING.into(), None);
+        writes.set(records::IMPORT_IN_PROGRESS.into(), None);
     }
     Ok(true)
 }

@@ -1,12 +1,11 @@
-//! What can be looked up by key, in the tree as it stands as well as in a
-//! group under way.
+//! Look-ups of single records by key.
 
 use super::records;
 use crate::model::{Failures, NameHash, Session, TokenHash, User, UserId};
 use crate::store::{NextIds, Result};
 
 pub(super) trait Lookup {
-    /// The value of a key.
+    /// Returns the value of a key.
     fn get(&self, key: &[u8]) -> Result<Option<::sled::IVec>>;
 
     fn bytes(&self, key: &[u8]) -> Result<Option<Vec<u8>>> {
@@ -30,7 +29,7 @@ pub(super) trait Lookup {
         Ok(self.number(records::USER_COUNT)?.unwrap_or(0))
     }
 
-    /// The failures under a name that nobody has.
+    /// Returns the failures under an unknown name.
     fn failures(&self, name: &NameHash) -> Result<Failures> {
         match self.get(&records::attempts_key(name))? {
             Some(bytes) => records::decode_failures(&bytes),
@@ -48,14 +47,15 @@ pub(super) trait Lookup {
             .transpose()
     }
 
-    /// The session, whether or not its user still stands behind it.
+    /// Returns a session, even if it is revoked or its user was deleted.
     fn session_record(&self, token: &TokenHash) -> Result<Option<Session>> {
         self.get(&records::session_key(token))?
             .map(|bytes| records::decode_session(*token, &bytes))
             .transpose()
     }
 
-    /// The session and its user, where the user still stands behind it.
+    /// Returns a session and its user, or `None` if the session is revoked or its user was
+    /// deleted.
     fn session(&self, token: &TokenHash) -> Result<Option<(Session, User)>> {
         let Some(session) = self.session_record(token)? else {
             return Ok(None);

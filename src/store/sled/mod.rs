@@ -1,8 +1,7 @@
-//! The store on sled 0.34.
+//! Store engine on sled 0.34.
 //!
-//! Readers go to the tree directly; all mutations go through the one writer
-//! (`writer.rs`), which applies them in order (`group.rs`). `records.rs` says
-//! how everything stands on disk.
+//! Reads go directly to the tree. All mutations go through one writer thread (`writer.rs`), which
+//! applies them in order and in groups (`group.rs`). `records.rs` defines the format on disk.
 
 mod files;
 mod group;
@@ -29,19 +28,19 @@ use crate::model::{
     DeliveryId, Failures, NameHash, Origin, Profile, Session, SessionRules, TokenHash, User, UserId,
 };
 
-/// Users and sessions in a sled database in a folder of its own.
+/// Store in a sled database, in its own folder.
 pub struct SledStore {
     tree: ::sled::Tree,
     sessions: Arc<SessionCache>,
     writer: Writer,
 }
 
-/// What a store does not exceed.
+/// Resource limits of a store.
 #[derive(Debug, Clone, Copy)]
 pub struct Bounds {
-    /// Most names of nobody whose failures are kept.
+    /// Maximum number of unknown names with failures.
     pub max_attempted: u64,
-    /// Room on the disk, in MiB, below which nothing is written.
+    /// Minimum free disk space in MiB for a write.
     pub reserved_mib: u64,
 }
 
@@ -55,16 +54,15 @@ impl Default for Bounds {
 }
 
 impl SledStore {
-    /// Opens the database below `workdir`, or makes it.
+    /// Opens the database in `workdir`, or creates it.
     ///
     /// # Errors
-    /// When it cannot be opened, was written by a newer program, or is older
-    /// than what had been acknowledged.
+    /// If it cannot be opened, has another schema version, or lacks commits that were answered.
     pub fn open(workdir: &Path) -> std::result::Result<Self, OpenError> {
         Self::start(open::open(workdir)?)
     }
 
-    /// The same, with other bounds.
+    /// Opens the database like [`Self::open`], with other bounds.
     ///
     /// # Errors
     /// As [`Self::open`].
@@ -91,13 +89,13 @@ impl SledStore {
         })
     }
 
-    /// What the writer is doing, for the watchdog.
+    /// Returns the progress of the writer, for the watchdog.
     #[must_use]
     pub fn progress(&self) -> Arc<Progress> {
         Arc::clone(self.writer.progress())
     }
 
-    /// Reads, and lets the answer out only when nothing in it can get lost.
+    /// Reads from the tree, and returns once everything that was read is on disk.
     async fn read<T: Send>(
         &self,
         read: impl FnOnce(&::sled::Tree) -> Result<T> + Send,
@@ -107,9 +105,9 @@ impl SledStore {
         Ok(result)
     }
 
-    /// The same for what goes over many records: on a thread of its own, because
-    /// look-ups wait for the thread that everything else runs on.
-    async fn read_aside<T: Send + 'static>(
+    /// Like [`Self::read`], but on a blocking thread. A read of many records on the runtime's
+    /// thread would delay all other requests.
+    async fn read_blocking<T: Send + 'static>(
         &self,
         read: impl FnOnce(&::sled::Tree) -> Result<T> + Send + 'static,
     ) -> Result<T> {
@@ -145,11 +143,11 @@ impl Store for SledStore {
     }
 
     async fn users(&self) -> Result<Vec<User>> {
-        self.read_aside(scan::all_users).await
+        self.read_blocking(scan::all_users).await
     }
 
     async fn profiles(&self) -> Result<Vec<Profile>> {
-        self.read_aside(scan::all_users).await
+        self.read_blocking(scan::all_users).await
     }
 
     async fn session(&self, token: &TokenHash) -> Result<Option<(Session, Profile)>> {
@@ -170,19 +168,19 @@ impl Store for SledStore {
     }
 
     async fn sessions_of(&self, user: UserId, generation: u64) -> Result<Vec<Session>> {
-        self.read_aside(move |tree| scan::sessions_of(tree, user, generation))
+        self.read_blocking(move |tree| scan::sessions_of(tree, user, generation))
             .await
     }
 
     async fn users_by_token_name(&self, name: &str) -> Result<Vec<User>> {
-        // Hardly any store has such names: only where there are some, of which there
-        // may be many, the look-up goes aside.
-        let are_none = self.read(|tree| scan::is_no_token_name(tree, name)).await?;
-        if are_none {
+        // Few stores have such names, but one name may have many users. Only then the look-up is
+        // worth a blocking thread.
+        let is_known = self.read(|tree| scan::is_token_name(tree, name)).await?;
+        if !is_known {
             return Ok(Vec::new());
         }
         let name = name.to_owned();
-        self.read_aside(move |tree| scan::users_by_token_name(tree, &name))
+        self.read_blocking(move |tree| scan::users_by_token_name(tree, &name))
             .await
     }
 
@@ -197,7 +195,7 @@ impl Store for SledStore {
         limit: usize,
         rules: SessionRules,
     ) -> Result<DeadSessions> {
-        self.read_aside(move |tree| scan::dead_sessions(tree, after, limit, &rules))
+        self.read_blocking(move |tree| scan::dead_sessions(tree, after, limit, &rules))
             .await
     }
 
@@ -207,7 +205,7 @@ impl Store for SledStore {
     }
 
     async fn outcomes(&self) -> Result<Vec<DeliveryId>> {
-        self.read_aside(|tree| {
+        self.read_blocking(|tree| {
             tree.scan_prefix(records::OUTCOMES)
                 .map(|entry| records::delivery_of_key(&entry.map_err(engine_error)?.0))
                 .collect()
@@ -224,7 +222,7 @@ impl Store for SledStore {
     }
 
     async fn users_from(&self, from: UserId, limit: usize) -> Result<Page<User, UserId>> {
-        self.read_aside(move |tree| scan::users_from(tree, from, limit))
+        self.read_blocking(move |tree| scan::users_from(tree, from, limit))
             .await
     }
 
@@ -233,7 +231,7 @@ impl Store for SledStore {
         from: TokenHash,
         limit: usize,
     ) -> Result<Page<Session, TokenHash>> {
-        self.read_aside(move |tree| scan::sessions_from(tree, from, limit))
+        self.read_blocking(move |tree| scan::sessions_from(tree, from, limit))
             .await
     }
 
@@ -254,7 +252,7 @@ impl Store for SledStore {
     }
 }
 
-/// sled's error without its `Debug`, which can quote data.
+/// Converts an error of sled, without its `Debug` text, which can quote data.
 fn engine_error(error: ::sled::Error) -> StoreError {
     StoreError::Engine(match error {
         ::sled::Error::Corruption { .. } => "the database is corrupt: restore a backup".into(),
@@ -265,8 +263,7 @@ fn engine_error(error: ::sled::Error) -> StoreError {
     })
 }
 
-/// The text of the commit file: of fixed width, so that it is overwritten in
-/// place.
+/// Returns the content of the commit file. Its fixed width allows overwriting in place.
 fn commit_line(commit: u64) -> String {
     format!("{commit:020}\n")
 }

@@ -1,4 +1,8 @@
-//! Opening the database: what is checked before anything is served.
+//! Opening of the database, with all checks before the first request.
+//!
+//! The number of the last commit is also in the file `commit` of the working directory. A database
+//! with a smaller number is refused: after a power cut or damage, sled can open an older or even
+//! empty database.
 
 use std::fs::{File, OpenOptions};
 use std::io;
@@ -16,65 +20,65 @@ use super::writer::{Disk, RESERVED_MIB};
 use crate::failure::{HasRemedy, Remedy, advice};
 use crate::store::StoreError;
 
-/// Number of the last commit, kept outside of sled.
+/// File with the number of the last commit, outside of sled.
 pub(super) const COMMIT_FILE: &str = "commit";
-/// Large segments: with sled's own 512 KiB, sled 0.34 was seen to hang when
-/// much was written between two flushes.
+/// Segment size. With its default of 512 KiB, sled 0.34 was seen to hang after large writes
+/// between two flushes.
 pub(super) const SEGMENT_BYTES: usize = 4 << 20;
-/// sled's page cache (its default is 1 GiB).
+/// Size of sled's page cache (default: 1 GiB).
 const CACHE_BYTES: u64 = 16 << 20;
-/// Most names of nobody whose failures are kept.
+/// Maximum number of unknown names with failures.
 pub(super) const MAX_ATTEMPTED: u64 = 1_000_000;
 
-/// Why the database was not opened.
+/// Error of opening the database.
 #[derive(Debug, thiserror::Error)]
 pub enum OpenError {
-    /// A file could not be used, for a reason that is not what stands in it.
+    /// A file or folder could not be accessed.
     #[error("cannot open the database: {path}: {error}{}", advice(path, error), path = path.display())]
     Io {
         /// The file or folder.
         path: PathBuf,
-        /// Why.
+        /// Cause.
         error: io::Error,
     },
-    /// The operating system gives no more threads.
+    /// The operating system refused to start a thread.
     #[error(
         "cannot open the database: only {started} of {needed} threads could be started: {error}; raise the limit (TasksMax= of the service, `ulimit -u` of a shell)"
     )]
     Threads {
-        /// How many it gave.
+        /// Number of threads that started.
         started: usize,
-        /// How many it takes.
+        /// Number of threads that are needed.
         needed: usize,
-        /// Why.
+        /// Cause.
         error: io::Error,
     },
-    /// The database is gone, but the working directory has been used.
+    /// The database is missing, but the working directory has been used.
     #[error(
         "there is no database in {path}, but {file} shows that there was one. Restore a backup; or, to begin with an empty database, move that folder away and remove the files `commit` and `runs` beside it", path = path.display(), file = file.display()
     )]
     Missing {
         /// The database folder.
         path: PathBuf,
-        /// The file that shows it.
+        /// File that shows the earlier use.
         file: PathBuf,
     },
-    /// sled refused, or panicked, which is how it meets a cut-off file.
+    /// sled returned an error or panicked, as it does on some truncated files.
     #[error("cannot open the database in {path}: {reason}. Restore a backup", path = path.display())]
     Engine {
         /// The database folder.
         path: PathBuf,
-        /// What sled said.
+        /// Cause, as far as sled reports it.
         reason: String,
     },
-    /// It was written by a newer program.
+    /// A newer program wrote the database.
     #[error(
         "the database has schema version {found}, this program knows up to {known}: install the newer platypush-userd that wrote it"
     )]
     NewerSchema {
-        /// What stands in the database.
+        /// Version of the database.
         found: u32,
-        /// What this program writes.
+        /// Version that this program writes.
         known: u32,
     },
     /// An older program wrote the database.
@@ -89,7 +93,7 @@ pub enum OpenError {
         /// Version that this program reads.
         known: u32,
     },
-    /// Acknowledged changes are missing.
+    /// Commits that were answered are missing from the database.
     #[error(
         "the database in {path} ends at commit {found}, but commit {acknowledged} had been acknowledged: it was cut off or replaced by an older copy. Restore a backup; or, to accept what is lost, remove {file}",
         path = path.display(), file = file.display()
@@ -101,7 +105,7 @@ pub enum OpenError {
         file: PathBuf,
         /// Last commit in the database.
         found: u64,
-        /// Last commit that had been acknowledged.
+        /// Last commit according to the file.
         acknowledged: u64,
     },
     /// The file with the number of the last commit cannot be read.
@@ -122,7 +126,7 @@ impl HasRemedy for OpenError {
             | Self::NewerSchema { .. }
             | Self::OlderSchema { .. }
             | Self::Older { .. }
-            | Self::BadCommitFile { .. } => Remedy::Person,
+            | Self::BadCommitFile { .. } => Remedy::Operator,
         }
     }
 }
@@ -152,10 +156,10 @@ pub(super) fn open(workdir: &Path) -> Result<Disk, OpenError> {
     roll_back_imports(&tree, found).map_err(engine)?;
 
     tree.flush().map_err(failed)?;
-    // sled never syncs `conf`, and refuses a database whose `conf` a power cut has emptied.
+    // sled never syncs `conf`, and refuses a database whose `conf` is empty after a power cut.
     sync(&folder.join("conf"))?;
     let data_file = sync(&folder.join("db"))?;
-    // The names of the files, too, must outlive a power cut.
+    // The directory entries must survive a power cut, too.
     sync(&folder)?;
     sync(workdir)?;
     Ok(Disk {
@@ -171,8 +175,9 @@ pub(super) fn open(workdir: &Path) -> Result<Disk, OpenError> {
 }
 
 fn sync(path: &Path) -> Result<File, OpenError> {
-    let file = File::open(path).map_err(|error| files::at(path, error))?;
-    file.sync_all().map_err(|error| files::at(path, error))?;
+    let file = File::open(path).map_err(|error| files::io_error(path, error))?;
+    file.sync_all()
+        .map_err(|error| files::io_error(path, error))?;
     Ok(file)
 }
 
@@ -181,7 +186,7 @@ fn open_sled(workdir: &Path) -> Result<::sled::Db, OpenError> {
         .path(workdir.join(DATABASE))
         .segment_size(SEGMENT_BYTES)
         .cache_capacity(CACHE_BYTES)
-        // The one writer flushes; a second flusher only costs.
+        // The writer flushes after each group. sled's flusher thread would only add cost.
         .flush_every_ms(None);
     match catch(|| config.open()) {
         Some(opened) => opened.map_err(|error| files::explain_sled(workdir, error)),
@@ -189,12 +194,12 @@ fn open_sled(workdir: &Path) -> Result<::sled::Db, OpenError> {
     }
 }
 
-/// Returns `None` for a panic: sled meets some damaged files with one.
+/// Returns `None` if `open` panics, as sled does on some damaged files.
 fn catch<T>(open: impl FnOnce() -> T) -> Option<T> {
     catch_unwind(AssertUnwindSafe(open)).ok()
 }
 
-/// Stamps the schema version on a new database, and refuses one of another version.
+/// Writes the schema version to a new database, and refuses a database with another version.
 fn check_schema(workdir: &Path, tree: &::sled::Tree) -> Result<(), OpenError> {
     let known = records::SCHEMA_VERSION;
     let engine = |reason: &str| files::explain(workdir, reason.to_owned());
@@ -223,7 +228,7 @@ fn check_schema(workdir: &Path, tree: &::sled::Tree) -> Result<(), OpenError> {
     }
 }
 
-/// Rolls back an import that was not complete when the process ended.
+/// Rolls back an import that was incomplete when the process ended.
 fn roll_back_imports(tree: &::sled::Tree, commit: u64) -> Result<(), StoreError> {
     loop {
         let mut writes = Writes::default();
@@ -236,11 +241,10 @@ fn roll_back_imports(tree: &::sled::Tree, commit: u64) -> Result<(), StoreError>
     }
 }
 
-/// The commit file and the number in it. A missing or empty file gets the
-/// number `found` in the database, on disk at once: from then on it is only
-/// overwritten in place.
+/// Opens the commit file and returns it with its number. A missing or empty file gets the number
+/// `found` in the database and is synced, because later writes only overwrite it in place.
 fn open_commit_file(path: &Path, found: u64) -> Result<(File, u64), OpenError> {
-    let failed = |error| files::at(path, error);
+    let failed = |error| files::io_error(path, error);
     let file = OpenOptions::new()
         .read(true)
         .write(true)
@@ -272,8 +276,8 @@ fn open_commit_file(path: &Path, found: u64) -> Result<(File, u64), OpenError> {
 mod tests {
     use super::*;
 
-    /// Cut-off files of several segments were seen to do this to sled 0.34.7
-    /// (`serialization.rs:662`), but none that is small enough for a test.
+    /// sled 0.34.7 was seen to panic (`serialization.rs:662`) on truncated files of several
+    /// segments, but on no file small enough for a test.
     #[test]
     fn a_panic_while_opening_is_an_error() {
         assert_eq!(catch(|| panic!("on purpose")), None::<()>);

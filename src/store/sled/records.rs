@@ -1,29 +1,30 @@
-//! How records and keys stand in the database.
+//! Keys and records of the database.
 //!
-//! One key space, so that a whole group of operations is one atomic batch:
+//! A single key space makes a group of operations one atomic batch of one tree: sled 0.34 was seen
+//! to hang in transactions over several trees.
 //!
 //! | key | value |
 //! |---|---|
 //! | `m:schema` | schema version of the store, u32 |
 //! | `m:commit` | number of the last committed group, u64 |
-//! | `m:users` | how many users there are, u64 |
-//! | `m:next_user_id` | the next id to give, u64 |
-//! | `n:<username>` | id of the user of that name, u64 |
-//! | `u:<id>` | a user: a version byte, then JSON |
-//! | `s:<token hash>` | a session: a version byte, then JSON |
-//! | `x:<user id><token hash>` | nothing: the sessions of each user |
-//! | `t:<name hash>` | failed attempts under a name that nobody has |
-//! | `a:<time><name hash>` | nothing: those names, the longest ago first |
-//! | `m:attempted` | how many of them there are, u64 |
-//! | `o:<delivery id>` | the outcome of an operation, sealed by its caller |
-//! | `m:next_token_id` | the next id of an API token to give, u64 |
-//! | `m:imported_tokens` | how many users have API tokens as they were imported, u64 |
-//! | `y:<length><name><user id>` | nothing: users by the name in their imported API tokens, where it is another |
-//! | `i:<origin>` | id of the user that was imported from there, u64, also when it is gone |
-//! | `m:arriving` | the first id of users who are being imported, u64: they are not all here |
-//! | `m:hash_key` | the key of the keyed hashes, sealed |
+//! | `m:users` | number of users, u64 |
+//! | `m:next_user_id` | next user id, u64 |
+//! | `n:<username>` | id of the user with that name, u64 |
+//! | `u:<id>` | user: a version byte, then JSON |
+//! | `s:<token hash>` | session: a version byte, then JSON |
+//! | `x:<user id><token hash>` | empty: index of sessions by user |
+//! | `t:<name hash>` | failed attempts under an unknown name |
+//! | `a:<time><name hash>` | empty: index of unknown names by last attempt, the oldest first |
+//! | `m:attempted` | number of unknown names with failures, u64 |
+//! | `o:<delivery id>` | outcome of an operation, sealed by its caller |
+//! | `m:next_token_id` | next API token id, u64 |
+//! | `m:imported_tokens` | number of users with tokens that still have an imported record, u64 |
+//! | `y:<length><name><user id>` | empty: index of users by other names in their API tokens |
+//! | `i:<origin>` | id of the user imported from that origin, u64, kept after the user is deleted |
+//! | `m:arriving` | first user id of an import in progress, u64 |
+//! | `m:hash_key` | key of the keyed hashes, sealed |
 //!
-//! Numbers are big-endian, so that ids sort as numbers do.
+//! Numbers are big-endian, so that keys sort by number.
 
 use serde::{Serialize, de::DeserializeOwned};
 
@@ -32,7 +33,7 @@ use crate::model::{DeliveryId, Failures, NameHash, Origin, Session, TokenHash, U
 use crate::store::StoreError;
 use crate::store::record::{self, Malformed, SessionRecord, UserRecord};
 
-/// Schema version of the databases that this code reads and writes. Any other is refused.
+/// Schema version that this code reads and writes. A database with another version is refused.
 pub const SCHEMA_VERSION: u32 = 5;
 
 pub const SCHEMA: &[u8] = b"m:schema";
@@ -41,7 +42,7 @@ pub const USER_COUNT: &[u8] = b"m:users";
 pub const NEXT_USER_ID: &[u8] = b"m:next_user_id";
 pub const NEXT_TOKEN_ID: &[u8] = b"m:next_token_id";
 pub const USERS: &[u8] = b"u:";
-pub const ARRIVING: &[u8] = b"m:arriving";
+pub const IMPORT_IN_PROGRESS: &[u8] = b"m:arriving";
 pub const IMPORTED_TOKENS: &[u8] = b"m:imported_tokens";
 pub const SESSIONS: &[u8] = b"s:";
 
@@ -66,15 +67,15 @@ pub fn name_key(username: &str) -> Vec<u8> {
     [b"n:", username.as_bytes()].concat()
 }
 
-/// Beginning of the keys of users who have a name in their imported API
-/// tokens. The length keeps names apart of which one begins with the other.
-pub fn token_name(name: &str) -> Vec<u8> {
+/// Returns the key prefix of the users with that name in their API tokens. The length
+/// distinguishes a name from longer names that begin with it.
+pub fn token_name_prefix(name: &str) -> Vec<u8> {
     let length = u32::try_from(name.len()).unwrap_or(u32::MAX);
     [b"y:", &length.to_be_bytes()[..], name.as_bytes()].concat()
 }
 
 pub fn token_name_key(name: &str, id: UserId) -> Vec<u8> {
-    [token_name(name).as_slice(), &id.to_be_bytes()].concat()
+    [token_name_prefix(name).as_slice(), &id.to_be_bytes()].concat()
 }
 
 pub fn user_of_token_name_key(key: &[u8], prefix: &[u8]) -> Result<UserId, StoreError> {
@@ -96,7 +97,7 @@ pub fn attempts_key(name: &NameHash) -> Vec<u8> {
     [b"t:", &name.0[..]].concat()
 }
 
-/// Key under which a name stands in the order of time.
+/// Returns the key of an unknown name in the index by last attempt.
 pub fn attempt_time_key(last: Option<Timestamp>, name: &NameHash) -> Vec<u8> {
     let micros = last.map_or(0, |at| at.timestamp_micros()).max(0);
     [ATTEMPT_TIMES, &micros.to_be_bytes(), &name.0].concat()
@@ -109,7 +110,7 @@ pub fn name_of_time_key(key: &[u8]) -> Result<NameHash, StoreError> {
         .ok_or_else(|| corrupt("the time of an attempt"))
 }
 
-/// A count and a time in microseconds, 0 for none.
+/// Encodes the count and the time of the last failure in microseconds, 0 for none.
 pub fn encode_failures(failures: Failures) -> Vec<u8> {
     let micros = failures.last.map_or(0, |at| at.timestamp_micros());
     [&failures.count.to_be_bytes()[..], &micros.to_be_bytes()].concat()
@@ -126,26 +127,27 @@ pub fn decode_failures(bytes: &[u8]) -> Result<Failures, StoreError> {
     )?)
 }
 
-/// Beginning of the keys of a user's sessions.
-pub fn user_sessions(id: UserId) -> Vec<u8> {
+/// Returns the key prefix of a user's sessions.
+pub fn user_sessions_prefix(id: UserId) -> Vec<u8> {
     [b"x:", &id.to_be_bytes()[..]].concat()
 }
 
 pub fn user_session_key(session: &Session) -> Vec<u8> {
-    [user_sessions(session.user_id).as_slice(), &session.token.0].concat()
+    let prefix = user_sessions_prefix(session.user_id);
+    [prefix.as_slice(), &session.token.0].concat()
 }
 
-pub fn token_of_user_key(key: &[u8], prefix: &[u8]) -> Result<TokenHash, StoreError> {
+pub fn token_of_user_session_key(key: &[u8], prefix: &[u8]) -> Result<TokenHash, StoreError> {
     key.strip_prefix(prefix)
         .and_then(|hash| <[u8; 32]>::try_from(hash).ok())
         .map(TokenHash)
         .ok_or_else(|| corrupt("a key of a user's session"))
 }
 
-/// Of the key of a session among those of any user.
-pub fn token_of_user_sessions(key: &[u8]) -> Result<TokenHash, StoreError> {
-    let length = user_sessions(0).len();
-    token_of_user_key(key, key.get(..length).unwrap_or_default())
+/// Returns the token hash in an index key of a session, for any user.
+pub fn token_of_any_user_session_key(key: &[u8]) -> Result<TokenHash, StoreError> {
+    let length = user_sessions_prefix(0).len();
+    token_of_user_session_key(key, key.get(..length).unwrap_or_default())
 }
 
 pub fn token_of_key(key: &[u8]) -> Result<TokenHash, StoreError> {
@@ -195,7 +197,7 @@ fn encode(record: &impl Serialize) -> Result<Vec<u8>, StoreError> {
 
 fn decode<T: DeserializeOwned>(bytes: &[u8], what: &str) -> Result<T, StoreError> {
     match bytes.split_first() {
-        // The cause is left out: serde's messages can quote what they read.
+        // The cause is omitted, because serde's messages can quote the data.
         Some((&RECORD_VERSION, json)) => serde_json::from_slice(json).map_err(|_| corrupt(what)),
         Some((version, _)) => Err(StoreError::Engine(format!(
             "{what} has version {version}, this program reads {RECORD_VERSION}"

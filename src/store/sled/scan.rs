@@ -1,4 +1,4 @@
-//! Reads that go over many records of the tree.
+//! Reads of many records of the tree.
 
 use std::ops::Bound;
 
@@ -67,30 +67,30 @@ pub(super) fn sessions_of(
     user: UserId,
     generation: u64,
 ) -> Result<Vec<Session>> {
-    let prefix = records::user_sessions(user);
+    let prefix = records::user_sessions_prefix(user);
     let mut sessions = Vec::new();
     for entry in tree.scan_prefix(&prefix) {
         let (key, _) = entry.map_err(engine_error)?;
-        let token = records::token_of_user_key(&key, &prefix)?;
+        let token = records::token_of_user_session_key(&key, &prefix)?;
         sessions.extend(
             tree.session_record(&token)?
                 .filter(|session| session.is_of(user, generation)),
         );
     }
-    // Here, because there may be many: others run on a thread that look-ups need.
+    // Sorted on this blocking thread, because a user may have many sessions.
     sessions.sort_unstable_by_key(|session| (session.created_at, session.token));
     Ok(sessions)
 }
 
-/// Whether no user has this name in imported API tokens, and another here.
-pub(super) fn is_no_token_name(tree: &::sled::Tree, name: &str) -> Result<bool> {
-    let first = tree.scan_prefix(records::token_name(name)).next();
-    Ok(first.transpose().map_err(engine_error)?.is_none())
+/// Returns whether any user has that name in its API tokens but another username.
+pub(super) fn is_token_name(tree: &::sled::Tree, name: &str) -> Result<bool> {
+    let first = tree.scan_prefix(records::token_name_prefix(name)).next();
+    Ok(first.transpose().map_err(engine_error)?.is_some())
 }
 
-/// The users who have a name in their imported API tokens, and another here.
+/// Returns the users that have that name in their API tokens but another username.
 pub(super) fn users_by_token_name(tree: &::sled::Tree, name: &str) -> Result<Vec<User>> {
-    let prefix = records::token_name(name);
+    let prefix = records::token_name_prefix(name);
     let mut users = Vec::new();
     for entry in tree.scan_prefix(&prefix) {
         let (key, _) = entry.map_err(engine_error)?;
@@ -99,8 +99,8 @@ pub(super) fn users_by_token_name(tree: &::sled::Tree, name: &str) -> Result<Vec
     Ok(users)
 }
 
-/// The dead ones among up to `limit` sessions behind `after`, and where to go
-/// on.
+/// Returns the dead sessions among up to `limit` sessions after `after`, and the last session
+/// examined (`None` at the end).
 pub(super) fn dead_sessions(
     tree: &::sled::Tree,
     after: Option<TokenHash>,

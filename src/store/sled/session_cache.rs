@@ -1,12 +1,14 @@
-//! Sessions in memory, so that the most frequent look-up need not read sled.
+//! In-memory cache of sessions, so that the most frequent look-up does not read sled.
 //!
-//! Nothing in here ever differs from what is on disk by the time somebody can
-//! know it. A reader that finds no session here reads the tree and offers what
-//! it found, under the ticket it drew before. The one writer, after it has made
-//! a group durable and before anybody hears of that, has the cache forget what
-//! the group changed. So an answer from here is one that the store would have
-//! given until the change was answered; and what a reader had read before a
-//! change is not taken after it.
+//! The cache never returns a session that an answered change has made obsolete. A reader that finds
+//! no session in the cache gets a ticket, reads the tree, and offers the session under that ticket.
+//! After the writer has made a group durable, and before it answers readers and callers, it
+//! invalidates the sessions that the group changed. So a cached session is what the store would
+//! have returned until the change was answered, and an offer with a ticket from before a change is
+//! rejected after it.
+//!
+//! The cache is bounded and does not survive a restart. A property test compares it with a model of
+//! slow readers.
 
 use std::collections::HashMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -17,36 +19,36 @@ use hashbrown::HashTable;
 use crate::clock::Timestamp;
 use crate::model::{Profile, Session, TokenHash, UserId};
 
-/// Most memory for sessions: a million of them, with names of usual length.
+/// Maximum memory for sessions: about a million with names of usual length.
 pub(super) const MAX_BYTES: usize = 192 << 20;
-/// What a session costs beside itself and the name: its place in a table that
-/// may be half empty, and what the allocator adds.
+/// Estimated bytes per session beside the struct and the name: its slot in a hash table that may be
+/// half empty, and the overhead of the allocator.
 const OVERHEAD: usize = 48;
-/// As many tables: one that grows must not be felt.
+/// Number of shards, so that a resize of one table stays short.
 const TABLES: usize = 256;
-/// Tokens share the memory of when they changed.
+/// Number of slots for the last changes of tokens. Tokens with the same slot share its ticket.
 const SLOTS: usize = 4096;
-/// Most users whose change is remembered; then everything is forgotten.
+/// Maximum number of users with a recorded change. Beyond it, the whole cache is invalidated.
 const MAX_USERS: usize = 1 << 16;
 
 pub(super) struct SessionCache {
     inner: Mutex<Inner>,
 }
 
-/// What to forget.
+/// Sessions to invalidate.
 #[derive(Debug, Default)]
 pub(super) struct Stale {
     /// Sessions that were changed or removed.
     pub(super) tokens: Vec<TokenHash>,
-    /// Users that are gone, or are no longer what their sessions show of them.
+    /// Users that were deleted or whose profile changed.
     pub(super) users: Vec<UserId>,
 }
 
-/// Tells when a reader began.
+/// Logical time of a read: the number of changes before it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct Ticket(u64);
 
-type Tables = Vec<HashTable<Box<Known>>>;
+type Tables = Vec<HashTable<Box<CachedSession>>>;
 
 fn empty_tables() -> Tables {
     (0..TABLES).map(|_| HashTable::new()).collect()
@@ -56,20 +58,20 @@ struct Inner {
     tables: Tables,
     bytes: usize,
     max_bytes: usize,
-    /// Table and bucket where room is made next.
-    hand: (usize, usize),
-    /// The last change.
-    now: Ticket,
-    /// Readers that began before this are too late, whatever they bring.
-    floor: Ticket,
-    /// When a token of each slot last changed.
+    /// Table and bucket of the next eviction.
+    clock_hand: (usize, usize),
+    /// Ticket of the last change.
+    last_change: Ticket,
+    /// Offers with an earlier ticket are rejected.
+    oldest_valid: Ticket,
+    /// Last change of a token in each slot.
     tokens: Vec<Ticket>,
-    /// When a user last changed.
+    /// Last change of each user.
     users: HashMap<UserId, Ticket>,
 }
 
-/// A session and its user, packed: there may be a million.
-struct Known {
+/// Session and its user in a compact form, because the cache may hold a million.
+struct CachedSession {
     token: TokenHash,
     user_id: UserId,
     generation: u64,
@@ -78,7 +80,7 @@ struct Known {
     expires_at: Option<i64>,
     used_at: i64,
     user_created_at: i64,
-    read: Ticket,
+    ticket: Ticket,
     username: Box<str>,
     has_second_factor: bool,
 }
@@ -90,36 +92,35 @@ impl SessionCache {
                 tables: empty_tables(),
                 bytes: 0,
                 max_bytes,
-                hand: (0, 0),
-                now: Ticket(0),
-                floor: Ticket(0),
+                clock_hand: (0, 0),
+                last_change: Ticket(0),
+                oldest_valid: Ticket(0),
                 tokens: vec![Ticket(0); SLOTS],
                 users: HashMap::new(),
             }),
         }
     }
 
-    /// The session, where it is known; or else a ticket for who reads it now.
+    /// Returns the cached session, or a ticket for a read of the tree.
     pub(super) fn get(&self, token: &TokenHash) -> Result<(Session, Profile), Ticket> {
         let mut inner = self.lock();
-        let now = inner.now;
-        inner.get(token).ok_or(now)
+        let ticket = inner.last_change;
+        inner.get(token).ok_or(ticket)
     }
 
-    /// Takes a session that was read under a ticket, unless something has
-    /// changed since.
+    /// Caches a session that was read under a ticket, unless it may have changed since.
     pub(super) fn offer(&self, ticket: Ticket, session: &Session, profile: &Profile) {
         self.lock().offer(ticket, session, profile);
     }
 
-    /// Forgets what has changed.
-    pub(super) fn forget(&self, stale: &Stale) {
+    /// Invalidates sessions.
+    pub(super) fn invalidate(&self, stale: &Stale) {
         if stale.tokens.is_empty() && stale.users.is_empty() {
             return;
         }
-        let forgotten = self.lock().forget(stale);
-        // Without the lock: it may be a million.
-        drop(forgotten);
+        let removed = self.lock().invalidate(stale);
+        // Dropped without the lock, because there may be a million.
+        drop(removed);
     }
 
     fn lock(&self) -> MutexGuard<'_, Inner> {
@@ -129,19 +130,20 @@ impl SessionCache {
 
 impl Inner {
     fn get(&mut self, token: &TokenHash) -> Option<(Session, Profile)> {
-        let known = self.tables[table(token)].find(hash(token), |known| known.token == *token)?;
-        let changed = self.users.get(&known.user_id);
-        if changed.is_some_and(|changed| *changed > known.read) {
+        let cached =
+            self.tables[table(token)].find(hash(token), |cached| cached.token == *token)?;
+        let changed = self.users.get(&cached.user_id);
+        if changed.is_some_and(|changed| *changed > cached.ticket) {
             self.remove(token);
             return None;
         }
-        known.unpack()
+        cached.unpack()
     }
 
     fn offer(&mut self, ticket: Ticket, session: &Session, profile: &Profile) {
         let token = session.token;
         let changed = [
-            Some(self.floor),
+            Some(self.oldest_valid),
             Some(self.tokens[slot(&token)]),
             self.users.get(&profile.id).copied(),
         ];
@@ -153,27 +155,27 @@ impl Inner {
             return;
         }
         self.remove(&token);
-        let known = Known::pack(ticket, session, profile);
-        self.bytes += known.bytes();
+        let cached = CachedSession::pack(ticket, session, profile);
+        self.bytes += cached.bytes();
         self.tables[table(&token)]
-            .insert_unique(hash(&token), Box::new(known), |known| hash(&known.token));
-        self.make_room();
+            .insert_unique(hash(&token), Box::new(cached), |cached| hash(&cached.token));
+        self.evict();
     }
 
-    /// Gives what was forgotten because of too many changes.
-    fn forget(&mut self, stale: &Stale) -> Tables {
-        self.now.0 += 1;
+    /// Invalidates sessions. Returns the tables of the whole cache if too many users have changed.
+    fn invalidate(&mut self, stale: &Stale) -> Tables {
+        self.last_change.0 += 1;
         for token in &stale.tokens {
-            self.tokens[slot(token)] = self.now;
+            self.tokens[slot(token)] = self.last_change;
             self.remove(token);
         }
         for id in &stale.users {
-            self.users.insert(*id, self.now);
+            self.users.insert(*id, self.last_change);
         }
         if self.users.len() <= MAX_USERS {
             return Vec::new();
         }
-        self.floor = self.now;
+        self.oldest_valid = self.last_change;
         self.users.clear();
         self.bytes = 0;
         std::mem::replace(&mut self.tables, empty_tables())
@@ -181,21 +183,21 @@ impl Inner {
 
     fn remove(&mut self, token: &TokenHash) {
         let found =
-            self.tables[table(token)].find_entry(hash(token), |known| known.token == *token);
+            self.tables[table(token)].find_entry(hash(token), |cached| cached.token == *token);
         if let Ok(entry) = found {
             self.bytes -= entry.remove().0.bytes();
         }
     }
 
-    /// Forgets whatever comes next, as long as there is too much.
-    fn make_room(&mut self) {
+    /// Evicts sessions in the order of their buckets until the cache is within its limit.
+    fn evict(&mut self) {
         while self.bytes > self.max_bytes {
-            let (table, bucket) = self.hand;
+            let (table, bucket) = self.clock_hand;
             if bucket >= self.tables[table].num_buckets() {
-                self.hand = ((table + 1) % TABLES, 0);
+                self.clock_hand = ((table + 1) % TABLES, 0);
                 continue;
             }
-            self.hand = (table, bucket + 1);
+            self.clock_hand = (table, bucket + 1);
             if let Ok(entry) = self.tables[table].get_bucket_entry(bucket) {
                 self.bytes -= entry.remove().0.bytes();
             }
@@ -203,8 +205,8 @@ impl Inner {
     }
 }
 
-impl Known {
-    fn pack(read: Ticket, session: &Session, profile: &Profile) -> Self {
+impl CachedSession {
+    fn pack(ticket: Ticket, session: &Session, profile: &Profile) -> Self {
         Self {
             token: session.token,
             user_id: profile.id,
@@ -213,13 +215,13 @@ impl Known {
             expires_at: session.expires_at.map(|at| at.timestamp_micros()),
             used_at: session.used_at.timestamp_micros(),
             user_created_at: profile.created_at.timestamp_micros(),
-            read,
+            ticket,
             username: profile.username.as_str().into(),
             has_second_factor: profile.has_second_factor,
         }
     }
 
-    /// `None` never happens: the times were packed here.
+    /// Returns the session and its user. Never `None`, because the times come from `pack`.
     fn unpack(&self) -> Option<(Session, Profile)> {
         let session = Session {
             token: self.token,
@@ -251,8 +253,8 @@ fn time(micros: i64) -> Option<Timestamp> {
     DateTime::from_timestamp_micros(micros)
 }
 
-// A token's hash is as random as can be: parts of it are hashes of their own.
-// (Who makes sessions does not choose their tokens.)
+// A token hash is uniformly random, and clients do not choose the tokens. So parts of it serve as
+// independent hashes.
 
 fn hash(token: &TokenHash) -> u64 {
     let [_, _, _, _, hash @ ..] = token.0.first_chunk::<12>().copied().unwrap_or_default();

@@ -1,10 +1,25 @@
-//! The one writer: a thread that takes operations in order, applies them in
-//! groups, makes each group durable, and only then lets their answers go.
+//! Writer thread: applies operations in order and in groups, makes each group durable, and only
+//! then sends the results.
 //!
-//! A group is one atomic sled batch, one `flush` and one `fdatasync` of our
-//! own. sled's flush alone does not survive a power cut: it calls
-//! `sync_file_range`, which leaves the disk's cache and the file's metadata
-//! out (sled issues 1351 and 1452).
+//! A group has at most 256 operations. It is one atomic sled batch, one `flush` and one separate
+//! `fdatasync`. sled's flush alone does not protect against a power cut: it calls
+//! `sync_file_range`, which flushes neither the disk's cache nor the file's metadata (sled issues
+//! 1351 and 1452).
+//!
+//! # Decisions
+//!
+//! The writer assigns ids, and checks each operation's precondition again: a password record with
+//! its generation, a session, or that no user exists. Times, hashes and tokens are made before.
+//!
+//! A reader may see a group that is applied and not yet on disk. It waits for that flush before it
+//! returns ([`Progress::wait_durable`]).
+//!
+//! # Failed writes
+//!
+//! When a write fails, the writer stops without answering the operations of the group, because it
+//! is unknown whether they took effect. When a write takes longer than `write_timeout`, the
+//! watchdog notices. Both end the process. The next start reads what is on disk, and the requests
+//! are still in their processing lists.
 
 mod importing;
 
@@ -19,7 +34,7 @@ use std::time::{Duration, Instant};
 use crossbeam_channel::RecvTimeoutError;
 use tokio::sync::{oneshot, watch};
 
-use self::importing::Import;
+use self::importing::PendingImport;
 use super::group::{Group, Writes};
 use super::session_cache::SessionCache;
 use crate::crash_point::crash_point;
@@ -28,43 +43,41 @@ use crate::store::operations::outcomes::ForgetOutcomes;
 use crate::store::operations::{Job, Pending};
 use crate::store::{ImportBatch, Result, StoreError};
 
-/// Most operations in one group: sled 0.34 was seen to hang with 2,000
-/// transactions between two flushes, never with 1,000 or fewer.
+/// Maximum number of commands in one group. sled 0.34 was seen to hang with 2,000 transactions
+/// between two flushes, but never with 1,000 or fewer.
 pub(super) const MAX_GROUP: usize = 256;
 
-/// Pause after which outcomes are removed without an operation to go with.
-const FORGET_WHEN_IDLE: Duration = Duration::from_millis(200);
+/// Idle time after which outcomes are removed without waiting for the next operation.
+const IDLE_REMOVAL_DELAY: Duration = Duration::from_millis(200);
 
-/// Room on the disk below which nothing is written. sled cannot go on after a
-/// failed write, so it must not come to one; some segments' worth.
+/// Minimum free space for a write, several segments. sled cannot continue after a failed write.
 pub(super) const RESERVED_MIB: u64 = 64;
 
-/// What comes to the writer.
-enum Order {
-    /// To be done now; somebody waits for it.
+/// Command to the writer thread.
+enum Command {
+    /// Runs an operation in the next group.
     Operation(Box<dyn Job>),
-    /// To be done with the next group, or when there has been nothing to do
-    /// for a while: nobody waits for it.
-    Forget(Vec<DeliveryId>),
-    /// Users to let in, in groups of their own.
-    Import(Box<Import>),
+    /// Removes outcomes with the next group or after an idle time. It has no waiting caller.
+    ForgetOutcomes(Vec<DeliveryId>),
+    /// Imports users, in groups of their own.
+    Import(Box<PendingImport>),
 }
 
-/// The way to the writer, and what it tells about itself.
+/// Handle of the writer thread.
 pub(super) struct Writer {
-    /// Taken when the writer is to end.
-    orders: Option<crossbeam_channel::Sender<Order>>,
+    /// `None` once the writer must stop.
+    commands: Option<crossbeam_channel::Sender<Command>>,
     progress: Arc<Progress>,
     thread: Option<thread::JoinHandle<()>>,
 }
 
-/// What the writer has done so far, for readers and for the watchdog.
+/// Progress of the writer, for readers and for the watchdog.
 pub struct Progress {
     started: Instant,
-    /// When the group under way began, in milliseconds since `started`, plus
-    /// one; 0 while there is none.
+    /// Start of the current group in milliseconds since `started`, plus one. 0 without a current
+    /// group.
     busy_since: AtomicU64,
-    /// Number of the last group that readers may have seen applied.
+    /// Number of the last group that readers may have seen.
     applied: AtomicU64,
     /// Number of the last group on disk.
     durable: watch::Sender<u64>,
@@ -82,9 +95,9 @@ impl Progress {
         }
     }
 
-    /// Why the process can only end, if so: the writer has failed, or has
-    /// been at one group for longer than `limit`.
-    pub fn trouble(&self, limit: Duration) -> Option<String> {
+    /// Returns the reason to end the process, if the writer has failed or the current group has
+    /// taken longer than `limit`.
+    pub fn fatal_error(&self, limit: Duration) -> Option<String> {
         if let Some(failure) = self.failure.get() {
             return Some(failure.clone());
         }
@@ -101,7 +114,7 @@ impl Progress {
         })
     }
 
-    /// Waits until all that a reader can have seen up to now is on disk.
+    /// Waits until every group that a reader may have seen so far is on disk.
     pub(super) async fn wait_durable(&self) -> Result<()> {
         let seen = self.applied.load(Ordering::SeqCst);
         if *self.durable.borrow() >= seen {
@@ -115,30 +128,30 @@ impl Progress {
             .map_err(|_| StoreError::Stopped)
     }
 
-    fn busy(&self, busy: bool) {
-        let mark = if busy {
+    fn set_busy(&self, busy: bool) {
+        let since = if busy {
             u64::try_from(self.started.elapsed().as_millis()).unwrap_or(u64::MAX - 1) + 1
         } else {
             0
         };
-        self.busy_since.store(mark, Ordering::Release);
+        self.busy_since.store(since, Ordering::Release);
     }
 }
 
 impl Writer {
-    /// Starts the writer's thread.
+    /// Starts the writer thread.
     ///
     /// # Errors
-    /// When the thread cannot be started.
+    /// If the thread cannot be started.
     pub(super) fn start(disk: Disk) -> std::io::Result<Self> {
-        let (orders, queue) = crossbeam_channel::unbounded();
+        let (commands, queue) = crossbeam_channel::unbounded();
         let progress = Arc::new(Progress::new(disk.commit));
-        let seen = Arc::clone(&progress);
+        let shared = Arc::clone(&progress);
         let thread = thread::Builder::new()
             .name("store-writer".into())
-            .spawn(move || run(disk, &queue, &seen))?;
+            .spawn(move || run(disk, &queue, &shared))?;
         Ok(Self {
-            orders: Some(orders),
+            commands: Some(commands),
             progress,
             thread: Some(thread),
         })
@@ -148,59 +161,60 @@ impl Writer {
         &self.progress
     }
 
-    /// Hands an operation to the writer; its caller is answered when it is on disk.
+    /// Submits an operation. Its caller gets the result once the operation is on disk.
     pub(super) fn submit(&self, job: Box<dyn Job>) -> Result<()> {
-        self.order(Order::Operation(job))
+        self.send(Command::Operation(job))
     }
 
-    /// Has the writer let users in; resolves when the last one is on disk.
+    /// Imports users. Resolves once the last part is on disk.
     pub(super) async fn import(&self, batch: ImportBatch) -> Result<()> {
         let (reply, result) = oneshot::channel();
-        self.order(Order::Import(Box::new(Import::new(batch, reply))))?;
+        let import = PendingImport::new(batch, reply);
+        self.send(Command::Import(Box::new(import)))?;
         result.await.map_err(|_| StoreError::Stopped)?
     }
 
-    /// Has outcomes removed some time.
+    /// Removes outcomes eventually.
     pub(super) fn forget_outcomes(&self, deliveries: Vec<DeliveryId>) {
-        // A writer that has stopped leaves them to the next start.
-        let _ = self.order(Order::Forget(deliveries));
+        // If the writer has stopped, the next start removes them.
+        let _ = self.send(Command::ForgetOutcomes(deliveries));
     }
 
-    fn order(&self, order: Order) -> Result<()> {
-        let orders = self.orders.as_ref().ok_or(StoreError::Stopped)?;
-        orders.send(order).map_err(|_| StoreError::Stopped)
+    fn send(&self, command: Command) -> Result<()> {
+        let commands = self.commands.as_ref().ok_or(StoreError::Stopped)?;
+        commands.send(command).map_err(|_| StoreError::Stopped)
     }
 }
 
 impl Drop for Writer {
-    /// Lets the writer finish what it was given and waits for it. (sled's own
-    /// threads may hold the file for a moment longer.)
+    /// Waits until the writer has run all its commands. (sled's threads may keep the file open
+    /// slightly longer.)
     fn drop(&mut self) {
-        drop(self.orders.take());
+        drop(self.commands.take());
         if let Some(Err(_)) = self.thread.take().map(thread::JoinHandle::join) {
-            tracing::error!("the database writer had panicked");
+            tracing::error!("the database writer panicked");
         }
     }
 }
 
-fn run(mut disk: Disk, queue: &crossbeam_channel::Receiver<Order>, progress: &Progress) {
-    /// However the thread ends while there is work: tell the watchdog.
-    struct Obituary<'a>(&'a Progress);
-    impl Drop for Obituary<'_> {
+fn run(mut disk: Disk, queue: &crossbeam_channel::Receiver<Command>, progress: &Progress) {
+    /// Reports a panic of the thread to the watchdog.
+    struct PanicGuard<'a>(&'a Progress);
+    impl Drop for PanicGuard<'_> {
         fn drop(&mut self) {
             if thread::panicking() {
                 let _ = self.0.failure.set("the database writer panicked".into());
             }
         }
     }
-    let _obituary = Obituary(progress);
+    let _panic_guard = PanicGuard(progress);
 
     let mut forgotten = Vec::new();
     loop {
         let first = if forgotten.is_empty() {
             queue.recv().map_err(|_| RecvTimeoutError::Disconnected)
         } else {
-            queue.recv_timeout(FORGET_WHEN_IDLE)
+            queue.recv_timeout(IDLE_REMOVAL_DELAY)
         };
         let (idle, ended) = match &first {
             Ok(_) => (false, false),
@@ -209,26 +223,26 @@ fn run(mut disk: Disk, queue: &crossbeam_channel::Receiver<Order>, progress: &Pr
         };
         let mut jobs = Vec::new();
         let mut imports = Vec::new();
-        for order in first
+        for command in first
             .into_iter()
             .chain(queue.try_iter().take(MAX_GROUP - 1))
         {
-            match order {
-                Order::Operation(job) => jobs.push(job),
-                Order::Forget(deliveries) => forgotten.extend(deliveries),
-                Order::Import(import) => imports.push(import),
+            match command {
+                Command::Operation(job) => jobs.push(job),
+                Command::ForgetOutcomes(deliveries) => forgotten.extend(deliveries),
+                Command::Import(import) => imports.push(import),
             }
         }
         if !jobs.is_empty() || idle || forgotten.len() >= MAX_GROUP {
             let batch = forgotten.split_off(forgotten.len().saturating_sub(MAX_GROUP));
-            progress.busy(true);
+            progress.set_busy(true);
             if let Err(error) = commit_group(&mut disk, jobs, &batch, progress) {
-                // The jobs are dropped unanswered: nobody can know now whether
-                // they took effect. The next start reads what is on the disk.
+                // The jobs are dropped without a result, because it is unknown whether they took
+                // effect. The next start reads the disk.
                 let _ = progress.failure.set(error);
                 return;
             }
-            progress.busy(false);
+            progress.set_busy(false);
         }
         for import in imports {
             if let Err(error) = importing::import(&mut disk, *import, progress) {
@@ -248,7 +262,7 @@ fn commit_group(
     forgotten: &[DeliveryId],
     progress: &Progress,
 ) -> std::result::Result<(), String> {
-    if let Err(full) = disk.check_room() {
+    if let Err(full) = disk.check_free_space() {
         for job in jobs {
             job.finish(Some(full.clone()));
         }
@@ -256,7 +270,7 @@ fn commit_group(
     }
     let tree = disk.tree.clone();
     let mut group = Group::new(&tree, disk.max_attempted);
-    let (forget, _) = Pending::new(
+    let (forget, _) = Pending::job(
         ForgetOutcomes {
             deliveries: forgotten.to_vec(),
         },
@@ -280,7 +294,7 @@ fn commit_group(
     Ok(())
 }
 
-/// Makes a group durable and tells of it.
+/// Makes a group durable, then invalidates cached sessions and wakes readers.
 fn write_group(
     disk: &mut Disk,
     writes: Writes,
@@ -289,30 +303,30 @@ fn write_group(
     disk.commit += 1;
     let (batch, stale) = writes.into_batch(disk.commit);
     crash_point("before commit");
-    // Before the batch, so that a reader that sees it also sees this.
+    // Before the batch, so that a reader that sees the batch waits for this commit.
     progress.applied.store(disk.commit, Ordering::SeqCst);
     disk.write(batch)?;
-    // After the flush, and before anybody hears of it.
-    disk.sessions.forget(&stale);
+    // After the flush, and before readers and callers are answered.
+    disk.sessions.invalidate(&stale);
     progress.durable.send_replace(disk.commit);
     Ok(())
 }
 
-/// The database as the writer holds it.
+/// Open database of the writer.
 pub(super) struct Disk {
     pub(super) folder: PathBuf,
     pub(super) tree: ::sled::Tree,
-    /// sled's data file, for the `fdatasync` that sled leaves out.
+    /// sled's data file, for the `fdatasync` that sled omits.
     pub(super) data_file: File,
-    /// Holds the number of the last commit outside of sled, so that a
-    /// database that comes back older, or empty, is noticed.
+    /// File with the number of the last commit, outside of sled, so that the next start detects an
+    /// older or empty database.
     pub(super) commit_file: File,
     pub(super) commit: u64,
-    /// What readers know of sessions, kept exact here.
+    /// Cache of sessions, which the writer invalidates.
     pub(super) sessions: Arc<SessionCache>,
-    /// Room that must be left, in MiB.
+    /// Minimum free disk space in MiB for a write.
     pub(super) reserved_mib: u64,
-    /// Most names of nobody whose failures are kept.
+    /// Maximum number of unknown names with failures.
     pub(super) max_attempted: u64,
 }
 
@@ -329,16 +343,15 @@ impl Disk {
             .sync_data()
             .map_err(|e| format!("fdatasync of the database failed: {e}"))?;
         crash_point("after flush");
-        // Without a sync of its own: written later than the database, it can
-        // only be older, which is what the comparison allows.
+        // No sync is needed: the file is written after the database, so after a power cut it can
+        // only be older, which the check at start allows.
         self.commit_file
             .write_all_at(super::commit_line(self.commit).as_bytes(), 0)
             .map_err(|e| format!("writing the number of the last commit failed: {e}"))
     }
 
-    fn check_room(&self) -> Result<()> {
-        // An unreadable figure is no reason to refuse work: a write that then
-        // fails is still noticed.
+    fn check_free_space(&self) -> Result<()> {
+        // If the free space is unknown, continue: a failed write is noticed.
         let Ok(fs) = rustix::fs::statvfs(&self.folder) else {
             return Ok(());
         };

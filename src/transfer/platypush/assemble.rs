@@ -1,33 +1,35 @@
-//! From rows to users: what belongs together, what can be used, what has
-//! expired.
+//! Assembles users from the rows of a node, and skips unusable and expired records.
 
 use std::collections::{HashMap, HashSet};
 
 use secrecy::SecretString;
 
+use super::contents::{NodeContents, ReadProgress};
 use super::database::Database;
 use super::error::ReadError;
-use super::found::{Found, ImportedSession, ImportedToken, Newcomer, Progress};
 use super::origin;
-use super::otp_key::{Opened, OtpKey};
+use super::otp_key::{Decrypted, OtpKey};
 use super::rows::{API_TOKENS, BACKUP_CODES, Row, SECOND_FACTORS, SESSIONS, USERS};
 use crate::clock::Timestamp;
 use crate::credentials::imported::{
     UnusableHash, bcrypt_record, is_cut_token, looks_like_bcrypt, pbkdf2_record,
 };
 use crate::credentials::{TotpSecret, token_hash};
-use crate::model::{ImportedCode, PasswordRecord, TokenHash};
-use crate::transfer::{LeftBehind, Location, What, Why};
+use crate::model::{
+    ApiToken, ApiTokenRecord, ImportedCode, PasswordRecord, Sealed, SecondFactor,
+    SecretFingerprint, Session, TokenHash, User,
+};
+use crate::transfer::{ImportedUser, Location, RecordKind, SkipReason, Skipped};
 
-/// The most backup codes of a user that are taken, as many as Platypush makes: a
-/// wrong code costs a hash for each where they are bcrypt's.
+/// Maximum number of backup codes of a user, as many as Platypush creates. A wrong code costs a
+/// hash for each bcrypt code.
 pub const MAX_BACKUP_CODES: usize = 10;
-/// The most API tokens of a user that are taken…
+/// Maximum number of API tokens of a user.
 pub const MAX_TOKENS: usize = 1_000;
-/// …and among them those of bcrypt: a wrong token costs a hash for each.
+/// Maximum number of bcrypt API tokens of a user. A wrong token costs a hash for each of them.
 pub const MAX_BCRYPT_TOKENS: usize = 10;
 
-/// All rows that matter, as they stood at one moment.
+/// A snapshot of all tables.
 pub(super) struct Tables {
     users: Vec<Row>,
     second_factors: Vec<Row>,
@@ -37,8 +39,8 @@ pub(super) struct Tables {
 }
 
 impl Tables {
-    /// Reads them, and lets go of the database: a node cannot write while it is
-    /// read.
+    /// Reads all tables and closes the database, because a node may not be able to write while it
+    /// is open.
     pub(super) fn read(mut database: Database) -> Result<Self, ReadError> {
         let Some(users) = database.rows(&USERS)? else {
             return Err(ReadError::NoUsers(database.path().to_owned()));
@@ -53,333 +55,357 @@ impl Tables {
     }
 }
 
-/// The users, each with what belongs to it.
+/// Assembles all users with their records.
 ///
 /// # Errors
-/// What is wrong with the key of the second factors.
-pub(super) fn found(
+/// When the key of the second factors cannot be read, or decrypts none of them.
+pub(super) fn assemble(
     tables: &Tables,
     key: OtpKey,
     now: Timestamp,
-    progress: &mut dyn FnMut(Progress),
-) -> Result<Found, ReadError> {
+    progress: &mut dyn FnMut(ReadProgress),
+) -> Result<NodeContents, ReadError> {
     let total = tables.users.len();
-    let mut assembly = Assembly {
+    let mut assembler = Assembler {
         key,
         now,
-        opened: 0,
-        unopened: 0,
-        left_behind: Vec::new(),
+        decrypted: 0,
+        undecryptable: 0,
+        skipped: Vec::new(),
         known_sessions: HashSet::new(),
     };
     let known = tables.users.iter().filter_map(|user| user.user_id().ok());
     let known: HashSet<i64> = known.collect();
-    let mut owned = |what, rows| assembly.by_owner(what, rows, &known);
-    let owned = Owned {
-        second_factors: owned(What::SecondFactor, &tables.second_factors),
-        backup_codes: owned(What::BackupCode, &tables.backup_codes),
-        api_tokens: owned(What::ApiToken, &tables.api_tokens),
-        sessions: owned(What::Session, &tables.sessions),
+    let mut owned = |kind, rows| assembler.by_owner(kind, rows, &known);
+    let owned = OwnedRows {
+        second_factors: owned(RecordKind::SecondFactor, &tables.second_factors),
+        backup_codes: owned(RecordKind::BackupCode, &tables.backup_codes),
+        api_tokens: owned(RecordKind::ApiToken, &tables.api_tokens),
+        sessions: owned(RecordKind::Session, &tables.sessions),
     };
 
-    let mut newcomers = Vec::with_capacity(total);
-    let mut taken = Taken::default();
+    let mut users = Vec::with_capacity(total);
+    let mut seen = Seen::default();
     for (number, user) in tables.users.iter().enumerate() {
-        match assembly.newcomer(user, &owned, &mut taken) {
-            Ok(newcomer) => newcomers.push(newcomer),
-            Err(Stop::Reading(error)) => return Err(error),
-            Err(Stop::Here(why)) => assembly.left_behind.push(LeftBehind {
-                what: What::User,
+        match assembler.user(user, &owned, &mut seen) {
+            Ok(user) => users.push(user),
+            Err(UserError::Abort(error)) => return Err(error),
+            Err(UserError::Skip(reason)) => assembler.skipped.push(Skipped {
+                kind: RecordKind::User,
                 location: Location::Row(user.number),
                 name: name_of(user, "username"),
-                whose: None,
-                why,
+                owner: None,
+                reason,
             }),
         }
-        progress(Progress {
+        progress(ReadProgress {
             done: number + 1,
             total,
         });
     }
-    if assembly.unopened > 0 && assembly.opened == 0 {
+    if assembler.undecryptable > 0 && assembler.decrypted == 0 {
         return Err(ReadError::WrongKey {
-            path: assembly.key.path().to_owned(),
-            failed: assembly.unopened,
+            path: assembler.key.path().to_owned(),
+            failed: assembler.undecryptable,
         });
     }
-    Ok(Found {
-        newcomers,
-        left_behind: assembly.left_behind,
+    Ok(NodeContents {
+        users,
+        skipped: assembler.skipped,
     })
 }
 
 type ByOwner<'t> = HashMap<i64, Vec<&'t Row>>;
 
-/// What belongs to users, by their numbers.
-struct Owned<'t> {
+/// Rows of all tables but that of the users, by the id of the user.
+struct OwnedRows<'t> {
     second_factors: ByOwner<'t>,
     backup_codes: ByOwner<'t>,
     api_tokens: ByOwner<'t>,
     sessions: ByOwner<'t>,
 }
 
-/// Who was there before.
+/// Ids and names of the users that were processed.
 #[derive(Default)]
-struct Taken<'t> {
+struct Seen<'t> {
     ids: HashSet<i64>,
     names: HashSet<&'t str>,
 }
 
-/// Why a user does not come: for a reason of its own, or because nobody does.
-enum Stop {
-    Here(Why),
-    Reading(ReadError),
+/// Why a user cannot be assembled.
+enum UserError {
+    /// Only this user cannot be imported.
+    Skip(SkipReason),
+    /// No user can be imported.
+    Abort(ReadError),
 }
 
-impl From<Why> for Stop {
-    fn from(why: Why) -> Self {
-        Self::Here(why)
+impl From<SkipReason> for UserError {
+    fn from(reason: SkipReason) -> Self {
+        Self::Skip(reason)
     }
 }
 
-impl From<ReadError> for Stop {
+impl From<ReadError> for UserError {
     fn from(error: ReadError) -> Self {
-        Self::Reading(error)
+        Self::Abort(error)
     }
 }
 
-struct Assembly {
+struct Assembler {
     key: OtpKey,
     now: Timestamp,
-    opened: usize,
-    unopened: usize,
-    left_behind: Vec<LeftBehind>,
+    /// Number of second factors that the key decrypted.
+    decrypted: usize,
+    /// Number of second factors that the key did not decrypt.
+    undecryptable: usize,
+    skipped: Vec<Skipped>,
     known_sessions: HashSet<TokenHash>,
 }
 
-/// By what the hashes of a user's password, tokens and codes were made; where
-/// one of them is missing, by bcrypt.
-struct Salt<'t> {
+/// PBKDF2 parameters of a user: salt and iterations of the hashes of its password, tokens and
+/// codes. A user without them has bcrypt hashes.
+struct HashParameters<'t> {
     user: &'t Row,
 }
 
-impl Salt<'_> {
-    /// Each hash is judged by its own text: a user who came from bcrypt to
-    /// PBKDF2 keeps older tokens. Platypush has no use for those any more, and
-    /// none for any token or code of bcrypt, because it makes a new salt for
-    /// each comparison; they were handed out all the same.
-    fn record(&self, text: &str) -> Result<PasswordRecord, Why> {
+impl HashParameters<'_> {
+    /// Returns the record of a hash.
+    ///
+    /// The text of the hash decides between bcrypt and PBKDF2, because a user that changed from
+    /// bcrypt to PBKDF2 keeps its older tokens. Platypush rejects all bcrypt tokens and codes,
+    /// because it compares them under a new salt. They are imported all the same, because users
+    /// were given them.
+    fn record(&self, text: &str) -> Result<PasswordRecord, SkipReason> {
         if looks_like_bcrypt(text) {
-            return bcrypt_record(text).map_err(Why::Hash);
+            return bcrypt_record(text).map_err(SkipReason::Hash);
         }
         let salt = self.user.text("password_salt")?;
         let iterations = self.user.integer("hmac_iterations")?;
         match (salt, iterations.filter(|count| *count != 0)) {
             (Some(salt), Some(iterations)) => {
-                pbkdf2_record(text, salt, iterations).map_err(Why::Hash)
+                pbkdf2_record(text, salt, iterations).map_err(SkipReason::Hash)
             }
-            _ if text.len() == 64 => Err(Why::NoSalt),
-            _ => Err(Why::Hash(UnusableHash::NotBcrypt)),
+            _ if text.len() == 64 => Err(SkipReason::NoSalt),
+            _ => Err(SkipReason::Hash(UnusableHash::NotBcrypt)),
         }
     }
 }
 
-impl Assembly {
-    /// Sorts rows by their users; those of nobody are left behind.
-    fn by_owner<'t>(&mut self, what: What, rows: &'t [Row], known: &HashSet<i64>) -> ByOwner<'t> {
+impl Assembler {
+    /// Groups rows by user. Skips rows without an existing user.
+    fn by_owner<'t>(
+        &mut self,
+        kind: RecordKind,
+        rows: &'t [Row],
+        known: &HashSet<i64>,
+    ) -> ByOwner<'t> {
         let mut owned = ByOwner::new();
         for row in rows {
             match row.user_id() {
                 Ok(id) if known.contains(&id) => owned.entry(id).or_default().push(row),
-                Ok(id) => self.leave(what, row, None, Why::Orphaned(id)),
-                Err(why) => self.leave(what, row, None, why),
+                Ok(id) => self.skip(kind, row, None, SkipReason::Orphaned(id)),
+                Err(reason) => self.skip(kind, row, None, reason),
             }
         }
         owned
     }
 
-    fn leave(&mut self, what: What, row: &Row, whose: Option<&str>, why: Why) {
-        self.left_behind.push(LeftBehind {
-            what,
+    fn skip(&mut self, kind: RecordKind, row: &Row, owner: Option<&str>, reason: SkipReason) {
+        self.skipped.push(Skipped {
+            kind,
             location: Location::Row(row.number),
             name: name_of(row, "name"),
-            whose: whose.map(str::to_owned),
-            why,
+            owner: owner.map(str::to_owned),
+            reason,
         });
     }
 
-    /// A user with all that belongs to it, or why it cannot come.
-    fn newcomer<'t>(
+    /// Assembles a user with all its records.
+    fn user<'t>(
         &mut self,
         user: &'t Row,
-        owned: &Owned<'t>,
-        taken: &mut Taken<'t>,
-    ) -> Result<Newcomer, Stop> {
+        owned: &OwnedRows<'t>,
+        seen: &mut Seen<'t>,
+    ) -> Result<ImportedUser, UserError> {
         let source_id = user.user_id()?;
-        if !taken.ids.insert(source_id) {
-            return Err(Why::Duplicate("user_id".into()).into());
+        if !seen.ids.insert(source_id) {
+            return Err(SkipReason::Duplicate("user_id".into()).into());
         }
-        let username = user.some_text("username")?;
-        let salt = Salt { user };
-        let password = salt.record(user.text("password")?.ok_or(Why::NoPassword)?)?;
+        let username = user.required_text("username")?;
+        let parameters = HashParameters { user };
+        let password = parameters.record(user.text("password")?.ok_or(SkipReason::NoPassword)?)?;
         let created_at = user.date("created_at")?.unwrap_or(self.now);
-        let origin = origin::of(user)?;
-        if !taken.names.insert(username) {
-            return Err(Why::Duplicate("username".into()).into());
+        let origin = origin::fingerprint(user)?;
+        if !seen.names.insert(username) {
+            return Err(SkipReason::Duplicate("username".into()).into());
         }
         let of = |rows: &ByOwner<'t>| rows.get(&source_id).cloned().unwrap_or_default();
         let totp_secret = self.second_factor(&of(&owned.second_factors))?;
         let has_second_factor = totp_secret.is_some();
-        let mut belongings = Belongings {
-            assembly: self,
-            salt,
+        let mut records = UserRecords {
+            assembler: self,
+            parameters,
             username,
         };
-        Ok(Newcomer {
-            origin,
-            source_id,
-            username: username.to_owned(),
-            created_at,
-            password,
+        let codes = records.backup_codes(of(&owned.backup_codes), has_second_factor);
+        let mut imported = User::new(0, username.to_owned(), created_at, password);
+        imported.origin = Some(origin);
+        imported.second_factor = has_second_factor.then(|| SecondFactor {
+            // The import seals the secret.
+            secret: Sealed(Vec::new()),
+            fingerprint: SecretFingerprint::UNKNOWN,
+            last_step: 0,
+            backup_codes: Vec::new(),
+            imported_codes: codes,
+        });
+        imported.api_tokens = records.api_tokens(of(&owned.api_tokens));
+        let sessions = records.sessions(of(&owned.sessions), &imported);
+        Ok(ImportedUser {
+            user: imported,
             totp_secret,
-            backup_codes: belongings.backup_codes(of(&owned.backup_codes), has_second_factor),
-            api_tokens: belongings.api_tokens(of(&owned.api_tokens)),
-            sessions: belongings.sessions(of(&owned.sessions)),
+            sessions,
         })
     }
 
-    /// Of several, which no node makes, the first, as Platypush does.
-    fn second_factor(&mut self, rows: &[&Row]) -> Result<Option<TotpSecret>, Stop> {
+    /// Decrypts the secret of a second factor. Uses the first row, as Platypush does. No node
+    /// creates several.
+    fn second_factor(&mut self, rows: &[&Row]) -> Result<Option<TotpSecret>, UserError> {
         let Some(row) = rows.first() else {
             return Ok(None);
         };
-        match self.key.open(row.some_text("otp_secret")?)? {
-            Opened::Secret(secret) => {
-                self.opened += 1;
+        match self.key.decrypt(row.required_text("otp_secret")?)? {
+            Decrypted::Secret(secret) => {
+                self.decrypted += 1;
                 Ok(Some(secret))
             }
-            Opened::WrongLength => {
-                self.opened += 1;
-                Err(Why::SecretLength.into())
+            Decrypted::WrongLength => {
+                self.decrypted += 1;
+                Err(SkipReason::SecretLength.into())
             }
-            Opened::Nothing => {
-                self.unopened += 1;
-                Err(Why::Unopened.into())
+            Decrypted::Failed => {
+                self.undecryptable += 1;
+                Err(SkipReason::Undecryptable.into())
             }
         }
     }
 }
 
-/// What belongs to one user.
-struct Belongings<'a, 't> {
-    assembly: &'a mut Assembly,
-    salt: Salt<'t>,
+/// Converts the rows of one user.
+struct UserRecords<'a, 't> {
+    assembler: &'a mut Assembler,
+    parameters: HashParameters<'t>,
     username: &'t str,
 }
 
-impl Belongings<'_, '_> {
-    /// Each row as `check` makes it, or why not; the last ones come first.
-    fn take<T>(
+impl UserRecords<'_, '_> {
+    /// Converts rows, the last one first, so that a limit keeps the newest ones. Skips a row if
+    /// `convert` fails.
+    fn convert<T>(
         &mut self,
-        what: What,
+        kind: RecordKind,
         mut rows: Vec<&Row>,
-        mut check: impl FnMut(&mut Self, &Row) -> Result<T, Why>,
+        mut convert: impl FnMut(&mut Self, &Row) -> Result<T, SkipReason>,
     ) -> Vec<T> {
         rows.reverse();
-        let mut taken = Vec::with_capacity(rows.len());
+        let mut converted = Vec::with_capacity(rows.len());
         for row in rows {
-            match check(self, row) {
-                Ok(item) => taken.push(item),
-                Err(why) => self.assembly.leave(what, row, Some(self.username), why),
+            match convert(self, row) {
+                Ok(record) => converted.push(record),
+                Err(reason) => self.assembler.skip(kind, row, Some(self.username), reason),
             }
         }
-        taken.reverse();
-        taken
+        converted.reverse();
+        converted
     }
 
-    /// When it expires, if that is still to come.
-    fn expiry(&self, row: &Row) -> Result<Option<Timestamp>, Why> {
+    /// Returns the expiry of a row, if it has one. Fails if the row has expired.
+    fn expiry(&self, row: &Row) -> Result<Option<Timestamp>, SkipReason> {
         match row.date("expires_at")? {
-            Some(at) if at <= self.assembly.now => Err(Why::Expired(at)),
+            Some(at) if at <= self.assembler.now => Err(SkipReason::Expired(at)),
             at => Ok(at),
         }
     }
 
-    fn created(&self, row: &Row) -> Result<Timestamp, Why> {
-        Ok(row.date("created_at")?.unwrap_or(self.assembly.now))
+    fn created_at(&self, row: &Row) -> Result<Timestamp, SkipReason> {
+        Ok(row.date("created_at")?.unwrap_or(self.assembler.now))
     }
 
-    /// Platypush forgets to look at when they expire, and means it.
+    /// Skips expired codes: Platypush sets their expiry, but does not check it.
     fn backup_codes(&mut self, rows: Vec<&Row>, has_second_factor: bool) -> Vec<ImportedCode> {
         let mut known = HashSet::new();
-        self.take(What::BackupCode, rows, |this, row| {
+        self.convert(RecordKind::BackupCode, rows, |this, row| {
             if !has_second_factor {
-                return Err(Why::NoSecondFactor);
+                return Err(SkipReason::NoSecondFactor);
             }
             let expires_at = this.expiry(row)?;
-            let record = this.salt.record(row.some_text("code")?)?;
+            let record = this.parameters.record(row.required_text("code")?)?;
             if known.len() == MAX_BACKUP_CODES {
-                return Err(Why::TooMany(MAX_BACKUP_CODES));
+                return Err(SkipReason::TooMany(MAX_BACKUP_CODES));
             }
             if !known.insert(record.expose().to_owned()) {
-                return Err(Why::Duplicate("code".into()));
+                return Err(SkipReason::Duplicate("code".into()));
             }
             Ok(ImportedCode { record, expires_at })
         })
     }
 
-    fn api_tokens(&mut self, rows: Vec<&Row>) -> Vec<ImportedToken> {
+    fn api_tokens(&mut self, rows: Vec<&Row>) -> Vec<ApiToken> {
         let (mut known, mut names, mut bcrypts) = (HashSet::new(), HashSet::new(), 0);
-        self.take(What::ApiToken, rows, |this, row| {
-            let name = row.some_text("name")?;
+        self.convert(RecordKind::ApiToken, rows, |this, row| {
+            let name = row.required_text("name")?;
             let expires_at = this.expiry(row)?;
-            let created_at = this.created(row)?;
-            let record = this.salt.record(row.some_text("token")?)?;
+            let created_at = this.created_at(row)?;
+            let record = this.parameters.record(row.required_text("token")?)?;
             if is_cut_token(this.username, &record) {
-                return Err(Why::CutToken);
+                return Err(SkipReason::CutToken);
             }
             let is_bcrypt = looks_like_bcrypt(record.expose());
             if known.len() == MAX_TOKENS {
-                return Err(Why::TooMany(MAX_TOKENS));
+                return Err(SkipReason::TooMany(MAX_TOKENS));
             }
             if is_bcrypt && bcrypts == MAX_BCRYPT_TOKENS {
-                return Err(Why::TooMany(MAX_BCRYPT_TOKENS));
+                return Err(SkipReason::TooMany(MAX_BCRYPT_TOKENS));
             }
             if known.contains(record.expose()) {
-                return Err(Why::Duplicate("token".into()));
+                return Err(SkipReason::Duplicate("token".into()));
             }
             if !names.insert(name.to_owned()) {
-                return Err(Why::Duplicate("name".into()));
+                return Err(SkipReason::Duplicate("name".into()));
             }
             known.insert(record.expose().to_owned());
             bcrypts += usize::from(is_bcrypt);
-            Ok(ImportedToken {
+            Ok(ApiToken {
+                id: 0,
                 name: name.to_owned(),
-                record,
                 created_at,
                 expires_at,
+                record: ApiTokenRecord::Imported(record),
             })
         })
     }
 
-    fn sessions(&mut self, rows: Vec<&Row>) -> Vec<ImportedSession> {
-        self.take(What::Session, rows, |this, row| {
+    fn sessions(&mut self, rows: Vec<&Row>, user: &User) -> Vec<Session> {
+        self.convert(RecordKind::Session, rows, |this, row| {
             let expires_at = this.expiry(row)?;
-            let created_at = this.created(row)?;
-            let token = token_hash(&SecretString::from(row.some_text("session_token")?));
-            if !this.assembly.known_sessions.insert(token) {
-                return Err(Why::Duplicate("session_token".into()));
+            let created_at = this.created_at(row)?;
+            let token = token_hash(&SecretString::from(row.required_text("session_token")?));
+            if !this.assembler.known_sessions.insert(token) {
+                return Err(SkipReason::Duplicate("session_token".into()));
             }
-            Ok(ImportedSession {
+            Ok(Session {
                 token,
+                user_id: user.id,
+                generation: user.generation,
                 created_at,
                 expires_at,
+                used_at: created_at,
             })
         })
     }
 }
 
-/// What a user or token is called, for whoever reads why it cannot come.
+/// Returns the name of a user or API token for the list of skipped records.
 fn name_of(row: &Row, column: &str) -> Option<String> {
     row.text(column).ok().flatten().map(str::to_owned)
 }

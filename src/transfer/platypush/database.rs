@@ -1,6 +1,7 @@
-//! The database of a node: opened so that nothing of it changes, read in one
-//! transaction, into memory. SQLite keeps anything in any column, and this file
-//! may come from anywhere: what is read is bounded before it is allocated.
+//! Reads the database of a node into memory, in one transaction and without changing the file.
+//!
+//! The file is not trusted, and SQLite allows any value in any column: sizes are checked before
+//! memory is allocated.
 
 use std::fmt::Write as _;
 use std::fs::File;
@@ -13,22 +14,22 @@ use rusqlite::{Connection, ErrorCode, OpenFlags, ffi};
 
 use super::error::ReadError;
 use super::rows::{Cell, Row, Table};
-use crate::transfer::Oddity;
+use crate::transfer::CellError;
 
-/// The longest text that is read. What Platypush writes is shorter by far,
-/// except for names, which are as long as somebody typed them.
+/// Maximum length of a text in bytes. The texts that Platypush writes are much shorter, except for
+/// names, which users choose.
 pub const MAX_CELL_BYTES: usize = 4096;
-/// The most that is read in all, including…
+/// Maximum size of all rows together in MiB.
 const MAX_MIB: usize = 256;
-/// …what a row takes besides its texts, so that a million are too many.
+/// Memory that a row takes besides its texts. With it, a million rows are too many.
 const ROW_BYTES: usize = 256;
 
-/// What a database begins with.
+/// First bytes of an SQLite database.
 const MAGIC: &[u8; 16] = b"SQLite format 3\0";
-/// Where a database says whether it is written by way of a `-wal` file: 2.
+/// Offset of the read version in the header. It is 2 if the database uses a `-wal` file.
 const READ_VERSION_AT: usize = 19;
 
-/// One view of the database, however long it is read and whoever writes.
+/// A snapshot of the database, which concurrent writes do not change.
 pub(super) struct Database {
     path: PathBuf,
     connection: Connection,
@@ -36,10 +37,10 @@ pub(super) struct Database {
 }
 
 impl Database {
-    /// Opens `main.db` of that folder.
+    /// Opens `main.db` in a folder.
     ///
     /// # Errors
-    /// When it is not there, cannot be read or is something else.
+    /// When the file does not exist, cannot be read or is not a database.
     pub(super) fn open(workdir: &Path) -> Result<Self, ReadError> {
         let path = std::path::absolute(workdir)
             .map(|workdir| workdir.join("main.db"))
@@ -47,24 +48,25 @@ impl Database {
                 path: workdir.to_owned(),
                 source,
             })?;
-        let is_quiet = is_quiet(&path, workdir)?;
-        let connection = connect(&path, is_quiet).map_err(|error| explain(&path, &error))?;
+        let is_idle_wal = is_idle_wal(&path, workdir)?;
+        let connection = connect(&path, is_idle_wal);
+        let connection = connection.map_err(|error| read_error(&path, &error))?;
         let database = Self {
             path,
             connection,
             bytes_left: MAX_MIB * 1024 * 1024,
         };
-        database.check_its_end()?;
+        database.check_last_page()?;
         Ok(database)
     }
 
-    /// SQLite notices pages that are missing, but takes what is missing of the
-    /// last one for zeros.
-    fn check_its_end(&self) -> Result<(), ReadError> {
+    /// Checks that the last page is complete. SQLite detects missing pages, but reads the missing
+    /// part of the last page as zeros.
+    fn check_last_page(&self) -> Result<(), ReadError> {
         let page: u32 = self
             .connection
             .query_row("PRAGMA page_size", [], |row| row.get(0))
-            .map_err(|error| explain(&self.path, &error))?;
+            .map_err(|error| read_error(&self.path, &error))?;
         let length = self
             .path
             .metadata()
@@ -77,7 +79,7 @@ impl Database {
         }
         Err(ReadError::Damaged {
             path: self.path.clone(),
-            detail: "it ends within a page".into(),
+            detail: "its last page is incomplete".into(),
         })
     }
 
@@ -85,36 +87,36 @@ impl Database {
         &self.path
     }
 
-    /// All rows of a table in the order of their numbers; none where there is
-    /// no such table.
+    /// Returns all rows of a table in the order of their rowids, or `None` if the table does not
+    /// exist.
     ///
     /// # Errors
-    /// A table of another make, and all that goes wrong in reading.
+    /// When the table does not have Platypush's schema, or cannot be read.
     pub(super) fn rows(&mut self, table: &'static Table) -> Result<Option<Vec<Row>>, ReadError> {
         let foreign = |what: String| ReadError::ForeignTable {
             path: self.path.clone(),
             table: table.name,
             what,
         };
-        let there = |error| explain(&self.path, &error);
-        // A view or virtual table would run what somebody wrote there.
-        match self.kind(table).map_err(there)? {
+        let convert = |error| read_error(&self.path, &error);
+        // A view or virtual table would run code from the untrusted file.
+        match self.kind(table).map_err(convert)? {
             None => return Ok(None),
             Some((kind, 0)) if kind == "table" => {}
             Some((kind, 0)) => return Err(foreign(format!("it is a {kind}"))),
-            Some(_) => return Err(foreign("its rows have no numbers".into())),
+            Some(_) => return Err(foreign("it has no rowids".into())),
         }
-        let present = self.columns(table).map_err(there)?;
+        let present = self.columns(table).map_err(convert)?;
         let is_present =
             |column: &str| present.iter().any(|name| name.eq_ignore_ascii_case(column));
-        if let Some(missing) = table.needed.iter().find(|column| !is_present(column)) {
+        if let Some(missing) = table.required.iter().find(|column| !is_present(column)) {
             return Err(foreign(format!("it has no column {missing}")));
         }
         let query = query(table, is_present);
         self.read(table, &query).map(Some)
     }
 
-    /// What it is, and whether it has rows without numbers.
+    /// Returns the type of a table, and 1 if it is `WITHOUT ROWID`, else 0.
     fn kind(&self, table: &Table) -> rusqlite::Result<Option<(String, i64)>> {
         let mut query = self.connection.prepare(
             "SELECT type, wr FROM pragma_table_list WHERE schema = 'main' AND name = ?1 COLLATE NOCASE",
@@ -125,7 +127,8 @@ impl Database {
             .transpose()
     }
 
-    /// Those that hold something: a computed one would run what somebody wrote.
+    /// Returns the stored columns of a table. A generated column would run code from the untrusted
+    /// file.
     fn columns(&self, table: &Table) -> rusqlite::Result<Vec<String>> {
         let mut query = self
             .connection
@@ -135,12 +138,12 @@ impl Database {
 
     fn read(&mut self, table: &'static Table, query: &str) -> Result<Vec<Row>, ReadError> {
         let path = &self.path;
-        let there = |error| explain(path, &error);
-        let mut query = self.connection.prepare(query).map_err(there)?;
-        let mut found = query.query([]).map_err(there)?;
+        let convert = |error| read_error(path, &error);
+        let mut query = self.connection.prepare(query).map_err(convert)?;
+        let mut found = query.query([]).map_err(convert)?;
         let mut rows = Vec::new();
-        while let Some(row) = found.next().map_err(there)? {
-            let row = read_row(table, row).map_err(there)?;
+        while let Some(row) = found.next().map_err(convert)? {
+            let row = read_row(table, row).map_err(convert)?;
             self.bytes_left = self
                 .bytes_left
                 .checked_sub(ROW_BYTES + row.text_bytes())
@@ -155,12 +158,12 @@ impl Database {
     }
 }
 
-/// For each column its length in bytes and, unless that is too much, what it
-/// holds: SQLite does not load what it is asked the length of.
+/// Returns the query that selects, for each column, its length in bytes and, unless that is too
+/// long, its value. SQLite does not load a value to return its length.
 fn query(table: &Table, is_present: impl Fn(&str) -> bool) -> String {
     let mut query = String::from("SELECT _rowid_");
     for column in table.columns {
-        // Writing to a String does not fail. The names are ours.
+        // Writing to a String does not fail. The names are constants.
         let _ = if is_present(column) {
             write!(
                 query,
@@ -181,24 +184,25 @@ fn read_row(table: &'static Table, row: &rusqlite::Row<'_>) -> rusqlite::Result<
         let length: Option<i64> = row.get(1 + 2 * column)?;
         let is_too_long = length.is_some_and(|length| length > MAX_CELL_BYTES as i64);
         cells.push(match row.get_ref(2 + 2 * column)? {
-            _ if is_too_long => Cell::Odd(Oddity::TooLong),
+            _ if is_too_long => Cell::Invalid(CellError::TooLong),
             ValueRef::Null => Cell::Null,
             ValueRef::Integer(number) => Cell::Integer(number),
-            ValueRef::Real(_) => Cell::Odd(Oddity::Real),
-            ValueRef::Blob(_) => Cell::Odd(Oddity::Blob),
+            ValueRef::Real(_) => Cell::Invalid(CellError::Real),
+            ValueRef::Blob(_) => Cell::Invalid(CellError::Blob),
             ValueRef::Text(text) => match str::from_utf8(text) {
                 Ok(text) => Cell::text(text),
-                Err(_) => Cell::Odd(Oddity::NotUtf8),
+                Err(_) => Cell::Invalid(CellError::NotUtf8),
             },
         });
     }
     Ok(Row::new(table, row.get(0)?, cells))
 }
 
-/// Looks at the file before SQLite does, which makes databases of empty files.
-/// Whether nobody has it open: one that is written by way of a `-wal` file has
-/// such a file as long as somebody does.
-fn is_quiet(path: &Path, workdir: &Path) -> Result<bool, ReadError> {
+/// Checks the header of the file: SQLite itself accepts an empty file as a new database.
+///
+/// Returns whether the database is in WAL mode and has no `-wal` file with data. Such a file exists
+/// as long as a process that wrote to the database has it open.
+fn is_idle_wal(path: &Path, workdir: &Path) -> Result<bool, ReadError> {
     let unreadable = |source: io::Error| match source.kind() {
         io::ErrorKind::NotFound | io::ErrorKind::NotADirectory => {
             ReadError::NoDatabase(workdir.to_owned())
@@ -219,22 +223,23 @@ fn is_quiet(path: &Path, workdir: &Path) -> Result<bool, ReadError> {
         return Err(ReadError::NotADatabase(path.to_owned()));
     }
     let is_wal = header.get(READ_VERSION_AT) == Some(&2);
-    let is_written = beside(path, "-wal")
+    let has_wal = with_suffix(path, "-wal")
         .symlink_metadata()
         .is_ok_and(|wal| wal.len() > 0);
-    Ok(is_wal && !is_written)
+    Ok(is_wal && !has_wal)
 }
 
-fn beside(path: &Path, suffix: &str) -> PathBuf {
+fn with_suffix(path: &Path, suffix: &str) -> PathBuf {
     let mut name = path.as_os_str().to_owned().into_vec();
     name.extend_from_slice(suffix.as_bytes());
     PathBuf::from(std::ffi::OsString::from_vec(name))
 }
 
-/// Opens it for reading and starts the one transaction. A quiet database is
-/// read as a file that nobody writes: SQLite would create files beside it, or
-/// fail where it must not.
-fn connect(path: &Path, is_quiet: bool) -> rusqlite::Result<Connection> {
+/// Opens the database for reading and starts the only transaction.
+///
+/// Opens an idle database in WAL mode as immutable: otherwise SQLite would create files beside it,
+/// or fail if it must not.
+fn connect(path: &Path, is_idle_wal: bool) -> rusqlite::Result<Connection> {
     let mut uri = String::from("file://");
     for byte in path.as_os_str().as_bytes() {
         // Writing to a String does not fail.
@@ -244,7 +249,7 @@ fn connect(path: &Path, is_quiet: bool) -> rusqlite::Result<Connection> {
             byte => write!(uri, "%{byte:02x}"),
         };
     }
-    uri.push_str(if is_quiet {
+    uri.push_str(if is_idle_wal {
         "?mode=ro&immutable=1"
     } else {
         "?mode=ro"
@@ -253,16 +258,16 @@ fn connect(path: &Path, is_quiet: bool) -> rusqlite::Result<Connection> {
         | OpenFlags::SQLITE_OPEN_URI
         | OpenFlags::SQLITE_OPEN_NO_MUTEX;
     let connection = Connection::open_with_flags(uri, flags)?;
-    // What a schema of unknown make may do, and a page of it may claim.
+    // The file is not trusted: restricts its schema, and checks the cells of each page.
     connection.execute_batch(
         "PRAGMA trusted_schema = OFF; PRAGMA cell_size_check = ON; PRAGMA query_only = ON; BEGIN",
     )?;
-    // Only the first reading begins to read.
+    // BEGIN does not take a snapshot: the first read does.
     connection.query_row("SELECT count(*) FROM sqlite_schema", [], |_| Ok(()))?;
     Ok(connection)
 }
 
-fn explain(path: &Path, error: &rusqlite::Error) -> ReadError {
+fn read_error(path: &Path, error: &rusqlite::Error) -> ReadError {
     let path = path.to_owned();
     let detail = error.to_string();
     match error.sqlite_error() {
@@ -270,7 +275,7 @@ fn explain(path: &Path, error: &rusqlite::Error) -> ReadError {
             ErrorCode::NotADatabase => ReadError::NotADatabase(path),
             ErrorCode::DatabaseCorrupt => ReadError::Damaged { path, detail },
             ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked => ReadError::Locked(path),
-            // A hot journal, or a `-wal` file that needs its `-shm`.
+            // A hot journal, or a `-wal` file whose `-shm` file is missing.
             ErrorCode::ReadOnly => ReadError::Unfinished(path),
             ErrorCode::CannotOpen if has_leftovers(&path) => ReadError::Unfinished(path),
             ErrorCode::SystemIoFailure if failure.extended_code == ffi::SQLITE_IOERR_SHORT_READ => {
@@ -285,5 +290,5 @@ fn explain(path: &Path, error: &rusqlite::Error) -> ReadError {
 fn has_leftovers(path: &Path) -> bool {
     ["-wal", "-journal"]
         .iter()
-        .any(|suffix| beside(path, suffix).exists())
+        .any(|suffix| with_suffix(path, suffix).exists())
 }

@@ -1,100 +1,100 @@
-//! Why a node's users cannot be read at all.
+//! Errors that prevent reading a node.
 
 use std::io;
 use std::path::PathBuf;
 
-/// Nothing was read. It says what to do, where there is something to do.
+/// Why a node cannot be read. The message says how to fix it, if the operator can.
 #[derive(Debug, thiserror::Error)]
 pub enum ReadError {
-    /// The folder holds no database.
+    /// The folder contains no database.
     #[error(
         "no main.db in {}: give the working directory of a Platypush node, by default \
          ~/.local/share/platypush, or /var/lib/platypush for root (a node whose configuration \
          sets `main.db` keeps its users elsewhere; only SQLite can be read)", .0.display()
     )]
     NoDatabase(PathBuf),
-    /// A file or folder that cannot be read.
+    /// A file or folder cannot be read.
     #[error("cannot read {}", path.display())]
     Unreadable {
-        /// Which.
+        /// Path of the file or folder.
         path: PathBuf,
-        /// Why.
+        /// The error of the operating system.
         source: io::Error,
     },
-    /// Something else than a database.
+    /// The file is not a database.
     #[error("{} is not an SQLite database", .0.display())]
     NotADatabase(PathBuf),
-    /// It cannot be read to the end.
+    /// The database is damaged.
     #[error("{} is damaged ({detail}): restore it from a backup of the node, and import that", path.display())]
     Damaged {
         /// The database.
         path: PathBuf,
-        /// What SQLite says.
+        /// Message of SQLite.
         detail: String,
     },
-    /// A database of something else.
+    /// The database is not that of a Platypush node.
     #[error("{} has no table of users: it is not the database of a Platypush node", .0.display())]
     NoUsers(PathBuf),
-    /// The node is writing all the time.
-    #[error("{} is locked: try again, or stop the node meanwhile", .0.display())]
+    /// The node kept the database locked.
+    #[error("{} is locked: try again, or stop the node during the import", .0.display())]
     Locked(PathBuf),
-    /// What the node was writing when it ended is still to be undone or added,
-    /// which needs writing.
+    /// The node was killed during a write, and SQLite would have to write to the database to roll
+    /// that back or complete it.
     #[error(
-        "{} was left in the middle of a write, and reading must not change it: start and stop \
-         the node once, or import a copy of the folder that may be written to", .0.display()
+        "{} contains an unfinished write, and an import does not change the database: start and \
+         stop the node once, or import a writable copy of the folder", .0.display()
     )]
     Unfinished(PathBuf),
-    /// Something else that SQLite says.
+    /// Any other error of SQLite.
     #[error("cannot read {}: {detail}", path.display())]
     Sqlite {
         /// The database.
         path: PathBuf,
-        /// What it says.
+        /// Message of SQLite.
         detail: String,
     },
-    /// A table of another make.
-    #[error("table {table} of {} is none of Platypush's: {what}", path.display())]
+    /// A table does not have Platypush's schema.
+    #[error("table {table} of {} is not a table of Platypush: {what}", path.display())]
     ForeignTable {
         /// The database.
         path: PathBuf,
-        /// The table.
+        /// Name of the table.
         table: &'static str,
-        /// In what it differs.
+        /// The difference.
         what: String,
     },
-    /// More than any node has.
-    #[error("{} holds too much to be read: {limit_mib} MiB are exceeded in table {table}", path.display())]
+    /// The tables are larger than those of any node.
+    #[error("{} is too large: table {table} exceeds the limit of {limit_mib} MiB", path.display())]
     TooMuch {
         /// The database.
         path: PathBuf,
-        /// Where the limit was reached.
+        /// Name of the table in which the limit was exceeded.
         table: &'static str,
-        /// The limit.
+        /// Limit of all tables together, in MiB.
         limit_mib: usize,
     },
-    /// Users have second factors, and what opens them is not there.
+    /// Users have second factors, and the key that decrypts them cannot be read.
     #[error(
-        "{} is needed for the second factors of the users (--otp-key FILE, where it is elsewhere): \
-         users are not imported without their second factor. It cannot be read", path.display()
+        "{} is needed to decrypt the second factors (--otp-key FILE names another key): users are \
+         not imported without their second factor. It cannot be read", path.display()
     )]
     NoKey {
-        /// Where it should be.
+        /// Path of the key.
         path: PathBuf,
-        /// Why.
+        /// The error of the operating system.
         source: io::Error,
     },
-    /// A file of something else.
+    /// The file is not an RSA key.
     #[error(
         "{} is not the private key of a node (PEM, BEGIN RSA PRIVATE KEY, 1024 to 8192 bits)", .0.display()
     )]
     NotAKey(PathBuf),
-    /// Another node's key.
-    #[error("{} does not fit: it opens the second factor of no user, {failed} were tried", path.display())]
+    /// The key is that of another node.
+    #[error("{} is the wrong key: it decrypts none of {failed} second factors", path.display())]
     WrongKey {
-        /// The key.
+        /// Path of the key.
         path: PathBuf,
-        /// How many users have a second factor.
+        /// Number of second factors that were tried.
         failed: usize,
     },
 }

@@ -1,13 +1,14 @@
-//! A Platypush node: `main.db` (SQLite) and `otp/key` in its working directory.
+//! Reads the users of a Platypush node from `main.db` (SQLite) and `otp/key` in its working
+//! directory.
 //!
-//! Nobody has to set a new password: the hashes are taken along as they are
-//! ([`crate::credentials::imported`]). What Platypush calls a JWT is no row but
-//! holds the password itself; there is nothing to take along.
+//! Password hashes are imported unchanged ([`crate::credentials::imported`]), so users keep their
+//! passwords. The node's JSON web tokens cannot be imported: they contain the password, and the
+//! node does not store them.
 
 mod assemble;
+mod contents;
 mod database;
 mod error;
-mod found;
 mod origin;
 mod otp_key;
 mod rows;
@@ -18,39 +19,39 @@ use std::path::PathBuf;
 
 use self::assemble::Tables;
 pub use self::assemble::{MAX_BACKUP_CODES, MAX_BCRYPT_TOKENS, MAX_TOKENS};
+pub use self::contents::{NodeContents, ReadProgress};
 use self::database::Database;
 pub use self::database::MAX_CELL_BYTES;
 pub use self::error::ReadError;
-pub use self::found::{Found, ImportedSession, ImportedToken, Newcomer, Progress};
 use self::otp_key::OtpKey;
 use crate::clock::Timestamp;
 
-/// Where a node keeps its users.
+/// Paths of a node's database and key.
 #[derive(Debug, Clone)]
-pub struct Source {
-    /// The folder that holds `main.db`.
+pub struct NodePaths {
+    /// The folder that contains `main.db`.
     pub workdir: PathBuf,
-    /// The key of its second factors, where it is not `otp/key` in there.
+    /// The key of the second factors, if it is not `otp/key` in `workdir`.
     pub otp_key: Option<PathBuf>,
 }
 
-/// Reads the users of a node, running or not, and changes nothing there.
+/// Reads the users of a node, running or not, without changing any file of it.
 ///
-/// `now` decides what has expired, and stands for dates that nobody knows. The
-/// key is read only where a user has a second factor.
+/// Records that have expired at `now` are skipped; `now` also replaces missing times of creation.
+/// The key is read only if a user has a second factor.
 ///
 /// # Errors
-/// When nothing can be read, or the second factors cannot be opened. A row that
-/// cannot be used is no error: it is left behind, and said so.
+/// When the database cannot be read, or the key decrypts no second factor. Unusable rows are not
+/// an error: the result lists them.
 pub fn read(
-    source: &Source,
+    node: &NodePaths,
     now: Timestamp,
-    progress: &mut dyn FnMut(Progress),
-) -> Result<Found, ReadError> {
-    let tables = Tables::read(Database::open(&source.workdir)?)?;
-    let key = source
+    progress: &mut dyn FnMut(ReadProgress),
+) -> Result<NodeContents, ReadError> {
+    let tables = Tables::read(Database::open(&node.workdir)?)?;
+    let key = node
         .otp_key
         .clone()
-        .unwrap_or_else(|| source.workdir.join("otp").join("key"));
-    assemble::found(&tables, OtpKey::at(key), now, progress)
+        .unwrap_or_else(|| node.workdir.join("otp").join("key"));
+    assemble::assemble(&tables, OtpKey::at(key), now, progress)
 }

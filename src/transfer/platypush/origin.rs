@@ -1,20 +1,23 @@
-//! How a user is known again, whose number and name may mean somebody else on
-//! another node.
+//! Fingerprint of a user's row, by which a later import recognizes the user.
+//!
+//! Id and name are not enough: on another node they may belong to another user.
 
 use sha2::{Digest as _, Sha256};
 
 use super::rows::Row;
 use crate::model::Origin;
-use crate::transfer::Why;
+use crate::transfer::SkipReason;
 
-/// What the fingerprint begins with, so that it is no hash of anything else.
+/// Prefix of the hashed data, so that no hash for another purpose is equal.
 const PURPOSE: &[u8] = b"platypush user 1";
 
-/// SHA-256, cut to 16 bytes, of number, name, date of creation as it stands and
-/// salt. The salt is random, and stays when the password changes; a user without
-/// one has the salt of bcrypt in its hash, and is somebody else once it has set
-/// a new password.
-pub(super) fn of(user: &Row) -> Result<Origin, Why> {
+/// Returns the fingerprint of a user: SHA-256, truncated to 16 bytes, of its id, name, unparsed
+/// time of creation and salt.
+///
+/// The salt is random and does not change with the password. A user without a salt has a bcrypt
+/// hash, which includes one: the whole hash is used, so that such a user is not recognized after
+/// a change of its password.
+pub(super) fn fingerprint(user: &Row) -> Result<Origin, SkipReason> {
     let salt = match user.text("password_salt")? {
         Some(salt) => Some(salt),
         None => user.text("password")?,
@@ -23,7 +26,7 @@ pub(super) fn of(user: &Row) -> Result<Origin, Why> {
     digest.update(PURPOSE);
     digest.update(user.user_id()?.to_be_bytes());
     for part in [user.text("username")?, user.text("created_at")?, salt] {
-        // Its length before each, and one that no text has where there is none.
+        // The length precedes each part. A missing part has a length that no text has.
         let length = part.map_or(u64::MAX, |part| part.len() as u64);
         digest.update(length.to_be_bytes());
         digest.update(part.unwrap_or_default());

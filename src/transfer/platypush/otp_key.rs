@@ -1,5 +1,6 @@
-//! The key of a node, by which it keeps the second factors of its users:
-//! base64 of RSA (PKCS#1 v1.5) of the secret in base32
+//! The RSA key by which a node encrypts the second factors of its users.
+//!
+//! The node stores base64 of RSA (PKCS#1 v1.5) of the secret in base32
 //! (`platypush/user/__init__.py`, `_encrypt`).
 
 use std::fs::File;
@@ -16,26 +17,26 @@ use zeroize::Zeroizing;
 use super::error::ReadError;
 use crate::credentials::TotpSecret;
 
-/// A key of 8192 bits has some 6 KiB.
+/// Maximum number of bytes that are read of the key file. A key of 8192 bits has about 6 KiB.
 const MAX_FILE_BYTES: u64 = 64 * 1024;
-/// What comes out of a wrong key looks like base32 of that length once in some
-/// millions.
+/// Minimum length of a plaintext that proves the right key. The plaintext of a wrong key looks like
+/// base32 of this length once in millions of times.
 const MIN_TEXT_BYTES: usize = 8;
 
-/// The key, read when it is needed first.
+/// The key, which is read at its first use.
 pub(super) struct OtpKey {
     path: PathBuf,
     key: Option<PrivateKey>,
 }
 
-/// What a sealed second factor turned out to be.
-pub(super) enum Opened {
-    /// What it should be.
+/// Result of decrypting a second factor.
+pub(super) enum Decrypted {
+    /// The secret.
     Secret(TotpSecret),
-    /// A secret of a length that is not taken: the key fits.
+    /// The key is right, but the secret has an unsupported length.
     WrongLength,
-    /// Nothing that a node would have sealed with this key.
-    Nothing,
+    /// The plaintext is not base32: the key is wrong, or the ciphertext is damaged.
+    Failed,
 }
 
 impl OtpKey {
@@ -47,29 +48,29 @@ impl OtpKey {
         &self.path
     }
 
-    /// Opens a second factor.
+    /// Decrypts a second factor.
     ///
     /// # Errors
-    /// When the key cannot be read, or is none.
-    pub(super) fn open(&mut self, sealed: &str) -> Result<Opened, ReadError> {
+    /// When the key file cannot be read or contains no key.
+    pub(super) fn decrypt(&mut self, ciphertext: &str) -> Result<Decrypted, ReadError> {
         let key = match &mut self.key {
             Some(key) => key,
             none => none.insert(read(&self.path)?),
         };
         let text = STANDARD
-            .decode(sealed.trim())
+            .decode(ciphertext.trim())
             .ok()
-            .and_then(|sealed| key.pkcs1v15_decrypt(&sealed).ok())
+            .and_then(|ciphertext| key.pkcs1v15_decrypt(&ciphertext).ok())
             .map(Zeroizing::new);
-        // Where the padding is wrong, what comes out is random, and no error.
+        // With wrong padding, decryption returns random bytes instead of an error.
         let text = text.as_deref().and_then(|text| str::from_utf8(text).ok());
         Ok(match text {
             Some(text) => match TotpSecret::from_base32(text) {
-                Ok(secret) => Opened::Secret(secret),
-                Err(_) if is_base32(text) => Opened::WrongLength,
-                Err(_) => Opened::Nothing,
+                Ok(secret) => Decrypted::Secret(secret),
+                Err(_) if is_base32(text) => Decrypted::WrongLength,
+                Err(_) => Decrypted::Failed,
             },
-            None => Opened::Nothing,
+            None => Decrypted::Failed,
         })
     }
 }
@@ -93,7 +94,7 @@ fn read(path: &Path) -> Result<PrivateKey, ReadError> {
 }
 
 fn read_text(path: &Path) -> io::Result<Zeroizing<Vec<u8>>> {
-    // At once, so that no copies are left where it grew.
+    // Allocates all at once: growing would leave copies of the key in freed memory.
     let mut text = Zeroizing::new(Vec::with_capacity(MAX_FILE_BYTES as usize));
     File::open(path)?
         .take(MAX_FILE_BYTES)
@@ -108,8 +109,8 @@ fn parse(pem: &str) -> Option<PrivateKey> {
     }
     let parts = RsaPrivateKeyRef::from_der(der.as_bytes()).ok()?;
     let number = |part: &UintRef<'_>| BoxedUint::from_be_slice_vartime(part.as_bytes());
-    // The primes of Python's `rsa` differ in length (1088 and 960 bits), which
-    // the crate's own reading of PEM refuses.
+    // Python's `rsa` creates primes of different lengths (1088 and 960 bits), which the crate's own
+    // PEM parser rejects.
     PrivateKey::from_components_with_wide_primes(
         number(&parts.modulus),
         number(&parts.public_exponent),

@@ -1,19 +1,20 @@
-//! The tables of a node that matter here (`platypush/user/_model.py`), and the
-//! rows of them, with anything in any cell.
+//! The tables of a node that an import reads (`platypush/user/_model.py`), and their rows.
+//!
+//! SQLite allows any value in any column, so each access checks the type.
 
 use chrono::NaiveDateTime;
 use zeroize::Zeroizing;
 
 use crate::clock::{Timestamp, is_in_iso_years};
-use crate::transfer::{Oddity, Why};
+use crate::transfer::{CellError, SkipReason};
 
-/// A table.
+/// A table of a node.
 pub(super) struct Table {
     pub(super) name: &'static str,
-    /// What is read of it.
+    /// Columns to read.
     pub(super) columns: &'static [&'static str],
-    /// What it must have; without the rest it is an older one.
-    pub(super) needed: &'static [&'static str],
+    /// Columns that must exist. Older versions of Platypush did not have the others.
+    pub(super) required: &'static [&'static str],
 }
 
 pub(super) const USERS: Table = Table {
@@ -26,42 +27,41 @@ pub(super) const USERS: Table = Table {
         "hmac_iterations",
         "created_at",
     ],
-    needed: &["user_id", "username", "password"],
+    required: &["user_id", "username", "password"],
 };
 
-/// It also says when a second factor expires, which nothing ever sets, and
-/// Platypush does not look at: a second factor stays.
+/// The column `expires_at` is not read: Platypush never sets it and does not check it.
 pub(super) const SECOND_FACTORS: Table = Table {
     name: "user_otp",
     columns: &["user_id", "otp_secret"],
-    needed: &["user_id", "otp_secret"],
+    required: &["user_id", "otp_secret"],
 };
 
 pub(super) const BACKUP_CODES: Table = Table {
     name: "user_backup_code",
     columns: &["user_id", "code", "expires_at"],
-    needed: &["user_id", "code"],
+    required: &["user_id", "code"],
 };
 
 pub(super) const API_TOKENS: Table = Table {
     name: "user_token",
     columns: &["user_id", "token", "name", "created_at", "expires_at"],
-    needed: &["user_id", "token", "name"],
+    required: &["user_id", "token", "name"],
 };
 
 pub(super) const SESSIONS: Table = Table {
     name: "user_session",
     columns: &["user_id", "session_token", "created_at", "expires_at"],
-    needed: &["user_id", "session_token"],
+    required: &["user_id", "session_token"],
 };
 
-/// What stands in a column.
+/// Value of a cell.
 pub(super) enum Cell {
     Null,
     Integer(i64),
-    /// A hash, or a session token in clear.
+    /// May be a hash, or a session token in clear.
     Text(Zeroizing<String>),
-    Odd(Oddity),
+    Invalid(CellError),
 }
 
 impl Cell {
@@ -73,13 +73,13 @@ impl Cell {
 /// A row of a table.
 pub(super) struct Row {
     table: &'static Table,
-    /// Its number, which is that of its `INTEGER PRIMARY KEY`.
+    /// The rowid, which is also the value of an `INTEGER PRIMARY KEY`.
     pub(super) number: i64,
     cells: Vec<Cell>,
 }
 
 impl Row {
-    /// With one cell for each column of the table.
+    /// Creates a row with one cell for each column of the table.
     pub(super) const fn new(table: &'static Table, number: i64, cells: Vec<Cell>) -> Self {
         Self {
             table,
@@ -88,11 +88,11 @@ impl Row {
         }
     }
 
-    /// What its texts take.
+    /// Returns the length of all texts in bytes.
     pub(super) fn text_bytes(&self) -> usize {
         let bytes = |cell: &Cell| match cell {
             Cell::Text(text) => text.len(),
-            Cell::Null | Cell::Integer(_) | Cell::Odd(_) => 0,
+            Cell::Null | Cell::Integer(_) | Cell::Invalid(_) => 0,
         };
         self.cells.iter().map(bytes).sum()
     }
@@ -105,66 +105,66 @@ impl Row {
             .unwrap_or(&Cell::Null)
     }
 
-    /// A text; none where it is NULL or empty, which Python takes for the same.
-    pub(super) fn text(&self, column: &str) -> Result<Option<&str>, Why> {
+    /// Returns a text, or `None` if it is NULL or empty, which Python code treats alike.
+    pub(super) fn text(&self, column: &str) -> Result<Option<&str>, SkipReason> {
         match self.cell(column) {
             Cell::Null => Ok(None),
             Cell::Text(text) => Ok(Some(text.as_str()).filter(|text| !text.is_empty())),
-            Cell::Integer(_) => Err(odd(column, Oddity::Integer)),
-            Cell::Odd(oddity) => Err(odd(column, *oddity)),
+            Cell::Integer(_) => Err(invalid(column, CellError::Integer)),
+            Cell::Invalid(error) => Err(invalid(column, *error)),
         }
     }
 
-    /// A text that must be there.
-    pub(super) fn some_text(&self, column: &str) -> Result<&str, Why> {
+    /// Returns a text that must not be NULL or empty.
+    pub(super) fn required_text(&self, column: &str) -> Result<&str, SkipReason> {
         self.text(column)?
-            .ok_or_else(|| Why::Missing(column.to_owned()))
+            .ok_or_else(|| SkipReason::Missing(column.to_owned()))
     }
 
-    /// A whole number; none where it is NULL.
-    pub(super) fn integer(&self, column: &str) -> Result<Option<i64>, Why> {
+    /// Returns an integer, or `None` if it is NULL.
+    pub(super) fn integer(&self, column: &str) -> Result<Option<i64>, SkipReason> {
         match self.cell(column) {
             Cell::Null => Ok(None),
             Cell::Integer(number) => Ok(Some(*number)),
-            Cell::Text(_) => Err(odd(column, Oddity::Text)),
-            Cell::Odd(oddity) => Err(odd(column, *oddity)),
+            Cell::Text(_) => Err(invalid(column, CellError::Text)),
+            Cell::Invalid(error) => Err(invalid(column, *error)),
         }
     }
 
-    /// Whose it is.
-    pub(super) fn user_id(&self) -> Result<i64, Why> {
+    /// Returns the id of the user that the row belongs to.
+    pub(super) fn user_id(&self) -> Result<i64, SkipReason> {
         self.integer("user_id")?
-            .ok_or_else(|| Why::Missing("user_id".to_owned()))
+            .ok_or_else(|| SkipReason::Missing("user_id".to_owned()))
     }
 
-    /// A date; none where it is NULL.
-    pub(super) fn date(&self, column: &str) -> Result<Option<Timestamp>, Why> {
+    /// Returns a date, or `None` if it is NULL or empty.
+    pub(super) fn date(&self, column: &str) -> Result<Option<Timestamp>, SkipReason> {
         let Some(text) = self.text(column)? else {
             return Ok(None);
         };
-        let date = parse_date(text).ok_or_else(|| Why::NoDate(column.to_owned()))?;
+        let date = parse_date(text).ok_or_else(|| SkipReason::NotADate(column.to_owned()))?;
         if !is_in_iso_years(date) {
-            return Err(Why::Year(column.to_owned()));
+            return Err(SkipReason::YearOutOfRange(column.to_owned()));
         }
         Ok(Some(date))
     }
 }
 
-fn odd(column: &str, oddity: Oddity) -> Why {
-    Why::Odd {
+fn invalid(column: &str, error: CellError) -> SkipReason {
+    SkipReason::InvalidCell {
         column: column.to_owned(),
-        oddity,
+        error,
     }
 }
 
-/// `2026-11-24 02:36:07.992624`, in UTC, as SQLAlchemy writes it: microseconds
-/// may be missing, and a `T` may stand between, as Python reads it too.
+/// Parses a date in UTC as SQLAlchemy writes it, such as `2026-11-24 02:36:07.992624`. As in
+/// Python, the microseconds may be missing, and a `T` may replace the space.
 fn parse_date(text: &str) -> Option<Timestamp> {
     let (date, time) = text.split_once([' ', 'T'])?;
-    let moment =
+    let date =
         NaiveDateTime::parse_from_str(&format!("{date} {time}"), "%Y-%m-%d %H:%M:%S%.f").ok()?;
-    // To the microsecond, and a leap second as the second behind it.
-    Timestamp::from_timestamp_micros(moment.and_utc().timestamp_micros())
+    // Rounds down to the microsecond, and maps a leap second to the following second.
+    Timestamp::from_timestamp_micros(date.and_utc().timestamp_micros())
 }
 
 #[cfg(test)]
@@ -175,16 +175,16 @@ mod tests {
     use crate::clock::Iso;
 
     #[test]
-    fn dates_are_read_as_python_reads_them() {
-        for (text, moment) in [
+    fn dates_are_parsed_as_in_python() {
+        for (text, expected) in [
             ("2026-11-24 02:36:07.992624", "2026-11-24T02:36:07.992624"),
             ("2026-11-24T02:36:07.992624", "2026-11-24T02:36:07.992624"),
             ("2026-11-24 02:36:07", "2026-11-24T02:36:07.000000"),
             ("2026-11-24 02:36:07.5", "2026-11-24T02:36:07.500000"),
             ("1970-01-01 00:00:00.000000", "1970-01-01T00:00:00.000000"),
         ] {
-            let read = parse_date(text).map(|moment| Iso(moment).to_string());
-            assert_eq!(read.as_deref(), Some(moment), "{text}");
+            let parsed = parse_date(text).map(|date| Iso(date).to_string());
+            assert_eq!(parsed.as_deref(), Some(expected), "{text}");
         }
         for bad in [
             "",
@@ -202,7 +202,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn no_date_panics(text in "\\PC{0,40}|[-+0-9:. T]{0,40}") {
+        fn parsing_a_date_never_panics(text in "\\PC{0,40}|[-+0-9:. T]{0,40}") {
             let _ = parse_date(&text);
         }
     }

@@ -1,4 +1,4 @@
-//! `datetime.date(…)` and `datetime.datetime(…)`, as Python's `repr` has them.
+//! Parsing of `datetime.date(…)` and `datetime.datetime(…)`, as Python's `repr` writes them.
 
 use chrono::{FixedOffset, NaiveDate, NaiveDateTime};
 
@@ -6,7 +6,7 @@ use super::parser::{Parser, Read, fail_at};
 use crate::value::Value;
 
 impl<'a> Parser<'a> {
-    /// The date behind the word `datetime.date`.
+    /// Parses the arguments of `datetime.date`.
     pub(super) fn date(&mut self) -> Read<Value<'a>> {
         let start = self.at;
         let mut fields = Vec::new();
@@ -25,7 +25,7 @@ impl<'a> Parser<'a> {
             .ok_or_else(|| fail_at(start, "there is no such date"))
     }
 
-    /// The time behind the word `datetime.datetime`.
+    /// Parses the arguments of `datetime.datetime`.
     pub(super) fn datetime(&mut self) -> Read<Value<'a>> {
         let start = self.at;
         let mut fields = Vec::new();
@@ -34,8 +34,8 @@ impl<'a> Parser<'a> {
             match keyword {
                 None => fields.push(parser.small_integer()?),
                 Some("tzinfo") => offset = Some(parser.timezone()?),
-                // Which of two equal times when a clock is set back: in UTC, or
-                // with an offset, there is no such thing.
+                // `fold` selects one of two equal local times when a clock is set back. Neither UTC
+                // nor a time with an offset is ambiguous.
                 Some("fold") => {
                     parser.small_integer()?;
                 }
@@ -48,7 +48,7 @@ impl<'a> Parser<'a> {
             .ok_or_else(|| fail_at(start, "there is no such time"))
     }
 
-    /// `datetime.timezone.utc` or `datetime.timezone(datetime.timedelta(…))`.
+    /// Parses `datetime.timezone.utc` or `datetime.timezone(datetime.timedelta(…))`.
     fn timezone(&mut self) -> Read<FixedOffset> {
         let start = self.at;
         let offset = match self.word() {
@@ -70,8 +70,8 @@ impl<'a> Parser<'a> {
         offset.ok_or_else(|| fail_at(start, "there is no such time zone"))
     }
 
-    /// The offset behind the word `datetime.timedelta`; none where it is a day
-    /// or more, or has a fraction of a second.
+    /// Parses the arguments of `datetime.timedelta`. Returns `None` for a day or more, or a
+    /// fraction of a second.
     fn timedelta(&mut self) -> Read<Option<FixedOffset>> {
         let mut fields = [0; 3];
         let mut positions = 0..fields.len();
@@ -97,8 +97,7 @@ impl<'a> Parser<'a> {
         Ok(i32::try_from(seconds).ok().and_then(FixedOffset::east_opt))
     }
 
-    /// Reads the arguments of a call; `argument` reads each behind its
-    /// keyword, if it has one.
+    /// Parses the arguments of a call; `argument` parses each value after its keyword, if any.
     fn arguments(
         &mut self,
         mut argument: impl FnMut(&mut Self, Option<&'a str>) -> Read<()>,
@@ -119,7 +118,7 @@ impl<'a> Parser<'a> {
         Ok(())
     }
 
-    /// Takes `name =`, if a name stands here.
+    /// Consumes `name =` if a name begins here, and returns the name.
     fn keyword(&mut self) -> Read<Option<&'a str>> {
         let name = match self.peek() {
             Some(byte) if byte.is_ascii_alphabetic() => self.word(),
@@ -131,7 +130,7 @@ impl<'a> Parser<'a> {
         Ok(Some(name))
     }
 
-    /// An integer small enough that sums of a few in `i64` cannot overflow.
+    /// Parses an `i32`: a sum of a few in `i64` cannot overflow.
     fn small_integer(&mut self) -> Read<i32> {
         let start = self.at;
         match self.number()? {
@@ -143,14 +142,14 @@ impl<'a> Parser<'a> {
 }
 
 fn naive_date(year: i32, month: i32, day: i32) -> Option<NaiveDate> {
-    // chrono knows more years than Python.
+    // chrono supports more years than Python.
     if !(1..=9999).contains(&year) {
         return None;
     }
     NaiveDate::from_ymd_opt(year, month.try_into().ok()?, day.try_into().ok()?)
 }
 
-/// The time of three to seven fields, year to microsecond.
+/// Returns the time for three to seven fields, from the year to the microsecond.
 fn naive_datetime(fields: &[i32]) -> Option<NaiveDateTime> {
     let (&[year, month, day], clock) = fields.split_first_chunk()?;
     let mut parts = [0_u32; 4];
@@ -158,7 +157,7 @@ fn naive_datetime(fields: &[i32]) -> Option<NaiveDateTime> {
         *part = field.try_into().ok()?;
     }
     let [hour, minute, second, micro] = parts;
-    // chrono takes more for a leap second.
+    // chrono accepts more microseconds for a leap second.
     if micro >= 1_000_000 {
         return None;
     }

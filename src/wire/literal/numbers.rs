@@ -1,11 +1,11 @@
-//! Numbers.
+//! Parsing of numbers.
 
 use super::Dialect;
 use super::parser::{Parser, Read};
 use crate::value::Value;
 
 impl<'a> Parser<'a> {
-    /// The number here, its sign included.
+    /// Parses a number with its sign.
     pub(super) fn number(&mut self) -> Read<Value<'a>> {
         let negative = self.sign();
         if self.peek().is_some_and(|byte| byte.is_ascii_alphabetic()) {
@@ -32,17 +32,17 @@ impl<'a> Parser<'a> {
             .map_err(|_| self.fail(NO_NUMBER))
     }
 
-    /// Takes the sign, if there is one, and tells whether it is a minus.
+    /// Consumes a sign, if there is one. Returns whether it is a minus.
     fn sign(&mut self) -> bool {
         let negative = self.eat(b'-');
         if self.dialect == Dialect::Python && (negative || self.eat(b'+')) {
-            // To Python it is an operator, and may stand apart.
+            // In Python a sign is an operator, which white space may follow.
             self.skip_whitespace();
         }
         negative
     }
 
-    /// What is no number of digits, behind its sign.
+    /// Parses an infinity or NaN after its sign.
     fn named_number(&mut self, negative: bool) -> Read<Value<'a>> {
         let missing = self.fail(NO_NUMBER);
         let python = self.dialect == Dialect::Python;
@@ -60,7 +60,7 @@ impl<'a> Parser<'a> {
             return Ok(Value::Int("0".into()));
         }
         if digits.len() < whole.len() {
-            // Python's octal of old; today it is neither that nor decimal.
+            // Octal in Python 2, and invalid in Python 3.
             return Err(self.fail("a number has leading zeros"));
         }
         Ok(Value::Int(if negative {
@@ -70,7 +70,7 @@ impl<'a> Parser<'a> {
         }))
     }
 
-    /// Takes the exponent, if there is one, and tells whether there was.
+    /// Consumes an exponent, if there is one. Returns whether there was one.
     fn exponent(&mut self) -> Read<bool> {
         if !self.eat(b'e') && !self.eat(b'E') {
             return Ok(false);

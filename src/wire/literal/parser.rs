@@ -1,22 +1,22 @@
-//! The cursor, and everything that holds other values.
+//! The parser's cursor, and the parsing of containers.
 
 use super::{Decoded, Dialect, Flaw, KEPT_KEYS, MAX_DEPTH, MAX_VALUES, Unreadable};
 use crate::value::Value;
 
 pub(super) type Read<T> = Result<T, Unreadable>;
 
-/// One attempt to read a message in one dialect.
+/// A parser of one message in one dialect.
 ///
-/// Outside of [`Parser::skip_container`], `at` is always the boundary of a
-/// character: it moves over ASCII bytes, or over runs that end before one.
+/// Outside of [`Parser::skip_container`], `at` is always a character boundary: it moves over ASCII
+/// bytes, or over runs that end before one.
 pub(super) struct Parser<'a> {
     text: &'a str,
     pub(super) at: usize,
     pub(super) dialect: Dialect,
     depth: usize,
-    /// The deepest level that was met.
+    /// The maximum depth so far.
     deepest: usize,
-    /// How many values were met.
+    /// The number of values so far.
     count: usize,
     pub(super) lone_surrogate: bool,
 }
@@ -34,7 +34,7 @@ impl<'a> Parser<'a> {
         }
     }
 
-    /// The whole message: one value and nothing after it.
+    /// Parses the whole message: one value and nothing after it.
     pub(super) fn message(mut self) -> Read<Decoded<'a>> {
         self.skip_whitespace();
         let value = self.value()?;
@@ -62,8 +62,8 @@ impl<'a> Parser<'a> {
         }
     }
 
-    /// Whether the next value is kept. Behind the limit values are read and
-    /// counted only, which bounds the memory of a message while it is read.
+    /// Returns whether the next value is kept. Values beyond the limit are only parsed and counted,
+    /// which bounds the memory of the parser.
     const fn keeps_next(&self) -> bool {
         self.count < MAX_VALUES
     }
@@ -87,7 +87,7 @@ impl<'a> Parser<'a> {
         }
     }
 
-    /// A value written as a word.
+    /// Parses a value that is written as a word.
     fn named(&mut self) -> Read<Value<'a>> {
         let start = self.at;
         let python = self.dialect == Dialect::Python;
@@ -108,7 +108,7 @@ impl<'a> Parser<'a> {
         }
     }
 
-    /// Reads the container that begins here, unless it is too deep.
+    /// Parses the container that begins here, or skips it if it is too deep.
     fn container(&mut self, read: fn(&mut Self) -> Read<Value<'a>>) -> Read<Value<'a>> {
         if self.depth == MAX_DEPTH {
             self.skip_container()?;
@@ -133,13 +133,14 @@ impl<'a> Parser<'a> {
         let comma = self.items(b')', |parser| {
             length += 1;
             if length == 1 {
-                // It may be what stands in parentheses, which were counted as it.
+                // Always kept: without a comma it is not an item but a value in parentheses, and
+                // the parentheses were counted in its place.
                 values.push(parser.value()?);
                 return Ok(());
             }
             parser.item(&mut values)
         })?;
-        // The comma makes the tuple: `(1)` is 1 in parentheses.
+        // The comma makes the tuple: `(1)` is the value 1 in parentheses.
         if length == 1
             && !comma
             && let Some(value) = values.pop()
@@ -150,7 +151,7 @@ impl<'a> Parser<'a> {
         Ok(Value::List(values))
     }
 
-    /// Reads an item of a list or tuple.
+    /// Parses an item of a list or tuple.
     fn item(&mut self, values: &mut Vec<Value<'a>>) -> Read<()> {
         let is_kept = self.keeps_next();
         let value = self.value()?;
@@ -161,7 +162,7 @@ impl<'a> Parser<'a> {
     }
 
     fn dict(&mut self) -> Read<Value<'a>> {
-        // The outermost one is the envelope of a request.
+        // The outermost dict is the request itself.
         let is_envelope = self.depth == 1;
         let mut entries = Vec::with_capacity(if is_envelope { ENVELOPE_KEYS } else { 0 });
         self.items(b'}', |parser| {
@@ -184,8 +185,8 @@ impl<'a> Parser<'a> {
         Ok(Value::Dict(entries))
     }
 
-    /// Reads from the bracket here to `close`, whatever stands between the
-    /// commas by `item`. Tells whether the last thing was a comma.
+    /// Parses from the bracket here to `close`; `item` parses each item between the commas. Returns
+    /// whether there was a trailing comma.
     pub(super) fn items(
         &mut self,
         close: u8,
@@ -210,8 +211,8 @@ impl<'a> Parser<'a> {
         }
     }
 
-    /// Walks over the container that begins here, which is nested too deep. It
-    /// does not recurse, so no depth can exhaust the stack.
+    /// Skips the container that begins here, which is nested too deep. It does not recurse, so no
+    /// depth can exhaust the stack.
     fn skip_container(&mut self) -> Read<()> {
         let mut closing = Vec::new();
         while let Some(byte) = self.peek() {
@@ -244,7 +245,7 @@ impl<'a> Parser<'a> {
         byte == b'"' || (byte == b'\'' && matches!(self.dialect, Dialect::Python))
     }
 
-    /// Takes a word, dots included: `datetime.date` is one.
+    /// Consumes a word. Dots belong to it, as in `datetime.date`.
     pub(super) fn word(&mut self) -> &'a str {
         self.take_while(|byte| byte.is_ascii_alphanumeric() || byte == b'_' || byte == b'.')
     }
@@ -256,8 +257,8 @@ impl<'a> Parser<'a> {
         });
     }
 
-    /// Takes the bytes up to the first that is not `wanted`. Those before it
-    /// must be ASCII, or else it must be.
+    /// Consumes the bytes up to the first byte that is not `wanted`. To end at a character
+    /// boundary, either the consumed bytes or that first byte must be ASCII.
     pub(super) fn take_while(&mut self, wanted: impl Fn(u8) -> bool) -> &'a str {
         let rest = &self.text[self.at..];
         let length = rest.bytes().position(|byte| !wanted(byte));
@@ -266,7 +267,7 @@ impl<'a> Parser<'a> {
         taken
     }
 
-    /// What was taken since the cursor was at `start`.
+    /// Returns the text consumed since the cursor was at `start`.
     pub(super) fn since(&self, start: usize) -> &'a str {
         &self.text[start..self.at]
     }
@@ -294,8 +295,9 @@ impl<'a> Parser<'a> {
     }
 }
 
-/// Keeps an entry behind the limit of values where the reply or the dead letter
-/// needs it. There is at most one entry of each such key, so those are the last.
+/// Keeps an entry beyond the limit of values if the reply or the dead letter needs its key.
+///
+/// Such entries replace each other, so at most one for each of the [`KEPT_KEYS`] is at the end.
 fn keep_if_needed<'a>(entries: &mut Vec<(Value<'a>, Value<'a>)>, key: Value<'a>, value: Value<'a>) {
     if !key.as_text().is_some_and(|key| KEPT_KEYS.contains(&key)) {
         return;
@@ -311,7 +313,7 @@ pub(super) const fn fail_at(at: usize, problem: &'static str) -> Unreadable {
     Unreadable::Syntax { problem, at }
 }
 
-/// Keys of a request as Platypush writes it, and some.
+/// Initial capacity for the keys of a request. Platypush sends fewer.
 const ENVELOPE_KEYS: usize = 12;
 
 const NO_VALUE: &str = "a value is missing";

@@ -1,10 +1,10 @@
-//! What holds for every message.
+//! Property tests of the parser.
 
 use proptest::prelude::*;
 
 use super::*;
 
-/// Bytes that come near to a message, as arbitrary ones hardly do.
+/// Generates messages with a few changed bytes, which reach more code than arbitrary bytes.
 fn mutated() -> impl Strategy<Value = Vec<u8>> {
     let messages = [
         r#"{"id": "y1", "args": ["é\ud83d\ude00\n", -1.5e3, [{}], null, NaN]}"#,
@@ -19,12 +19,12 @@ fn mutated() -> impl Strategy<Value = Vec<u8>> {
     )
         .prop_map(|(message, edits)| {
             let mut bytes = message.as_bytes().to_vec();
-            for (place, byte, kind) in edits {
-                let place = place.index(bytes.len());
+            for (index, byte, kind) in edits {
+                let index = index.index(bytes.len());
                 match kind {
-                    0 => bytes.insert(place, byte),
-                    1 => bytes[place] = byte & 0x7f,
-                    _ => drop(bytes.remove(place)),
+                    0 => bytes.insert(index, byte),
+                    1 => bytes[index] = byte & 0x7f,
+                    _ => drop(bytes.remove(index)),
                 }
             }
             bytes
@@ -83,7 +83,7 @@ proptest! {
     }
 
     #[test]
-    fn json_of_serde_reads_as_what_it_was(json in any_json()) {
+    fn json_from_serde_decodes_to_the_same_value(json in any_json()) {
         let compact = json.to_string();
         let pretty = format!("{json:#}");
         let expected = Ok(Decoded { value: from_json(json), flaw: None });

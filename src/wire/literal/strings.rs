@@ -1,4 +1,4 @@
-//! Text in quotes.
+//! Parsing of quoted text.
 
 use std::borrow::Cow;
 
@@ -6,26 +6,26 @@ use super::Dialect;
 use super::parser::{Parser, Read};
 
 impl<'a> Parser<'a> {
-    /// The text between the `quote` here and the next.
+    /// Parses the text from the opening `quote` here to the closing one.
     pub(super) fn quoted(&mut self, quote: u8) -> Read<Cow<'a, str>> {
         self.at += 1;
-        let run = self.run_of_text(quote);
-        // Most text is one run, which need not be copied.
+        let run = self.plain_run(quote);
+        // Most texts are one run, which is borrowed.
         if self.eat(quote) {
             return Ok(run.into());
         }
         self.quoted_from(quote, run.to_owned()).map(Cow::Owned)
     }
 
-    /// Text up to what ends it, or has to be looked at.
-    fn run_of_text(&mut self, quote: u8) -> &'a str {
+    /// Consumes text up to the next quote, backslash or control character.
+    fn plain_run(&mut self, quote: u8) -> &'a str {
         self.take_while(|byte| byte != quote && byte != b'\\' && !is_control(byte))
     }
 
-    /// The rest of a text up to its quote, behind what is known of it.
+    /// Parses the rest of a text up to its closing quote, and appends it to `text`.
     fn quoted_from(&mut self, quote: u8, mut text: String) -> Read<String> {
         loop {
-            text += self.run_of_text(quote);
+            text += self.plain_run(quote);
             match self.peek() {
                 None => return Err(self.fail("a closing quote is missing")),
                 Some(b'\\') => {
@@ -36,7 +36,7 @@ impl<'a> Parser<'a> {
                     }
                 }
                 Some(control) if is_control(control) => {
-                    // Python's source may have any but those that end a line.
+                    // A Python literal may contain any control character but a line end or NUL.
                     if self.dialect == Dialect::Json || matches!(control, b'\n' | b'\r' | b'\0') {
                         return Err(self.fail("text has a control character"));
                     }
@@ -51,7 +51,7 @@ impl<'a> Parser<'a> {
         }
     }
 
-    /// What stands behind a backslash in JSON.
+    /// Parses a JSON escape after its backslash.
     fn json_escape(&mut self, text: &mut String) -> Read<()> {
         let character = match self.peek() {
             Some(byte @ (b'"' | b'\\' | b'/')) => char::from(byte),
@@ -72,25 +72,24 @@ impl<'a> Parser<'a> {
         Ok(())
     }
 
-    /// The digits of a `\u` of JSON, together with the `\u` behind it where
-    /// the two are a surrogate pair.
+    /// Parses the digits of a JSON `\u`, and the `\u` after it if both form a surrogate pair.
     fn utf16(&mut self) -> Read<u32> {
         let high = self.hex(4)?;
         if !(0xD800..0xDC00).contains(&high) {
             return Ok(high);
         }
-        let behind = self.at;
+        let after_high = self.at;
         if self.eat(b'\\') && self.eat(b'u') {
             let low = self.hex(4)?;
             if (0xDC00..0xE000).contains(&low) {
                 return Ok(0x1_0000 + ((high - 0xD800) << 10) + (low - 0xDC00));
             }
         }
-        self.at = behind;
+        self.at = after_high;
         Ok(high)
     }
 
-    /// What stands behind a backslash in Python.
+    /// Parses a Python escape after its backslash.
     fn python_escape(&mut self, text: &mut String) -> Read<()> {
         let character = match self.peek() {
             Some(byte @ (b'\\' | b'\'' | b'"')) => char::from(byte),
@@ -101,7 +100,7 @@ impl<'a> Parser<'a> {
             Some(b'r') => '\r',
             Some(b't') => '\t',
             Some(b'v') => '\x0b',
-            // The end of a line within text is none.
+            // A backslash before a line end continues the text on the next line.
             Some(b'\n') => {
                 self.at += 1;
                 return Ok(());
@@ -125,7 +124,7 @@ impl<'a> Parser<'a> {
                 return self.push_code(text, code);
             }
             Some(b'N') => return Err(self.fail("characters by name are not supported")),
-            // Python keeps the backslash of an escape that is none.
+            // Python keeps the backslash of an unknown escape.
             _ => {
                 text.push('\\');
                 return Ok(());
@@ -136,7 +135,7 @@ impl<'a> Parser<'a> {
         Ok(())
     }
 
-    /// One to three octal digits.
+    /// Parses one to three octal digits.
     fn octal(&mut self) -> u32 {
         let mut code = 0;
         for _ in 0..3 {
@@ -149,7 +148,7 @@ impl<'a> Parser<'a> {
         code
     }
 
-    /// Exactly so many hexadecimal digits, eight at most.
+    /// Parses exactly `digits` hexadecimal digits, at most eight.
     fn hex(&mut self, digits: usize) -> Read<u32> {
         let mut code = 0;
         for _ in 0..digits {

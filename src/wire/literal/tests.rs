@@ -1,4 +1,4 @@
-//! What the oracle test cannot ask Python: flaws, limits, errors, extras.
+//! Tests of what the comparison with Python cannot cover: flaws, limits, errors and extensions.
 
 use std::borrow::Cow;
 use std::time::{Duration, Instant};
@@ -21,7 +21,8 @@ fn int(digits: &str) -> Value<'_> {
     Value::Int(digits.into())
 }
 
-/// `Value` hides what it holds, so `assert_eq` would fail without a reason.
+/// Asserts that a message decodes to `expected`. `assert_eq` would not show the values, because the
+/// `Debug` of `Value` hides them.
 #[track_caller]
 fn assert_reads(message: &str, expected: &Value) {
     assert!(value(message) == *expected, "{message}");
@@ -32,7 +33,7 @@ fn problem(message: &str) -> String {
 }
 
 #[test]
-fn the_message_of_a_platypush_procedure() {
+fn a_message_of_a_platypush_procedure_is_decoded() {
     let message = value(
         r#"{'type': 'request', 'action': 'user.authenticate_user', 'id': 'y1', 'args': {'username': 'alice', 'password': 123456, 'code': None, 'return_details': True, 'note': 'it\'s "q" é'}}"#,
     );
@@ -176,7 +177,7 @@ fn surrogates() {
         (r#""\ud83d\ud83d\ude00""#, "\u{fffd}😀"),
         (r"'\ud83d\ude00'", "\u{fffd}\u{fffd}"),
         (r"'\U0000d83d'", "\u{fffd}"),
-        // No JSON, for the parentheses and the tab: so the halves are no pair.
+        // Not JSON, because of the parentheses and the tab, so the halves are not a pair.
         (r#"("\ud83d\ude00")"#, "\u{fffd}\u{fffd}"),
         ("\"\\ud83d\\ude00\t\"", "\u{fffd}\u{fffd}\t"),
     ] {
@@ -188,7 +189,7 @@ fn surrogates() {
 
 #[test]
 fn json_has_no_trailing_comma() {
-    // Python has; and to Python the halves are no pair.
+    // Python allows it; and in Python the halves are not a pair.
     for message in [r#"["\ud83d\ude00",]"#, r#"{"a": "\ud83d\ude00",}"#] {
         let flaw = decode(message.as_bytes()).unwrap().flaw;
         assert_eq!(flaw, Some(Flaw::LoneSurrogate), "{message}");
@@ -196,7 +197,7 @@ fn json_has_no_trailing_comma() {
 }
 
 #[test]
-fn what_stands_beside_a_flaw_is_kept() {
+fn values_beside_a_flaw_are_kept() {
     let deep = "[".repeat(10_000) + r#"")]}\"'""# + &"]".repeat(10_000);
     for message in [
         r#"{"args": "\ud800", "id": "x"}"#.to_owned(),
@@ -210,7 +211,7 @@ fn what_stands_beside_a_flaw_is_kept() {
 }
 
 #[test]
-fn the_deepest_that_is_read() {
+fn the_maximum_depth_is_accepted() {
     for (open, close) in [("[", "]"), ("(", ",)"), (r#"{"":"#, "}"), ("{'':", "}")] {
         let flaw = |depth: usize| {
             let depth = depth - 1;
@@ -224,9 +225,9 @@ fn the_deepest_that_is_read() {
     }
 }
 
-/// It became null, or was one too many.
+/// Regression test: such a value became null, or counted as one value too many.
 #[test]
-fn the_last_value_that_is_read_may_stand_in_parentheses() {
+fn the_last_accepted_value_may_be_in_parentheses() {
     let message = ["[", &"0,".repeat(MAX_VALUES - 2), "((('x')))]"].concat();
     let Value::List(items) = value(&message) else {
         panic!("no list");
@@ -236,7 +237,7 @@ fn the_last_value_that_is_read_may_stand_in_parentheses() {
 }
 
 #[test]
-fn the_most_values_that_are_read() {
+fn the_maximum_number_of_values_is_accepted() {
     for (open, item, close) in [
         ("[", "0,", "0]"),
         ("(", "None,", "(0),)"),
@@ -251,7 +252,7 @@ fn the_most_values_that_are_read() {
         };
         let others = values(&value(&[open, close].concat()));
         assert_eq!(decoded(MAX_VALUES - others).1, None, "{open}{item}");
-        // The last one is read, too.
+        // The last value is kept, too.
         let message = [open, &item.repeat(MAX_VALUES - others), close].concat();
         assert_eq!(values(&value(&message)), MAX_VALUES, "{open}{item}");
         for count in [MAX_VALUES + 1, 150_000] {
@@ -262,9 +263,9 @@ fn the_most_values_that_are_read() {
     }
 }
 
-/// What the error reply and the dead letter need, wherever it stands.
+/// The error reply and the dead letter need it.
 #[test]
-fn an_id_behind_too_many_values_is_kept() {
+fn an_id_after_too_many_values_is_kept() {
     let list = ["[", &"0,".repeat(5_000), "0]"].concat();
     let keys: String = (0..5_000).map(|n| format!("\"{n}\":0,")).collect();
     let ids = "\"id\":\"early\",".repeat(50_000);
@@ -282,7 +283,7 @@ fn an_id_behind_too_many_values_is_kept() {
     }
 }
 
-/// Values in a value, keys of dicts excepted.
+/// Returns the number of values in a value, without the keys of dicts.
 fn values(value: &Value<'_>) -> usize {
     1 + match value {
         Value::List(items) => items.iter().map(values).sum(),
@@ -294,7 +295,7 @@ fn values(value: &Value<'_>) -> usize {
     }
 }
 
-/// Bytes that a value takes beside the message it borrows from.
+/// Returns the bytes that a value takes besides the message that it borrows from.
 fn memory(value: &Value<'_>) -> usize {
     let of_text = |text: &Cow<'_, str>| match text {
         Cow::Owned(text) => text.capacity(),
@@ -316,9 +317,9 @@ fn memory(value: &Value<'_>) -> usize {
     }
 }
 
-/// Whatever the message is: text with escapes is the only thing that is copied.
+/// Only text with escapes is copied.
 #[test]
-fn no_message_takes_more_than_a_small_multiple_of_its_size() {
+fn the_memory_of_a_message_is_bounded_by_a_small_multiple_of_its_size() {
     for unit in [
         "[",
         "[],",
@@ -357,7 +358,7 @@ fn no_message_takes_more_than_a_small_multiple_of_its_size() {
     }
 }
 
-/// What closes as many of the unit as make a message.
+/// Returns the closing brackets for a message of repeated units.
 fn closing(unit: &str) -> String {
     let closing: String = unit
         .chars()
@@ -373,7 +374,7 @@ fn closing(unit: &str) -> String {
 }
 
 #[test]
-fn deep_and_unbalanced() {
+fn deep_unbalanced_messages_are_refused() {
     let open = "[".repeat(500_000);
     for tail in [
         "",
@@ -388,10 +389,10 @@ fn deep_and_unbalanced() {
     }
 }
 
-/// A quarter of a megabyte of anything is read in well under a second, on a busy
-/// machine in some; squared, it would be many minutes.
+/// A message of 250 kB takes well under a second, or some seconds on a busy machine. With quadratic
+/// time it would take many minutes.
 #[test]
-fn no_message_takes_more_than_linear_time() {
+fn the_time_of_a_message_is_linear() {
     for unit in [
         "[",
         "{'':",
@@ -430,7 +431,7 @@ fn no_message_takes_more_than_linear_time() {
 }
 
 #[test]
-fn an_error_shows_where_and_never_what() {
+fn an_error_shows_the_offset_and_no_text_of_the_message() {
     for (message, error) in [
         ("", "a value is missing at byte 0"),
         ("hunter2", "a value is missing at byte 0"),
@@ -473,9 +474,9 @@ fn an_error_shows_where_and_never_what() {
 }
 
 #[test]
-fn the_error_is_of_the_dialect_that_got_further() {
+fn the_error_is_that_of_the_dialect_that_got_further() {
     assert_eq!(decode(b"{'a': 1, 'b': }").unwrap_err().at(), 14);
-    // Only in JSON is the pair one character; what breaks is behind it.
+    // The pair is one character in JSON only, and the error is after it.
     assert_eq!(decode(br#"{"a": 1, "b": "\/\N", }"#).unwrap_err().at(), 18);
     assert_eq!(decode(br#"["\ud83d\ude00", 1"#).unwrap_err().at(), 18);
 }

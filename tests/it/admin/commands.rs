@@ -1,4 +1,4 @@
-//! What each command does.
+//! Output and effect of each admin command.
 
 use std::fs;
 use std::os::unix::fs::{MetadataExt as _, chown};
@@ -17,10 +17,10 @@ use crate::support::{
     Codes, Daemon, Load, Setup, credentials, enrol, open_store, wait_until_closed,
 };
 
-/// Failures after which one attempt an hour is left.
-const MANY: u32 = 100;
+/// Number of failures after which a name is locked for an hour.
+const LOCKING_FAILURES: u32 = 100;
 
-/// Notes so many failures under a name that it is locked for an hour.
+/// Records failures under a name until it is locked for an hour.
 fn lock(workdir: &Path, name: &str) {
     let store = Arc::new(open_store(workdir).unwrap());
     wait(async {
@@ -32,15 +32,15 @@ fn lock(workdir: &Path, name: &str) {
                 Attempted::UnknownName(credentials.name_hash(name))
             }
         };
-        for _ in 0..MANY {
+        for _ in 0..LOCKING_FAILURES {
             let failure = store.note_failure(attempted, SystemClock.now(), None);
             failure.await.unwrap();
         }
     });
 }
 
-/// Does something to the store while the daemon is away.
-fn behind_its_back(site: &mut Site, change: impl FnOnce(&Path)) {
+/// Changes the store while the daemon is stopped.
+fn with_daemon_stopped(site: &mut Site, change: impl FnOnce(&Path)) {
     assert!(site.setup.daemon.stop().success());
     let workdir = site.setup.daemon.workdir();
     change(&workdir);
@@ -49,7 +49,7 @@ fn behind_its_back(site: &mut Site, change: impl FnOnce(&Path)) {
 }
 
 #[test]
-fn users_are_listed_with_what_keeps_them_out() {
+fn users_are_listed_with_second_factor_failures_and_lock() {
     for way in BOTH {
         let mut site = Site::new(way);
         let create = json!({
@@ -57,7 +57,7 @@ fn users_are_listed_with_what_keeps_them_out() {
             "executing_user": "alice", "executing_user_password": "secret",
         });
         site.setup.client.call("create_user", create).ok();
-        behind_its_back(&mut site, |workdir| {
+        with_daemon_stopped(&mut site, |workdir| {
             enrol(workdir, "alice");
             lock(workdir, "bob");
         });
@@ -84,70 +84,70 @@ fn users_are_listed_with_what_keeps_them_out() {
 }
 
 #[test]
-fn a_locked_name_can_be_tried_after_unlock() {
+fn unlock_permits_another_attempt() {
     for way in BOTH {
         let mut site = Site::new(way);
-        behind_its_back(&mut site, |workdir| {
+        with_daemon_stopped(&mut site, |workdir| {
             lock(workdir, "alice");
-            lock(workdir, "nobody");
+            lock(workdir, "unknown");
         });
-        let error = |site: &mut Site, name: &str| {
+        let login_error = |site: &mut Site, name: &str| {
             let args = json!([name, "secret"]);
             let reply = site.setup.client.call("create_session", args);
             reply.errors().first().map(ToString::to_string)
         };
-        for name in ["alice", "nobody"] {
-            let locked = error(&mut site, name).unwrap();
+        for name in ["alice", "unknown"] {
+            let locked = login_error(&mut site, name).unwrap();
             assert!(locked.starts_with("Too many failed attempts"), "{locked}");
         }
 
         let out = site.admin(&["unlock", "alice"]).ok();
-        assert_eq!(out, "The failed attempts of alice are forgotten.\n");
-        assert_eq!(error(&mut site, "alice"), None);
-        let locked = error(&mut site, "nobody").unwrap();
+        assert_eq!(out, "Cleared the failed attempts of alice.\n");
+        assert_eq!(login_error(&mut site, "alice"), None);
+        let locked = login_error(&mut site, "unknown").unwrap();
         assert!(locked.starts_with("Too many failed attempts"), "{locked}");
 
-        let out = site.admin(&["unlock", "nobody"]).ok();
+        let out = site.admin(&["unlock", "unknown"]).ok();
         assert!(out.ends_with("There is no user of that name.\n"), "{out}");
-        let refused = error(&mut site, "nobody");
+        let refused = login_error(&mut site, "unknown");
         assert_eq!(refused.as_deref(), Some("Invalid credentials"));
     }
 }
 
 #[test]
-fn without_the_second_factor_the_password_is_enough() {
+fn after_disable_otp_the_password_is_sufficient() {
     for way in BOTH {
         let mut site = Site::new(way);
-        behind_its_back(&mut site, |workdir| drop(enrol(workdir, "alice")));
-        assert!(!site.lets_in("secret", None));
+        with_daemon_stopped(&mut site, |workdir| drop(enrol(workdir, "alice")));
+        assert!(!site.accepts("secret", None));
         let out = site.admin(&["disable-otp", "alice"]).ok();
-        assert_eq!(out, "2FA is off for alice.\n");
-        assert!(site.lets_in("secret", None));
+        assert_eq!(out, "Disabled 2FA for alice.\n");
+        assert!(site.accepts("secret", None));
         let again = site.admin(&["disable-otp", "alice"]);
         again.fails("2FA is not enabled for alice");
     }
 }
 
 #[test]
-fn a_reset_password_holds_and_ends_all_sessions() {
+fn reset_password_sets_the_password_and_ends_all_sessions() {
     for way in BOTH {
         let mut site = Site::new(way);
         let session = site.setup.session_of_alice();
-        behind_its_back(&mut site, |workdir| lock(workdir, "alice"));
+        with_daemon_stopped(&mut site, |workdir| lock(workdir, "alice"));
         let reset = site.admin_with_input(&["reset-password", "alice"], "hunter2\n");
         let out = reset.ok();
         assert_eq!(
             out,
-            "alice has a new password; all its sessions and API tokens have ended.\n"
+            "Set a new password for alice; deleted all its sessions and API tokens.\n"
         );
         assert!(!site.session_is_valid(&session));
-        assert!(site.lets_in("hunter2", None));
-        assert!(!site.lets_in("secret", None));
+        assert!(site.accepts("hunter2", None));
+        assert!(!site.accepts("secret", None));
     }
 }
 
 #[test]
-fn a_new_password_is_held_to_the_rules() {
+fn reset_password_checks_the_password_rules() {
     for way in BOTH {
         let mut site = Site::new(way);
         let mut reset = |input: &str| site.admin_with_input(&["reset-password", "alice"], input);
@@ -158,28 +158,28 @@ fn a_new_password_is_held_to_the_rules() {
         );
         reset(&"x".repeat(4097))
             .fails("'password' is 4097 bytes long, at most 4096 are allowed (password.max_length)");
-        assert!(site.lets_in("secret", None));
+        assert!(site.accepts("secret", None));
     }
 }
 
 #[test]
-fn a_reset_leaves_the_second_factor() {
+fn reset_password_keeps_the_second_factor() {
     let mut site = Site::new(Way::Daemon);
-    behind_its_back(&mut site, |workdir| drop(enrol(workdir, "alice")));
+    with_daemon_stopped(&mut site, |workdir| drop(enrol(workdir, "alice")));
     site.admin_with_input(&["reset-password", "alice"], "hunter2")
         .ok();
-    assert!(!site.lets_in("hunter2", None));
-    assert!(site.lets_in("hunter2", Some(&Codes::of("alice").now())));
+    assert!(!site.accepts("hunter2", None));
+    assert!(site.accepts("hunter2", Some(&Codes::of("alice").now())));
 }
 
 #[test]
-fn sessions_end_and_the_user_logs_in_anew() {
+fn delete_sessions_ends_all_sessions_and_permits_new_ones() {
     for way in BOTH {
         let mut site = Site::new(way);
         let session = site.setup.session_of_alice();
         assert!(site.session_is_valid(&session));
         let out = site.admin(&["delete-sessions", "alice"]).ok();
-        assert_eq!(out, "All sessions of alice have ended.\n");
+        assert_eq!(out, "Deleted all sessions of alice.\n");
         assert!(!site.session_is_valid(&session));
         let session = site.setup.session_of_alice();
         assert!(site.session_is_valid(&session));
@@ -187,12 +187,12 @@ fn sessions_end_and_the_user_logs_in_anew() {
 }
 
 #[test]
-fn api_tokens_end_with_their_own_command_or_a_reset_that_does_not_keep_them() {
+fn delete_api_tokens_ends_tokens_that_a_reset_kept() {
     for way in BOTH {
         let mut site = Site::new(way);
-        let make = json!({"username": "alice", "password": "secret"});
-        let made = site.setup.client.call("create_api_token", make);
-        let token = made.ok()["token"].clone();
+        let create = json!({"username": "alice", "password": "secret"});
+        let created = site.setup.client.call("create_api_token", create);
+        let token = created.ok()["token"].clone();
         let is_valid = |site: &mut Site| {
             let reply = site
                 .setup
@@ -205,23 +205,23 @@ fn api_tokens_end_with_their_own_command_or_a_reset_that_does_not_keep_them() {
         let out = site.admin_with_input(&keep, "secret\n").ok();
         assert_eq!(
             out,
-            "alice has a new password; all its sessions have ended.\n"
+            "Set a new password for alice; deleted all its sessions.\n"
         );
         assert!(is_valid(&mut site));
         let out = site.admin(&["delete-api-tokens", "alice"]).ok();
-        assert_eq!(out, "All API tokens of alice have ended.\n");
+        assert_eq!(out, "Deleted all API tokens of alice.\n");
         assert!(!is_valid(&mut site));
     }
 }
 
-/// Regression: whoever had stolen a password and made a token of it kept that.
+/// Regression: an attacker with a stolen password kept the API tokens created with it.
 #[test]
-fn a_reset_password_ends_api_tokens() {
+fn reset_password_ends_api_tokens() {
     for way in BOTH {
         let mut site = Site::new(way);
-        let make = json!({"username": "alice", "password": "secret"});
-        let made = site.setup.client.call("create_api_token", make);
-        let token = made.ok()["token"].clone();
+        let create = json!({"username": "alice", "password": "secret"});
+        let created = site.setup.client.call("create_api_token", create);
+        let token = created.ok()["token"].clone();
         site.admin_with_input(&["reset-password", "alice"], "hunter2\n")
             .ok();
         let reply = site
@@ -229,32 +229,32 @@ fn a_reset_password_ends_api_tokens() {
             .client
             .call("authenticate_api_token", json!([token]));
         reply.fails("Invalid API token");
-        let make = json!({"username": "alice", "password": "hunter2"});
-        site.setup.client.call("create_api_token", make).ok();
+        let create = json!({"username": "alice", "password": "hunter2"});
+        site.setup.client.call("create_api_token", create).ok();
     }
 }
 
 #[test]
-fn everything_opens_with_the_key_that_was_rotated_to() {
+fn everything_opens_with_the_new_key() {
     for way in BOTH {
         let mut site = Site::new(way);
-        behind_its_back(&mut site, |workdir| drop(enrol(workdir, "alice")));
+        with_daemon_stopped(&mut site, |workdir| drop(enrol(workdir, "alice")));
         let keys = site.setup.daemon.workdir().join("secret.keys");
         let before = fs::read_to_string(&keys).unwrap();
         let out = site.admin(&["rotate-key"]).ok();
-        assert!(out.starts_with("Key 2 seals now; "), "{out}");
+        assert!(out.starts_with("Rotated to key 2: "), "{out}");
         let after = fs::read_to_string(&keys).unwrap();
         assert!(after.starts_with("2 ") && after.lines().count() == 1);
         assert_ne!(before[2..], after[2..]);
-        assert!(site.lets_in("secret", Some(&Codes::of("alice").now())));
+        assert!(site.accepts("secret", Some(&Codes::of("alice").now())));
         assert!(site.setup.daemon.stop().success());
         site.setup.daemon.restart();
-        assert!(site.lets_in("secret", Some(&Codes::of("alice").next())));
+        assert!(site.accepts("secret", Some(&Codes::of("alice").next())));
     }
 }
 
 #[test]
-fn no_request_fails_while_the_operator_rotates() {
+fn no_request_fails_during_key_rotation() {
     let mut setup = Setup::with_alice(&[("REPLY_TTL", "3600")]);
     let workdir = setup.daemon.workdir();
     let mut load = Load::new(&setup.session_of_alice(), 0);
@@ -268,7 +268,7 @@ fn no_request_fails_while_the_operator_rotates() {
 }
 
 #[test]
-fn who_is_not_there_is_named() {
+fn the_error_names_an_unknown_user() {
     for way in BOTH {
         let mut site = Site::new(way);
         for command in [
@@ -277,26 +277,26 @@ fn who_is_not_there_is_named() {
             "delete-sessions",
             "delete-api-tokens",
         ] {
-            let done = site.admin_with_input(&[command, "bob"], "hunter2\n");
-            done.fails("No such user: bob");
+            let output = site.admin_with_input(&[command, "bob"], "hunter2\n");
+            output.fails("No such user: bob");
         }
     }
 }
 
 #[test]
-fn without_a_working_directory_nothing_is_made() {
+fn a_missing_working_directory_is_not_created() {
     let folder = tempfile::tempdir().unwrap();
     let workdir = folder.path().join("workdir");
-    let done = admin(&workdir, &["users"], "");
-    assert_eq!(done.status, 1);
+    let output = admin(&workdir, &["users"], "");
+    assert_eq!(output.status, 1);
     assert!(
-        done.err.contains("there is no working directory"),
-        "{done:?}"
+        output.err.contains("there is no working directory"),
+        "{output:?}"
     );
     assert!(!workdir.exists());
 }
 
-/// Only root can test it.
+/// Skipped unless it runs as root.
 #[test]
 fn root_becomes_the_owner_of_the_working_directory() {
     const NOBODY: u32 = 65534;
@@ -306,7 +306,7 @@ fn root_becomes_the_owner_of_the_working_directory() {
     let mut site = Site::new(Way::Store);
     assert!(site.setup.daemon.stop().success());
     let folder = site.setup.daemon.folder();
-    // Where the owner can reach it.
+    // A copy that the owner of the working directory can execute.
     let binary = folder.path().join("platypush-userd");
     fs::copy(Daemon::binary(), &binary).unwrap();
     give_to(folder.path(), NOBODY);
@@ -324,7 +324,7 @@ fn root_becomes_the_owner_of_the_working_directory() {
         "{rotated:?}"
     );
     rotated.ok();
-    // It was written anew.
+    // The rotation replaced the file.
     assert_eq!(fs::metadata(keys).unwrap().uid(), NOBODY);
 }
 
@@ -338,7 +338,7 @@ fn give_to(path: &Path, uid: u32) {
 }
 
 #[test]
-fn a_terminal_is_shown_no_control_or_invisible_character() {
+fn output_contains_no_control_or_invisible_character() {
     let setup = Setup::with_hostile_names(&[]);
     let workdir = setup.daemon.workdir();
     let users = admin(&workdir, &["users"], "").ok();
@@ -351,6 +351,6 @@ fn a_terminal_is_shown_no_control_or_invisible_character() {
         unlocked.contains(shown) && unlocked.lines().count() == 1,
         "{unlocked}"
     );
-    let ended = admin(&workdir, &["delete-sessions", "al\u{200b}ice\n"], "").ok();
-    assert_eq!(ended, "All sessions of al\\u{200b}ice\\n have ended.\n");
+    let deleted = admin(&workdir, &["delete-sessions", "al\u{200b}ice\n"], "").ok();
+    assert_eq!(deleted, "Deleted all sessions of al\\u{200b}ice\\n.\n");
 }

@@ -1,5 +1,4 @@
-//! `platypush-userd admin`, as an operator types it: through the daemon, and
-//! on the store itself while there is none.
+//! `platypush-userd admin`, through the running daemon and directly on the store of a stopped one.
 
 mod commands;
 mod socket;
@@ -12,23 +11,23 @@ use serde_json::json;
 
 use crate::support::{Daemon, Setup};
 
-/// What a command came to.
+/// Exit status and output of a command.
 #[derive(Debug)]
-pub struct Done {
+pub struct CommandOutput {
     pub status: i32,
     pub out: String,
     pub err: String,
 }
 
-impl Done {
-    /// Asserts success, and gives the output.
+impl CommandOutput {
+    /// Asserts success and returns the standard output.
     #[track_caller]
     pub fn ok(self) -> String {
         assert_eq!(self.status, 0, "{self:?}");
         self.out
     }
 
-    /// Asserts a failure with this explanation.
+    /// Asserts a failure whose error output ends with `text`.
     #[track_caller]
     pub fn fails(self, text: &str) {
         assert_eq!(self.status, 1, "{self:?}");
@@ -37,10 +36,10 @@ impl Done {
     }
 }
 
-impl From<Output> for Done {
+impl From<Output> for CommandOutput {
     fn from(output: Output) -> Self {
         Self {
-            // None where a signal ended it.
+            // `None` if a signal ended the process.
             status: output.status.code().unwrap_or(-1),
             out: String::from_utf8(output.stdout).unwrap(),
             err: String::from_utf8(output.stderr).unwrap(),
@@ -48,29 +47,30 @@ impl From<Output> for Done {
     }
 }
 
-/// Runs a command of the operator on a working directory.
-pub fn admin(workdir: &Path, arguments: &[&str], input: &str) -> Done {
+/// Runs an admin command on a working directory.
+pub fn admin(workdir: &Path, arguments: &[&str], input: &str) -> CommandOutput {
     let arguments = [&["admin"], arguments].concat();
     command(workdir, &arguments, input)
 }
 
 /// Runs any command on a working directory.
-pub fn command(workdir: &Path, arguments: &[&str], input: &str) -> Done {
+pub fn command(workdir: &Path, arguments: &[&str], input: &str) -> CommandOutput {
     run(Command::new(Daemon::binary()), workdir, arguments, input)
 }
 
-pub fn run(program: Command, workdir: &Path, arguments: &[&str], input: &str) -> Done {
+/// Runs `program` on a working directory.
+pub fn run(program: Command, workdir: &Path, arguments: &[&str], input: &str) -> CommandOutput {
     run_with(program, workdir, arguments, input, &[])
 }
 
-/// The same with variables on top.
+/// Runs `program` on a working directory, with additional environment variables.
 pub fn run_with(
     mut program: Command,
     workdir: &Path,
     arguments: &[&str],
     input: &str,
     variables: &[(&str, &str)],
-) -> Done {
+) -> CommandOutput {
     let mut child = program
         .args(arguments)
         .env_clear()
@@ -84,7 +84,7 @@ pub fn run_with(
         .stderr(Stdio::piped())
         .spawn()
         .unwrap();
-    // The command may end before it has read anything.
+    // The command may exit before it has read its input.
     let _ = child.stdin.take().unwrap().write_all(input.as_bytes());
     child.wait_with_output().unwrap().into()
 }
@@ -98,7 +98,7 @@ pub enum Way {
 
 pub const BOTH: [Way; 2] = [Way::Daemon, Way::Store];
 
-/// A daemon with a user, `alice` of password `secret`, and its operator.
+/// A daemon with the user `alice` (password `secret`), and how admin commands reach its store.
 struct Site {
     setup: Setup,
     way: Way,
@@ -111,25 +111,25 @@ impl Site {
         Self { setup, way }
     }
 
-    /// Runs a command; without the daemon, if that is the way.
-    fn admin(&mut self, arguments: &[&str]) -> Done {
+    /// Runs an admin command. For [`Way::Store`], the daemon is stopped meanwhile.
+    fn admin(&mut self, arguments: &[&str]) -> CommandOutput {
         self.admin_with_input(arguments, "")
     }
 
-    fn admin_with_input(&mut self, arguments: &[&str], input: &str) -> Done {
+    fn admin_with_input(&mut self, arguments: &[&str], input: &str) -> CommandOutput {
         let workdir = self.setup.daemon.workdir();
         if self.way == Way::Daemon {
             return admin(&workdir, arguments, input);
         }
         assert!(self.setup.daemon.stop().success());
-        let done = admin(&workdir, arguments, input);
+        let output = admin(&workdir, arguments, input);
         self.setup.daemon.restart();
-        done
+        output
     }
 
-    /// Whether alice gets in with these.
+    /// Returns whether alice can log in with these credentials.
     #[track_caller]
-    fn lets_in(&mut self, password: &str, code: Option<&str>) -> bool {
+    fn accepts(&mut self, password: &str, code: Option<&str>) -> bool {
         let args = json!(["alice", password, code]);
         let login = self.setup.client.call("authenticate_user", args);
         login.ok() == true

@@ -1,4 +1,4 @@
-//! The control socket, and what it leaves in the log.
+//! The control socket, and the log and audit trail of commands on it.
 
 use std::fs;
 use std::io::{Read as _, Write as _};
@@ -13,20 +13,26 @@ use super::{Site, Way, admin, run_with};
 use crate::sled_files::add_users;
 use crate::support::{Daemon, RedisServer};
 
-/// Sends bytes to the socket of a daemon, all that there will be; gives what
-/// comes back.
+/// Returns a frame of the control socket: the length of a value and the value.
+fn frame(value: &[u8]) -> Vec<u8> {
+    let length = u32::try_from(value.len()).unwrap();
+    [&length.to_be_bytes(), value].concat()
+}
+
+/// Sends bytes to the daemon's socket, closes the sending half and returns the answer.
 fn send(workdir: &Path, bytes: &[u8]) -> String {
     let mut stream = UnixStream::connect(workdir.join("control.sock")).unwrap();
-    // The daemon may hang up before it has read everything.
+    // The daemon may close the connection before it has read everything.
     let _ = stream.write_all(bytes);
     let _ = stream.shutdown(Shutdown::Write);
     let mut answer = Vec::new();
     let _ = stream.read_to_end(&mut answer);
+    answer.drain(..answer.len().min(4));
     String::from_utf8(answer).unwrap()
 }
 
 #[test]
-fn is_its_owners_alone_and_goes_with_the_daemon() {
+fn is_accessible_to_its_owner_only_and_removed_on_stop() {
     let mut site = Site::new(Way::Daemon);
     let socket = site.setup.daemon.workdir().join("control.sock");
     let file = fs::metadata(&socket).unwrap();
@@ -37,7 +43,7 @@ fn is_its_owners_alone_and_goes_with_the_daemon() {
 }
 
 #[test]
-fn that_of_a_daemon_that_was_killed_is_in_nobodys_way() {
+fn a_socket_left_by_a_killed_daemon_is_replaced() {
     let mut site = Site::new(Way::Daemon);
     site.setup.daemon.kill();
     let workdir = site.setup.daemon.workdir();
@@ -49,7 +55,7 @@ fn that_of_a_daemon_that_was_killed_is_in_nobodys_way() {
 }
 
 #[test]
-fn a_path_that_is_too_long_is_explained_at_the_start() {
+fn the_log_explains_a_socket_path_that_is_too_long() {
     let redis = RedisServer::start();
     let folder = Arc::new(tempfile::tempdir().unwrap());
     let workdir = folder.path().join("x".repeat(108));
@@ -61,43 +67,49 @@ fn a_path_that_is_too_long_is_explained_at_the_start() {
 }
 
 #[test]
-fn rubbish_is_refused_and_not_repeated() {
+fn an_invalid_command_is_refused_and_not_echoed() {
     let mut site = Site::new(Way::Daemon);
     let workdir = site.setup.daemon.workdir();
     let too_long = [
-        br#"{"unlock":{"name":""#,
+        br#"{"command":{"unlock":{"name":""#,
         "hunter2".repeat(10_000).as_bytes(),
-        b"\"}}\n",
+        br#""}}}"#,
     ]
     .concat();
-    for rubbish in [
-        &b"hunter2\n"[..],
-        b"\n",
-        b"\xff\x00\xff\n",
+    for invalid in [
+        &b"hunter2"[..],
+        b"",
+        b"\xff\x00\xff",
         br#""users""#,
-        b"\"hunter2\"\n",
-        b"{\"unlock\":{}}\n",
-        b"{\"unlock\":{\"name\":\"alice\",\"password\":\"hunter2\"}}\n",
-        b"\"users\"\n\"users\"\n",
+        br#"{"command":"hunter2"}"#,
+        br#"{"command":{"unlock":{}}}"#,
+        br#"{"command":{"unlock":{"name":"alice","password":"hunter2"}}}"#,
+        br#"{"command":"users","sudo_uid":"hunter2"}"#,
+        br#"{"command":"users"}{"command":"users"}"#,
         &too_long,
     ] {
-        let answer = send(&workdir, rubbish);
+        let answer = send(&workdir, &frame(invalid));
         assert!(
-            answer.contains("A command is one line of JSON"),
-            "{rubbish:?}: {answer}"
+            answer.contains("a command is one frame of JSON"),
+            "{invalid:?}: {answer}"
         );
         assert!(!answer.contains("hunter2"), "{answer}");
     }
-    assert_eq!(send(&workdir, b""), send(&workdir, b"{"));
-    assert!(send(&workdir, b"\"users\"\n").contains("alice"));
+    // The beginning of a line of an earlier version, taken for a length, is too long.
+    let answer = send(&workdir, br#""users""#);
+    assert!(answer.contains("a command is one frame"), "{answer}");
+    for incomplete in [&b""[..], b"\0", b"\0\0\0\x09{"] {
+        assert_eq!(send(&workdir, incomplete), "", "{incomplete:?}");
+    }
+    assert!(send(&workdir, &frame(br#"{"command":"users"}"#)).contains("alice"));
     assert!(site.setup.daemon.stop().success());
     let log = site.setup.daemon.log();
-    assert!(log.contains("what is no command"), "{log}");
+    assert!(log.contains("received an invalid command"), "{log}");
     assert!(!log.contains("hunter2"), "{log}");
 }
 
 #[test]
-fn a_client_that_says_nothing_keeps_no_other() {
+fn silent_clients_do_not_block_commands() {
     let site = Site::new(Way::Daemon);
     let workdir = site.setup.daemon.workdir();
     let _silent: Vec<_> = (0..20)
@@ -106,9 +118,9 @@ fn a_client_that_says_nothing_keeps_no_other() {
     admin(&workdir, &["users"], "").ok();
 }
 
-/// Neither a daemon nor another command is in the way of one for long.
+/// A command waits for other commands instead of failing.
 #[test]
-fn commands_at_once_are_carried_out_one_after_the_other() {
+fn concurrent_commands_run_one_after_the_other() {
     for way in super::BOTH {
         let mut site = Site::new(way);
         let workdir = site.setup.daemon.workdir();
@@ -119,10 +131,16 @@ fn commands_at_once_are_carried_out_one_after_the_other() {
             let running: Vec<_> = (0..4)
                 .map(|_| scope.spawn(|| admin(&workdir, &["rotate-key"], "").ok()))
                 .collect();
-            let mut said: Vec<_> = running.into_iter().map(|one| one.join().unwrap()).collect();
-            said.sort();
-            for (out, key) in said.iter().zip(2..) {
-                assert!(out.starts_with(&format!("Key {key} seals now")), "{said:?}");
+            let mut outputs: Vec<_> = running
+                .into_iter()
+                .map(|thread| thread.join().unwrap())
+                .collect();
+            outputs.sort();
+            for (out, key) in outputs.iter().zip(2..) {
+                assert!(
+                    out.starts_with(&format!("Rotated to key {key}: ")),
+                    "{outputs:?}"
+                );
             }
         });
         let keys = fs::read_to_string(workdir.join("secret.keys")).unwrap();
@@ -131,7 +149,7 @@ fn commands_at_once_are_carried_out_one_after_the_other() {
 }
 
 #[test]
-fn each_command_is_in_the_audit_trail_with_who_asked() {
+fn the_audit_trail_names_the_uid_behind_each_command() {
     let mut site = Site::new(Way::Daemon);
     let uid = rustix::process::geteuid().as_raw();
     let by = format!("by=\"uid {uid}\"");
@@ -145,7 +163,7 @@ fn each_command_is_in_the_audit_trail_with_who_asked() {
     assert!(site.setup.daemon.stop().success());
 
     let log = site.setup.daemon.log();
-    let about = |action: &str, rest: &str| {
+    let assert_logged = |action: &str, rest: &str| {
         let action = format!("action=\"admin {action}\"");
         let mut lines = log.lines();
         let found = lines.any(|line| {
@@ -154,15 +172,15 @@ fn each_command_is_in_the_audit_trail_with_who_asked() {
         });
         assert!(found, "{action} {rest}:\n{log}");
     };
-    about("reset-password", "user=\"alice\"");
-    about(
+    assert_logged("reset-password", "user=\"alice\"");
+    assert_logged(
         "reset-password",
         "keep_api_tokens=false outcome=\"success\"",
     );
-    about("reset-password", "keep_api_tokens=true outcome=\"success\"");
-    about("reset-password", "user=unknown:");
-    about("reset-password", "outcome=\"no_such_user\"");
-    about("rotate-key", "outcome=\"success\"");
+    assert_logged("reset-password", "keep_api_tokens=true outcome=\"success\"");
+    assert_logged("reset-password", "user=unknown:");
+    assert_logged("reset-password", "outcome=\"no_such_user\"");
+    assert_logged("rotate-key", "outcome=\"success\"");
     for secret in ["hunter2", "mistyped"] {
         assert!(!log.contains(secret), "{log}");
     }
@@ -171,18 +189,18 @@ fn each_command_is_in_the_audit_trail_with_who_asked() {
 #[test]
 fn without_a_daemon_the_audit_trail_is_on_standard_error() {
     let mut site = Site::new(Way::Store);
-    let done = site.admin(&["delete-sessions", "alice"]);
+    let output = site.admin(&["delete-sessions", "alice"]);
     let uid = rustix::process::geteuid().as_raw();
     let expected = format!(
         "audit: action=\"admin delete-sessions\" user=\"alice\" by=\"uid {uid}\" outcome=\"success\""
     );
-    assert!(done.err.contains(&expected), "{done:?}");
+    assert!(output.err.contains(&expected), "{output:?}");
 }
 
-/// Root changes to the owner of the working directory, which is all that the
-/// daemon sees of the one who asks.
+/// A command of root changes to the owner of the working directory, so the daemon sees only the
+/// owner's uid.
 #[test]
-fn who_called_sudo_is_in_the_audit_trail() {
+fn the_audit_trail_names_the_caller_of_sudo() {
     for way in super::BOTH {
         let mut site = Site::new(way);
         let workdir = site.setup.daemon.workdir();
@@ -191,9 +209,9 @@ fn who_called_sudo_is_in_the_audit_trail() {
         }
         let program = Command::new(Daemon::binary());
         let arguments = ["admin", "delete-sessions", "alice"];
-        let done = run_with(program, &workdir, &arguments, "", &[("SUDO_UID", "4711")]);
-        let log = done.err.clone();
-        done.ok();
+        let output = run_with(program, &workdir, &arguments, "", &[("SUDO_UID", "4711")]);
+        let log = output.err.clone();
+        output.ok();
         let log = match way {
             Way::Store => log,
             Way::Daemon => {
@@ -207,12 +225,12 @@ fn who_called_sudo_is_in_the_audit_trail() {
     }
 }
 
-/// Names are clients' text.
+/// Clients choose the names of users.
 #[test]
-fn a_name_forges_neither_a_line_of_the_log_nor_of_the_list() {
+fn a_name_forges_neither_a_log_line_nor_a_line_of_the_list() {
     let mut site = Site::new(Way::Daemon);
     let name = "eve\n2026-01-01T00:00:00Z  INFO audit: forged\x1b[2J";
-    // As an older version let one in.
+    // Older versions accepted such names.
     let workdir = site.setup.daemon.workdir();
     assert!(site.setup.daemon.stop().success());
     add_users(&workdir, &[name]);

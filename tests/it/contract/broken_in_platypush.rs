@@ -1,10 +1,10 @@
-//! The contract's table "Documented, and broken in Platypush 1.3.39": a test
-//! for each row, named after what is documented.
+//! The contract's table "Documented, and broken in Platypush 1.3.39": one test per row, named
+//! after the documented behaviour.
 
 use serde_json::json;
 
 use super::shape::{TIME, TOKEN, assert_shape};
-use super::stage::switch_on_second_factor;
+use super::stage::enable_second_factor;
 use super::{is_password, log_in};
 use crate::support::{Codes, Setup};
 
@@ -18,7 +18,7 @@ fn first_user_needs_no_authentication() {
 }
 
 #[test]
-fn authenticate_user_tells_right_from_wrong() {
+fn authenticate_user_distinguishes_right_and_wrong_passwords() {
     let mut setup = Setup::with_alice(&[]);
     assert!(is_password(&mut setup.client, "alice", "secret"));
     assert!(!is_password(&mut setup.client, "alice", "wrong"));
@@ -55,7 +55,7 @@ fn neither_look_up_accepts_expired_sessions() {
     reply.fails("No user associated with the specified session token");
 }
 
-/// Platypush makes an integer of it before it sends it.
+/// Platypush sends such a password as an integer.
 #[test]
 fn a_password_of_digits() {
     let mut setup = Setup::new();
@@ -65,7 +65,7 @@ fn a_password_of_digits() {
 }
 
 #[test]
-fn update_password_to_nothing_is_refused() {
+fn update_password_to_an_empty_password_is_refused() {
     let mut setup = Setup::with_alice(&[]);
     let args = json!(["alice", "secret", ""]);
     let reply = setup.client.call("update_password", args);
@@ -81,7 +81,7 @@ fn users_with_tokens_or_a_second_factor_can_be_deleted() {
     let args = json!({"username": "bob", "password": "secret", "session_token": admin});
     setup.client.call("create_user", args).ok();
     let of_bob = log_in(&mut setup.client, "bob", "secret");
-    switch_on_second_factor(&mut setup, &["bob"]);
+    enable_second_factor(&mut setup, &["bob"]);
 
     let args = json!({"username": "bob", "session_token": of_bob});
     assert_eq!(setup.client.call("delete_user", args).ok(), &json!(true));
@@ -92,14 +92,14 @@ fn users_with_tokens_or_a_second_factor_can_be_deleted() {
 #[test]
 fn update_password_of_a_user_with_a_second_factor() {
     let mut setup = Setup::with_alice(&[]);
-    switch_on_second_factor(&mut setup, &["alice"]);
+    enable_second_factor(&mut setup, &["alice"]);
     let args = json!({"username": "alice", "old_password": "secret",
         "new_password": "hunter2", "code": Codes::of("alice").now()});
     let reply = setup.client.call("update_password", args);
     assert_eq!(reply.ok(), &json!(true));
 }
 
-/// The number says a moment, wherever the daemon is.
+/// The number means the same time in every time zone of the daemon.
 #[test]
 fn expires_at_as_a_number_is_utc() {
     let mut setup = Setup::with_alice(&[]);

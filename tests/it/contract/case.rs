@@ -1,4 +1,4 @@
-//! A case: one call of an action and what it answers.
+//! A case: one call of an action and the expected answer.
 
 use serde_json::{Value, json};
 
@@ -7,36 +7,36 @@ use super::shape::compare;
 use super::stage::{Fixture, Stage};
 use crate::support::{Reply, Setup};
 
-/// One call of an action and what it answers. It is made by keyword and,
-/// where the arguments have a position, by position too.
+/// One call of an action and the expected answer. The call is made with keyword arguments and, if
+/// possible, with positional arguments too.
 pub struct Case {
     pub name: &'static str,
-    /// The keyword arguments.
+    /// Keyword arguments.
     pub args: fn(&Fixture) -> Value,
     pub answer: Answer,
     given: Given,
 }
 
 pub enum Answer {
-    /// Success, with an `output` that fits this template (see `shape.rs`).
+    /// Success, with an `output` that matches this template (see `shape.rs`).
     Output(fn(&Fixture) -> Value),
     /// Failure, with exactly this text.
     Error(&'static str),
-    /// The same with a text that speaks of what there is.
+    /// Failure, with a text that depends on the fixture.
     ErrorOf(fn(&Fixture) -> String),
-    /// Failure, with a text that begins with this: a time stands behind it.
+    /// Failure, with a text that starts with this and continues with a time.
     ErrorBeginning(&'static str),
 }
 
-/// What there is when the case begins.
+/// Users that exist when the case starts.
 #[derive(Clone, Copy, PartialEq)]
 enum Given {
-    /// The users keeper and alice, and three sessions of alice.
+    /// `admin` and `alice`, and three sessions of alice.
     Alice,
-    /// These, and a user with a second factor.
+    /// The same, and a user with a second factor.
     Otto,
-    /// No user at all.
-    UnknownName,
+    /// No users.
+    NoUsers,
 }
 
 impl Case {
@@ -49,21 +49,21 @@ impl Case {
         }
     }
 
-    /// The case speaks of `otto`.
+    /// Adds a user with a second factor.
     pub const fn with_otto(mut self) -> Self {
         self.given = Given::Otto;
         self
     }
 
-    /// There is no user.
-    pub const fn with_nobody(mut self) -> Self {
-        self.given = Given::UnknownName;
+    /// Runs the case on an empty database.
+    pub const fn without_users(mut self) -> Self {
+        self.given = Given::NoUsers;
         self
     }
 }
 
-/// The arguments by position, up to the last one that is given. `None` where
-/// one of them has no position, or one without a default is left out.
+/// Returns the arguments by position, up to the last given one. Returns `None` if an argument has
+/// no position, or if a required argument before the last given one is missing.
 pub fn by_position(action: &str, keywords: &Value) -> Option<Value> {
     let keywords = keywords.as_object().unwrap();
     let parameters = row(action).parameters;
@@ -77,7 +77,7 @@ pub fn by_position(action: &str, keywords: &Value) -> Option<Value> {
         .map(Value::Array)
 }
 
-/// Runs all cases of an action and reports all that fail.
+/// Runs all cases of an action and reports every failure.
 pub fn run_all(action: &str, cases: &[Case]) {
     let ottos = cases.iter().filter(|case| case.given == Given::Otto);
     let mut stage = Stage::new(ottos.count() * Form::ALL.len());
@@ -92,7 +92,7 @@ pub fn run_all(action: &str, cases: &[Case]) {
     assert!(failures.is_empty(), "{}", failures.join("\n\n"));
 }
 
-/// How arguments are given.
+/// How the arguments are passed.
 #[derive(Clone, Copy, Debug)]
 enum Form {
     ByKeyword,
@@ -105,9 +105,9 @@ impl Form {
 
 fn run(action: &str, case: &Case, form: Form, stage: &mut Stage) -> Result<(), String> {
     let mut empty;
-    let (fixture, client) = if case.given == Given::UnknownName {
+    let (fixture, client) = if case.given == Given::NoUsers {
         empty = Setup::new();
-        (Fixture::of_nobody(), &mut empty.client)
+        (Fixture::without_users(), &mut empty.client)
     } else {
         stage.fresh(case.given == Given::Otto)
     };
@@ -125,7 +125,7 @@ fn run(action: &str, case: &Case, form: Form, stage: &mut Stage) -> Result<(), S
 impl Answer {
     fn check(&self, reply: &Reply, fixture: &Fixture) -> Result<(), String> {
         let failure = |text: &str| json!({"output": {"success": false}, "errors": [text]});
-        let wanted = match self {
+        let expected = match self {
             Self::Output(output) => json!({"output": output(fixture), "errors": []}),
             Self::Error(text) => failure(text),
             Self::ErrorOf(text) => failure(&text(fixture)),
@@ -134,6 +134,6 @@ impl Answer {
                 _ => failure(text),
             },
         };
-        compare(&reply.0["response"], &wanted)
+        compare(&reply.0["response"], &expected)
     }
 }

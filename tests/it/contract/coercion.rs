@@ -1,4 +1,4 @@
-//! What the kinds of parameters take, for every parameter of every action.
+//! Values that each kind of parameter accepts, for every parameter of every action.
 
 use platypush_userd::actions::{ACTIONS, Kind, Parameter};
 use serde_json::{Value, json};
@@ -9,25 +9,25 @@ use crate::support::Setup;
 /// Kinds of text.
 const TEXTS: &[Kind] = &[Kind::Text, Kind::Name, Kind::Secret, Kind::Password];
 
-/// Every parameter of these kinds: its action, itself, and arguments that
-/// bind, all of text.
+/// Returns every parameter of these kinds, with its action and text for all required arguments.
 fn parameters(kinds: &[Kind]) -> Vec<(&'static str, &'static Parameter, Value)> {
-    let mut found = Vec::new();
+    let mut selected = Vec::new();
     for action in ACTIONS {
         let signature = action.signature();
         let required = signature.parameters.iter().filter(|p| p.required);
         let args: Value = required.map(|p| (p.name, "x")).collect();
         for parameter in signature.parameters {
             if kinds.contains(&parameter.kind) {
-                found.push((signature.name, parameter, args.clone()));
+                selected.push((signature.name, parameter, args.clone()));
             }
         }
     }
-    assert!(!found.is_empty());
-    found
+    assert!(!selected.is_empty());
+    selected
 }
 
-/// Sends it as text, because `NaN` is none of `serde_json`'s values.
+/// Calls an action with `json` as the value of one argument, and returns the errors. The message
+/// is built as text, because `serde_json` has no `NaN`.
 fn call_with(setup: &mut Setup, action: &str, args: &Value, name: &str, json: &str) -> Vec<String> {
     let mut args = args.clone();
     args[name] = json!("<here>");
@@ -37,10 +37,10 @@ fn call_with(setup: &mut Setup, action: &str, args: &Value, name: &str, json: &s
     reply.errors().iter().map(ToString::to_string).collect()
 }
 
-/// An error reply tells argument and type, never the value, and what may have
-/// happened to it.
+/// The error names argument and type, explains the conversion by Platypush and never contains the
+/// value.
 #[test]
-fn where_text_is_due() {
+fn other_types_than_text_are_refused() {
     let mut setup = Setup::new();
     for (action, parameter, args) in parameters(TEXTS) {
         for (value, kind) in [
@@ -63,23 +63,22 @@ fn where_text_is_due() {
             let [error] = &errors[..] else {
                 panic!("{action}, {}, {value}: {errors:?}", parameter.name);
             };
-            let tells = [&format!("'{}'", parameter.name), kind, "Platypush"]
+            let explains = [&format!("'{}'", parameter.name), kind, "Platypush"]
                 .iter()
                 .all(|part| error.contains(part));
-            assert!(tells, "{action}, {}, {value}: {error}", parameter.name);
+            assert!(explains, "{action}, {}, {value}: {error}", parameter.name);
             assert!(!error.contains("9081726354"), "{action}: {error}");
         }
     }
     assert_eq!(setup.client.call("get_users", json!({})).ok(), &json!([]));
 }
 
-/// Integers of any length are taken as their digits: what is refused then is
-/// never the type.
+/// Integers of any length are accepted as the text of their digits.
 #[test]
-fn integers_are_text() {
+fn integers_are_accepted_as_text() {
     let mut setup = Setup::new();
     for (action, parameter, args) in parameters(TEXTS) {
-        // The user that this makes would be in the way.
+        // A created user would require authentication for the other calls.
         if action == "create_user" {
             continue;
         }
@@ -108,7 +107,7 @@ fn names_may_be_integers() {
     assert_eq!(setup.client.call("delete_user", args).ok(), &json!(true));
 }
 
-/// Null and empty text are none, where none is allowed.
+/// For an optional parameter, null and empty text count as missing.
 #[test]
 fn optional_text_may_be_null_or_empty() {
     let mut setup = Setup::new();
@@ -117,15 +116,15 @@ fn optional_text_may_be_null_or_empty() {
             continue;
         }
         let without = setup.client.call(action, args.clone());
-        for none in ["null", "\"\""] {
-            let errors = call_with(&mut setup, action, &args, parameter.name, none);
+        for missing in ["null", "\"\""] {
+            let errors = call_with(&mut setup, action, &args, parameter.name, missing);
             assert_eq!(errors, without.errors(), "{action}, {}", parameter.name);
         }
     }
 }
 
 #[test]
-fn what_is_no_flag() {
+fn other_types_than_flags_are_refused() {
     let mut setup = Setup::new();
     for (action, parameter, args) in parameters(&[Kind::Flag]) {
         for (value, kind) in [
@@ -146,7 +145,7 @@ fn what_is_no_flag() {
     }
 }
 
-/// The flags of JSON, of Python, and the numbers that mean the same.
+/// The flags of JSON and Python, and the numbers 0 and 1.
 const FLAGS: &[(&str, bool)] = &[
     ("true", true),
     ("True", true),

@@ -1,5 +1,5 @@
-//! The contract's table "The nine actions" with those that Platypush does not
-//! have, and that nothing in it is without a case.
+//! The contract's table "The nine actions", extended by the actions that Platypush does not have.
+//! Tests check that everything in it has a case.
 
 use std::collections::BTreeSet;
 
@@ -13,9 +13,9 @@ use super::stage::Fixture;
 /// A row of the table.
 pub struct Row {
     action: &'static str,
-    /// In positional order, with their defaults.
+    /// Names and defaults, in positional order.
     pub parameters: &'static [(&'static str, Option<Value>)],
-    /// The answers that are no object, as JSON.
+    /// Answers that are not objects, as JSON.
     answers: &'static [&'static str],
     errors: &'static [&'static str],
 }
@@ -24,7 +24,7 @@ const REQUIRED: Option<Value> = None;
 const NONE: Option<Value> = Some(Value::Null);
 const FALSE: Option<Value> = Some(Value::Bool(false));
 
-/// Of an action that asks for all that proves who somebody is.
+/// Parameters of an action that requires password and code.
 const CREDENTIALS: &[(&str, Option<Value>)] = &[
     ("username", REQUIRED),
     ("password", REQUIRED),
@@ -237,7 +237,7 @@ static CONTRACT: &[Row] = &[
     },
 ];
 
-/// The contract's row for an action.
+/// Returns the contract's row for an action.
 pub fn row(action: &str) -> &'static Row {
     CONTRACT
         .iter()
@@ -252,10 +252,10 @@ fn cases(action: &str) -> impl Iterator<Item = &'static Case> {
         .flat_map(|(_, cases)| *cases)
 }
 
-/// The actions are those of the contract, with its parameters in its order.
+/// Actions, parameters and their order are those of the contract.
 #[test]
 fn signatures_are_those_of_the_contract() {
-    let ours: Vec<_> = ACTIONS
+    let actual: Vec<_> = ACTIONS
         .iter()
         .map(|action| {
             let signature = action.signature();
@@ -264,7 +264,7 @@ fn signatures_are_those_of_the_contract() {
             (signature.name, parameters)
         })
         .collect();
-    let theirs: Vec<_> = CONTRACT
+    let expected: Vec<_> = CONTRACT
         .iter()
         .map(|row| {
             let parameters = row.parameters.iter();
@@ -272,12 +272,11 @@ fn signatures_are_those_of_the_contract() {
             (row.action, parameters.collect())
         })
         .collect();
-    assert_eq!(ours, theirs);
+    assert_eq!(actual, expected);
 }
 
-/// Every action of the program has cases; each of its parameters is given in
-/// one of them, by keyword and by position; each of its answers and error
-/// texts is the outcome of one.
+/// Every action has cases. Each of its parameters is passed in one of them, by keyword and by
+/// position. Each of its answers and error texts is expected by one.
 #[test]
 fn everything_has_a_case() {
     let mut missing = Vec::new();
@@ -296,15 +295,15 @@ fn everything_has_a_case() {
             }
         }
         let row = row(signature.name);
-        let wanted = row.answers.iter().chain(row.errors);
-        for outcome in wanted.filter(|outcome| !exercised.outcomes.contains(**outcome)) {
+        let expected = row.answers.iter().chain(row.errors);
+        for outcome in expected.filter(|outcome| !exercised.outcomes.contains(**outcome)) {
             missing.push(format!("{}: {outcome}", signature.name));
         }
     }
     assert_eq!(missing, Vec::<String>::new(), "without a case");
 }
 
-/// What the cases of an action give and get.
+/// Parameters and outcomes that the cases of an action cover.
 #[derive(Default)]
 struct Exercised {
     keywords: BTreeSet<String>,
@@ -314,33 +313,32 @@ struct Exercised {
 
 fn exercised(action: &str) -> Exercised {
     let fixture = Fixture::default();
-    let mut found = Exercised::default();
+    let mut exercised = Exercised::default();
     for case in cases(action) {
         let args = (case.args)(&fixture);
         let given = |value: &Value| !value.is_null();
         for (name, value) in args.as_object().unwrap() {
             if given(value) {
-                found.keywords.insert(name.clone());
+                exercised.keywords.insert(name.clone());
             }
         }
         if let Some(Value::Array(values)) = by_position(action, &args) {
             let positions = values.iter().enumerate();
             let positions = positions.filter(|(_, value)| given(value));
-            found.positions.extend(positions.map(|(n, _)| n));
+            exercised.positions.extend(positions.map(|(n, _)| n));
         }
-        found.outcomes.insert(match &case.answer {
+        exercised.outcomes.insert(match &case.answer {
             Answer::Output(output) => output(&fixture).to_string(),
             Answer::Error(text) | Answer::ErrorBeginning(text) => (*text).to_owned(),
             Answer::ErrorOf(text) => text(&fixture),
         });
     }
-    found
+    exercised
 }
 
-/// Cases of one action have names of their own, and no case speaks of an
-/// action that there is not.
+/// The names of the cases of an action are unique, and every action in the table exists.
 #[test]
-fn cases_are_told_apart() {
+fn cases_have_unique_names_and_existing_actions() {
     for (action, cases) in CASES {
         assert!(
             ACTIONS
@@ -349,6 +347,6 @@ fn cases_are_told_apart() {
             "there is no action {action}"
         );
         let names: BTreeSet<_> = cases.iter().map(|case| case.name).collect();
-        assert_eq!(names.len(), cases.len(), "{action}: a name stands twice");
+        assert_eq!(names.len(), cases.len(), "{action}: a duplicate name");
     }
 }

@@ -1,4 +1,4 @@
-//! What becomes of messages that cannot be run.
+//! Dead letters of messages that cannot be run.
 
 use std::fmt::Write as _;
 
@@ -6,13 +6,13 @@ use redis::Commands as _;
 use serde_json::{Value, json};
 
 use super::shape::{TIME, assert_shape};
-use super::{ask, next_dead_letter, send_with, settle, waiting_replies};
+use super::{ask, next_dead_letter, reply_lists, send_with, stop_when_idle};
 use crate::support::{Client, QUEUE, REPLIES, Setup};
 
-/// Stands for a password in the messages here. It must turn up nowhere.
+/// A password in the messages of these tests. It must not leak.
 const PLANTED: &str = "hunter2-planted";
 
-/// Looks for the planted password in what is left in Redis, and in the log.
+/// Asserts that neither Redis nor the log contains the planted password.
 #[track_caller]
 fn assert_not_leaked(setup: &mut Setup) {
     let redis = &mut setup.client.redis;
@@ -28,7 +28,7 @@ fn assert_not_leaked(setup: &mut Setup) {
     assert!(!log.contains(PLANTED), "{log}");
 }
 
-/// Waits for the next dead letter, and takes it.
+/// Waits for the next dead letter, removes it and checks that it contains no password.
 #[track_caller]
 fn next_letter(client: &mut Client) -> Value {
     let letter = next_dead_letter(client);
@@ -36,7 +36,7 @@ fn next_letter(client: &mut Client) -> Value {
     letter
 }
 
-/// What cannot be decoded leaves no more than reason, time and length.
+/// The dead letter of a message that cannot be decoded contains only reason, time and length.
 #[test]
 fn unreadable_messages() {
     let mut setup = Setup::new();
@@ -71,15 +71,16 @@ fn unreadable_messages() {
         let letter = next_letter(&mut setup.client);
         let shape = json!({"reason": letter["reason"], "time": TIME, "length": message.len()});
         assert_shape(&letter, &shape);
-        let said = letter["reason"].as_str().unwrap();
-        assert!(said.contains(reason), "{said}");
+        let actual = letter["reason"].as_str().unwrap();
+        assert!(actual.contains(reason), "{actual}");
     }
-    settle(&mut setup);
-    assert_eq!(waiting_replies(&mut setup.client), Vec::<String>::new());
+    stop_when_idle(&mut setup);
+    assert_eq!(reply_lists(&mut setup.client), Vec::<String>::new());
     assert_not_leaked(&mut setup);
 }
 
-/// What can be decoded leaves who sent it and what it was about.
+/// The dead letter of a decoded message also contains type, action, id, origin and the names of
+/// the arguments.
 #[test]
 fn readable_messages() {
     let mut setup = Setup::new();
@@ -122,7 +123,7 @@ fn readable_messages() {
     assert_not_leaked(&mut setup);
 }
 
-/// What is taken over from a message is bounded.
+/// The values that a dead letter copies from a message are bounded.
 #[test]
 fn a_dead_letter_is_small() {
     let mut setup = Setup::new();
@@ -141,7 +142,7 @@ fn a_dead_letter_is_small() {
     }
 }
 
-/// The error reply of a request that could be read, but not whole.
+/// Returns requests that the decoder only partly reads, with a part of the error.
 fn flawed_messages() -> [(String, &'static str); 4] {
     let deep = format!("{}{}", "[".repeat(10_000), "]".repeat(10_000));
     let request = |value: &str| {
@@ -177,7 +178,7 @@ fn a_flawed_request_gets_an_error_reply_too() {
             "args": ["username", "password", "foo"]});
         assert_shape(&letter, &shape);
     }
-    // Neither of a foreign type nor of one whose id cannot be read.
+    // No reply to a message of another type or without a usable id.
     for (message, _) in flawed_messages() {
         for (from, to) in [
             (r#""type": "request""#, r#""type": "event""#),
@@ -188,14 +189,14 @@ fn a_flawed_request_gets_an_error_reply_too() {
         }
     }
     assert_eq!(setup.client.call("get_users", json!({})).ok(), &json!([]));
-    settle(&mut setup);
-    assert_eq!(waiting_replies(&mut setup.client), Vec::<String>::new());
+    stop_when_idle(&mut setup);
+    assert_eq!(reply_lists(&mut setup.client), Vec::<String>::new());
     assert_not_leaked(&mut setup);
 }
 
-/// Depth alone, without anything around it.
+/// Messages that consist only of opening brackets or signs.
 #[test]
-fn nothing_but_depth() {
+fn deeply_nested_messages() {
     let mut setup = Setup::new();
     for bracket in ["[", "{\"a\":", "(", "[{'a':", "[(", "-", "+", "[[{"] {
         setup.client.push(bracket.repeat(100_000));
@@ -210,7 +211,7 @@ fn over_long_messages() {
     for (settings, length) in [
         (&[("MAX_MESSAGE_SIZE", "1024")][..], 1025),
         (&[], (1 << 20) + 1),
-        // More than is taken at once.
+        // Longer than the bytes of one batch.
         (&[], 5 << 20),
     ] {
         let mut setup = Setup::with(settings);
@@ -224,19 +225,19 @@ fn over_long_messages() {
             "time": TIME, "length": length});
         assert_shape(&letter, &shape);
         let many = vec![message.into_bytes(); 5];
-        mixed(&mut setup.client, &many);
+        push_mixed(&mut setup.client, &many);
         for _ in many {
             let letter = next_letter(&mut setup.client);
             assert_eq!(letter["length"], length);
         }
-        settle(&mut setup);
-        assert_eq!(waiting_replies(&mut setup.client), Vec::<String>::new());
+        stop_when_idle(&mut setup);
+        assert_eq!(reply_lists(&mut setup.client), Vec::<String>::new());
         assert_not_leaked(&mut setup);
     }
 }
 
-/// Bad messages of every kind, good ones between them.
-fn mixed(client: &mut Client, bad: &[Vec<u8>]) {
+/// Pushes bad messages with a good one after each, and waits for the replies to the good ones.
+fn push_mixed(client: &mut Client, bad: &[Vec<u8>]) {
     let mut good = Vec::new();
     let mut pipe = redis::pipe();
     for message in bad {
@@ -251,8 +252,7 @@ fn mixed(client: &mut Client, bad: &[Vec<u8>]) {
     }
 }
 
-/// However many come: the newest 1,000 are kept, the log has one line, and
-/// the good messages among them are answered.
+/// Only the newest 1,000 are kept, and the good messages between them are answered.
 #[test]
 fn many_dead_letters() {
     let mut setup = Setup::with(&[("MAX_MESSAGE_SIZE", "2048")]);
@@ -269,12 +269,12 @@ fn many_dead_letters() {
             .into_bytes(),
     ];
     let bad: Vec<_> = kinds.iter().cycle().take(1500).cloned().collect();
-    mixed(&mut setup.client, &bad);
+    push_mixed(&mut setup.client, &bad);
     let kept: usize = setup.client.redis.llen(format!("{QUEUE}:dead")).unwrap();
     assert_eq!(kept, 1000);
 
     let _: () = setup.client.redis.del(format!("{QUEUE}:dead")).unwrap();
-    mixed(&mut setup.client, &vec![over_long; 1500]);
+    push_mixed(&mut setup.client, &vec![over_long; 1500]);
     let letters = setup.client.dead_letters();
     assert_eq!(letters.len(), 1000);
     assert!(
@@ -283,27 +283,27 @@ fn many_dead_letters() {
             .all(|letter| letter["length"].as_u64() > Some(2048))
     );
 
-    settle(&mut setup);
+    stop_when_idle(&mut setup);
     assert_not_leaked(&mut setup);
 }
 
-/// Anybody can send such messages: the log must not grow with them.
+/// Any client can send such messages, so the log must not grow with them.
 #[test]
-fn one_warning_in_the_log() {
+fn dead_letters_cause_one_log_warning() {
     for message in ["garbage", &"x".repeat(2000)] {
         let mut setup = Setup::with(&[("MAX_MESSAGE_SIZE", "1024")]);
         for _ in 0..20 {
             setup.client.push(message);
             next_letter(&mut setup.client);
         }
-        settle(&mut setup);
+        stop_when_idle(&mut setup);
         let log = setup.daemon.log();
         let warnings = log.lines().filter(|line| line.contains("dead letter"));
         assert_eq!(warnings.count(), 1, "{log}");
     }
 }
 
-/// A reply that Redis does not take is given up; its request is done with.
+/// A reply that Redis refuses becomes a dead letter, and the request is acknowledged.
 #[test]
 fn a_reply_list_of_another_type() {
     let mut setup = Setup::new();
@@ -320,7 +320,7 @@ fn a_reply_list_of_another_type() {
     for id in others {
         setup.client.reply(&id).ok();
     }
-    settle(&mut setup);
+    stop_when_idle(&mut setup);
     let value: String = setup.client.redis.get(format!("{REPLIES}x")).unwrap();
     assert_eq!(value, "taken");
     let letters = setup.client.dead_letters();
@@ -332,8 +332,7 @@ fn a_reply_list_of_another_type() {
     }
 }
 
-/// The dead-letter list itself may be of another type: then nothing is kept,
-/// and nothing else suffers.
+/// If the dead-letter key is not a list, no dead letter is kept, and requests are still answered.
 #[test]
 fn a_dead_letter_list_of_another_type() {
     let mut setup = Setup::with(&[("MAX_MESSAGE_SIZE", "1024")]);
@@ -347,12 +346,12 @@ fn a_dead_letter_list_of_another_type() {
     send_with(&mut setup.client, json!({"id": "x"}));
     let mut over_long = String::new();
     write!(over_long, "{:2000}", "{").unwrap();
-    mixed(
+    push_mixed(
         &mut setup.client,
         &[b"garbage".to_vec(), over_long.into_bytes()],
     );
-    // So much that Redis itself sets it aside.
-    mixed(&mut setup.client, &[vec![b' '; 5 << 20]]);
+    // So long that the fetch script itself makes it a dead letter.
+    push_mixed(&mut setup.client, &[vec![b' '; 5 << 20]]);
     let _: () = setup.client.redis.del(format!("{REPLIES}x")).unwrap();
-    settle(&mut setup);
+    stop_when_idle(&mut setup);
 }

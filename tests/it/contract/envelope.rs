@@ -1,13 +1,13 @@
-//! What stands around action and arguments: `type`, `id`, `args`, `origin`.
+//! The envelope of a request: `type`, `id`, `args` and `origin`.
 
 use serde_json::{Value, json};
 
 use super::shape::is_lower_hex;
-use super::{ask, next_dead_letter, send_with, settle, waiting_replies};
+use super::{ask, next_dead_letter, reply_lists, send_with, stop_when_idle};
 use crate::support::{Client, Setup};
 
 #[test]
-fn what_is_a_request() {
+fn requests_are_recognized() {
     let mut setup = Setup::new();
     for message in [
         r#"{"type": "request", "action": "user.get_users", "id": "x"}"#,
@@ -18,7 +18,7 @@ fn what_is_a_request() {
         r#"{"type": "request", "action": "user.get_users", "name": "user.nope", "id": "x"}"#,
         r#"{"type": "request", "action": null, "name": "user.get_users", "id": "x"}"#,
         r#"{"type": "request", "action": "user.get_users", "id": "x", "more": [{}]}"#,
-        // Of duplicate keys the last wins.
+        // The last of duplicate keys wins.
         r#"{"type": "event", "type": "request", "action": "user.get_users", "id": "x"}"#,
         r#"{"action": "user.nope", "action": "user.get_users", "id": "y", "id": "x"}"#,
         r#"{"action": "user.get_users", "id": "x", "args": {"a": 1}, "args": {}}"#,
@@ -27,12 +27,12 @@ fn what_is_a_request() {
         let reply = ask(&mut setup.client, "x", message);
         assert_eq!(reply.ok(), &json!([]));
     }
-    settle(&mut setup);
+    stop_when_idle(&mut setup);
     assert_eq!(setup.client.dead_letters(), Vec::<Value>::new());
 }
 
 #[test]
-fn what_is_none_gets_no_reply() {
+fn other_messages_get_no_reply() {
     let mut setup = Setup::new();
     for message in [
         r#"{"type": "response", "action": "user.get_users", "id": "x"}"#,
@@ -51,11 +51,11 @@ fn what_is_none_gets_no_reply() {
         let letter = next_dead_letter(&mut setup.client);
         assert_eq!(letter["length"], message.len(), "{letter}");
     }
-    settle(&mut setup);
-    assert_eq!(waiting_replies(&mut setup.client), Vec::<String>::new());
+    stop_when_idle(&mut setup);
+    assert_eq!(reply_lists(&mut setup.client), Vec::<String>::new());
 }
 
-/// The id names the reply list and stands in the reply as it came.
+/// The id names the reply list, and the reply repeats it unchanged.
 #[test]
 fn an_id_is_echoed() {
     let mut setup = Setup::new();
@@ -91,10 +91,10 @@ fn an_id_is_echoed() {
     }
 }
 
-/// A request without an id that can name a list is run all the same. Its
-/// reply goes to a list that the log names.
+/// A request without a usable id is run too. Its reply goes to a list with a generated name that
+/// the log contains.
 #[test]
-fn an_odd_id_is_replaced() {
+fn an_unusable_id_is_replaced() {
     let mut setup = Setup::new();
     let over_long = format!("\"{}\"", "x".repeat(257));
     let huge = "1".repeat(257);
@@ -110,9 +110,9 @@ fn an_odd_id_is_replaced() {
     setup
         .client
         .push(r#"{"type": "request", "action": "user.get_users", "origin": "me"}"#);
-    settle(&mut setup);
+    stop_when_idle(&mut setup);
 
-    let generated = waiting_replies(&mut setup.client);
+    let generated = reply_lists(&mut setup.client);
     assert_eq!(generated.len(), ids.len() + 1);
     let log = setup.daemon.log();
     for id in generated {
@@ -187,9 +187,9 @@ fn origin_becomes_target() {
     assert_eq!(reply.0["target"], "kitchen");
 }
 
-/// Two requests of one id get two replies, and one list.
+/// Two requests with the same id get two replies in one list.
 #[test]
-fn one_request_one_reply() {
+fn each_request_gets_one_reply() {
     let mut setup = Setup::new();
     let ids: Vec<_> = (0..300).map(|_| Client::new_id()).collect();
     for id in &ids {
@@ -197,8 +197,8 @@ fn one_request_one_reply() {
             send_with(&mut setup.client, json!({"id": id}));
         }
     }
-    settle(&mut setup);
-    assert_eq!(waiting_replies(&mut setup.client).len(), ids.len());
+    stop_when_idle(&mut setup);
+    assert_eq!(reply_lists(&mut setup.client).len(), ids.len());
     for id in &ids {
         for _ in 0..2 {
             setup.client.reply(id).ok();

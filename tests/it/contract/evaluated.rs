@@ -1,6 +1,6 @@
-//! Nothing that leaves is evaluated by Platypush: no reply, error or event holds `${`, nor text
-//! that becomes it when it is read as JSON. `tests/platypush/test_injection.py` shows the same on
-//! a real node.
+//! Platypush evaluates nothing that the daemon sends: no reply, error or event contains `${`, or
+//! text that becomes `${` when it is decoded as JSON. `tests/platypush/test_injection.py` checks
+//! this on a real node.
 
 use std::collections::BTreeSet;
 
@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 use crate::support::{Client, Codes, EVALUATED, EVALUATED_ONCE_DECODED, Setup};
 
 const LIST: &str = "home/cellar";
-/// What an attacker writes.
+/// Texts of an attacker.
 const HOSTILE: &[&str] = &[
     r#"${__import__("os").system("x")}"#,
     "$${x}",
@@ -23,13 +23,14 @@ const HOSTILE: &[&str] = &[
     r#""\u005cu0024{x}""#,
 ];
 
-/// A daemon on a database from before names were checked.
-struct Scene {
+/// A daemon on a database of a version that did not check names.
+struct Probe {
     setup: Setup,
+    /// Kinds of the events read so far.
     kinds: BTreeSet<String>,
 }
 
-impl Scene {
+impl Probe {
     fn new(settings: &[(&str, &str)]) -> Self {
         let settings = [&[("EVENTS__PUBLISH", "list:home/cellar")], settings].concat();
         Self {
@@ -38,7 +39,7 @@ impl Scene {
         }
     }
 
-    /// Pushes a message; gives its response, of which nothing may be evaluated.
+    /// Pushes a message and returns its response, after checking that nothing in it is evaluated.
     #[track_caller]
     fn ask(&mut self, mut message: Value) -> Value {
         if message.get("id").is_none() {
@@ -49,7 +50,7 @@ impl Scene {
         let reply = self.setup.client.reply(&id).0;
         assert_eq!(reply["id"], message["id"]);
         let origin = &message["origin"];
-        assert_eq!(&reply["target"], origin, "replies echo it as it is");
+        assert_eq!(&reply["target"], origin, "echoed unchanged");
         let Value::Object(mut reply) = reply else {
             panic!("{reply}");
         };
@@ -58,7 +59,7 @@ impl Scene {
         }
         let reply = reply.into();
         assert_harmless(&reply);
-        self.hear();
+        self.check_events();
         reply["response"].clone()
     }
 
@@ -66,7 +67,7 @@ impl Scene {
         self.ask(json!({"action": format!("user.{action}"), "args": args}))
     }
 
-    /// The output of an action that works.
+    /// Returns the output of an action that succeeds.
     #[track_caller]
     fn ok(&mut self, action: &str, args: Value) -> Value {
         let response = self.call(action, args);
@@ -74,8 +75,8 @@ impl Scene {
         response["output"].clone()
     }
 
-    /// Listens to all events that are there.
-    fn hear(&mut self) {
+    /// Removes all events from the list and checks that nothing in them is evaluated.
+    fn check_events(&mut self) {
         while let Some(event) = self
             .setup
             .client
@@ -111,10 +112,10 @@ fn assert_harmless(value: &Value) {
     }
 }
 
-/// Each text of a client that an error repeats, for each action.
+/// Puts hostile text into every value that an error repeats, for each action.
 #[test]
-fn errors_never_repeat_what_platypush_evaluates() {
-    let mut scene = Scene::new(&[]);
+fn errors_never_repeat_text_that_platypush_evaluates() {
+    let mut probe = Probe::new(&[]);
     for hostile in HOSTILE {
         for action in ACTIONS {
             let signature = action.signature();
@@ -139,7 +140,7 @@ fn errors_never_repeat_what_platypush_evaluates() {
             unknown[*hostile] = json!(hostile);
             requests.push(unknown);
             for args in requests {
-                scene.ask(json!({"action": full, "args": args, "origin": hostile}));
+                probe.ask(json!({"action": full, "args": args, "origin": hostile}));
             }
         }
         for action in [
@@ -148,10 +149,10 @@ fn errors_never_repeat_what_platypush_evaluates() {
             format!("{hostile}.x"),
         ] {
             let id = format!("{}{hostile}", Client::new_id());
-            scene.ask(json!({"action": action, "id": id, "origin": hostile, "target": hostile}));
+            probe.ask(json!({"action": action, "id": id, "origin": hostile, "target": hostile}));
         }
         let date = json!({"username": "admin", "password": "pw", "expires_at": hostile});
-        let refused = scene.call("create_session", date);
+        let refused = probe.call("create_session", date);
         assert!(
             refused["errors"][0]
                 .as_str()
@@ -162,17 +163,17 @@ fn errors_never_repeat_what_platypush_evaluates() {
             "{}{hostile}",
             "x".repeat(200 - hostile.find('{').unwrap_or(9))
         );
-        scene.ask(json!({"action": truncated}));
+        probe.ask(json!({"action": truncated}));
     }
 }
 
-/// Errors of the envelope, one of which goes with a dead letter.
+/// Errors of the envelope, one of which also causes a dead letter.
 #[test]
-fn refusals_never_repeat_what_platypush_evaluates() {
-    let mut scene = Scene::new(&[("ACCEPT_ANY_TARGET", "false")]);
+fn refusals_never_repeat_text_that_platypush_evaluates() {
+    let mut probe = Probe::new(&[("ACCEPT_ANY_TARGET", "false")]);
     for hostile in HOSTILE {
         let foreign =
-            scene.ask(json!({"action": "user.get_users", "target": hostile, "origin": hostile}));
+            probe.ask(json!({"action": "user.get_users", "target": hostile, "origin": hostile}));
         assert!(
             foreign["errors"][0]
                 .as_str()
@@ -184,24 +185,23 @@ fn refusals_never_repeat_what_platypush_evaluates() {
         let lone = format!(
             r#"{{"action": {text}, "id": "{id}", "origin": {text}, "args": {{{text}: "\ud800"}}}}"#
         );
-        scene.setup.client.push(lone);
-        assert_harmless(&scene.setup.client.reply(&id).0["response"]);
+        probe.setup.client.push(lone);
+        assert_harmless(&probe.setup.client.reply(&id).0["response"]);
     }
-    for letter in scene.setup.client.dead_letters() {
+    for letter in probe.setup.client.dead_letters() {
         assert_harmless(&letter);
     }
 }
 
-/// What each action answers to users and about users whose stored names are hostile, and the
-/// events of it: all actions, all kinds.
+/// Outputs of all actions and events of all kinds, for users with hostile names in the store.
 #[test]
-fn outputs_and_events_never_hold_what_platypush_evaluates() {
-    let mut scene = Scene::new(&[("THROTTLE__FAILURES", "100")]);
-    let mut done = BTreeSet::new();
+fn outputs_and_events_never_contain_text_that_platypush_evaluates() {
+    let mut probe = Probe::new(&[("THROTTLE__FAILURES", "100")]);
+    let mut tested = BTreeSet::new();
     for (number, name) in [EVALUATED, EVALUATED_ONCE_DECODED].into_iter().enumerate() {
-        let mut ok = |scene: &mut Scene, action: &'static str, args| {
-            done.insert(action);
-            scene.ok(action, args)
+        let mut ok = |probe: &mut Probe, action: &'static str, args| {
+            tested.insert(action);
+            probe.ok(action, args)
         };
         let who = json!({"username": name, "password": "pw"});
         let with = |more: Value| {
@@ -216,102 +216,102 @@ fn outputs_and_events_never_hold_what_platypush_evaluates() {
         new.as_object_mut()
             .unwrap()
             .extend(by.as_object().unwrap().clone());
-        ok(&mut scene, "create_user", new);
-        assert_eq!(ok(&mut scene, "authenticate_user", who.clone()), true);
-        scene.call(
+        ok(&mut probe, "create_user", new);
+        assert_eq!(ok(&mut probe, "authenticate_user", who.clone()), true);
+        probe.call(
             "authenticate_user",
             json!({"username": name, "password": "wrong"}),
         );
-        let session = ok(&mut scene, "create_session", who.clone());
+        let session = ok(&mut probe, "create_session", who.clone());
         assert_ne!(session["username"], json!(name));
         let session = session["session_token"].clone();
-        let users = ok(&mut scene, "get_users", json!({}));
+        let users = ok(&mut probe, "get_users", json!({}));
         assert_eq!(users.as_array().unwrap().len(), 5);
-        ok(&mut scene, "authenticate_session", json!([session]));
-        ok(&mut scene, "get_user_by_session", json!([session]));
-        ok(&mut scene, "get_sessions", json!([session]));
-        let tokens = ok(&mut scene, "get_api_tokens", json!([session]));
+        ok(&mut probe, "authenticate_session", json!([session]));
+        ok(&mut probe, "get_user_by_session", json!([session]));
+        ok(&mut probe, "get_sessions", json!([session]));
+        let tokens = ok(&mut probe, "get_api_tokens", json!([session]));
         assert_eq!(tokens.as_array().unwrap().len(), 3);
         for token in tokens.as_array().unwrap() {
             ok(
-                &mut scene,
+                &mut probe,
                 "delete_api_token",
                 json!([session, token["id"]]),
             );
         }
-        // A token has the name in it, and is found all the same: also after a restart.
-        let token = ok(&mut scene, "create_api_token", who.clone());
+        // The token contains the neutralized name and is still found, also after a restart.
+        let token = ok(&mut probe, "create_api_token", who.clone());
         assert!(token["name"].as_str().unwrap().contains("__"));
         let token = token["token"].clone();
-        ok(&mut scene, "authenticate_api_token", json!([token]));
-        assert!(scene.setup.daemon.stop().success());
-        scene.setup.daemon.restart();
-        let user = ok(&mut scene, "authenticate_api_token", json!([token]));
+        ok(&mut probe, "authenticate_api_token", json!([token]));
+        assert!(probe.setup.daemon.stop().success());
+        probe.setup.daemon.restart();
+        let user = ok(&mut probe, "authenticate_api_token", json!([token]));
         assert_eq!(user["user_id"], json!(number + 2));
         let codes = Codes::of("x");
         let enabling = json!({"otp_secret": codes.0.to_base32().as_str(), "code": codes.now()});
-        let enabled = ok(&mut scene, "enable_otp", with(enabling));
+        let enabled = ok(&mut probe, "enable_otp", with(enabling));
         let backup = |codes: &Value, n: usize| json!({"code": codes[n]});
         let codes = enabled["backup_codes"].clone();
-        let codes = ok(&mut scene, "refresh_backup_codes", with(backup(&codes, 0)));
-        scene.call("enable_otp", with(json!({"code": codes[1]})));
-        ok(&mut scene, "disable_otp", with(backup(&codes, 0)));
-        scene.call("disable_otp", who.clone());
-        ok(&mut scene, "delete_session", json!([session]));
-        ok(&mut scene, "delete_sessions", who.clone());
+        let codes = ok(&mut probe, "refresh_backup_codes", with(backup(&codes, 0)));
+        probe.call("enable_otp", with(json!({"code": codes[1]})));
+        ok(&mut probe, "disable_otp", with(backup(&codes, 0)));
+        probe.call("disable_otp", who.clone());
+        ok(&mut probe, "delete_session", json!([session]));
+        ok(&mut probe, "delete_sessions", who.clone());
         let update = json!({"username": name, "old_password": "pw", "new_password": "pw2"});
-        ok(&mut scene, "update_password", update);
+        ok(&mut probe, "update_password", update);
         let taken = json!({"username": name, "password": "pw", "executing_user": "admin",
             "executing_user_password": "pw"});
-        let exists = scene.call("create_user", taken);
+        let exists = probe.call("create_user", taken);
         assert!(
             exists["errors"][0]
                 .as_str()
                 .unwrap()
                 .starts_with("The username contains U+")
         );
-        let gone =
+        let delete =
             json!({"username": name, "executing_user": "admin", "executing_user_password": "pw"});
-        ok(&mut scene, "delete_user", gone.clone());
-        let missing = scene.call("delete_user", gone);
+        ok(&mut probe, "delete_user", delete.clone());
+        let missing = probe.call("delete_user", delete);
         assert!(
             missing["errors"][0]
                 .as_str()
                 .unwrap()
                 .starts_with("No such user: ")
         );
-        // Deleted with all that was found by another name.
-        scene.call("authenticate_api_token", json!([token]));
+        // The token is deleted too, although it was stored under another name.
+        probe.call("authenticate_api_token", json!([token]));
         let new = json!({"username": format!("new{number}"), "executing_user": "admin",
             "executing_user_password": "pw"});
-        ok(&mut scene, "delete_user", new);
-        // Of the two, one is gone; the next one finds as many.
+        ok(&mut probe, "delete_user", new);
+        // Restores the number of users for the next round.
         let another = json!({"username": format!("other{number}"), "password": "pw", "executing_user": "admin",
             "executing_user_password": "pw"});
-        ok(&mut scene, "create_user", another);
+        ok(&mut probe, "create_user", another);
     }
     let all: BTreeSet<_> = ACTIONS
         .iter()
         .map(|action| action.signature().name)
         .collect();
-    assert_eq!(done, all, "every action has a case here");
-    // The last events come a little later than the replies.
-    while scene.kinds.len() < KINDS.len() {
-        let popped: Option<(String, String)> = scene.setup.client.redis.blpop(LIST, 60.0).unwrap();
+    assert_eq!(tested, all, "every action is called here");
+    // Events may be published after the replies.
+    while probe.kinds.len() < KINDS.len() {
+        let popped: Option<(String, String)> = probe.setup.client.redis.blpop(LIST, 60.0).unwrap();
         let event: Value = serde_json::from_str(&popped.expect("an event of each kind").1).unwrap();
         assert_harmless(&event);
-        scene
+        probe
             .kinds
             .insert(event["args"]["kind"].as_str().unwrap().to_owned());
     }
 }
 
-/// Nothing is told of where a request says that it comes from, unless it is a plain name.
+/// Events contain the `origin` of a request only if it is a plain name.
 #[test]
-fn only_a_plain_origin_is_told_in_events() {
-    let mut scene = Scene::new(&[]);
+fn events_contain_only_a_plain_origin() {
+    let mut probe = Probe::new(&[]);
     let plain = "Attic_1.local-2:user@host/x";
-    for (origin, told) in [
+    for (origin, requested_by) in [
         (plain, json!(plain)),
         ("", json!("")),
         ("${x}", Value::Null),
@@ -325,15 +325,15 @@ fn only_a_plain_origin_is_told_in_events() {
         let id = Client::new_id();
         let mut message = login.clone();
         message["id"] = json!(id);
-        scene.setup.client.push(message.to_string());
-        assert_eq!(scene.setup.client.reply(&id).0["target"], origin);
-        let popped: Option<(String, String)> = scene.setup.client.redis.blpop(LIST, 60.0).unwrap();
+        probe.setup.client.push(message.to_string());
+        assert_eq!(probe.setup.client.reply(&id).0["target"], origin);
+        let popped: Option<(String, String)> = probe.setup.client.redis.blpop(LIST, 60.0).unwrap();
         let event: Value = serde_json::from_str(&popped.expect("an event").1).unwrap();
-        assert_eq!(event["args"]["requested_by"], told, "{origin:?}");
+        assert_eq!(event["args"]["requested_by"], requested_by, "{origin:?}");
     }
 }
 
-/// New names: what no person can see, and what Platypush evaluates.
+/// New names of users and API tokens.
 #[test]
 fn new_names_that_are_evaluated_or_invisible_are_refused() {
     let mut setup = Setup::with_alice(&[]);

@@ -1,4 +1,4 @@
-//! When a session ends.
+//! `expires_at` of a session.
 
 use platypush_userd::clock::{Clock as _, SystemClock};
 use serde_json::json;
@@ -6,7 +6,7 @@ use serde_json::json;
 use super::ask;
 use crate::support::{Client, Reply, Setup};
 
-/// Logs alice in with this `expires_at`, written in JSON.
+/// Logs alice in with this `expires_at`, given as JSON.
 fn log_in_until(client: &mut Client, expires_at: &str) -> Reply {
     let message = format!(
         r#"{{"action": "user.create_session", "id": "x",
@@ -16,9 +16,9 @@ fn log_in_until(client: &mut Client, expires_at: &str) -> Reply {
 }
 
 #[test]
-fn every_form_is_told_in_utc() {
+fn every_form_is_returned_in_utc() {
     let mut setup = Setup::with_alice(&[]);
-    for (given, told) in [
+    for (given, returned) in [
         ("1925000000", "2031-01-01T02:13:20.000000"),
         ("1925000000.123456", "2031-01-01T02:13:20.123456"),
         ("1.925e9", "2031-01-01T02:13:20.000000"),
@@ -48,7 +48,7 @@ fn every_form_is_told_in_utc() {
     ] {
         let reply = log_in_until(&mut setup.client, given);
         let session = reply.ok();
-        assert_eq!(session["expires_at"], told, "{given}");
+        assert_eq!(session["expires_at"], returned, "{given}");
         let token = &session["session_token"];
         let user = setup.client.call("authenticate_session", json!([token]));
         assert_eq!(user.ok()["username"], "alice", "{given}");
@@ -56,10 +56,10 @@ fn every_form_is_told_in_utc() {
 }
 
 #[test]
-fn none_is_never() {
+fn null_and_empty_text_mean_no_expiry() {
     let mut setup = Setup::with_alice(&[]);
-    for none in ["null", "\"\""] {
-        let reply = log_in_until(&mut setup.client, none);
+    for no_expiry in ["null", "\"\""] {
+        let reply = log_in_until(&mut setup.client, no_expiry);
         assert_eq!(reply.ok()["expires_at"], json!(null));
         let token = &reply.ok()["session_token"];
         let user = setup.client.call("authenticate_session", json!([token]));
@@ -102,7 +102,7 @@ fn a_past_time_never_authenticates() {
 }
 
 #[test]
-fn text_that_is_no_time() {
+fn invalid_text_is_refused() {
     let mut setup = Setup::with_alice(&[]);
     for text in [
         "garbage",
@@ -123,9 +123,9 @@ fn text_that_is_no_time() {
 }
 
 #[test]
-fn what_is_no_time_at_all() {
+fn invalid_numbers_and_types_are_refused() {
     let mut setup = Setup::with_alice(&[]);
-    for (value, says) in [
+    for (value, message) in [
         ("NaN", "finite"),
         ("Infinity", "finite"),
         ("-Infinity", "finite"),
@@ -145,6 +145,6 @@ fn what_is_no_time_at_all() {
             panic!("{value}: {reply:?}");
         };
         assert!(error.contains("'expires_at'"), "{value}: {error}");
-        assert!(error.contains(says), "{value}: {error}");
+        assert!(error.contains(message), "{value}: {error}");
     }
 }

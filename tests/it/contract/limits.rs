@@ -1,20 +1,20 @@
-//! Bounds: what is at the limit works, one more does not and is told which
-//! configuration key says so.
+//! Limits: a value at the limit is accepted, a longer one is refused with an error that names the
+//! configuration key.
 
 use std::sync::Arc;
 
 use platypush_userd::actions::ACTIONS;
 use serde_json::{Value, json};
 
-use super::{is_password, next_dead_letter, send_with, settle, waiting_replies};
+use super::{is_password, next_dead_letter, reply_lists, send_with, stop_when_idle};
 use crate::support::{Client, Daemon, RedisServer, Setup};
 
-/// Text of so many bytes, not all of one byte a character.
+/// Returns text of this many bytes, with two-byte characters.
 fn text(bytes: usize) -> String {
     "é".repeat(bytes / 2) + if bytes % 2 == 1 { "x" } else { "" }
 }
 
-/// Of so many bytes, by way of a member that means nothing.
+/// Returns a request of this many bytes, padded with an unused member.
 fn message(id: &str, bytes: usize) -> String {
     let message = |pad: &str| {
         json!({"type": "request", "action": "user.get_users", "id": id, "pad": pad}).to_string()
@@ -51,9 +51,9 @@ fn ids() {
         send_with(&mut setup.client, json!({"id": longest}));
         setup.client.reply(&longest).ok();
         send_with(&mut setup.client, json!({"id": text(limit + 1)}));
-        // The helper's own ids fit in 7 bytes.
-        settle(&mut setup);
-        let [generated] = &waiting_replies(&mut setup.client)[..] else {
+        // The ids of `Client` fit in 7 bytes.
+        stop_when_idle(&mut setup);
+        let [generated] = &reply_lists(&mut setup.client)[..] else {
             panic!("one reply is expected");
         };
         assert_eq!(generated.len(), 32, "{generated}");
@@ -94,7 +94,7 @@ fn names_and_passwords() {
     }
 }
 
-/// Every parameter that holds a name or a password.
+/// Returns action and name of every parameter that contains a user name or a password.
 fn parameters_with_limit() -> Vec<(&'static str, &'static str)> {
     let mut found = Vec::new();
     for action in ACTIONS {
@@ -117,7 +117,7 @@ fn signature_parameters(action: &str) -> Vec<&'static str> {
     signature.parameters.iter().map(|p| p.name).collect()
 }
 
-/// New passwords only, upper and lower case alike.
+/// The list applies to new passwords only and ignores case.
 #[test]
 fn common_passwords() {
     let folder = tempfile::tempdir().unwrap();
@@ -140,7 +140,7 @@ fn common_passwords() {
 }
 
 #[test]
-fn a_list_of_common_passwords_that_is_not_there_stops_the_start() {
+fn a_missing_blocklist_prevents_the_start() {
     let redis = RedisServer::start();
     let folder = Arc::new(tempfile::tempdir().unwrap());
     let settings = [("PASSWORD__BLOCKLIST_FILE", "/nowhere/list")];
@@ -149,7 +149,7 @@ fn a_list_of_common_passwords_that_is_not_there_stops_the_start() {
     daemon.wait_for_log("cannot read the list of refused passwords /nowhere/list");
 }
 
-/// In characters, of new passwords only.
+/// The minimum length counts characters and applies to new passwords only.
 #[test]
 fn short_passwords() {
     let mut setup = Setup::with(&[("PASSWORD__MIN_LENGTH", "8")]);
@@ -172,7 +172,7 @@ fn short_passwords() {
     let args = json!(["alice", "äöüäöüß☃", ""]);
     let reply = client.call("update_password", args);
     reply.fails("Please provide a password for the user");
-    // What is tried at a login may be of any length.
+    // A login accepts passwords of any length.
     assert!(!is_password(client, "alice", "short"));
     assert!(is_password(client, "alice", "äöüäöüß☃"));
 }

@@ -1,4 +1,4 @@
-//! Messages as Platypush procedures send them: Python literals.
+//! Messages that are Python literals, as Platypush procedures send them.
 
 use serde_json::{Value, json};
 
@@ -6,7 +6,7 @@ use super::shape::{TIME, TOKEN, assert_shape};
 use super::{ask, is_password, log_in};
 use crate::support::Setup;
 
-/// The contract's own example. It has an argument too many, `note`.
+/// The contract's own example. Its argument `note` does not exist.
 const EXAMPLE: &str = r#"{'type': 'request', 'action': 'user.authenticate_user', 'id': 'y1', 'args': {'username': 'alice', 'password': 123456, 'code': None, 'return_details': True, 'note': 'it\'s "q" é'}}"#;
 
 #[test]
@@ -29,7 +29,7 @@ fn the_example_of_the_contract() {
     assert_eq!(reply.ok(), &json!([false, "invalid_credentials"]));
 }
 
-/// Text with everything that a literal may escape means what Python means.
+/// Quotes, escapes and text that looks like another type.
 #[test]
 fn text_is_read_as_python_reads_it() {
     let mut setup = Setup::with_alice(&[]);
@@ -65,7 +65,7 @@ fn positional_arguments_may_be_a_tuple() {
     }
 }
 
-/// What PyYAML makes of an unquoted date or time.
+/// PyYAML turns an unquoted date or time into these objects.
 #[test]
 fn dates_and_times() {
     let mut setup = Setup::with_alice(&[]);
@@ -102,8 +102,8 @@ fn dates_and_times() {
     }
 }
 
-/// `"1e5"`, `"true"`, `"null"`, `"NaN"` arrive as something else than text.
-/// Who sent them is told so.
+/// Platypush decodes `"1e5"`, `"true"`, `"null"` and `"NaN"`, so they arrive as another type than
+/// text. The error explains it.
 #[test]
 fn passwords_that_platypush_decoded() {
     let mut setup = Setup::with_alice(&[]);
@@ -135,8 +135,7 @@ fn passwords_that_platypush_decoded() {
     }
 }
 
-/// A password of digits, written as text by one side and as a number by the
-/// other.
+/// A password of digits is the same as text and as a number.
 #[test]
 fn passwords_of_digits() {
     let mut setup = Setup::new();
@@ -160,7 +159,7 @@ fn passwords_of_digits() {
             .call("authenticate_user", json!([name, number]));
         assert_eq!(reply.ok(), &json!(true), "{name}");
     }
-    // Longer than any machine's integer; serde_json would make a float of it.
+    // Longer than any integer type; serde_json would decode it as a float.
     let update = format!(
         "{{'action': 'user.update_password', 'id': 'x', 'args': ['text', 123456, {huge}]}}"
     );
@@ -169,7 +168,7 @@ fn passwords_of_digits() {
     assert!(is_password(&mut setup.client, "text", huge));
     assert!(!is_password(&mut setup.client, "text", "123456"));
 
-    // Leading zeros make text of it, and another password.
+    // A password with leading zeros stays text, so it differs from the number.
     let reply = setup
         .client
         .call("update_password", json!(["number", 123_456, "007"]));

@@ -1,9 +1,8 @@
 //! The wire contract, line by line, against the real daemon and a real Redis.
 //!
-//! `actions/` has a table of cases for each action, `case.rs` says what a
-//! case is and runs it, `coverage.rs` holds the contract's own table against
-//! them: an action, a parameter or an error text without a case fails there.
-//! The other files have a subject each, where one call does not tell enough.
+//! `actions/` contains a table of cases for each action, and `case.rs` defines and runs cases.
+//! `coverage.rs` contains the contract's own table and fails for each action, parameter or error
+//! text without a case. Each other file covers a subject that needs more than one call.
 
 mod actions;
 mod broken_in_platypush;
@@ -30,15 +29,15 @@ use serde_json::{Value, json};
 
 use crate::support::{Client, QUEUE, REPLIES, Reply, Setup};
 
-/// Pushes a message as it is and waits for the reply to `id`.
+/// Pushes a message unchanged and waits for the reply to `id`.
 #[track_caller]
 fn ask(client: &mut Client, id: &str, message: &str) -> Reply {
     client.push(message);
     client.reply(id)
 }
 
-/// A `get_users` with these members of the envelope on top, for what is not
-/// about an action. Gives its id.
+/// Sends a `get_users` with additional members in the envelope and returns its id. For tests in
+/// which the action does not matter.
 fn send_with(client: &mut Client, members: Value) -> String {
     let id = Client::new_id();
     let mut message = json!({"type": "request", "action": "user.get_users", "id": id});
@@ -50,28 +49,30 @@ fn send_with(client: &mut Client, members: Value) -> String {
     id
 }
 
-/// Logs in and gives the session token.
+/// Logs in and returns the session token.
 #[track_caller]
 fn log_in(client: &mut Client, username: &str, password: &str) -> String {
     let reply = client.call("create_session", json!([username, password]));
     reply.ok()["session_token"].as_str().unwrap().to_owned()
 }
 
-/// Whether that password is right.
+/// Returns whether the password is right.
 #[track_caller]
 fn is_password(client: &mut Client, username: &str, password: &str) -> bool {
     let reply = client.call("authenticate_user", json!([username, password]));
     reply.ok().as_bool().unwrap()
 }
 
-/// Stops the daemon when everything that was pushed before is answered: it
-/// takes messages in order and finishes what it has begun. (A request that
-/// waits to hash a password has not begun.) Nothing may be left under way.
+/// Stops the daemon once all messages pushed before are processed, and asserts that none is left
+/// in flight.
+///
+/// The daemon fetches messages in order and finishes every request that it has started. A request
+/// that waits to hash a password has not started.
 #[track_caller]
-fn settle(setup: &mut Setup) {
+fn stop_when_idle(setup: &mut Setup) {
     setup.client.call("get_users", json!({}));
     assert!(setup.daemon.stop().success());
-    // Its last line: from here on the log is whole.
+    // After this line, the log is complete.
     setup.daemon.wait_for_log("stopped");
     let mut keys: Vec<String> = setup.client.redis.keys("*").unwrap();
     keys.retain(|key| {
@@ -80,16 +81,15 @@ fn settle(setup: &mut Setup) {
     assert_eq!(keys, Vec::<String>::new(), "left over");
 }
 
-/// Names of the reply lists that nobody has fetched, without their prefix,
-/// in order.
-fn waiting_replies(client: &mut Client) -> Vec<String> {
+/// Returns the sorted names of the reply lists that still exist, without their prefix.
+fn reply_lists(client: &mut Client) -> Vec<String> {
     let keys: Vec<String> = client.redis.keys(format!("{REPLIES}*")).unwrap();
     let mut ids: Vec<String> = keys.iter().map(|key| key[REPLIES.len()..].into()).collect();
     ids.sort();
     ids
 }
 
-/// Waits for the next dead letter, and takes it.
+/// Waits for the next dead letter and removes it.
 #[track_caller]
 fn next_dead_letter(client: &mut Client) -> Value {
     let popped: Option<(String, String)> =

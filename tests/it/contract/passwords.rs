@@ -6,7 +6,7 @@ use super::{is_password, log_in};
 use crate::support::Setup;
 
 #[test]
-fn the_new_password_holds_and_sessions_stay() {
+fn update_password_sets_the_password_and_keeps_sessions() {
     let mut setup = Setup::with_alice(&[]);
     let client = &mut setup.client;
     let session = log_in(client, "alice", "secret");
@@ -20,7 +20,7 @@ fn the_new_password_holds_and_sessions_stay() {
 }
 
 #[test]
-fn sessions_end_where_that_is_asked_for() {
+fn revoke_sessions_ends_all_sessions() {
     let mut setup = Setup::with_alice(&[]);
     let client = &mut setup.client;
     let old: Vec<_> = (0..2).map(|_| log_in(client, "alice", "secret")).collect();
@@ -47,9 +47,9 @@ fn sessions_end_where_that_is_asked_for() {
     client.call("authenticate_session", json!([new])).ok();
 }
 
-/// Refused, it changes nothing: neither password nor sessions.
+/// A refused change leaves password and sessions as they were.
 #[test]
-fn a_refused_change_is_none() {
+fn a_refused_update_changes_nothing() {
     let mut setup = Setup::with_alice(&[]);
     let client = &mut setup.client;
     let session = log_in(client, "alice", "secret");
@@ -68,9 +68,9 @@ fn a_refused_change_is_none() {
     client.call("authenticate_session", json!([session])).ok();
 }
 
-/// Byte for byte: nothing is trimmed, cut off, folded or normalised.
+/// Passwords are not trimmed, truncated, case-folded or normalised.
 #[test]
-fn every_byte_of_a_password_counts() {
+fn passwords_are_compared_byte_for_byte() {
     let mut setup = Setup::with_alice(&[]);
     let client = &mut setup.client;
     let mut old = "secret".to_owned();

@@ -1,11 +1,11 @@
-//! Requests that are refused for their target, token or age.
+//! Requests that are refused because of their target, token or age.
 
 use platypush_userd::clock::{Clock as _, SystemClock};
 use serde_json::{Value, json};
 use sha2::{Digest as _, Sha256};
 
 use super::shape::is_time;
-use super::{ask, send_with, settle};
+use super::{ask, send_with, stop_when_idle};
 use crate::support::{Reply, Setup};
 
 #[track_caller]
@@ -30,7 +30,7 @@ fn any_target_is_accepted_by_default() {
 }
 
 #[test]
-fn a_foreign_target_is_refused_where_the_filter_is_on() {
+fn another_target_is_refused_without_accept_any_target() {
     let mut setup = Setup::with(&[("ACCEPT_ANY_TARGET", "false")]);
     for members in [
         json!({}),
@@ -55,7 +55,7 @@ fn a_foreign_target_is_refused_where_the_filter_is_on() {
 }
 
 #[test]
-fn the_token_is_asked_for_where_its_hash_is_set() {
+fn the_token_is_required_if_token_hash_is_set() {
     let hash = hex::encode(Sha256::digest("1234567"));
     let mut setup = Setup::with(&[("TOKEN_HASH", &hash)]);
     for token in [json!("1234567"), json!(1_234_567)] {
@@ -79,7 +79,7 @@ fn the_token_is_asked_for_where_its_hash_is_set() {
         reply_to(&mut setup, json!({"token": token})).fails("Unauthorized");
     }
     reply_to(&mut setup, json!({})).fails("Unauthorized");
-    // Who has no token learns nothing else.
+    // A client without the token gets no other error.
     for members in [
         json!({"action": "user.nope"}),
         json!({"action": "user.get_users", "args": "odd"}),
@@ -87,7 +87,7 @@ fn the_token_is_asked_for_where_its_hash_is_set() {
     ] {
         reply_to(&mut setup, members).fails("Unauthorized");
     }
-    settle(&mut setup);
+    stop_when_idle(&mut setup);
     let log = setup.daemon.log();
     assert!(
         !log.contains("1234567") && !log.contains("7654321"),
@@ -97,14 +97,14 @@ fn the_token_is_asked_for_where_its_hash_is_set() {
 }
 
 #[test]
-fn a_token_is_not_minded_where_none_is_asked_for() {
+fn a_token_is_ignored_without_token_hash() {
     let mut setup = Setup::new();
     for token in [json!("1234567"), json!(null), json!([])] {
         reply_to(&mut setup, json!({"token": token})).ok();
     }
 }
 
-/// Seconds since the epoch, so many away from now.
+/// Returns the time in this many seconds, in seconds since the epoch.
 #[expect(
     clippy::cast_precision_loss,
     reason = "microseconds since the epoch have 51 bits, an f64 keeps 53"
@@ -149,7 +149,7 @@ fn an_old_request_is_not_run() {
 }
 
 #[test]
-fn a_request_that_is_young_or_tells_no_age_is_run() {
+fn a_recent_request_or_one_without_timestamp_is_run() {
     let mut setup = Setup::new();
     for timestamp in [
         json!(seconds_from_now(0.0)),
@@ -164,7 +164,7 @@ fn a_request_that_is_young_or_tells_no_age_is_run() {
 }
 
 #[test]
-fn a_timestamp_that_is_no_number_is_refused() {
+fn a_timestamp_of_another_type_is_refused() {
     let mut setup = Setup::with(&[("MAX_REQUEST_AGE", "0")]);
     let refused = |reply: Reply, what: &str| {
         reply.fails(&format!(
@@ -187,10 +187,9 @@ fn a_timestamp_that_is_no_number_is_refused() {
     refused(ask(&mut setup.client, "odd", message), "NaN");
 }
 
-/// Most of all milliseconds: taken for seconds, such a request would never be
-/// too old.
+/// Milliseconds are the likely cause. Taken for seconds, they would disable the check of the age.
 #[test]
-fn a_timestamp_that_lies_far_ahead_is_refused() {
+fn a_timestamp_in_the_far_future_is_refused() {
     let mut setup = Setup::new();
     let year = 365.0 * 24.0 * 60.0 * 60.0;
     for timestamp in [
@@ -223,10 +222,9 @@ fn a_timestamp_that_lies_far_ahead_is_refused() {
     assert!(reply.errors()[0].contains("expired"), "{reply:?}");
 }
 
-/// It waits for its turn behind logins that take far longer than the greatest
-/// age.
+/// The request waits behind logins that take far longer than the maximum age.
 #[test]
-fn a_request_without_a_timestamp_ages_from_when_it_was_taken() {
+fn the_age_without_a_timestamp_counts_from_the_fetch() {
     let slow = [
         ("MAX_REQUEST_AGE", "1"),
         ("PASSWORD__THREADS", "1"),
@@ -235,7 +233,7 @@ fn a_request_without_a_timestamp_ages_from_when_it_was_taken() {
     ];
     let mut setup = Setup::with(&slow);
     let logins = (0..1_000).map(|n| {
-        let name = format!("nobody-{n}");
+        let name = format!("unknown-{n}");
         ("authenticate_user", json!([name, "secret"]))
     });
     let ids = setup.client.send_all(logins);
@@ -248,9 +246,10 @@ fn a_request_without_a_timestamp_ages_from_when_it_was_taken() {
     assert!(last[0].contains("max_request_age"), "{last:?}");
 }
 
-/// It was told to come back, though its sender had given up long before.
+/// Regression: an expired request got "Too busy, retry", although its sender had timed out long
+/// before.
 #[test]
-fn a_request_that_came_too_late_takes_no_place_in_line() {
+fn an_expired_request_does_not_wait_for_a_turn() {
     let slow = [
         ("MAX_REQUEST_AGE", "60"),
         ("MAX_LOGIN_WAIT", "1"),
@@ -260,7 +259,7 @@ fn a_request_that_came_too_late_takes_no_place_in_line() {
     ];
     let mut setup = Setup::with(&slow);
     let logins = (0..1_000).map(|n| {
-        let name = format!("nobody-{n}");
+        let name = format!("unknown-{n}");
         ("authenticate_user", json!([name, "secret"]))
     });
     setup.client.send_all(logins);
@@ -275,7 +274,7 @@ fn a_request_that_came_too_late_takes_no_place_in_line() {
 }
 
 #[test]
-fn the_greatest_age_is_configured() {
+fn the_maximum_age_is_configurable() {
     let mut setup = Setup::with(&[("MAX_REQUEST_AGE", "100000")]);
     let hours_ago = |hours: f64| json!({"_timestamp": seconds_from_now(-3600.0 * hours)});
     reply_to(&mut setup, hours_ago(27.0)).ok();
@@ -284,7 +283,7 @@ fn the_greatest_age_is_configured() {
 }
 
 #[test]
-fn a_greatest_age_of_0_is_none() {
+fn a_maximum_age_of_0_disables_the_check() {
     let mut setup = Setup::with(&[("MAX_REQUEST_AGE", "0")]);
     reply_to(&mut setup, json!({"_timestamp": 0})).ok();
     reply_to(&mut setup, json!({"_timestamp": -1e300})).ok();

@@ -1,4 +1,4 @@
-//! The form of a reply, and how long it waits.
+//! The form of a reply and the expiry of its list.
 
 use std::sync::Arc;
 
@@ -6,11 +6,11 @@ use platypush_userd::clock::{Clock as _, SystemClock};
 use redis::Commands as _;
 use serde_json::{Value, json};
 
-use super::{log_in, send_with, settle};
+use super::{log_in, send_with, stop_when_idle};
 use crate::support::{Daemon, REPLIES, RedisServer, Setup};
 
-/// Calls an action and compares the bytes of the reply with what the contract
-/// says they are: only the time of the reply is taken over from it.
+/// Calls an action and compares the bytes of the reply with those of the contract. Only
+/// `_timestamp` is taken from the reply.
 #[track_caller]
 fn assert_response(setup: &mut Setup, action: &str, args: Value, response: &str) {
     let before = SystemClock.now().timestamp_micros();
@@ -91,7 +91,7 @@ fn the_bytes_of_replies() {
     }
 }
 
-/// Times in a reply are those of what happened.
+/// `created_at` of a user and of a session.
 #[test]
 fn created_at_is_the_time_of_the_creation() {
     let mut setup = Setup::new();
@@ -114,9 +114,9 @@ fn created_at_is_the_time_of_the_creation() {
     assert!((&*between..=&*after).contains(&session), "{session}");
 }
 
-/// Text is not escaped more than JSON asks for, and comes back as it was.
+/// Text in replies has no escapes beyond those that JSON requires.
 #[test]
-fn text_in_replies() {
+fn text_is_escaped_only_where_json_requires_it() {
     let mut setup = Setup::new();
     let name = "é ☃ 😀 \"quoted\" \\ / \u{200d}";
     let id = setup.client.send("create_user", json!([name, "secret"]));
@@ -132,7 +132,7 @@ fn the_sender_is_the_configured_device() {
     assert_eq!(reply.0["origin"], "the \"attic\"");
 }
 
-/// A daemon that is not told how long a reply waits.
+/// Starts a daemon with the default `reply_ttl`.
 fn with_default_ttl() -> Setup {
     let redis = RedisServer::start();
     let folder = Arc::new(tempfile::tempdir().unwrap());
@@ -149,14 +149,14 @@ fn with_default_ttl() -> Setup {
 }
 
 #[test]
-fn a_reply_waits_as_long_as_configured() {
+fn a_reply_expires_after_reply_ttl() {
     for (mut setup, ttl) in [
         (with_default_ttl(), 60),
         (Setup::with(&[("REPLY_TTL", "5000")]), 5000),
     ] {
         let good = send_with(&mut setup.client, json!({}));
         let bad = send_with(&mut setup.client, json!({"action": "user.nope"}));
-        settle(&mut setup);
+        stop_when_idle(&mut setup);
         for id in [good, bad] {
             let left: i64 = setup.client.redis.ttl(format!("{REPLIES}{id}")).unwrap();
             assert!((1..=ttl).contains(&left), "{left} of {ttl}");
@@ -165,15 +165,15 @@ fn a_reply_waits_as_long_as_configured() {
     }
 }
 
-/// A list of replies that were not fetched begins to wait anew.
+/// A further reply to the same list sets the expiry of the whole list again.
 #[test]
-fn a_second_reply_prolongs_the_wait() {
+fn a_second_reply_renews_the_expiry() {
     let mut setup = with_default_ttl();
     let list = format!("{REPLIES}x");
     let _: () = setup.client.redis.rpush(&list, "earlier").unwrap();
     let _: () = setup.client.redis.expire(&list, 1000).unwrap();
     send_with(&mut setup.client, json!({"id": "x"}));
-    settle(&mut setup);
+    stop_when_idle(&mut setup);
     let left: i64 = setup.client.redis.ttl(&list).unwrap();
     assert!((1..=60).contains(&left), "{left}");
     let replies: Vec<String> = setup.client.redis.lrange(&list, 0, -1).unwrap();

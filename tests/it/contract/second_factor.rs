@@ -1,16 +1,16 @@
-//! Users with a second factor, beyond what one call shows.
+//! Users with a second factor: properties that need more than one call.
 
 use serde_json::{Value, json};
 
 use super::log_in;
-use super::stage::switch_on_second_factor;
+use super::stage::enable_second_factor;
 use crate::support::{Codes, Setup};
 
 const OTTO: &str = "otto";
-/// Another one, with codes of its own.
+/// A second user with a second factor.
 const PAUL: &str = "paul";
 
-/// `alice`, and two users with a second factor. All have the password
+/// Starts a daemon with `alice` and two users with a second factor. All have the password
 /// `secret`.
 fn setup() -> Setup {
     let mut setup = Setup::with_alice(&[]);
@@ -19,11 +19,11 @@ fn setup() -> Setup {
         let args = json!({"username": name, "password": "secret", "session_token": session});
         setup.client.call("create_user", args).ok();
     }
-    switch_on_second_factor(&mut setup, &[OTTO, PAUL]);
+    enable_second_factor(&mut setup, &[OTTO, PAUL]);
     setup
 }
 
-/// What `authenticate_user` says to a code.
+/// Returns the details of `authenticate_user` for a code.
 #[track_caller]
 fn details(setup: &mut Setup, username: &str, code: impl Into<Value>) -> Value {
     let args = json!([username, "secret", code.into(), true]);
@@ -31,7 +31,7 @@ fn details(setup: &mut Setup, username: &str, code: impl Into<Value>) -> Value {
 }
 
 #[test]
-fn a_code_is_good_once_whatever_it_was_used_for() {
+fn a_code_is_valid_once_across_all_actions() {
     let mut setup = setup();
     let used = json!([false, "invalid_otp_code"]);
 
@@ -58,7 +58,7 @@ fn a_code_is_good_once_whatever_it_was_used_for() {
 }
 
 #[test]
-fn a_code_takes_those_before_it_with_it() {
+fn a_used_code_invalidates_earlier_codes() {
     let mut setup = setup();
     let earlier = Codes::of(OTTO).now();
     let later = Codes::of(OTTO).next();
@@ -82,9 +82,9 @@ fn a_refused_login_uses_no_code() {
     assert_eq!(details(&mut setup, OTTO, code), json!([true, ""]));
 }
 
-/// Of many logins with one code at once, one succeeds.
+/// Only one of many concurrent logins with the same code succeeds.
 #[test]
-fn a_code_is_good_once_among_many_at_once() {
+fn a_code_is_valid_once_among_concurrent_logins() {
     let mut setup = setup();
     let code = Codes::of(OTTO).now();
     let ids: Vec<_> = (0..20)
@@ -110,10 +110,10 @@ fn a_code_may_be_an_integer() {
     }
 }
 
-/// Regression: what a phone shows with a space, and a number that has lost the
-/// zeros that it began with, were wrong codes.
+/// Regression: a code with a space, as a phone shows it, and a number without its leading zeros
+/// were wrong codes.
 #[test]
-fn a_code_is_taken_as_a_phone_shows_it_and_as_a_number() {
+fn a_code_may_have_a_space_or_lack_leading_zeros() {
     let begins_with_zero = |name: &String| Codes::of(name).now().starts_with('0');
     let mut names = (0..).map(|number| format!("user {number}"));
     let name = names.find(begins_with_zero).unwrap();
@@ -122,7 +122,7 @@ fn a_code_is_taken_as_a_phone_shows_it_and_as_a_number() {
     let args = json!({"username": name, "password": "secret", "session_token": session});
     setup.client.call("create_user", args).ok();
     let code = Codes::of(&name).now();
-    switch_on_second_factor(&mut setup, &[&name]);
+    enable_second_factor(&mut setup, &[&name]);
     let number: u32 = code.parse().unwrap();
     assert_eq!(details(&mut setup, &name, number), json!([true, ""]));
     let full_width = |digit: char| char::from_u32(u32::from(digit) + 0xfee0).unwrap();
@@ -133,9 +133,9 @@ fn a_code_is_taken_as_a_phone_shows_it_and_as_a_number() {
     assert_eq!(details(&mut setup, PAUL, code), json!([true, ""]));
 }
 
-/// A null or empty code is none; a code of spaces is a wrong one.
+/// A null or empty code counts as missing, a code of spaces as wrong.
 #[test]
-fn what_is_no_code() {
+fn missing_and_invalid_codes() {
     let mut setup = setup();
     for (code, reason) in [
         (Value::Null, "missing_otp_code"),
@@ -150,7 +150,7 @@ fn what_is_no_code() {
 }
 
 #[test]
-fn the_new_password_holds_and_the_second_factor_stays() {
+fn update_password_keeps_the_second_factor() {
     let mut setup = setup();
     let args = json!([OTTO, "secret", "hunter2", Codes::of(OTTO).now()]);
     setup.client.call("update_password", args).ok();
@@ -165,9 +165,9 @@ fn the_new_password_holds_and_the_second_factor_stays() {
     assert_eq!(user.ok()["has_2fa"], json!(true));
 }
 
-/// Deleted with its user: who takes the name later has no second factor.
+/// A later user with the same name has no second factor.
 #[test]
-fn the_second_factor_goes_with_its_user() {
+fn the_second_factor_is_deleted_with_its_user() {
     let mut setup = setup();
     let session = log_in(&mut setup.client, "alice", "secret");
     let by_alice = |mut args: Value| {

@@ -1,32 +1,31 @@
-//! Comparing JSON with a template: exactly, the order of keys included,
-//! except for what no test can know.
+//! Comparison of JSON with a template: exact, including the order of keys, except for placeholders.
 
 use serde_json::Value;
 
-/// Stands in a template for a time as the contract writes it.
+/// Placeholder for a time.
 pub const TIME: &str = "<time>";
-/// Stands in a template for a session token.
+/// Placeholder for a session token.
 pub const TOKEN: &str = "<token>";
-/// Stands in a template for what names a session.
+/// Placeholder for the id of a session.
 pub const SESSION_ID: &str = "<session id>";
-/// Stands in a template for the secret of an authenticator.
+/// Placeholder for the secret of an authenticator.
 pub const OTP_SECRET: &str = "<secret>";
-/// Stands in a template for its URI…
+/// Placeholder for the `otpauth:` URI of a secret.
 pub const OTP_URI: &str = "<uri>";
-/// …and for the picture of that.
+/// Placeholder for the QR code of this URI.
 pub const QR_CODE: &str = "<picture>";
-/// Stands in a template for a backup code.
+/// Placeholder for a backup code.
 pub const BACKUP_CODE: &str = "<backup code>";
 
-/// Stands in a template for an API token…
+/// Placeholder for an API token.
 pub const API_TOKEN: &str = "<API token>";
-/// …and for the name that one gets when nobody gives it one.
+/// Placeholder for the generated name of an API token.
 pub const API_TOKEN_NAME: &str = "<API token name>";
 
-/// Whether a text may stand in the place of a placeholder.
-type Fits = fn(&str) -> bool;
+/// Returns whether a text matches a placeholder.
+type Matches = fn(&str) -> bool;
 
-const PLACEHOLDERS: &[(&str, Fits)] = &[
+const PLACEHOLDERS: &[(&str, Matches)] = &[
     (TIME, is_time),
     (TOKEN, is_token),
     (SESSION_ID, |text| text.len() == 16 && is_lower_hex(text)),
@@ -47,11 +46,14 @@ const PLACEHOLDERS: &[(&str, Fits)] = &[
     (BACKUP_CODE, |text| text.len() == 16 && is_base32(text)),
 ];
 
-/// The differences as a message, or `Ok`.
+/// Compares a value with a template.
+///
+/// # Errors
+/// A message that shows both if they differ.
 pub fn compare(actual: &Value, template: &Value) -> Result<(), String> {
     let mut masked = actual.clone();
     mask(&mut masked, template);
-    // As text: two objects are equal whatever the order of their keys.
+    // Compares text, because objects are equal regardless of the order of their keys.
     let (actual, template) = (masked.to_string(), template.to_string());
     if actual == template {
         Ok(())
@@ -67,31 +69,32 @@ pub fn assert_shape(actual: &Value, template: &Value) {
     }
 }
 
+/// Replaces each text that matches its placeholder in the template by that placeholder.
 fn mask(actual: &mut Value, template: &Value) {
     match (actual, template) {
-        (Value::String(text), Value::String(wanted)) => {
+        (Value::String(text), Value::String(expected)) => {
             let mut known = PLACEHOLDERS.iter();
-            if known.any(|(placeholder, fits)| wanted == placeholder && fits(text)) {
-                text.clone_from(wanted);
+            if known.any(|(placeholder, matches)| expected == placeholder && matches(text)) {
+                text.clone_from(expected);
             }
         }
-        (Value::Object(members), Value::Object(wanted)) => {
+        (Value::Object(members), Value::Object(expected)) => {
             for (key, member) in members {
-                if let Some(wanted) = wanted.get(key) {
-                    mask(member, wanted);
+                if let Some(expected) = expected.get(key) {
+                    mask(member, expected);
                 }
             }
         }
-        (Value::Array(items), Value::Array(wanted)) => {
-            for (item, wanted) in items.iter_mut().zip(wanted) {
-                mask(item, wanted);
+        (Value::Array(items), Value::Array(expected)) => {
+            for (item, expected) in items.iter_mut().zip(expected) {
+                mask(item, expected);
             }
         }
         _ => {}
     }
 }
 
-/// `2026-11-24T02:09:52.538344`
+/// Returns whether a text is a time like `2026-11-24T02:09:52.538344`.
 pub fn is_time(text: &str) -> bool {
     let digits_as_zero: String = text
         .chars()
@@ -100,14 +103,13 @@ pub fn is_time(text: &str) -> bool {
     digits_as_zero == "0000-00-00T00:00:00.000000"
 }
 
-/// 256 bits in lower-case hexadecimal.
+/// Returns whether a text is 256 bits in lower-case hexadecimal.
 fn is_token(text: &str) -> bool {
     text.len() == 64 && is_lower_hex(text)
 }
 
 fn is_base32(text: &str) -> bool {
-    let of_base32 = |b| matches!(b, b'A'..=b'Z' | b'2'..=b'7');
-    text.bytes().all(of_base32)
+    text.bytes().all(|b| matches!(b, b'A'..=b'Z' | b'2'..=b'7'))
 }
 
 pub fn is_lower_hex(text: &str) -> bool {

@@ -1,56 +1,58 @@
-//! What a case finds when it begins.
+//! The daemon and the users for the cases of an action.
 
 use serde_json::json;
 
 use super::log_in;
 use crate::support::{Client, Codes, Setup, enrol, wait_until_closed};
 
-/// A daemon for the cases of one action. It has a keeper, a user whom no case
-/// knows of, and a supply of users with a second factor.
+/// A daemon for the cases of one action. It has the user `admin`, who deletes the other users
+/// after a case, and a supply of users with a second factor.
 pub struct Stage {
     setup: Setup,
-    keeper: String,
+    /// Session of `admin`.
+    admin: String,
+    /// Users with a second factor that no case has used yet.
     unused: Vec<String>,
 }
 
-/// What the arguments and answers of a case speak of.
+/// Values for the arguments and answers of a case.
 #[derive(Default)]
 pub struct Fixture {
-    /// Of the keeper, the first user.
-    pub keeper_id: u64,
-    /// Of `alice`, whose password is `secret`.
+    /// Id of `admin`, the first user.
+    pub admin_id: u64,
+    /// Id of `alice`, whose password is `secret`.
     pub alice_id: u64,
-    /// Of the user that is created next.
+    /// Id of the next created user.
     pub next_id: u64,
     /// A valid session of alice.
     pub session: String,
-    /// How `get_sessions` names it.
+    /// Id of this session in `get_sessions`.
     pub session_id: String,
-    /// The authenticator of alice, which is not switched on.
+    /// The authenticator of alice, whose second factor is not enabled.
     pub authenticator: Authenticator,
-    /// A session of alice that has expired.
+    /// An expired session of alice.
     pub expired: String,
-    /// A session that alice has ended.
+    /// A deleted session of alice.
     pub deleted: String,
-    /// A valid API token of alice, which is called `script`.
+    /// A valid API token of alice, named `script`.
     pub api_token: String,
-    /// How `get_api_tokens` names it.
+    /// Id of this token in `get_api_tokens`.
     pub api_token_id: u64,
-    /// Of the API token that is made next.
+    /// Id of the next created API token.
     pub next_api_token_id: u64,
-    /// An API token of alice that has expired.
+    /// An expired API token of alice.
     pub expired_api_token: String,
-    /// An API token that alice has ended.
+    /// A deleted API token of alice.
     pub deleted_api_token: String,
-    /// An API token of a user who is gone.
-    pub api_token_of_nobody: String,
-    /// A user with a second factor, whose password is `secret`.
+    /// An API token of a deleted user.
+    pub api_token_of_deleted_user: String,
+    /// A user with a second factor and the password `secret`.
     pub otto: Otto,
 }
 
 impl Fixture {
-    /// While there is no user.
-    pub fn of_nobody() -> Self {
+    /// Returns the fixture for an empty database.
+    pub fn without_users() -> Self {
         Self {
             next_id: 1,
             ..Self::default()
@@ -58,10 +60,10 @@ impl Fixture {
     }
 }
 
-/// What an authenticator holds and shows.
+/// Secret and codes of an authenticator.
 #[derive(Default)]
 pub struct Authenticator {
-    /// In base32.
+    /// Secret in base32.
     pub secret: String,
     pub code: String,
     pub wrong_code: String,
@@ -82,16 +84,16 @@ impl Authenticator {
 pub struct Otto {
     pub name: String,
     pub id: u64,
-    /// A session made with a code.
+    /// A session created with a code.
     pub session: String,
-    /// A code that is good once.
+    /// A code that is valid once.
     pub code: String,
-    /// A code that is not good.
+    /// A wrong code.
     pub wrong_code: String,
 }
 
 impl Default for Otto {
-    /// While there is none.
+    /// Returns a placeholder for cases without a second factor.
     fn default() -> Self {
         Self {
             name: "otto".into(),
@@ -104,60 +106,62 @@ impl Default for Otto {
 }
 
 impl Stage {
-    /// With so many users with a second factor.
+    /// Starts the daemon and creates this many users with a second factor.
     pub fn new(ottos: usize) -> Self {
         let mut setup = Setup::new();
         let client = &mut setup.client;
-        client.call("create_user", json!(["keeper", "kept"])).ok();
-        let keeper = log_in(client, "keeper", "kept");
+        client
+            .call("create_user", json!(["admin", "admin-secret"]))
+            .ok();
+        let admin = log_in(client, "admin", "admin-secret");
         let unused: Vec<_> = (0..ottos).map(|n| format!("otto{n}")).collect();
         for name in &unused {
-            create(client, name, &keeper);
+            create(client, name, &admin);
         }
         if !unused.is_empty() {
-            switch_on_second_factor(&mut setup, &unused);
+            enable_second_factor(&mut setup, &unused);
         }
         Self {
             setup,
-            keeper,
+            admin,
             unused,
         }
     }
 
-    /// Removes what the last case left behind: there are the keeper, a new
-    /// alice and, if wanted, a user with a second factor.
+    /// Deletes the users of the last case, creates `alice` anew and, if `with_otto`, provides an
+    /// unused user with a second factor.
     pub fn fresh(&mut self, with_otto: bool) -> (Fixture, &mut Client) {
         let client = &mut self.setup.client;
         let users = client.call("get_users", json!({}));
         for user in users.ok().as_array().unwrap() {
             let name = user["username"].as_str().unwrap();
-            if name != "keeper" && !self.unused.iter().any(|unused| unused == name) {
-                let args = json!({"username": name, "session_token": self.keeper});
+            if name != "admin" && !self.unused.iter().any(|unused| unused == name) {
+                let args = json!({"username": name, "session_token": self.admin});
                 client.call("delete_user", args).ok();
             }
         }
-        create(client, "bob", &self.keeper);
-        let (api_token_of_nobody, _) = make_api_token(client, "bob", "script", None);
-        let args = json!({"username": "bob", "session_token": self.keeper});
+        create(client, "bob", &self.admin);
+        let (api_token_of_deleted_user, _) = create_api_token(client, "bob", "script", None);
+        let args = json!({"username": "bob", "session_token": self.admin});
         client.call("delete_user", args).ok();
-        let alice_id = create(client, "alice", &self.keeper);
+        let alice_id = create(client, "alice", &self.admin);
         let expired = json!({"username": "alice", "password": "secret", "expires_at": 1});
         let expired = client.call("create_session", expired);
         let deleted = log_in(client, "alice", "secret");
         client.call("delete_session", json!([deleted])).ok();
         let session = log_in(client, "alice", "secret");
-        let (expired_api_token, _) = make_api_token(client, "alice", "expired", Some(1));
-        let (deleted_api_token, id) = make_api_token(client, "alice", "deleted", None);
+        let (expired_api_token, _) = create_api_token(client, "alice", "expired", Some(1));
+        let (deleted_api_token, id) = create_api_token(client, "alice", "deleted", None);
         client.call("delete_api_token", json!([session, id])).ok();
-        let (api_token, api_token_id) = make_api_token(client, "alice", "script", None);
+        let (api_token, api_token_id) = create_api_token(client, "alice", "script", None);
         let fixture = Fixture {
             api_token,
             api_token_id,
             next_api_token_id: api_token_id + 1,
             expired_api_token,
             deleted_api_token,
-            api_token_of_nobody,
-            keeper_id: 1,
+            api_token_of_deleted_user,
+            admin_id: 1,
             alice_id,
             next_id: alice_id + 1,
             session_id: id_of(client, &session),
@@ -188,7 +192,7 @@ impl Stage {
     }
 }
 
-/// The id of the session with that token.
+/// Returns the id of the session with this token.
 fn id_of(client: &mut Client, token: &str) -> String {
     let listed = client.call("get_sessions", json!([token]));
     let listed = listed.ok().as_array().unwrap();
@@ -196,8 +200,8 @@ fn id_of(client: &mut Client, token: &str) -> String {
     current.unwrap()["session_id"].as_str().unwrap().to_owned()
 }
 
-/// An API token of a user whose password is `secret`, and its id.
-fn make_api_token(
+/// Creates an API token of a user whose password is `secret`. Returns the token and its id.
+fn create_api_token(
     client: &mut Client,
     username: &str,
     name: &str,
@@ -205,9 +209,9 @@ fn make_api_token(
 ) -> (String, u64) {
     let args = json!({"username": username, "password": "secret", "name": name,
         "expires_at": expires_at});
-    let made = client.call("create_api_token", args);
-    let token = made.ok()["token"].as_str().unwrap().to_owned();
-    (token, made.ok()["id"].as_u64().unwrap())
+    let created = client.call("create_api_token", args);
+    let token = created.ok()["token"].as_str().unwrap().to_owned();
+    (token, created.ok()["id"].as_u64().unwrap())
 }
 
 fn create(client: &mut Client, name: &str, session: &str) -> u64 {
@@ -217,9 +221,9 @@ fn create(client: &mut Client, name: &str, session: &str) -> u64 {
         .unwrap()
 }
 
-/// Gives users a second factor, in the store while the daemon is away: so
+/// Enables the second factor of users directly in the store while the daemon is stopped, so that
 /// none of their codes is used yet.
-pub fn switch_on_second_factor(setup: &mut Setup, usernames: &[impl AsRef<str>]) {
+pub fn enable_second_factor(setup: &mut Setup, usernames: &[impl AsRef<str>]) {
     setup.daemon.kill();
     for username in usernames {
         enrol(&setup.daemon.workdir(), username.as_ref());

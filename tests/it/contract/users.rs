@@ -1,4 +1,4 @@
-//! Who is who: ids, names, and what is left of a deleted user.
+//! Users: ids, names and deletion.
 
 use serde_json::{Value, json};
 
@@ -21,7 +21,7 @@ fn id_of(reply: &Reply) -> u64 {
     reply.ok()["user_id"].as_u64().unwrap()
 }
 
-/// Ids and names, in the order of the reply.
+/// Returns ids and names of all users, in the order of the reply.
 fn users(client: &mut Client) -> Vec<(u64, String)> {
     let reply = client.call("get_users", json!({}));
     let users = reply.ok().as_array().unwrap().iter();
@@ -62,10 +62,9 @@ fn ids_grow_from_1_without_gaps() {
     }
 }
 
-/// Not even the last one, not even after a restart, not even when nobody is
-/// left.
+/// Not even the last id, after a restart or after all users are deleted.
 #[test]
-fn an_id_is_never_used_again() {
+fn ids_are_never_reused() {
     let mut setup = Setup::with_alice(&[]);
     let session = log_in(&mut setup.client, "alice", "secret");
     assert_eq!(id_of(&create(&mut setup.client, &session, "bob")), 2);
@@ -78,7 +77,7 @@ fn an_id_is_never_used_again() {
     delete(&mut setup.client, &session, "bob");
     delete(&mut setup.client, &session, "alice");
     let reply = create(&mut setup.client, &session, "carol");
-    assert_eq!(id_of(&reply), 5, "there was no user, so anybody may");
+    assert_eq!(id_of(&reply), 5, "the first user needs no authentication");
 }
 
 #[test]
@@ -139,9 +138,10 @@ fn names_are_compared_byte_for_byte() {
     assert!(is_password(client, "ALICE", "secret"));
 }
 
-/// Nothing of the user is valid, and who takes the name later gets none of it.
+/// Credentials and sessions of a deleted user are invalid, also after a new user with the same
+/// name exists.
 #[test]
-fn a_deleted_user_is_gone() {
+fn credentials_of_a_deleted_user_are_invalid() {
     let mut setup = Setup::with_alice(&[]);
     let client = &mut setup.client;
     let admin = log_in(client, "alice", "secret");
@@ -149,7 +149,7 @@ fn a_deleted_user_is_gone() {
     let sessions: Vec<_> = (0..3).map(|_| log_in(client, "bob", "secret")).collect();
     delete(client, &admin, "bob");
     assert_eq!(users(client), [(1, "alice".to_owned())]);
-    assert_dead(client, &sessions);
+    assert_invalid(client, &sessions);
     assert!(!is_password(client, "bob", "secret"));
     let login = client.call("create_session", json!(["bob", "secret"]));
     login.fails("Invalid credentials");
@@ -164,7 +164,7 @@ fn a_deleted_user_is_gone() {
 
     let args = json!({"username": "bob", "password": "other", "session_token": admin});
     assert_eq!(id_of(&client.call("create_user", args)), 3);
-    assert_dead(client, &sessions);
+    assert_invalid(client, &sessions);
     assert!(!is_password(client, "bob", "secret"));
     let own = log_in(client, "bob", "other");
     let user = client.call("authenticate_session", json!([own]));
@@ -172,7 +172,7 @@ fn a_deleted_user_is_gone() {
 }
 
 #[track_caller]
-fn assert_dead(client: &mut Client, sessions: &[String]) {
+fn assert_invalid(client: &mut Client, sessions: &[String]) {
     for session in sessions {
         let reply = client.call("authenticate_session", json!([session]));
         reply.fails("Invalid session token");
@@ -189,9 +189,9 @@ fn assert_dead(client: &mut Client, sessions: &[String]) {
     }
 }
 
-/// Who deletes itself is gone too, and the last one leaves the door open.
+/// After the last user has deleted itself, the next user needs no authentication.
 #[test]
-fn the_last_user_deletes_itself() {
+fn the_last_user_can_delete_itself() {
     let mut setup = Setup::with_alice(&[]);
     let client = &mut setup.client;
     let session = log_in(client, "alice", "secret");
@@ -206,27 +206,27 @@ fn the_last_user_deletes_itself() {
 }
 
 #[test]
-fn of_many_first_users_one_is_made() {
+fn only_one_of_many_concurrent_first_users_is_created() {
     let mut setup = Setup::new();
     let client = &mut setup.client;
     let ids: Vec<_> = (0..100)
         .map(|n| client.send("create_user", json!([format!("user{n}"), "secret"])))
         .collect();
-    let mut made = Vec::new();
+    let mut created = Vec::new();
     for id in ids {
         let reply = client.reply(&id);
         if reply.errors().is_empty() {
-            made.push(reply.output()["user_id"].clone());
+            created.push(reply.output()["user_id"].clone());
         } else {
             reply.fails("You need to authenticate in order to create another user");
         }
     }
-    assert_eq!(made, [json!(1)]);
+    assert_eq!(created, [json!(1)]);
     assert_eq!(users(client).len(), 1);
 }
 
 #[test]
-fn of_many_users_of_one_name_one_is_made() {
+fn only_one_of_many_concurrent_users_with_the_same_name_is_created() {
     let mut setup = Setup::with_alice(&[]);
     let client = &mut setup.client;
     let session = log_in(client, "alice", "secret");
@@ -235,18 +235,18 @@ fn of_many_users_of_one_name_one_is_made() {
         .map(|_| client.send("create_user", args.clone()))
         .collect();
     let replies: Vec<_> = ids.iter().map(|id| client.reply(id)).collect();
-    let (made, refused): (Vec<_>, Vec<_>) =
+    let (created, refused): (Vec<_>, Vec<_>) =
         replies.iter().partition(|reply| reply.errors().is_empty());
-    assert_eq!(made.len(), 1);
+    assert_eq!(created.len(), 1);
     for reply in refused {
         reply.fails("The user bob already exists");
     }
     assert_eq!(id_of(&create(client, &session, "carol")), 3);
 }
 
-/// Sessions of one user do not see another's, and each is its own.
+/// Deleting one session affects no other session of the same or another user.
 #[test]
-fn sessions_are_told_apart() {
+fn sessions_are_independent() {
     let mut setup = Setup::with_alice(&[]);
     let client = &mut setup.client;
     let first = log_in(client, "alice", "secret");

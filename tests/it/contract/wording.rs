@@ -1,5 +1,4 @@
-//! What a call that fits no signature is told: Python's words, as Platypush
-//! sends them.
+//! Errors of calls that do not match a signature: the texts of Python, as Platypush sends them.
 
 use platypush_userd::actions::ACTIONS;
 use serde_json::{Value, json};
@@ -129,8 +128,8 @@ fn arguments_that_do_not_fit() {
     assert_eq!(setup.client.call("get_users", json!({})).ok(), &json!([]));
 }
 
-/// Whether or not the other arguments are there; but what `**kwargs` takes in
-/// is looked at only when nothing is missing.
+/// An unknown keyword is reported even if required arguments are missing. `create_user` has
+/// `**kwargs`, so it reports missing arguments first.
 #[test]
 fn unknown_keywords() {
     let mut setup = Setup::new();
@@ -155,9 +154,9 @@ fn unknown_keywords() {
     assert_eq!(setup.client.call("get_users", json!({})).ok(), &json!([]));
 }
 
-/// Names are those of the signature, to the letter.
+/// Other spellings of a parameter are unknown keywords.
 #[test]
-fn keywords_are_compared_to_the_letter() {
+fn keywords_are_compared_byte_for_byte() {
     let mut setup = Setup::new();
     for keyword in ["Session_Token", "session-token", "session_token ", "", "é"] {
         let reply = setup
@@ -170,7 +169,7 @@ fn keywords_are_compared_to_the_letter() {
 }
 
 #[test]
-fn actions_and_plugins_that_there_are_not() {
+fn unknown_actions_and_plugins() {
     let mut setup = Setup::new();
     for (action, error) in [
         ("user.nope", "No such action: user.nope"),
@@ -190,7 +189,7 @@ fn actions_and_plugins_that_there_are_not() {
 }
 
 #[test]
-fn no_action_at_all() {
+fn missing_action() {
     let mut setup = Setup::new();
     for action in [json!(null), json!(""), json!(5), json!(["user.get_users"])] {
         let reply = call_named(&mut setup.client, &action);

@@ -1,6 +1,5 @@
-//! Events for Platypush nodes: what each of them says (`kinds.rs`), and that
-//! they are told once, late rather than never and never at the cost of a reply
-//! (the others).
+//! Events for Platypush nodes: the arguments of each kind (`kinds.rs`), and their delivery: at
+//! most once, after an outage of Redis, and without delaying a reply.
 
 mod kinds;
 mod once;
@@ -17,37 +16,37 @@ use serde_json::{Value, json};
 
 use crate::support::{Client, Codes, Daemon, PATIENCE, RedisServer, Reply};
 
-/// A node that listens to its bus.
+/// Channel of a node that subscribes.
 pub const CHANNEL: &str = "bus/attic";
-/// A node that reads its list.
+/// List of a node that reads a list.
 pub const LIST: &str = "home/cellar";
-/// The setting for both.
+/// Setting that publishes to both.
 pub const BOTH: (&str, &str) = ("EVENTS__PUBLISH", "bus/attic,list:home/cellar");
-/// The setting for the list alone.
+/// Setting that publishes to the list only.
 pub const ONLY_LIST: (&str, &str) = ("EVENTS__PUBLISH", "list:home/cellar");
-/// What the log says of events that reach nobody.
+/// Log message about lost events.
 pub const LOST: &str = "events were not published";
 
-/// What is published to a channel, from now on.
-pub struct Listener(Receiver<String>);
+/// A subscription to the channel.
+pub struct Subscription(Receiver<String>);
 
-impl Listener {
+impl Subscription {
     pub fn to(redis: &RedisServer) -> Self {
         let mut connection = redis.connection();
-        let (tell, heard) = channel();
+        let (sender, messages) = channel();
         let (ready, is_ready) = channel();
         std::thread::spawn(move || {
             let mut channel = connection.as_pubsub();
             channel.subscribe(CHANNEL).unwrap();
             ready.send(()).unwrap();
             while let Ok(message) = channel.get_message() {
-                if tell.send(message.get_payload().unwrap()).is_err() {
+                if sender.send(message.get_payload().unwrap()).is_err() {
                     return;
                 }
             }
         });
         is_ready.recv().unwrap();
-        Self(heard)
+        Self(messages)
     }
 
     #[track_caller]
@@ -56,15 +55,15 @@ impl Listener {
     }
 }
 
-/// The oldest message of the list.
+/// Removes the oldest message of the list and returns it.
 #[track_caller]
 pub fn pop(redis: &mut redis::Connection) -> String {
     let popped: Option<(String, String)> = redis.blpop(LIST, PATIENCE.as_secs_f64()).unwrap();
     popped.expect("an event in the list").1
 }
 
-/// The arguments of an event, those that are the same in all of them looked
-/// at and taken away; and when it happened.
+/// Checks and removes the arguments that all events share. Returns the other arguments and
+/// `happened_at`.
 #[track_caller]
 pub fn arguments(message: &str) -> (Value, String) {
     let message: Value = serde_json::from_str(message).unwrap();
@@ -82,16 +81,18 @@ pub fn arguments(message: &str) -> (Value, String) {
     );
     assert_eq!(args.remove("subtype").unwrap(), "user_event");
     for name in args.keys() {
-        assert!(!TAKEN.contains(&&**name), "{name} is Platypush's own");
+        assert!(
+            !RESERVED.contains(&&**name),
+            "{name} is reserved by Platypush"
+        );
     }
     let happened_at = args.remove("happened_at").unwrap();
     (args.into(), happened_at.as_str().unwrap().to_owned())
 }
 
-/// What the arguments of an event must not be called: parameters and members
-/// of Platypush's `CustomEvent` (1.3.39), and `event`, which is what a hook
-/// calls the whole of it.
-const TAKEN: &[&str] = &[
+/// Names that no argument of an event may have: parameters and members of Platypush's
+/// `CustomEvent` (1.3.39), and `event`, the parameter by which a hook receives the event.
+const RESERVED: &[&str] = &[
     "args",
     "as_dict",
     "build",
@@ -112,19 +113,19 @@ const TAKEN: &[&str] = &[
     "type",
 ];
 
-/// A daemon that tells a channel and a list, and who hears both. Each thing
-/// that happens has to be heard before the next one.
-pub struct Scene {
+/// A daemon that publishes to the channel and the list, and a reader of both. A test reads each
+/// event before it causes the next one.
+pub struct Fixture {
     pub daemon: Daemon,
     pub client: Client,
     _redis: RedisServer,
-    listener: Listener,
-    keeper: String,
+    subscription: Subscription,
+    first_session: String,
     users: usize,
     tokens: u64,
 }
 
-/// A user of the scene; the password is `secret`.
+/// A user of the fixture, with the password `secret`.
 pub struct User {
     pub id: u64,
     pub name: String,
@@ -132,31 +133,31 @@ pub struct User {
     pub session_id: String,
 }
 
-impl Scene {
-    /// With a first user, `keeper`, who lets the others in.
+impl Fixture {
+    /// Starts the daemon and creates a first user, `admin`, whose session creates the others.
     pub fn new(settings: &[(&str, &str)]) -> Self {
         let redis = RedisServer::start();
-        let listener = Listener::to(&redis);
+        let subscription = Subscription::to(&redis);
         let settings = [&[BOTH, ("THROTTLE__FAILURES", "3")], settings].concat();
-        let mut scene = Self {
+        let mut fixture = Self {
             daemon: Daemon::start(&redis, &settings),
             client: redis.client(),
             _redis: redis,
-            listener,
-            keeper: String::new(),
+            subscription,
+            first_session: String::new(),
             users: 0,
             tokens: 0,
         };
-        let keeper = json!(["keeper", "secret"]);
-        scene.call("create_user", keeper.clone()).ok();
-        scene.hear_kind("user_created");
-        let session = scene.call("create_session", keeper);
-        scene.keeper = session.ok()["session_token"].as_str().unwrap().into();
-        scene.hear_kind("session_created");
-        scene
+        let admin = json!(["admin", "secret"]);
+        fixture.call("create_user", admin.clone()).ok();
+        fixture.next_event_of("user_created");
+        let session = fixture.call("create_session", admin);
+        fixture.first_session = session.ok()["session_token"].as_str().unwrap().into();
+        fixture.next_event_of("session_created");
+        fixture
     }
 
-    /// The reply to a request that comes from `attic`.
+    /// Sends a request with the origin `attic` and returns the reply.
     pub fn call(&mut self, action: &str, args: Value) -> Reply {
         let (id, message) = Client::request(action, args);
         let mut message: Value = serde_json::from_str(&message).unwrap();
@@ -165,62 +166,63 @@ impl Scene {
         self.client.reply(&id)
     }
 
-    /// The next message, which is the same on the channel and in the list.
+    /// Returns the next event, after checking that channel and list received the same message.
     #[track_caller]
-    pub fn hear(&mut self) -> String {
-        let message = self.listener.next();
+    pub fn next_event(&mut self) -> String {
+        let message = self.subscription.next();
         assert_eq!(pop(&mut self.client.redis), message);
         message
     }
 
+    /// Returns the arguments of the next event, which must be of this kind.
     #[track_caller]
-    pub fn hear_kind(&mut self, kind: &str) -> Value {
-        let (args, _) = arguments(&self.hear());
+    pub fn next_event_of(&mut self, kind: &str) -> Value {
+        let (args, _) = arguments(&self.next_event());
         assert_eq!(args["kind"], kind, "{args}");
         args
     }
 
-    /// The token of the keeper's session.
-    pub fn keeper(&self) -> String {
-        self.keeper.clone()
+    /// Returns the session token of the first user.
+    pub fn first_session(&self) -> String {
+        self.first_session.clone()
     }
 
-    /// Somebody new, logged in.
+    /// Creates a user with a session.
     pub fn user(&mut self) -> User {
         self.users += 1;
         let name = format!("user{}", self.users);
         let new = json!({
-            "username": name, "password": "secret", "session_token": self.keeper,
+            "username": name, "password": "secret", "session_token": self.first_session,
         });
         let id = self.call("create_user", new).ok()["user_id"].clone();
-        self.hear_kind("user_created");
+        self.next_event_of("user_created");
         let session = self.call("create_session", json!([name, "secret"]));
-        let made = self.hear_kind("session_created");
+        let created = self.next_event_of("session_created");
         User {
             id: id.as_u64().unwrap(),
             session: session.ok()["session_token"].as_str().unwrap().into(),
-            session_id: made["session_id"].as_str().unwrap().into(),
+            session_id: created["session_id"].as_str().unwrap().into(),
             name,
         }
     }
 
-    /// The number of the API token that is about to be made.
+    /// Returns the id of the next API token.
     pub fn next_token_id(&mut self) -> u64 {
         self.tokens += 1;
         self.tokens
     }
 
-    /// Somebody new with a second factor, and a backup code of it.
+    /// Creates a user with a second factor. Returns one of its backup codes too.
     pub fn user_with_factor(&mut self) -> (User, String) {
         let user = self.user();
         let enabled = self.call("enable_otp", enabling(&user));
-        self.hear_kind("otp_enabled");
+        self.next_event_of("otp_enabled");
         let code = enabled.ok()["backup_codes"][0].as_str().unwrap().to_owned();
         (user, code)
     }
 }
 
-/// Arguments that switch the second factor of a user on.
+/// Returns the arguments that enable the second factor of a user.
 pub fn enabling(user: &User) -> Value {
     let codes = Codes::of(&user.name);
     json!({

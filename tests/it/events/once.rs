@@ -1,5 +1,5 @@
-//! An event is told once at most, whatever dies in between, and told if Redis
-//! is there.
+//! An event is published at most once over crashes and lost answers, and exactly once while both
+//! daemon and Redis run.
 
 use std::os::unix::process::ExitStatusExt as _;
 
@@ -9,26 +9,27 @@ use serde_json::{Value, json};
 
 use super::{LIST, LOST, ONLY_LIST, arguments, pop};
 use crate::admin::admin;
-use crate::support::line::{Line, Lose};
+use crate::support::line::{Lose, Proxy};
 use crate::support::{Client, Daemon, RedisServer, Setup, wait_until_closed};
 
-/// The kinds of all that the list was told, up to a login that is made now.
-fn told(client: &mut Client) -> Vec<Value> {
+/// Returns the arguments of all events in the list, up to that of a login that this function
+/// makes.
+fn published(client: &mut Client) -> Vec<Value> {
     let last = json!(["alice", "secret", null, 1_924_948_800]);
     client.call("create_session", last).ok();
-    let mut told = Vec::new();
+    let mut published = Vec::new();
     loop {
         let (args, _) = arguments(&pop(&mut client.redis));
         if args["kind"] == "session_created" {
-            return told;
+            return published;
         }
-        told.push(args);
+        published.push(args);
     }
 }
 
-/// A daemon dies at a point with a request in hand, and the next one answers.
-/// Gives what was told of it; without `first`, only by the next one.
-fn told_over_a_crash(point: &str, first: bool, throttle: &str, request: (&str, Value)) -> usize {
+/// Crashes a daemon at a crash point while it runs a request, and has the next one answer it.
+/// Returns the number of events. Without `first`, only the second daemon publishes.
+fn events_over_crash(point: &str, first: bool, throttle: &str, request: (&str, Value)) -> usize {
     let settings = [ONLY_LIST, ("THROTTLE__FAILURES", throttle)];
     let mut setup = Setup::with_alice(&settings);
     let token = setup.session_of_alice();
@@ -43,18 +44,18 @@ fn told_over_a_crash(point: &str, first: bool, throttle: &str, request: (&str, V
     let id = setup.client.send(action, args);
     let settings = &settings[usize::from(!first)..];
     let folder = setup.daemon.folder();
-    let mut doomed = Daemon::launch(folder, &setup.redis, settings, |mut command| {
+    let mut crashing = Daemon::launch(folder, &setup.redis, settings, |mut command| {
         command.env("USERD_CRASH_AT", format!("{point}:1"));
         command
     });
-    assert_eq!(doomed.wait().signal(), Some(Signal::ABORT.as_raw()));
+    assert_eq!(crashing.wait().signal(), Some(Signal::ABORT.as_raw()));
     wait_until_closed(&setup.daemon.workdir());
     setup.daemon.restart();
     setup.client.reply(&id);
-    told(&mut setup.client).len()
+    published(&mut setup.client).len()
 }
 
-fn bob() -> (&'static str, Value) {
+fn create_bob() -> (&'static str, Value) {
     (
         "create_user",
         json!({"username": "bob", "password": "secret"}),
@@ -65,44 +66,44 @@ fn guess() -> (&'static str, Value) {
     ("create_session", json!(["alice", "wrong"]))
 }
 
-/// Here it is the first daemon that would have told, and died before it could.
+/// The first daemon crashed between the effect and its event, so the event is lost.
 #[test]
-fn what_had_its_effect_before_is_not_told_by_the_next_daemon() {
+fn an_effect_from_before_the_crash_is_not_published_by_the_next_daemon() {
     for point in ["after flush", "before reply"] {
-        for request in [bob(), guess()] {
-            assert_eq!(told_over_a_crash(point, false, "5", request), 0, "{point}");
+        for request in [create_bob(), guess()] {
+            assert_eq!(events_over_crash(point, false, "5", request), 0, "{point}");
         }
     }
 }
 
 #[test]
-fn what_had_no_effect_before_is_told_by_the_next_daemon() {
+fn a_request_without_effect_before_the_crash_is_published_by_the_next_daemon() {
     for point in ["before commit", "after commit"] {
-        for request in [bob(), guess()] {
-            assert_eq!(told_over_a_crash(point, true, "5", request), 1, "{point}");
+        for request in [create_bob(), guess()] {
+            assert_eq!(events_over_crash(point, true, "5", request), 1, "{point}");
         }
     }
 }
 
 #[test]
-fn nothing_is_told_twice_over_a_crash() {
+fn no_event_is_published_twice_over_a_crash() {
     for point in ["before reply", "after reply"] {
-        for request in [bob(), guess()] {
-            let told = told_over_a_crash(point, true, "5", request);
-            assert!(told <= 1, "{point}: {told}");
+        for request in [create_bob(), guess()] {
+            let events = events_over_crash(point, true, "5", request);
+            assert!(events <= 1, "{point}: {events}");
         }
     }
 }
 
-/// A failure that is not counted happens again when its request is delivered
+/// Without the throttle, the store has no record of the failure, so a redelivered request fails
 /// again.
 #[test]
-fn a_failure_that_is_not_counted_is_not_told_again() {
-    assert_eq!(told_over_a_crash("before reply", false, "0", guess()), 0);
+fn an_uncounted_failure_is_not_published_again() {
+    assert_eq!(events_over_crash("before reply", false, "0", guess()), 0);
 }
 
 #[test]
-fn kill_9_under_load_tells_nothing_twice() {
+fn kill_9_under_load_publishes_nothing_twice() {
     let mut setup = Setup::with_alice(&[ONLY_LIST, ("PASSWORD__THREADS", "1")]);
     let token = setup.session_of_alice();
     let mut ids = Vec::new();
@@ -123,36 +124,43 @@ fn kill_9_under_load_tells_nothing_twice() {
     }
     pop(&mut setup.client.redis);
     pop(&mut setup.client.redis);
-    let told = told(&mut setup.client);
-    let mut names: Vec<_> = told.iter().map(|args| args["username"].as_str()).collect();
+    let events = published(&mut setup.client);
+    let mut names: Vec<_> = events
+        .iter()
+        .map(|args| args["username"].as_str())
+        .collect();
     names.sort_unstable();
     names.dedup();
-    assert_eq!(names.len(), told.len(), "{told:?}");
-    assert!(told.len() > 40, "{} of {} were told", told.len(), ids.len());
+    assert_eq!(names.len(), events.len(), "{events:?}");
+    assert!(
+        events.len() > 40,
+        "{} of {} were published",
+        events.len(),
+        ids.len()
+    );
 }
 
-/// Redis has it, and the daemon does not know.
+/// Redis has the event, and the answer to the daemon is lost.
 #[test]
-fn an_event_whose_answer_is_lost_is_not_sent_again() {
+fn an_event_with_a_lost_answer_is_not_sent_again() {
     let redis = RedisServer::start();
-    let line = Line::to(&redis);
-    let settings = [ONLY_LIST, ("REDIS__URL", &line.url())];
+    let proxy = Proxy::to(&redis);
+    let settings = [ONLY_LIST, ("REDIS__URL", &proxy.url())];
     let mut setup = Setup::with_alice_on(redis, &settings);
     pop(&mut setup.client.redis);
     for round in 1..=3 {
-        line.lose(Lose::AnswerTo("login_failed".into()));
+        proxy.lose(Lose::AnswerTo("login_failed".into()));
         let (action, args) = guess();
         setup.client.call(action, args);
-        assert_eq!(told(&mut setup.client).len(), 1);
-        assert_eq!(line.cuts(), round);
+        assert_eq!(published(&mut setup.client).len(), 1);
+        assert_eq!(proxy.lost_answers(), round);
     }
     setup.daemon.wait_for_log(LOST);
 }
 
-/// The connection has ended while nothing happened: the next event finds
-/// another one, and is not lost.
+/// Redis closes an idle connection: the next event is sent on a new one.
 #[test]
-fn a_connection_that_ended_meanwhile_costs_no_event() {
+fn a_closed_idle_connection_loses_no_event() {
     let mut setup = Setup::with_alice(&[ONLY_LIST]);
     pop(&mut setup.client.redis);
     for _ in 0..3 {
@@ -169,7 +177,7 @@ fn a_connection_that_ended_meanwhile_costs_no_event() {
 }
 
 #[test]
-fn what_happens_while_redis_is_away_is_told_when_it_is_back() {
+fn events_from_an_outage_of_redis_are_published_after_it() {
     let mut setup = Setup::with_alice(&[ONLY_LIST]);
     setup.redis.kill();
     let workdir = setup.daemon.workdir();
@@ -185,9 +193,9 @@ fn what_happens_while_redis_is_away_is_told_when_it_is_back() {
     assert_eq!(left, 0);
 }
 
-/// It would never end, if it waited for Redis.
+/// A daemon that waited for Redis would never stop.
 #[test]
-fn a_redis_that_is_away_does_not_hold_up_the_end() {
+fn shutdown_does_not_wait_for_an_unavailable_redis() {
     let mut setup = Setup::with_alice(&[ONLY_LIST, ("SHUTDOWN_TIMEOUT", "1")]);
     pop(&mut setup.client.redis);
     setup.redis.kill();
@@ -196,16 +204,16 @@ fn a_redis_that_is_away_does_not_hold_up_the_end() {
     assert!(setup.daemon.stop().success());
     let log = setup.daemon.log();
     let lost = [
-        r#"lost=1 why="Redis is away""#,
+        r#"lost=1 why="Redis is unavailable""#,
         "not all events were published",
     ];
     assert!(lost.iter().any(|text| log.contains(text)), "{log}");
 }
 
-/// Whoever comes too late changed nothing, and nothing is told of it.
+/// Only the first of many equal requests has an effect; the others publish nothing.
 #[test]
-fn what_many_ask_for_at_once_is_told_as_often_as_it_happens() {
-    const MANY: usize = 16;
+fn concurrent_equal_requests_publish_one_event() {
+    const REQUESTS: usize = 16;
     let mut setup = Setup::with_alice(&[ONLY_LIST, ("PASSWORD__THREADS", "8")]);
     let token = setup.session_of_alice();
     let last = setup.session_of_alice();
@@ -219,12 +227,12 @@ fn what_many_ask_for_at_once_is_told_as_often_as_it_happens() {
         ("delete_user", by_token, "user_deleted"),
         ("delete_session", json!([last]), "session_deleted"),
     ] {
-        let ids = setup.client.send_all(vec![(action, args); MANY]);
+        let ids = setup.client.send_all(vec![(action, args); REQUESTS]);
         for id in &ids {
             setup.client.reply(id);
         }
-        let told = told(&mut setup.client);
-        assert_eq!(told.len(), 1, "{told:?}");
-        assert_eq!(told[0]["kind"], kind);
+        let events = published(&mut setup.client);
+        assert_eq!(events.len(), 1, "{events:?}");
+        assert_eq!(events[0]["kind"], kind);
     }
 }

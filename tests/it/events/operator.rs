@@ -1,16 +1,16 @@
-//! What the operator does is told by the running daemon.
+//! Admin commands that reach the running daemon publish events.
 
 use serde_json::{Value, json};
 
-use super::Scene;
+use super::Fixture;
 use crate::admin::admin;
 
 #[test]
-fn each_change_by_the_operator_is_told() {
-    let mut scene = Scene::new(&[]);
-    let workdir = scene.daemon.workdir();
-    let (user, _) = scene.user_with_factor();
-    for (command, kind, said) in [
+fn each_change_by_the_operator_is_published() {
+    let mut fixture = Fixture::new(&[]);
+    let workdir = fixture.daemon.workdir();
+    let (user, _) = fixture.user_with_factor();
+    for (command, kind, event_args) in [
         (
             "reset-password",
             "password_updated",
@@ -33,16 +33,16 @@ fn each_change_by_the_operator_is_told() {
             "kind": kind, "username": user.name, "user_id": user.id, "by": "operator",
             "requested_by": null,
         });
-        for (name, value) in said.as_object().unwrap() {
+        for (name, value) in event_args.as_object().unwrap() {
             expected[name] = value.clone();
         }
-        let heard: Value = scene.hear_kind(kind);
-        assert_eq!(heard, expected);
+        let event: Value = fixture.next_event_of(kind);
+        assert_eq!(event, expected);
         if command == "reset-password" {
-            // It ends API tokens too.
-            let heard = scene.hear_kind("api_token_deleted");
-            assert_eq!(heard["all_tokens"], true);
-            assert_eq!(heard["by"], "operator");
+            // The command deletes API tokens too.
+            let event = fixture.next_event_of("api_token_deleted");
+            assert_eq!(event["all_tokens"], true);
+            assert_eq!(event["by"], "operator");
         }
     }
 }

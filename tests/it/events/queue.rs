@@ -1,19 +1,18 @@
-//! The queue in front of Redis by itself: how much it holds, and what becomes
-//! of it at the end.
+//! The publisher's queue: its capacity, and publishing its events when the daemon stops.
 
 use platypush_userd::clock::{Clock as _, SystemClock};
 use platypush_userd::config::{self, Environment};
-use platypush_userd::events::{Event, EventKind, Publisher, Publishing};
+use platypush_userd::events::{Event, EventKind, Publisher, PublisherHandle};
 use platypush_userd::redis::Connector;
 use redis::Commands as _;
 
 use super::{LIST, arguments, pop};
 use crate::support::{PATIENCE, RedisServer};
 
-/// Most events that wait.
-const MOST: usize = 4_096;
+/// Maximum number of events in the queue.
+const CAPACITY: usize = 4_096;
 
-fn start(redis: &RedisServer) -> (Publisher, Publishing) {
+fn start(redis: &RedisServer) -> (Publisher, PublisherHandle) {
     let environment = Environment::empty()
         .with("PLATYPUSH_USERD_WORKDIR", "/nowhere")
         .with("PLATYPUSH_USERD_REDIS__URL", redis.url())
@@ -23,7 +22,7 @@ fn start(redis: &RedisServer) -> (Publisher, Publishing) {
     Publisher::start(Connector::new(&config.redis).unwrap(), &config.publish).unwrap()
 }
 
-/// So many, without a moment in which one could be sent.
+/// Queues events without an await, so that the task sends none of them meanwhile.
 fn publish(publisher: &Publisher, events: usize) {
     for number in (1..).take(events) {
         let event = Event::of_user(number, "alice", EventKind::UserDeleted {});
@@ -31,8 +30,8 @@ fn publish(publisher: &Publisher, events: usize) {
     }
 }
 
-/// The numbers of the users in the list.
-fn told(redis: &RedisServer) -> Vec<u64> {
+/// Returns the user ids of the events in the list.
+fn published(redis: &RedisServer) -> Vec<u64> {
     let messages: Vec<String> = redis.connection().lrange(LIST, 0, -1).unwrap();
     messages.iter().map(|message| user_id(message)).collect()
 }
@@ -42,27 +41,27 @@ fn user_id(message: &str) -> u64 {
 }
 
 #[tokio::test]
-async fn what_waits_at_the_end_is_told() {
+async fn queued_events_are_published_on_stop() {
     let redis = RedisServer::start();
-    let (publisher, publishing) = start(&redis);
+    let (publisher, handle) = start(&redis);
     publish(&publisher, 300);
-    publishing.stop(PATIENCE).await;
-    assert_eq!(told(&redis), (1..=300).collect::<Vec<_>>());
-    // Too late: nobody is there any more, and nobody waits.
+    handle.stop(PATIENCE).await;
+    assert_eq!(published(&redis), (1..=300).collect::<Vec<_>>());
+    // The task has ended: the event is lost, and the caller does not block.
     publish(&publisher, 1);
-    assert_eq!(told(&redis).len(), 300);
+    assert_eq!(published(&redis).len(), 300);
 }
 
-/// The newest are those that are lost.
+/// The newest events are lost.
 #[tokio::test]
-async fn no_more_wait_than_there_is_room_for() {
+async fn events_beyond_the_capacity_are_lost() {
     let redis = RedisServer::start();
-    let (publisher, publishing) = start(&redis);
-    publish(&publisher, MOST + 500);
+    let (publisher, handle) = start(&redis);
+    publish(&publisher, CAPACITY + 500);
     let mut reader = redis.connection();
-    let read = move || (0..MOST).map(|_| user_id(&pop(&mut reader))).collect();
+    let read = move || (0..CAPACITY).map(|_| user_id(&pop(&mut reader))).collect();
     let read: Vec<_> = tokio::task::spawn_blocking(read).await.unwrap();
     assert_eq!(read, (1..=4_096).collect::<Vec<_>>());
-    publishing.stop(PATIENCE).await;
-    assert_eq!(told(&redis), Vec::<u64>::new());
+    handle.stop(PATIENCE).await;
+    assert_eq!(published(&redis), Vec::<u64>::new());
 }

@@ -1,14 +1,13 @@
-//! What Redis does not take is lost, and nothing else is: no reply, and no
-//! event for somebody else.
+//! An event that Redis refuses is lost. Replies and events for other nodes are not.
 
 use redis::Commands as _;
 use serde_json::json;
 
-use super::{BOTH, LIST, LOST, Listener, ONLY_LIST, arguments, pop};
+use super::{BOTH, LIST, LOST, ONLY_LIST, Subscription, arguments, pop};
 use crate::support::{Client, RedisServer, Setup};
 
-/// Most messages in a list.
-const LONGEST: usize = 10_000;
+/// Maximum length of a list.
+const MAX_LENGTH: usize = 10_000;
 
 fn length(client: &mut Client) -> usize {
     client.redis.llen(LIST).unwrap()
@@ -19,41 +18,41 @@ fn guess(client: &mut Client) {
     reply.fails("Invalid credentials");
 }
 
-/// Waits until the channel hears of that many failures.
-fn hear_failures(listener: &Listener, count: usize) {
+/// Receives `count` events from the channel, all of them failed logins.
+fn receive_failures(subscription: &Subscription, count: usize) {
     for _ in 0..count {
-        let (args, _) = arguments(&listener.next());
+        let (args, _) = arguments(&subscription.next());
         assert_eq!(args["kind"], "login_failed");
     }
 }
 
-/// A node that is down must not fill the memory of Redis, and its requests
-/// are its own.
+/// The list of a node that is down must not fill the memory of Redis, and messages from other
+/// clients must stay in it.
 #[test]
-fn a_list_that_is_full_does_not_grow() {
+fn a_full_list_does_not_grow() {
     let redis = RedisServer::start();
-    let listener = Listener::to(&redis);
+    let subscription = Subscription::to(&redis);
     let mut setup = Setup::with_alice_on(redis, &[BOTH]);
-    listener.next();
+    subscription.next();
     let client = &mut setup.client;
     pop(&mut client.redis);
-    let _: () = client.redis.rpush(LIST, vec!["own"; LONGEST]).unwrap();
+    let _: () = client.redis.rpush(LIST, vec!["own"; MAX_LENGTH]).unwrap();
     guess(client);
-    hear_failures(&listener, 1);
-    assert_eq!(length(client), LONGEST);
+    receive_failures(&subscription, 1);
+    assert_eq!(length(client), MAX_LENGTH);
     setup.daemon.wait_for_log(LOST);
-    let why = r#"why="home/cellar: it holds 10000 messages""#;
+    let why = r#"why="home/cellar: the list already holds 10000 messages""#;
     assert_eq!(setup.daemon.count_in_log(why), 1);
 
-    // Where there is room again, it is used.
+    // Events are appended again once the list is shorter.
     for _ in 0..3 {
         assert_eq!(pop(&mut client.redis), "own");
     }
     for id in client.send_all(vec![("create_session", json!(["alice", "wrong"])); 200]) {
         client.reply(&id).fails("Invalid credentials");
     }
-    hear_failures(&listener, 200);
-    assert_eq!(length(client), LONGEST);
+    receive_failures(&subscription, 200);
+    assert_eq!(length(client), MAX_LENGTH);
     let oldest: String = client.redis.lindex(LIST, 0).unwrap();
     let newest: Vec<String> = client.redis.lrange(LIST, -4, -1).unwrap();
     assert_eq!(oldest, "own");
@@ -62,23 +61,23 @@ fn a_list_that_is_full_does_not_grow() {
         assert_eq!(arguments(message).0["kind"], "login_failed");
     }
     assert!(setup.daemon.stop().success());
-    // One line at first, one at the end.
+    // One line for the first loss, one when the daemon stops.
     assert_eq!(setup.daemon.count_in_log(LOST), 2);
     assert_eq!(setup.daemon.count_in_log("lost=197 "), 1);
 }
 
 #[test]
-fn a_key_that_is_no_list_is_left_alone() {
+fn a_key_of_another_type_is_not_changed() {
     let redis = RedisServer::start();
-    let listener = Listener::to(&redis);
+    let subscription = Subscription::to(&redis);
     let _: () = redis.connection().set(LIST, "something else").unwrap();
     let mut setup = Setup::with_alice_on(redis, &[BOTH]);
-    listener.next();
+    subscription.next();
     let client = &mut setup.client;
     for _ in 0..50 {
         guess(client);
     }
-    hear_failures(&listener, 50);
+    receive_failures(&subscription, 50);
     let value: String = client.redis.get(LIST).unwrap();
     assert_eq!(value, "something else");
     let lost = "lost=1 why=\"home/cellar: ";
@@ -89,7 +88,7 @@ fn a_key_that_is_no_list_is_left_alone() {
     assert_eq!(setup.daemon.count_in_log(LOST), 2);
 }
 
-/// A user in Redis with these rights besides those of the queue.
+/// Starts a daemon whose Redis user has these rights besides those on the queue.
 fn with_rights(rights: &[&str]) -> Setup {
     let redis = RedisServer::start();
     let _: () = redis::cmd("ACL")
@@ -104,7 +103,7 @@ fn with_rights(rights: &[&str]) -> Setup {
 }
 
 #[test]
-fn without_the_rights_to_publish_requests_are_answered() {
+fn requests_are_answered_without_the_right_to_publish() {
     for (rights, why) in [
         (&["~home/*", "&bus/*", "-publish"][..], "bus/attic: "),
         (&["~home/*"], "bus/attic: "),
@@ -126,22 +125,22 @@ fn without_the_rights_to_publish_requests_are_answered() {
 }
 
 #[test]
-fn without_the_rights_to_the_list_the_channel_hears_all() {
+fn the_channel_receives_events_without_the_right_to_the_list() {
     let mut setup = with_rights(&["&bus/*"]);
-    let listener = Listener::to(&setup.redis);
+    let subscription = Subscription::to(&setup.redis);
     for _ in 0..10 {
         guess(&mut setup.client);
     }
-    hear_failures(&listener, 10);
+    receive_failures(&subscription, 10);
     assert_eq!(length(&mut setup.client), 0);
     let lost = format!(r#"{LOST} lost=1 why="home/cellar: "#);
     assert_eq!(setup.daemon.count_in_log(&lost), 1);
     assert_eq!(setup.daemon.count_in_log(LOST), 1);
 }
 
-/// No room in Redis: what makes room there, which is to answer, goes on.
+/// Redis is out of memory. Replies must go on, because sending them frees memory.
 #[test]
-fn a_redis_without_memory_costs_events_and_no_reply() {
+fn a_redis_out_of_memory_loses_events_but_no_reply() {
     let mut setup = Setup::with_alice(&[ONLY_LIST]);
     pop(&mut setup.client.redis);
     let guesses = vec![("create_session", json!(["alice", "wrong"])); 10];
@@ -149,12 +148,12 @@ fn a_redis_without_memory_costs_events_and_no_reply() {
         .into_iter()
         .map(|(action, args)| Client::request(action, args))
         .unzip();
-    // In one step, so that they are there before there is no room.
-    let mut step = redis::pipe();
-    step.atomic().rpush(crate::support::QUEUE, messages);
+    // In one transaction, so that the requests arrive before Redis is out of memory.
+    let mut transaction = redis::pipe();
+    transaction.atomic().rpush(crate::support::QUEUE, messages);
     let limit = |limit| ["SET", "maxmemory", limit];
-    step.cmd("CONFIG").arg(&limit("1"));
-    step.exec(&mut setup.client.redis).unwrap();
+    transaction.cmd("CONFIG").arg(&limit("1"));
+    transaction.exec(&mut setup.client.redis).unwrap();
     setup.daemon.wait_for_log(LOST);
     let _: () = redis::cmd("CONFIG")
         .arg(&limit("0"))

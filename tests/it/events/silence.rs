@@ -1,13 +1,13 @@
-//! What no event tells of.
+//! Requests and commands that publish no event.
 
 use serde_json::{Value, json};
 
-use super::{Scene, arguments};
+use super::{Fixture, arguments};
 use crate::admin::admin;
 use crate::support::Codes;
 
-/// Look-ups.
-pub const ACTIONS_THAT_CHANGE_NOTHING: &[&str] = &[
+/// Actions that only read.
+pub const SILENT_ACTIONS: &[&str] = &[
     "authenticate_session",
     "get_users",
     "get_user_by_session",
@@ -16,36 +16,36 @@ pub const ACTIONS_THAT_CHANGE_NOTHING: &[&str] = &[
     "get_api_tokens",
 ];
 
-/// Asserts that nothing was told until now: the next thing that happens is
-/// the next thing that is heard.
+/// Asserts that no event was published before this call: the next event is that of a session
+/// created here.
 #[track_caller]
-fn assert_silence(scene: &mut Scene) {
-    let args = json!(["keeper", "secret", null, 1_924_948_800]);
-    scene.call("create_session", args).ok();
-    let (heard, _) = arguments(&scene.hear());
-    assert_eq!(heard["kind"], "session_created", "{heard}");
-    assert_eq!(heard["expires_at"], "2030-12-31T12:00:00.000000", "{heard}");
+fn assert_silence(fixture: &mut Fixture) {
+    let args = json!(["admin", "secret", null, 1_924_948_800]);
+    fixture.call("create_session", args).ok();
+    let (event, _) = arguments(&fixture.next_event());
+    assert_eq!(event["kind"], "session_created", "{event}");
+    assert_eq!(event["expires_at"], "2030-12-31T12:00:00.000000", "{event}");
 }
 
 #[test]
-fn look_ups_and_what_changes_nothing() {
-    let mut scene = Scene::new(&[]);
-    let keeper = scene.keeper();
-    let user = scene.user();
-    let (otto, _) = scene.user_with_factor();
+fn requests_that_change_nothing_publish_nothing() {
+    let mut fixture = Fixture::new(&[]);
+    let session = fixture.first_session();
+    let user = fixture.user();
+    let (otto, _) = fixture.user_with_factor();
     let silent: &[(&str, Value)] = &[
         ("get_users", json!([])),
-        ("authenticate_session", json!([keeper])),
+        ("authenticate_session", json!([session])),
         ("authenticate_session", json!(["nothing"])),
-        ("get_user_by_session", json!([keeper])),
+        ("get_user_by_session", json!([session])),
         ("get_user_by_session", json!(["nothing"])),
-        ("get_sessions", json!([keeper])),
+        ("get_sessions", json!([session])),
         ("get_sessions", json!(["nothing"])),
         ("authenticate_user", json!([user.name, "secret"])),
-        ("get_api_tokens", json!([keeper])),
+        ("get_api_tokens", json!([session])),
         ("get_api_tokens", json!(["nothing"])),
-        ("authenticate_api_token", json!(["keeper:nothing"])),
-        ("delete_api_token", json!([keeper, 7])),
+        ("authenticate_api_token", json!(["admin:nothing"])),
+        ("delete_api_token", json!([session, 7])),
         ("delete_session", json!(["nothing"])),
         (
             "delete_sessions",
@@ -57,10 +57,10 @@ fn look_ups_and_what_changes_nothing() {
         ),
     ];
     for (action, args) in silent {
-        scene.call(action, args.clone());
-        assert_silence(&mut scene);
+        fixture.call(action, args.clone());
+        assert_silence(&mut fixture);
     }
-    // A right password without its code is no failure.
+    // The right password without a code is not a failure.
     for (action, args) in [
         ("authenticate_user", json!([otto.name, "secret"])),
         ("create_session", json!([otto.name, "secret"])),
@@ -70,21 +70,21 @@ fn look_ups_and_what_changes_nothing() {
         ("delete_sessions", json!([otto.name, "secret"])),
         ("delete_user", json!([user.name, otto.name, "secret"])),
     ] {
-        scene.call(action, args);
-        assert_silence(&mut scene);
+        fixture.call(action, args);
+        assert_silence(&mut fixture);
     }
 }
 
 #[test]
-fn whatever_is_refused() {
-    let mut scene = Scene::new(&[]);
-    let keeper = scene.keeper();
-    let user = scene.user();
+fn rejected_requests_publish_nothing() {
+    let mut fixture = Fixture::new(&[]);
+    let session = fixture.first_session();
+    let user = fixture.user();
     for (action, args) in [
         ("create_user", json!(["zoe", "secret"])),
         (
             "create_user",
-            json!({"username": user.name, "password": "secret", "session_token": keeper}),
+            json!({"username": user.name, "password": "secret", "session_token": session}),
         ),
         (
             "create_user",
@@ -92,11 +92,11 @@ fn whatever_is_refused() {
         ),
         (
             "create_user",
-            json!({"username": "zoe", "password": "", "session_token": keeper}),
+            json!({"username": "zoe", "password": "", "session_token": session}),
         ),
         (
             "delete_user",
-            json!({"username": "zoe", "session_token": keeper}),
+            json!({"username": "zoe", "session_token": session}),
         ),
         ("delete_user", json!({"username": user.name})),
         ("update_password", json!([user.name, "secret", ""])),
@@ -113,57 +113,57 @@ fn whatever_is_refused() {
         ),
         ("no_such_action", json!([])),
     ] {
-        let reply = scene.call(action, args);
+        let reply = fixture.call(action, args);
         assert_eq!(reply.errors().len(), 1, "{action}: {reply:?}");
-        assert_silence(&mut scene);
+        assert_silence(&mut fixture);
     }
 }
 
-/// Nobody makes the nodes work by trying a name that is not tried any more.
+/// Otherwise an attacker could keep the nodes busy with attempts on a locked name.
 #[test]
-fn an_attempt_that_the_throttle_refuses() {
-    let mut scene = Scene::new(&[]);
-    let user = scene.user();
-    for name in [&*user.name, "nobody"] {
+fn throttled_attempts_publish_nothing() {
+    let mut fixture = Fixture::new(&[]);
+    let user = fixture.user();
+    for name in [&*user.name, "unknown"] {
         for attempts in 1..=3 {
-            scene.call("create_session", json!([name, "wrong"]));
-            assert_eq!(scene.hear_kind("login_failed")["attempts"], attempts);
+            fixture.call("create_session", json!([name, "wrong"]));
+            assert_eq!(fixture.next_event_of("login_failed")["attempts"], attempts);
         }
         let guesses = vec![("create_session", json!([name, "wrong"])); 20];
         let mut throttled = 0;
-        for id in scene.client.send_all(guesses) {
-            let reply = scene.client.reply(&id);
+        for id in fixture.client.send_all(guesses) {
+            let reply = fixture.client.reply(&id);
             throttled += usize::from(reply.errors()[0].starts_with("Too many"));
         }
-        // The wait of a second may be over while they come.
+        // The delay of one second may end before the last of these attempts, which then fails.
         for _ in throttled..20 {
-            scene.hear_kind("login_failed");
+            fixture.next_event_of("login_failed");
         }
         assert!(throttled > 0);
-        assert_silence(&mut scene);
+        assert_silence(&mut fixture);
     }
 }
 
 #[test]
-fn commands_of_the_operator_that_change_no_user() {
-    let mut scene = Scene::new(&[]);
-    let workdir = scene.daemon.workdir();
+fn admin_commands_that_change_no_user_publish_nothing() {
+    let mut fixture = Fixture::new(&[]);
+    let workdir = fixture.daemon.workdir();
     for command in [
         &["users"][..],
-        &["unlock", "keeper"],
-        &["unlock", "nobody"],
+        &["unlock", "admin"],
+        &["unlock", "unknown"],
         &["rotate-key"],
     ] {
         admin(&workdir, command, "").ok();
-        assert_silence(&mut scene);
+        assert_silence(&mut fixture);
     }
     for command in [
-        &["disable-otp", "keeper"][..],
-        &["disable-otp", "nobody"],
-        &["delete-sessions", "nobody"],
-        &["reset-password", "nobody"],
+        &["disable-otp", "admin"][..],
+        &["disable-otp", "unknown"],
+        &["delete-sessions", "unknown"],
+        &["reset-password", "unknown"],
     ] {
         assert_eq!(admin(&workdir, command, "secret\n").status, 1);
-        assert_silence(&mut scene);
+        assert_silence(&mut fixture);
     }
 }

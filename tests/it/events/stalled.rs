@@ -1,22 +1,23 @@
-//! A connection for events on which nothing moves any more holds up nobody.
+//! A stalled event connection delays neither replies nor the shutdown.
 
 use redis::Commands as _;
 use serde_json::json;
 
 use super::{LIST, LOST, ONLY_LIST, arguments, pop};
-use crate::support::line::Line;
+use crate::support::line::Proxy;
 use crate::support::{Client, RedisServer, Setup};
 
-/// What stands in each event of these tests and in nothing before.
+/// Text that every event of these tests contains and no earlier traffic does.
 const EVENT: &str = "login_failed";
 
-fn on_a_line() -> (Setup, Line) {
+/// Starts a daemon that reaches Redis through a proxy.
+fn behind_proxy() -> (Setup, Proxy) {
     let redis = RedisServer::start();
-    let line = Line::to(&redis);
-    let settings = [ONLY_LIST, ("REDIS__URL", &line.url())];
+    let proxy = Proxy::to(&redis);
+    let settings = [ONLY_LIST, ("REDIS__URL", &proxy.url())];
     let mut setup = Setup::with_alice_on(redis, &settings);
     pop(&mut setup.client.redis);
-    (setup, line)
+    (setup, proxy)
 }
 
 fn guess(client: &mut Client) {
@@ -26,37 +27,37 @@ fn guess(client: &mut Client) {
 
 #[test]
 fn replies_do_not_wait_for_events() {
-    let (mut setup, line) = on_a_line();
-    line.silence(EVENT);
+    let (mut setup, proxy) = behind_proxy();
+    proxy.stall_on(EVENT);
     guess(&mut setup.client);
-    // No other event is sent together with this one.
-    line.wait_for_silence();
+    // Otherwise other events could be sent in the same round trip.
+    proxy.wait_for_stall();
     let wrong = ("create_session", json!(["alice", "wrong"]));
     for id in setup.client.send_all(vec![wrong; 19]) {
         setup.client.reply(&id).fails("Invalid credentials");
     }
-    // Before its time-out has told the daemon of it.
+    // The answer has not timed out yet.
     assert_eq!(setup.daemon.count_in_log(LOST), 0);
-    assert_eq!(line.silences(), 1);
-    let told: usize = setup.client.redis.llen(LIST).unwrap();
-    assert_eq!(told, 0);
+    assert_eq!(proxy.stalls(), 1);
+    let published: usize = setup.client.redis.llen(LIST).unwrap();
+    assert_eq!(published, 0);
 
-    // Then the daemon gives that connection up, and takes another one. What
-    // had not been sent is still there.
-    line.end_silence();
+    // After the timeout, the daemon opens another connection and sends the events that are still
+    // in the queue.
+    proxy.stop_stalling();
     for _ in 0..19 {
         let (args, _) = arguments(&pop(&mut setup.client.redis));
         assert_eq!(args["kind"], "login_failed");
     }
     assert_eq!(setup.daemon.count_in_log(LOST), 1);
-    assert_eq!(line.silences(), 1);
+    assert_eq!(proxy.stalls(), 1);
 }
 
 #[test]
-fn the_end_does_not_wait_for_events() {
+fn shutdown_does_not_wait_for_events() {
     let redis = RedisServer::start();
-    let line = Line::to(&redis);
-    let url = line.url();
+    let proxy = Proxy::to(&redis);
+    let url = proxy.url();
     let settings = [
         ONLY_LIST,
         ("REDIS__URL", &url),
@@ -64,7 +65,7 @@ fn the_end_does_not_wait_for_events() {
     ];
     let mut setup = Setup::with_alice_on(redis, &settings);
     pop(&mut setup.client.redis);
-    line.silence(EVENT);
+    proxy.stall_on(EVENT);
     guess(&mut setup.client);
     assert!(setup.daemon.stop().success());
     let log = setup.daemon.log();
@@ -72,7 +73,7 @@ fn the_end_does_not_wait_for_events() {
         log.contains("not all events were published in time"),
         "{log}"
     );
-    assert!(!log.contains("not everything was settled"), "{log}");
-    // It did not wait for the time-out either.
+    assert!(!log.contains("not acknowledged in time"), "{log}");
+    // The daemon stopped before the answer timed out.
     assert!(!log.contains(LOST), "{log}");
 }

@@ -1,5 +1,4 @@
-//! The process is killed, or ends itself: the next start goes on with what
-//! was under way.
+//! The process is killed or aborts: the next start recovers the requests that were in flight.
 
 use std::os::unix::process::ExitStatusExt as _;
 
@@ -18,7 +17,7 @@ fn kill_9_under_load_loses_no_request() {
     for round in 0..8 {
         let more = load.more(50);
         more.push(&mut setup.client);
-        // At another point of the work each time, the first time before any.
+        // Kill at another point each round; in the first round, before any reply.
         if round > 0 {
             setup.client.await_reply(more.logins()[round - 1]);
         }
@@ -31,11 +30,10 @@ fn kill_9_under_load_loses_no_request() {
     setup.client.assert_nothing_left();
 }
 
-/// The disk hangs: the first write to the database waits for an `fdatasync`
-/// that does not come back. What it was about had reached the kernel, and is
-/// not done again.
+/// The disk hangs: the `fdatasync` of the first write to the database does not return. The kernel
+/// already has the data, so the next start finds the effect and does not repeat it.
 #[test]
-fn a_writer_that_hangs_ends_the_process_and_the_next_start_answers() {
+fn a_write_that_hangs_aborts_the_process_and_the_next_start_answers() {
     let mut setup = Setup::with_alice(&[]);
     let token = setup.session_of_alice();
     assert!(setup.daemon.stop().success());
@@ -46,14 +44,14 @@ fn a_writer_that_hangs_ends_the_process_and_the_next_start_answers() {
         let options = ["-e", "trace=fdatasync", "-e", hang, "-o", "/dev/null"];
         under_strace(&command, &options)
     });
-    // strace has something to say that is "already" so.
+    // Not just "ready": strace prints a message with the word "already".
     daemon.wait_for_log("daemon: ready");
 
     let client = &mut setup.client;
     let bob = json!({"username": "bob", "password": "secret", "session_token": token});
     let creation = client.send("create_user", bob);
     daemon.wait_for_log("the disk or the database hangs");
-    // strace would keep the dead process until the delay is over.
+    // strace would hold the dead process until the delay is over.
     end_tracer(&daemon);
     let status = daemon.wait();
     assert_eq!(status.signal(), Some(Signal::ABORT.as_raw()));
@@ -67,17 +65,17 @@ fn a_writer_that_hangs_ends_the_process_and_the_next_start_answers() {
     client.assert_nothing_left();
 }
 
-/// What a crash had left was read and admitted at once, and ended the process
+/// Regression: recovery read and admitted all requests of a crash at once, which ended the process
 /// again.
 #[test]
-fn what_a_crash_left_comes_in_under_the_budget() {
+fn recovery_stays_within_the_fetch_budget() {
     let mut setup = Setup::new();
     setup.daemon.kill();
     let workdir = setup.daemon.workdir();
     let store = std::fs::read_to_string(workdir.join("store.id")).unwrap();
     let store = store.trim();
     let list = format!("{QUEUE}:processing:{store}:{}:0", "07".repeat(16));
-    // Too long to be decoded, which would take a while.
+    // Over the size limit, so that no time is spent on decoding.
     let message = vec![b'x'; 1_000_000];
     for _ in 0..128 {
         let _: () = setup.client.redis.rpush(&list, &message).unwrap();
@@ -86,7 +84,7 @@ fn what_a_crash_left_comes_in_under_the_budget() {
     let _: () = setup.client.redis.sadd(lists, list).unwrap();
     let settings = [("MAX_IN_FLIGHT", "2"), ("MAX_MESSAGE_SIZE", "1024")];
     setup.daemon.restart_with(&settings);
-    // Part of the list is settled, part of it is not read, at the next crash.
+    // At the next crash, part of the list is acknowledged and part of it is unread.
     let dead = format!("{QUEUE}:dead");
     let first: Option<String> = redis::cmd("BLMOVE")
         .arg(&[&dead, &dead, "LEFT", "LEFT", "60"])

@@ -1,5 +1,4 @@
-//! A log that cannot be written, or that nobody reads, neither ends the
-//! service nor holds it up.
+//! A log that cannot be written, or that no process reads, neither ends nor delays the service.
 
 use std::fs::{File, OpenOptions};
 use std::io::{BufRead as _, BufReader, ErrorKind, Read as _, Seek as _, SeekFrom, Write as _};
@@ -16,16 +15,16 @@ use tempfile::TempDir;
 use crate::admin::{admin, run};
 use crate::support::{Daemon, NotifySocket, RedisServer, Setup, run_by};
 
-/// What the log says when it works again.
+/// Part of the log line that follows dropped lines.
 const DROPPED: &str = "lines of the log could not be written and were dropped";
 
-/// The command with its standard error (or output) going to `path`.
+/// Returns the command with its standard error (2) or output (1) redirected to `path`.
 fn with_output_to(stream: u8, path: &Path, command: &Command) -> Command {
     let script = format!("exec \"$0\" \"$@\" {stream}>'{}'", path.display());
     run_by(&["/bin/sh", "-c", &script], command)
 }
 
-/// A daemon whose log goes to `path`, once it is ready.
+/// Starts a daemon that logs to `path` and waits until it is ready.
 fn start(folder: Arc<TempDir>, redis: &RedisServer, path: &Path) -> Daemon {
     let socket = NotifySocket::bind(folder.path());
     let daemon = Daemon::launch(folder, redis, &[], |command| {
@@ -41,7 +40,7 @@ fn fifo(folder: &TempDir) -> PathBuf {
     path
 }
 
-/// Both ends of it, so that opening it waits for nobody.
+/// Opens both ends of a pipe, so that opening it does not block.
 fn both_ends(path: &Path) -> File {
     let nonblocking = OFlags::NONBLOCK.bits().cast_signed();
     let mut options = OpenOptions::new();
@@ -62,19 +61,19 @@ fn a_full_disk_under_the_log_does_not_end_the_service() {
     assert_eq!(daemon.stop().code(), Some(0));
 }
 
-/// Regression: the next line stood behind the beginning of the one that the
-/// disk had no more room for, and neither could be read.
+/// Regression: the line after one that a full disk had truncated was appended to it, and neither
+/// could be read.
 #[test]
-fn a_line_goes_on_behind_no_other_that_was_cut_off() {
-    const ROOM: usize = 20;
+fn a_truncated_log_line_is_ended_before_the_next() {
+    const FREE: usize = 20;
     const LIMIT: u64 = 1 << 30;
     let redis = RedisServer::start();
     let folder = Arc::new(tempfile::tempdir().unwrap());
     let log = folder.path().join("log");
-    let offset = LIMIT - ROOM as u64;
+    let offset = LIMIT - FREE as u64;
     File::create(&log).unwrap().set_len(offset).unwrap();
     let socket = NotifySocket::bind(folder.path());
-    // A file that may not grow is as good as a full disk, and needs no root.
+    // A limit on the file size fails as a full disk does, and needs no root.
     let script = format!("trap '' XFSZ; exec \"$0\" \"$@\" 2>>'{}'", log.display());
     let limit = format!("--fsize={LIMIT}:");
     let mut daemon = Daemon::launch(folder, &redis, &[], |command| {
@@ -96,19 +95,19 @@ fn a_line_goes_on_behind_no_other_that_was_cut_off() {
     let mut text = String::new();
     file.read_to_string(&mut text).unwrap();
     let mut lines = text.lines();
-    let cut_off = lines.next().unwrap();
-    assert_eq!(cut_off.len(), ROOM, "{text}");
-    // Each begins with its time.
-    let century = &cut_off[..2];
+    let truncated = lines.next().unwrap();
+    assert_eq!(truncated.len(), FREE, "{text}");
+    // Each line begins with a timestamp.
+    let century = &truncated[..2];
     assert!(text.contains(DROPPED), "{text}");
     assert!(
-        lines.all(|line| line.starts_with(century) && line.len() > ROOM),
+        lines.all(|line| line.starts_with(century) && line.len() > FREE),
         "{text}"
     );
 }
 
 #[test]
-fn a_reader_of_the_log_that_has_gone_does_not_end_the_service() {
+fn a_closed_log_pipe_does_not_end_the_service() {
     let redis = RedisServer::start();
     let folder = Arc::new(tempfile::tempdir().unwrap());
     let log = fifo(&folder);
@@ -122,14 +121,14 @@ fn a_reader_of_the_log_that_has_gone_does_not_end_the_service() {
     assert_eq!(daemon.stop().code(), Some(0));
 }
 
-/// Regression: the one thread that serves waited for the reader.
+/// Regression: the thread that serves all requests blocked on the pipe.
 #[test]
-fn a_reader_of_the_log_that_has_stopped_does_not_hold_up_the_service() {
+fn a_full_log_pipe_does_not_block_the_service() {
     let redis = RedisServer::start();
     let folder = Arc::new(tempfile::tempdir().unwrap());
     let log = fifo(&folder);
     let mut ends = both_ends(&log);
-    // Until it takes no more.
+    // Fill the pipe.
     let full = loop {
         if let Err(error) = ends.write(&[b'\n'; 4096]) {
             break error.kind();
@@ -141,7 +140,7 @@ fn a_reader_of_the_log_that_has_stopped_does_not_hold_up_the_service() {
     let reply = client.call("create_user", json!(["alice", "secret"]));
     assert_eq!(reply.ok()["user_id"], 1);
 
-    // Somebody reads again.
+    // A reader empties the pipe.
     let lines = BufReader::new(File::open(&log).unwrap()).lines();
     drop(ends);
     let logging = std::thread::spawn(move || {
@@ -160,10 +159,10 @@ fn a_reader_of_the_log_that_has_stopped_does_not_hold_up_the_service() {
     assert!(logging.join().unwrap() > 0);
 }
 
-/// Regression: so did the audit trail of a command without a daemon, and the
-/// error that it was to end with.
+/// Regression: without a daemon, the audit entry of a command and its final error message panicked
+/// on a full disk.
 #[test]
-fn a_command_does_not_need_anybody_who_reads_its_errors() {
+fn a_command_runs_without_a_writable_standard_error() {
     let mut setup = Setup::with_alice(&[]);
     assert!(setup.daemon.stop().success());
     let workdir = setup.daemon.workdir();
@@ -174,7 +173,7 @@ fn a_command_does_not_need_anybody_who_reads_its_errors() {
     let program = with_output_to(2, full, &Command::new(Daemon::binary()));
     let done = run(program, &workdir, &["admin", "disable-otp", "bob"], "");
     assert_eq!(done.status, 1, "{done:?}");
-    // What was asked for could not be given.
+    // The requested output could not be written.
     let program = with_output_to(1, full, &Command::new(Daemon::binary()));
     let done = run(program, &workdir, &["admin", "users"], "");
     assert_eq!(done.status, 1, "{done:?}");

@@ -1,4 +1,4 @@
-//! Replies of some megabytes: they go to Redis beside all others.
+//! Replies of some megabytes: they are sent to Redis on a connection of their own.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -9,14 +9,14 @@ use platypush_userd::redis::Connector;
 use redis::Commands as _;
 use serde_json::json;
 
-use super::refused_replies::make_long_list_of_users;
+use super::refused_replies::create_many_users;
 use crate::support::{Client, Daemon, REPLIES, RedisServer};
 
 #[test]
-fn a_long_reply_arrives_whole_whether_or_not_its_list_is_there() {
+fn a_long_reply_is_complete_with_and_without_an_existing_list() {
     let redis = RedisServer::start();
     let folder = Arc::new(tempfile::tempdir().unwrap());
-    make_long_list_of_users(&folder.path().join("workdir"));
+    create_many_users(&folder.path().join("workdir"));
     let mut daemon = Daemon::start_in(folder, &redis, &[]);
     let mut client = redis.client();
     for earlier in [None, Some("unread")] {
@@ -33,7 +33,7 @@ fn a_long_reply_arrives_whole_whether_or_not_its_list_is_there() {
         let [text] = texts.as_slice() else {
             panic!("{} replies", texts.len());
         };
-        assert!(text.len() > 1 << 20, "a long one");
+        assert!(text.len() > 1 << 20, "a short reply");
         let reply: serde_json::Value = serde_json::from_str(text).unwrap();
         let users = reply["response"]["output"].as_array().unwrap();
         let ids = users.iter().map(|user| user["user_id"].as_u64().unwrap());
@@ -45,14 +45,14 @@ fn a_long_reply_arrives_whole_whether_or_not_its_list_is_there() {
 
 const UNREAD: &str = "Too many long replies have not been read: read them, or retry in ";
 
-/// 2,000 requests of 38 bytes made Redis grow by 323 MiB, because each reply is
-/// kept for `reply_ttl`.
+/// Regression: 2,000 requests of 38 bytes made Redis grow by 323 MiB, because each reply is kept
+/// for `reply_ttl`.
 #[test]
-fn long_replies_that_nobody_reads_do_not_fill_redis() {
+fn unread_long_replies_do_not_fill_redis() {
     let redis = RedisServer::start();
     let folder = Arc::new(tempfile::tempdir().unwrap());
-    make_long_list_of_users(&folder.path().join("workdir"));
-    // However long a slow machine takes for the last one.
+    create_many_users(&folder.path().join("workdir"));
+    // Long enough for the last reply on a slow machine.
     let settings = [("REPLY_TTL", "3600"), ("MAX_REQUEST_AGE", "0")];
     let mut daemon = Daemon::start_in(folder, &redis, &settings);
     let mut client = redis.client();
@@ -63,16 +63,16 @@ fn long_replies_that_nobody_reads_do_not_fill_redis() {
         let reply: String = client.redis.lindex(format!("{REPLIES}{id}"), 0).unwrap();
         bytes += reply.len();
     }
-    assert!(bytes < 65 << 20, "{bytes} bytes lie in Redis");
-    assert!(bytes > 60 << 20, "{bytes} bytes were too many");
-    // Short ones are not concerned.
+    assert!(bytes < 65 << 20, "{bytes} bytes are in Redis");
+    assert!(bytes > 60 << 20, "{bytes} bytes were refused too early");
+    // Short replies are not counted.
     let lookup = client.call("authenticate_session", json!(["x"]));
     lookup.fails("Invalid session token");
     let refused = client.call("get_users", json!({}));
     assert!(refused.errors()[0].starts_with(UNREAD), "{refused:?}");
     assert_eq!(refused.output(), &json!({"success": false}));
 
-    // Once they are read, there is room again, long before they expire.
+    // Reading them frees capacity, long before they expire.
     for id in &ids {
         client.raw_reply(id);
     }
@@ -81,34 +81,34 @@ fn long_replies_that_nobody_reads_do_not_fill_redis() {
     client.assert_nothing_left();
 }
 
-/// Replies to what had an effect were never counted.
+/// Regression: replies to requests that had an effect were never counted.
 #[tokio::test]
-async fn a_reply_that_goes_out_in_any_case_is_counted_all_the_same() {
+async fn a_reply_that_is_always_sent_is_counted() {
     let environment = Environment::empty()
         .with("PLATYPUSH_USERD_WORKDIR", "/nowhere")
         .with("PLATYPUSH_USERD_REDIS__URL", "redis://127.0.0.1:1");
     let loaded = config::load(None, &environment).map_err(|e| e.to_string());
     let connector = Connector::new(&loaded.unwrap().config.redis).unwrap();
     let replies = UnreadReplies::new(connector, REPLIES, Duration::ZERO);
-    assert!(replies.count_in_any_case("short", 100).await.is_none());
+    assert!(replies.count_unbounded("short", 100).await.is_none());
     let mut counted = Vec::new();
     for id in ["first", "second"] {
-        counted.push(replies.count_in_any_case(id, 40 << 20).await.unwrap());
+        counted.push(replies.count_unbounded(id, 40 << 20).await.unwrap());
     }
     assert!(replies.count("third", 40 << 20).await.is_err());
-    // They were sent, and have expired.
+    // They were sent and have expired.
     drop(counted);
     while replies.count("third", 40 << 20).await.is_err() {
         tokio::task::yield_now().await;
     }
 }
 
-/// A client can ask as often as it likes under one id, and read nothing.
+/// A client can send any number of requests with one id and read no reply.
 #[test]
 fn a_reply_list_holds_the_last_16_replies() {
     let redis = RedisServer::start();
     let folder = Arc::new(tempfile::tempdir().unwrap());
-    make_long_list_of_users(&folder.path().join("workdir"));
+    create_many_users(&folder.path().join("workdir"));
     let mut daemon = Daemon::start_in(folder, &redis, &[]);
     let mut client = redis.client();
     let mut request = |action: &str, number: usize| {
@@ -125,7 +125,7 @@ fn a_reply_list_holds_the_last_16_replies() {
     }
     request("get_users", 40);
     let list = format!("{REPLIES}same");
-    // One list of all users at a time, until its reply is sent.
+    // Lists of all users are sent one at a time, so the reply before this one was sent.
     assert!(client.call("get_users", json!({})).errors().is_empty());
     let replies: Vec<String> = client.redis.lrange(&list, 0, -1).unwrap();
     let targets: Vec<_> = replies

@@ -1,69 +1,68 @@
-//! Redis has done what it was asked, and the daemon does not know, because
-//! the connection broke before the answer came.
+//! Redis executes a command, but the connection breaks before the answer: the daemon does not
+//! know the result.
 
 use serde_json::json;
 
 use super::{BUSY, CHEAP};
-use crate::support::line::{Line, Lose};
+use crate::support::line::{Lose, Proxy};
 use crate::support::{Client, Load, QUEUE, REPLIES, RedisServer, Setup};
 
-/// A daemon with these settings at the other end of a line that can be cut.
-fn on_a_line(settings: &[(&str, &str)]) -> (Setup, Line) {
+/// Starts a daemon with these settings that reaches Redis through a proxy.
+fn behind_proxy(settings: &[(&str, &str)]) -> (Setup, Proxy) {
     let redis = RedisServer::start();
-    let line = Line::to(&redis);
-    let url = line.url();
+    let proxy = Proxy::to(&redis);
+    let url = proxy.url();
     let settings = [settings, &[("REDIS__URL", &url)]].concat();
-    (Setup::with_alice_on(redis, &settings), line)
+    (Setup::with_alice_on(redis, &settings), proxy)
 }
 
-/// Requests that were taken without the daemon knowing are not stranded.
+/// The daemon finds the requests that Redis moved for it.
 #[test]
-fn the_answer_to_a_take_is_lost() {
-    let (mut setup, line) = on_a_line(&[]);
+fn a_lost_answer_to_a_fetch_loses_no_request() {
+    let (mut setup, proxy) = behind_proxy(&[]);
     let token = setup.session_of_alice();
     for (round, lost) in [0, 4, 9].into_iter().enumerate() {
         let load = Load::new(&token, 10);
         let id = load.ids().nth(lost).unwrap();
-        line.lose(Lose::AnswerWith(format!("\"{id}\"")));
+        proxy.lose(Lose::AnswerWith(format!("\"{id}\"")));
         load.push(&mut setup.client);
         load.assert_answered(&mut setup.client);
-        assert_eq!(line.cuts(), round + 1);
+        assert_eq!(proxy.lost_answers(), round + 1);
     }
     assert!(setup.daemon.stop().success());
     setup.client.assert_nothing_left();
 }
 
-/// A reply that was sent without the daemon knowing is not sent again.
+/// The daemon does not send the reply again.
 #[test]
-fn the_answer_to_a_reply_is_lost() {
-    let (mut setup, line) = on_a_line(&[]);
+fn a_lost_answer_to_a_reply_sends_no_second_reply() {
+    let (mut setup, proxy) = behind_proxy(&[]);
     let token = setup.session_of_alice();
     for (round, lost) in [0, 4, 9].into_iter().enumerate() {
         let load = Load::new(&token, 10);
         let id = load.ids().nth(lost).unwrap();
-        line.lose(Lose::AnswerTo(format!("{REPLIES}{id}\r\n")));
+        proxy.lose(Lose::AnswerTo(format!("{REPLIES}{id}\r\n")));
         load.push(&mut setup.client);
         load.assert_answered(&mut setup.client);
-        assert_eq!(line.cuts(), round + 1);
+        assert_eq!(proxy.lost_answers(), round + 1);
     }
     assert!(setup.daemon.stop().success());
     setup.client.assert_nothing_left();
 }
 
-/// Requests that were given back without the daemon knowing are not given
-/// back again.
+/// The daemon does not requeue the requests again.
 #[test]
-fn the_answer_to_giving_back_is_lost() {
-    let (mut setup, line) = on_a_line(BUSY);
+fn a_lost_answer_to_a_requeue_requeues_nothing_twice() {
+    let (mut setup, proxy) = behind_proxy(BUSY);
     let load = Load::new(&setup.session_of_alice(), 300);
     load.push(&mut setup.client);
     setup.client.await_reply(load.logins()[0]);
-    // Only the script that gives back pushes to the queue's head. (Text that the
-    // script of the fence contains as well made this test lose a take's answer,
-    // when the daemon was slow to stop.)
-    line.lose(Lose::AnswerTo("redis.call('LPUSH', KEYS[3], entry)".into()));
+    // Only the requeue script pushes to the head of the queue. (With a text that the
+    // fencing script also contains, this test lost the answer to a fetch when the
+    // daemon was slow to stop.)
+    proxy.lose(Lose::AnswerTo("redis.call('LPUSH', KEYS[3], entry)".into()));
     assert!(setup.daemon.stop().success());
-    assert_eq!(line.cuts(), 1);
+    assert_eq!(proxy.lost_answers(), 1);
     let queued = load.assert_answered_or_queued(&mut setup.client);
     assert!(queued > 0);
 
@@ -73,10 +72,10 @@ fn the_answer_to_giving_back_is_lost() {
     setup.client.assert_nothing_left();
 }
 
-/// The blocking command has moved a request and the script behind it did not
-/// run any more: Redis closes the connection in between.
+/// Redis closes the connection after the blocking command has moved a request and before the fetch
+/// script runs.
 #[test]
-fn a_request_that_was_moved_but_not_taken_is_taken() {
+fn a_request_that_was_moved_but_not_fetched_is_run() {
     let mut setup = Setup::with_alice(&[]);
     for _ in 0..20 {
         let (id, message) = Client::request("get_users", json!({}));

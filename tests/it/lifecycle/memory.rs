@@ -1,5 +1,5 @@
-//! The memory of the daemon holds keys and passwords: no core dump contains it,
-//! and no other process of its user reads it.
+//! The memory of the daemon holds keys and passwords: no core dump contains it, and no other
+//! process of the same user can read it.
 
 use std::fs;
 use std::os::unix::fs::{MetadataExt as _, chown};
@@ -10,11 +10,11 @@ use std::sync::Arc;
 
 use crate::support::{Daemon, RedisServer};
 
-/// `nobody` on Debian; any number without rights will do.
+/// The user `nobody` on Debian; any unprivileged id works.
 const ORDINARY: u32 = 65_534;
 
-/// The kernel gives the files in `/proc/PID` of a process that is not dumpable
-/// to root. That shows only when the daemon is not root's.
+/// For a process that is not dumpable, the kernel makes root the owner of the files in `/proc/PID`.
+/// The test sees this only if the daemon does not run as root.
 #[test]
 fn the_daemon_is_not_dumpable_and_leaves_no_core() {
     let redis = RedisServer::start();
@@ -27,12 +27,15 @@ fn the_daemon_is_not_dumpable_and_leaves_no_core() {
         }
         command
     });
-    // It may not reach Redis, whose socket is root's, and is ready all the same.
+    // It has no right to the socket of Redis, which belongs to root, and is ready anyway.
     daemon.wait_for_log("ready");
     let process = format!("/proc/{}", daemon.pid().as_raw_nonzero());
 
     let owner = fs::metadata(format!("{process}/environ")).unwrap().uid();
-    assert_ne!(owner, user, "its user may read its memory");
+    assert_ne!(
+        owner, user,
+        "processes of the same user may read its memory"
+    );
     let limits = fs::read_to_string(format!("{process}/limits")).unwrap();
     let core = limits.lines().find(|line| line.contains("core file size"));
     let core: Vec<_> = core.unwrap().split_whitespace().collect();
@@ -40,7 +43,8 @@ fn the_daemon_is_not_dumpable_and_leaves_no_core() {
     daemon.kill();
 }
 
-/// The command as an ordinary user, who may not get at the binary where it is.
+/// Returns the command run as an unprivileged user, with a copy of the binary: that user may not be
+/// able to enter the folder of the original.
 fn as_ordinary_user(command: &Command, folder: &Path) -> Command {
     let program = folder.join("platypush-userd");
     fs::copy(command.get_program(), &program).unwrap();

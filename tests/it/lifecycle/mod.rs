@@ -1,5 +1,5 @@
-//! The life of the process: it is asked to end, it is killed, Redis goes and
-//! comes back, the disk hangs. No request is lost.
+//! Start, shutdown and failures of the process: signals, `kill -9`, outages of Redis, a disk that
+//! hangs. No request is lost.
 
 mod crash;
 mod log;
@@ -17,27 +17,27 @@ mod systemd;
 use crate::support::{Load, Setup};
 
 /// One hashing thread, and hashes so expensive (some 100 ms) that a load is
-/// always under way.
+/// never finished when a test acts.
 const BUSY: &[(&str, &str)] = &[
     ("PASSWORD__THREADS", "1"),
     ("PASSWORD__MEMORY_KIB", "1024"),
     ("PASSWORD__ITERATIONS", "10"),
     ("REPLY_TTL", "3600"),
 ];
-/// The same at a tenth of the cost, where a test waits for all of the load.
+/// Same, at a tenth of the cost, for tests that wait for the complete load.
 const LESS_BUSY: &[(&str, &str)] = &[
     ("PASSWORD__THREADS", "1"),
     ("PASSWORD__MEMORY_KIB", "1024"),
     ("PASSWORD__ITERATIONS", "1"),
     ("REPLY_TTL", "3600"),
 ];
-/// A hash under way does not end while the test runs.
+/// A hash that does not end while the test runs.
 const ENDLESS: (&str, &str) = ("PASSWORD__ITERATIONS", "4000000000");
 /// Hashes that cost next to nothing.
 const CHEAP: &[(&str, &str)] = &[("PASSWORD__MEMORY_KIB", "8"), ("PASSWORD__ITERATIONS", "1")];
 
-/// A daemon with these settings that works on a load of this length: some of
-/// it is answered, and for the rest it has neither time nor reason.
+/// Pushes a load of this length and waits until the third login in it is answered: the rest of the
+/// load is still in flight or in the queue.
 fn under_load(mut setup: Setup, length: usize) -> (Setup, Load) {
     let load = Load::new(&setup.session_of_alice(), length);
     load.push(&mut setup.client);

@@ -1,5 +1,5 @@
-//! What is in the way of a start and may go away by itself: it is named and
-//! waited for, and never taken for damage.
+//! Obstacles to a start that may go away by themselves: the daemon names them and retries, and
+//! never reports them as damage.
 
 use std::fs::{self, Permissions};
 use std::os::fd::RawFd;
@@ -12,26 +12,26 @@ use rustix::process::{Resource, Rlimit, Signal, geteuid, getrlimit, prlimit};
 use serde_json::json;
 use tempfile::TempDir;
 
-use super::start::{assert_says, used};
-use crate::admin::{self, Done};
+use super::start::{assert_contains, stopped_store};
+use crate::admin::{self, CommandOutput};
 use crate::support::strace::{end_tracer, under_strace};
 use crate::support::{Daemon, NotifySocket, RedisServer, run_by, with_sighup};
 
-/// What the log says of an obstacle.
+/// Log message about an obstacle.
 const WAITS: &str = "cannot start yet";
-/// An ordinary user, for tests that run as root.
+/// Id of the user `nobody`, for tests that run as root.
 const NOBODY: u32 = 65534;
 
-/// As few files as let the process start, and not open its database: 10 to 18,
-/// besides those that it inherits.
+/// A limit on open files under which the process starts and cannot open its database: 10 to 18,
+/// besides the files that it inherits.
 struct FewFiles {
     option: String,
-    said: String,
+    message: String,
 }
 
 impl FewFiles {
-    /// Regression: where the tests' own parent left files open, the process
-    /// could not start at all.
+    /// Regression: when the parent of the tests had left files open, the process did not start at
+    /// all.
     fn new() -> FewFiles {
         let inherited = |number: &RawFd| {
             let flags = fs::read_to_string(format!("/proc/self/fdinfo/{number}"));
@@ -41,7 +41,7 @@ impl FewFiles {
         let limit = free.take(11).last().unwrap() + 1;
         FewFiles {
             option: format!("--nofile={limit}:"),
-            said: format!("{limit} files open"),
+            message: format!("{limit} files open"),
         }
     }
 
@@ -50,7 +50,7 @@ impl FewFiles {
     }
 }
 
-/// Whether the file of this `fdinfo` closes when another program is run.
+/// Returns whether the file of this `fdinfo` has the close-on-exec flag.
 fn closes_on_exec(fdinfo: &str) -> bool {
     const O_CLOEXEC: u32 = 0o2_000_000;
     let flags = fdinfo.lines().find_map(|line| line.strip_prefix("flags:"));
@@ -58,9 +58,9 @@ fn closes_on_exec(fdinfo: &str) -> bool {
     flags & O_CLOEXEC != 0
 }
 
-/// All that `used` has made is there.
+/// Asserts that all users of [`stopped_store`] exist.
 #[track_caller]
-fn assert_whole(redis: &RedisServer) {
+fn assert_complete(redis: &RedisServer) {
     let users = redis.client().call("get_users", json!({}));
     assert_eq!(users.ok().as_array().unwrap().len(), 21);
 }
@@ -73,25 +73,25 @@ fn assert_not_damaged(daemon: &Daemon) {
 }
 
 #[test]
-fn too_many_open_files_are_waited_for() {
-    let (folder, redis) = used();
+fn a_limit_on_open_files_delays_the_start() {
+    let (folder, redis) = stopped_store();
     let few = FewFiles::new();
     let daemon = Daemon::launch(folder, &redis, &[], |command| few.wrap(&command));
     daemon.wait_for_log(WAITS);
-    assert_says(&daemon.log(), &["Too many open files", &few.said]);
+    assert_contains(&daemon.log(), &["Too many open files", &few.message]);
     let more = Rlimit {
         current: Some(256),
         ..getrlimit(Resource::Nofile)
     };
     prlimit(Some(daemon.pid()), Resource::Nofile, more).unwrap();
     daemon.wait_for_log("daemon: ready");
-    assert_whole(&redis);
+    assert_complete(&redis);
     assert_not_damaged(&daemon);
 }
 
 #[test]
 fn a_command_without_a_daemon_does_not_wait() {
-    let (folder, _redis) = used();
+    let (folder, _redis) = stopped_store();
     let few = FewFiles::new();
     let program = few.wrap(&Command::new(Daemon::binary()));
     let done = admin::run(
@@ -101,13 +101,13 @@ fn a_command_without_a_daemon_does_not_wait() {
         "",
     );
     assert_eq!(done.status, 1, "{done:?}");
-    assert_says(&done.err, &["Too many open files", &few.said]);
+    assert_contains(&done.err, &["Too many open files", &few.message]);
 }
 
 #[test]
-fn a_start_that_waits_ends_at_once_when_it_is_asked_to() {
+fn a_waiting_start_ends_at_once_on_a_signal() {
     for signal in [Signal::TERM, Signal::INT, Signal::HUP] {
-        let (folder, redis) = used();
+        let (folder, redis) = stopped_store();
         let few = FewFiles::new();
         let mut daemon = Daemon::launch(folder, &redis, &[], |command| {
             with_sighup(&few.wrap(&command))
@@ -119,8 +119,8 @@ fn a_start_that_waits_ends_at_once_when_it_is_asked_to() {
     }
 }
 
-/// A daemon under strace, with each of these calls failing so. Gives what
-/// systemd is told instead of `READY=1`.
+/// Starts a daemon under strace, which makes the given system calls fail. Returns the daemon and
+/// the socket with the notifications that it sends to systemd.
 fn launch_failing(
     folder: Arc<TempDir>,
     redis: &RedisServer,
@@ -137,27 +137,26 @@ fn launch_failing(
     (daemon, socket)
 }
 
-/// Waits until systemd has heard of these texts, ends the fault, and waits
-/// until the daemon serves.
+/// Waits for a status with these texts, ends the fault, and waits until the daemon is ready.
 #[track_caller]
 fn assert_waits_then_serves((daemon, socket): &(Daemon, NotifySocket), texts: &[&str]) {
-    let told = socket.next();
-    assert!(told.starts_with("STATUS=Cannot start yet: "), "{told}");
-    assert_says(&told, texts);
-    assert_says(&told, &["\nEXTEND_TIMEOUT_USEC="]);
+    let status = socket.next();
+    assert!(status.starts_with("STATUS=Cannot start yet: "), "{status}");
+    assert_contains(&status, texts);
+    assert_contains(&status, &["\nEXTEND_TIMEOUT_USEC="]);
     end_tracer(daemon);
     socket.wait_for("READY=1");
     assert_not_damaged(daemon);
 }
 
-/// How often the system's loader calls this before the program begins.
+/// Returns how often the dynamic loader makes this system call before the program begins.
 fn count_at_loading(call: &str, folder: &Path) -> usize {
     let trace = folder.join("trace");
     let filter = format!("trace={call}");
     let mut command = Command::new(Daemon::binary());
     command.arg("--version");
     let options = ["-e", &filter, "-o", trace.to_str().unwrap()];
-    // strace has ended, too, when nobody can write to its output any more.
+    // The pipe reaches its end only after strace has ended, too.
     let output = under_strace(&command, &options)
         .stdout(Stdio::piped())
         .output();
@@ -166,53 +165,52 @@ fn count_at_loading(call: &str, folder: &Path) -> usize {
     trace.matches(&format!("{call}(")).count()
 }
 
-/// Regression: sled takes what it cannot read for the end of its log, and
-/// overwrites what is behind it.
+/// Regression: sled takes a read error for the end of its log and overwrites the data after it.
 #[test]
-fn a_disk_that_cannot_be_read_is_waited_for_and_nothing_is_lost() {
-    let (folder, redis) = used();
+fn a_read_error_delays_the_start_and_loses_no_data() {
+    let (folder, redis) = stopped_store();
     let data = folder.path().join("workdir/db");
     let first = count_at_loading("pread64", folder.path()) + 1;
     let fault = format!("pread64:error=EIO:when={first}+");
     let failing = launch_failing(folder, &redis, &fault);
     let data = data.to_str().unwrap();
     assert_waits_then_serves(&failing, &[data, "os error 5", "dmesg"]);
-    assert_whole(&redis);
+    assert_complete(&redis);
 }
 
-/// Regression: the error was said to ask for a backup, with exit status 78.
+/// Regression: the error message advised to restore a backup, with exit status 78.
 #[test]
-fn a_full_disk_is_waited_for_and_nothing_is_lost() {
-    let (folder, redis) = used();
+fn a_full_disk_delays_the_start_and_loses_no_data() {
+    let (folder, redis) = stopped_store();
     let workdir = folder.path().join("workdir");
     let failing = launch_failing(folder, &redis, "fsync:error=ENOSPC");
     let workdir = workdir.to_str().unwrap();
     assert_waits_then_serves(&failing, &[workdir, "No space left", "KiB free"]);
-    assert_whole(&redis);
+    assert_complete(&redis);
 }
 
 #[test]
-fn a_full_disk_at_the_first_start_is_waited_for() {
+fn a_full_disk_delays_the_first_start() {
     let redis = RedisServer::start();
     let folder = Arc::new(tempfile::tempdir().unwrap());
     let failing = launch_failing(folder, &redis, "fsync:error=ENOSPC");
     assert_waits_then_serves(&failing, &["store.id", "No space left", "KiB free"]);
 }
 
-/// The command as an ordinary user, to whom the folder belongs; `then` runs
-/// it in turn.
+/// Returns the command run as an unprivileged user, who becomes the owner of the folder. `then` is
+/// a further program that runs the command.
 fn as_ordinary_user(command: &Command, folder: &Path, then: &[&str]) -> Command {
     if !geteuid().is_root() {
         return run_by(&[&["env"], then].concat(), command);
     }
-    // Where the program lies, nobody may not enter.
+    // The user `nobody` may not be able to enter the folder of the original.
     let program = folder.join("platypush-userd");
     fs::copy(command.get_program(), &program).unwrap();
-    let given = Command::new("chown")
+    let chown = Command::new("chown")
         .args(["-R", "65534:65534"])
         .arg(folder)
         .status();
-    assert!(given.unwrap().success());
+    assert!(chown.unwrap().success());
     let user = [
         "setpriv",
         "--reuid=65534",
@@ -222,7 +220,7 @@ fn as_ordinary_user(command: &Command, folder: &Path, then: &[&str]) -> Command 
     run_by(&[&user, then].concat(), &copied_to(&program, command))
 }
 
-/// The same command, of a copy of the program.
+/// Returns the same command with a copy of the program.
 fn copied_to(program: &Path, command: &Command) -> Command {
     let mut copied = Command::new(program);
     copied.args(command.get_args());
@@ -236,10 +234,10 @@ fn copied_to(program: &Path, command: &Command) -> Command {
 }
 
 #[test]
-fn a_file_that_may_not_be_read_is_waited_for() {
+fn a_file_without_read_permission_delays_the_start() {
     for name in ["db/db", "db/conf", "secret.keys", "store.id"] {
-        // Redis is of no use here: its socket is another user's.
-        let (folder, redis) = used();
+        // The daemon cannot reach Redis: another user owns the socket.
+        let (folder, redis) = stopped_store();
         let file = folder.path().join("workdir").join(name);
         fs::set_permissions(&file, Permissions::from_mode(0o000)).unwrap();
         let path = folder.path().to_owned();
@@ -248,7 +246,7 @@ fn a_file_that_may_not_be_read_is_waited_for() {
         });
         daemon.wait_for_log(WAITS);
         let owner = file.metadata().unwrap().uid();
-        assert_says(
+        assert_contains(
             &daemon.log(),
             &[
                 file.to_str().unwrap(),
@@ -263,23 +261,23 @@ fn a_file_that_may_not_be_read_is_waited_for() {
     }
 }
 
-/// Regression: sled waits for ever for threads that could not be started.
+/// Regression: sled waits for ever for a thread that could not be started.
 #[test]
-fn a_start_without_threads_ends_with_words() {
-    let (folder, redis) = used();
+fn a_start_without_threads_ends_with_an_explanation() {
+    let (folder, redis) = stopped_store();
     let path = folder.path().to_owned();
     let mut daemon = Daemon::launch(folder, &redis, &[], |command| {
         as_ordinary_user(&command, &path, &["prlimit", "--nproc=1", "--"])
     });
     assert_eq!(daemon.wait().code(), Some(1));
-    assert_says(
+    assert_contains(
         &daemon.log(),
         &["0 of 7 threads could be started", "TasksMax="],
     );
 }
 
-/// Regression: files that root's daemon made in another user's folder shut
-/// that user's daemon out. Only root can test it.
+/// Regression: a daemon run by root created files in the folder of another user, whose daemon could
+/// then not open them. The test needs root.
 #[test]
 fn root_serves_as_the_owner_of_the_working_directory() {
     if !geteuid().is_root() {
@@ -287,7 +285,7 @@ fn root_serves_as_the_owner_of_the_working_directory() {
     }
     let redis = RedisServer::start();
     let folder = Arc::new(tempfile::tempdir().unwrap());
-    // The program is run by nobody, who may not enter a home directory of root's.
+    // The user `nobody` runs the program, and cannot enter a home directory of root.
     fs::set_permissions(folder.path(), Permissions::from_mode(0o755)).unwrap();
     let program = folder.path().join("platypush-userd");
     fs::copy(Daemon::binary(), &program).unwrap();
@@ -304,6 +302,7 @@ fn root_serves_as_the_owner_of_the_working_directory() {
         let owner = entry.metadata().unwrap().uid();
         assert_eq!(owner, NOBODY, "{:?}", entry.path());
     }
-    let Done { status, .. } = admin::run(Command::new(program), &workdir, &["admin", "users"], "");
+    let CommandOutput { status, .. } =
+        admin::run(Command::new(program), &workdir, &["admin", "users"], "");
     assert_eq!(status, 0);
 }

@@ -1,4 +1,4 @@
-//! An action that panics gives an error reply, and the daemon lives.
+//! An action that panics gets an error reply, and the daemon continues.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -8,11 +8,11 @@ use std::time::Duration;
 use async_trait::async_trait;
 use platypush_userd::actions::{Action, Call, Cost, FromArguments, Output, Parameter, Run, Values};
 use platypush_userd::clock::SystemClock;
-use platypush_userd::dispatch::{Dispatcher, Parts, Policy, Turns};
+use platypush_userd::dispatch::{Dispatcher, Policy, Turns};
 use platypush_userd::error::Error;
 use platypush_userd::keyring::Keyring;
 use platypush_userd::model::DeliveryId;
-use platypush_userd::queue::{CrashJournal, DeliveryContext, Disposition, Handler as _};
+use platypush_userd::queue::{CrashJournal, Delivery, Disposition, Handler as _};
 use platypush_userd::services::{Limits, Services};
 use platypush_userd::store::Store;
 use platypush_userd::store::sled::SledStore;
@@ -32,7 +32,7 @@ static TABLE: [Action; 4] = [
     stub::<PanicsBefore>("panics_before"),
 ];
 
-/// Panics in the middle of its work, or not; waits for a turn, or not.
+/// An action that panics while it runs if `PANICS`, and waits for a turn if `WAITS`.
 struct Stub<const PANICS: bool, const WAITS: bool>;
 
 impl<const PANICS: bool, const WAITS: bool> FromArguments for Stub<PANICS, WAITS> {
@@ -51,12 +51,12 @@ impl<const PANICS: bool, const WAITS: bool> Run for Stub<PANICS, WAITS> {
 
     async fn run(self: Box<Self>, services: &Services, _: &Call) -> Result<Output, Error> {
         services.store.has_users().await?;
-        assert!(!PANICS, "it was to panic");
+        assert!(!PANICS, "deliberate panic");
         Ok(Output::Flag(true))
     }
 }
 
-/// Panics once when its arguments are bound.
+/// An action that panics the first time its arguments are bound.
 struct PanicsBefore;
 
 impl FromArguments for PanicsBefore {
@@ -66,7 +66,7 @@ impl FromArguments for PanicsBefore {
         static BOUND: AtomicU32 = AtomicU32::new(0);
         assert!(
             BOUND.fetch_add(1, Ordering::Relaxed) != 0,
-            "it was to panic"
+            "deliberate panic"
         );
         Ok(Self)
     }
@@ -83,7 +83,7 @@ impl Run for PanicsBefore {
     }
 }
 
-/// A dispatcher of these actions, with one turn.
+/// Returns a dispatcher of these actions, with one turn.
 async fn dispatcher(folder: &Path) -> Arc<Dispatcher> {
     let store: Arc<dyn Store> = Arc::new(SledStore::open(folder).unwrap());
     let clock = Arc::new(SystemClock);
@@ -111,30 +111,30 @@ async fn dispatcher(folder: &Path) -> Arc<Dispatcher> {
             max_id_length: 256,
         },
     };
-    let (running, _) = CrashJournal::open(&folder.join("running"), Turns::count(1)).unwrap();
-    let parts = Parts {
-        actions: &TABLE,
-        services: Arc::new(services),
+    let (journal, _) = CrashJournal::open(&folder.join("running"), Turns::count(1)).unwrap();
+    let dispatcher = Dispatcher::new(
+        &TABLE,
+        Arc::new(services),
         policy,
-        turns: Turns::new(1, Duration::from_secs(4), running),
-        keyring: Arc::new(Keyring::open(Keyring::default_path(folder), true).unwrap()),
-        events: None,
-        unread: None,
-    };
-    Arc::new(Dispatcher::new(parts).await.unwrap())
+        Turns::new(1, Duration::from_secs(4), journal),
+        Arc::new(Keyring::open(Keyring::default_path(folder), true).unwrap()),
+        None,
+        None,
+    );
+    Arc::new(dispatcher.await.unwrap())
 }
 
-/// Runs an action; gives the response.
+/// Runs an action and returns the response.
 async fn response(dispatcher: &Arc<Dispatcher>, action: &str) -> Value {
     let request = json!({"type": "request", "action": format!("user.{action}"), "id": "x"});
-    let delivery = DeliveryId {
-        boot: [0; 16],
+    let id = DeliveryId {
+        run_id: [0; 16],
         batch: 0,
         position: 0,
     };
-    let mut context = DeliveryContext::new(delivery, false);
+    let mut delivery = Delivery::new(id, false);
     let disposition = Arc::clone(dispatcher)
-        .handle(&mut context, request.to_string().into_bytes())
+        .handle(&mut delivery, request.to_string().into_bytes())
         .await;
     let Disposition::Finished(finished) = disposition else {
         panic!("{disposition:?}");
@@ -146,16 +146,16 @@ async fn response(dispatcher: &Arc<Dispatcher>, action: &str) -> Value {
 }
 
 #[tokio::test]
-async fn an_action_that_panics_gives_an_error_reply() {
+async fn an_action_that_panics_gets_an_error_reply() {
     let folder = tempfile::tempdir().unwrap();
     let dispatcher = dispatcher(folder.path()).await;
     let text = "Internal error: the log of platypush-userd tells more about request x";
     let error = json!({"output": {"success": false}, "errors": [text]});
-    let fine = json!({"output": true, "errors": []});
+    let success = json!({"output": true, "errors": []});
 
     assert_eq!(response(&dispatcher, "panics").await, error);
     assert_eq!(response(&dispatcher, "panics_before").await, error);
     assert_eq!(response(&dispatcher, "panics_in_its_turn").await, error);
-    // There is only one turn, and it was given back.
-    assert_eq!(response(&dispatcher, "works_in_its_turn").await, fine);
+    // There is only one turn, and the panic released it.
+    assert_eq!(response(&dispatcher, "works_in_its_turn").await, success);
 }

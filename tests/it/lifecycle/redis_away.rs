@@ -1,5 +1,5 @@
-//! Redis goes and comes back, hangs up, forgets scripts, refuses: the daemon
-//! tries again, says so once, and loses nothing.
+//! Redis restarts, closes connections, forgets scripts or returns errors: the daemon retries, logs
+//! the outage once, and loses no request.
 
 use std::process::Command;
 use std::sync::Arc;
@@ -11,15 +11,15 @@ use tempfile::TempDir;
 use super::{LESS_BUSY, under_load};
 use crate::support::{Client, Daemon, Load, NotifySocket, QUEUE, RedisServer, Setup};
 
-/// What the log says when Redis goes, and when it is back.
-const AWAY: &str = "Redis does not do its part";
+/// Log messages at the start and the end of an outage of Redis.
+const AWAY: &str = "Redis is unavailable";
 const BACK: &str = "Redis is back";
-/// What systemd is told on every failed try to take requests. (A reply that is
-/// on its way when Redis goes is tried again, too, at its own pace.)
-const FAILED_TRY: &str = "STATUS=Redis does not do its part: taking requests";
+/// Status that systemd gets on each failed attempt to fetch requests. (A reply that is being sent
+/// during the outage has retries and delays of its own.)
+const FAILED_ATTEMPT: &str = "STATUS=Redis is unavailable: fetching requests";
 
-/// A daemon whose every failed try is heard.
-fn heard(redis: &RedisServer) -> (Daemon, NotifySocket) {
+/// Starts a daemon with a notify socket, on which each failed attempt is seen.
+fn start_with_socket(redis: &RedisServer) -> (Daemon, NotifySocket) {
     let folder = Arc::new(TempDir::new().unwrap());
     let socket = NotifySocket::bind(folder.path());
     let announce = |command: Command| socket.announce(command);
@@ -28,27 +28,26 @@ fn heard(redis: &RedisServer) -> (Daemon, NotifySocket) {
     (daemon, socket)
 }
 
-/// Waits until trying has failed often since Redis went, and asserts that
-/// this was not done in a hurry: the pauses in between grow from 50 ms to a
-/// second.
+/// Waits for several failed attempts since the start of the outage and asserts that the delays
+/// between them grow from 50 ms to a second.
 #[track_caller]
-fn assert_tries_without_spinning(socket: &NotifySocket, gone: Instant) {
-    const PAUSES: [u64; 7] = [50, 100, 200, 400, 800, 1_000, 1_000];
-    socket.wait_for(FAILED_TRY);
-    for _ in PAUSES {
-        socket.wait_for(FAILED_TRY);
+fn assert_retries_back_off(socket: &NotifySocket, outage: Instant) {
+    const DELAYS: [u64; 7] = [50, 100, 200, 400, 800, 1_000, 1_000];
+    socket.wait_for(FAILED_ATTEMPT);
+    for _ in DELAYS {
+        socket.wait_for(FAILED_ATTEMPT);
     }
-    let (least, took) = (Duration::from_millis(PAUSES.iter().sum()), gone.elapsed());
-    assert!(took >= least, "{} tries in {took:?}", PAUSES.len() + 1);
+    let (least, took) = (Duration::from_millis(DELAYS.iter().sum()), outage.elapsed());
+    assert!(took >= least, "{} attempts in {took:?}", DELAYS.len() + 1);
 }
 
 #[test]
-fn redis_away_at_start_is_waited_for() {
+fn an_outage_at_the_start_is_retried() {
     let mut redis = RedisServer::start();
     redis.kill();
-    let gone = Instant::now();
-    let (mut daemon, socket) = heard(&redis);
-    assert_tries_without_spinning(&socket, gone);
+    let outage = Instant::now();
+    let (mut daemon, socket) = start_with_socket(&redis);
+    assert_retries_back_off(&socket, outage);
 
     redis.restart();
     let mut client = redis.client();
@@ -82,19 +81,19 @@ fn a_restart_of_redis_under_load_loses_no_request() {
     );
 }
 
-/// The settler's connection, on which nothing had been sent since, was taken
-/// for a second outage.
+/// Regression: the idle connection of the acker, whose loss was noticed later, counted as a second
+/// outage.
 #[test]
 fn a_restart_of_redis_while_idle_is_one_outage_in_the_log() {
     let mut redis = RedisServer::start();
-    let (mut daemon, socket) = heard(&redis);
+    let (mut daemon, socket) = start_with_socket(&redis);
     let mut client = redis.client();
     client.call("get_users", json!({})).ok();
-    // When Redis answers this, it has sent the settler's answer, too.
+    // When Redis answers this, it has also answered the acker.
     let _: String = redis::cmd("PING").query(&mut client.redis).unwrap();
-    let gone = Instant::now();
+    let outage = Instant::now();
     redis.kill();
-    assert_tries_without_spinning(&socket, gone);
+    assert_retries_back_off(&socket, outage);
 
     redis.restart();
     redis.client().call("get_users", json!({})).ok();
@@ -108,20 +107,20 @@ fn assert_one_outage_in_log(daemon: &Daemon) {
     assert_eq!(counts, (1, 1), "{}", daemon.log());
 }
 
-/// It is given up (after some 9 s), goes on with what it was asked on the old
-/// connections, and there are requests.
+/// The daemon drops the connections after some 9 s. Then Redis resumes and executes the commands of
+/// the old connections, while requests are waiting.
 #[test]
-fn a_redis_that_hangs_and_goes_on_loses_no_request() {
+fn a_redis_that_hangs_and_resumes_loses_no_request() {
     let redis = RedisServer::start();
-    let (mut daemon, socket) = heard(&redis);
+    let (mut daemon, socket) = start_with_socket(&redis);
     let mut client = redis.client();
     client.call("create_user", json!(["alice", "secret"])).ok();
     redis.hang();
     let requests = vec![("authenticate_user", json!(["alice", "secret"])); 50];
     let ids = std::thread::scope(|scope| {
         let pushing = scope.spawn(|| client.send_all(requests));
-        socket.wait_for(FAILED_TRY);
-        redis.go_on();
+        socket.wait_for(FAILED_ATTEMPT);
+        redis.resume();
         pushing.join().unwrap()
     });
     for id in &ids {
@@ -132,8 +131,8 @@ fn a_redis_that_hangs_and_goes_on_loses_no_request() {
     assert_one_outage_in_log(&daemon);
 }
 
-/// Closes all of the daemon's connections.
-fn hang_up(client: &mut Client) {
+/// Closes all connections of the daemon.
+fn close_connections(client: &mut Client) {
     redis::cmd("CLIENT")
         .arg(&["KILL", "TYPE", "normal", "SKIPME", "yes"])
         .exec(&mut client.redis)
@@ -144,7 +143,7 @@ fn hang_up(client: &mut Client) {
 fn closed_connections_lose_nothing_while_idle() {
     let mut setup = Setup::with_alice(&[]);
     for _ in 0..30 {
-        hang_up(&mut setup.client);
+        close_connections(&mut setup.client);
         setup.client.call("get_users", json!({})).ok();
     }
     assert!(setup.daemon.stop().success());
@@ -153,7 +152,7 @@ fn closed_connections_lose_nothing_while_idle() {
 
 #[test]
 fn closed_connections_lose_nothing_under_load() {
-    disturb_under_load(hang_up);
+    disturb_under_load(close_connections);
 }
 
 #[test]
@@ -166,7 +165,7 @@ fn forgotten_scripts_lose_nothing_under_load() {
     });
 }
 
-/// Disturbs Redis at many points of the work on a load.
+/// Calls `disturb` before each login of a load is answered.
 fn disturb_under_load(disturb: impl Fn(&mut Client)) {
     let mut setup = Setup::with_alice(LESS_BUSY);
     let load = Load::new(&setup.session_of_alice(), 150);
@@ -181,15 +180,15 @@ fn disturb_under_load(disturb: impl Fn(&mut Client)) {
 }
 
 #[test]
-fn a_queue_of_another_type_is_waited_out() {
+fn a_queue_key_of_another_type_is_retried() {
     let redis = RedisServer::start();
-    let (mut daemon, socket) = heard(&redis);
+    let (mut daemon, socket) = start_with_socket(&redis);
     let mut client = redis.client();
     let mut set = redis::cmd("SET");
     set.arg(QUEUE).arg("not a list");
-    let gone = Instant::now();
+    let outage = Instant::now();
     set.exec(&mut client.redis).unwrap();
-    assert_tries_without_spinning(&socket, gone);
+    assert_retries_back_off(&socket, outage);
 
     let mut delete = redis::cmd("DEL");
     delete.arg(QUEUE).exec(&mut client.redis).unwrap();
@@ -200,9 +199,10 @@ fn a_queue_of_another_type_is_waited_out() {
     assert_eq!(daemon.count_in_log("WRONGTYPE"), 1, "{}", daemon.log());
 }
 
-/// Redis refuses only the first write of a script when it is short of memory.
-/// Ours began with one that may grow, and a queue that had filled Redis while
-/// nobody served stood for ever.
+/// Redis at `maxmemory` refuses only the first write of a script.
+///
+/// Regression: the scripts began with a write that may allocate, so a queue that had filled Redis
+/// while no daemon ran was never drained.
 #[test]
 fn a_queue_that_has_filled_redis_is_drained() {
     let redis = RedisServer::start();
@@ -232,10 +232,10 @@ fn a_queue_that_has_filled_redis_is_drained() {
     client.assert_nothing_left();
 }
 
-/// The fence of an earlier run stood in the snapshot, and shut the daemon out of
-/// its own queue until it was started again.
+/// Regression: the fencing token of an earlier run was in the snapshot and locked the daemon out of
+/// its own queue until it was restarted.
 #[test]
-fn a_redis_that_goes_back_to_an_earlier_run_is_served() {
+fn a_redis_restored_from_an_earlier_run_is_served() {
     let mut redis = RedisServer::with(&["--save", ""]);
     let mut daemon = Daemon::start(&redis, &[]);
     redis.client().call("get_users", json!({})).ok();

@@ -1,5 +1,4 @@
-//! Replies that Redis will never take: they become dead letters, and keep no
-//! other reply.
+//! Replies that Redis always refuses: they become dead letters and delay no other reply.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -13,7 +12,7 @@ use serde_json::json;
 
 use crate::support::{Client, Daemon, QUEUE, RedisServer, make_workdir, open_store};
 
-/// Asserts that the request was settled with a dead letter that names it.
+/// Asserts that the request was acknowledged with a dead letter that names it.
 #[track_caller]
 fn assert_undeliverable(client: &mut Client, id: &str) {
     let letters = client.dead_letters();
@@ -23,13 +22,13 @@ fn assert_undeliverable(client: &mut Client, id: &str) {
     assert!(reason.contains("could not be delivered"), "{reason}");
 }
 
-/// One reply that Redis answers with a protocol error, and by closing the
-/// connection, was sent again for ever, and nobody else got a reply.
+/// Regression: a reply to which Redis returns a protocol error and closes the connection was resent
+/// for ever, and no client got a reply.
 #[test]
-fn a_reply_too_long_for_redis_keeps_no_other() {
+fn a_reply_too_long_for_redis_delays_no_other() {
     let redis = RedisServer::with(&["--save", "", "--proto-max-bulk-len", "1mb"]);
     let folder = Arc::new(tempfile::tempdir().unwrap());
-    make_long_list_of_users(&folder.path().join("workdir"));
+    create_many_users(&folder.path().join("workdir"));
 
     let mut daemon = Daemon::start_in(folder, &redis, &[]);
     let mut client = redis.client();
@@ -41,8 +40,8 @@ fn a_reply_too_long_for_redis_keeps_no_other() {
     client.assert_nothing_left();
 }
 
-/// More than a megabyte of it.
-pub fn make_long_list_of_users(workdir: &Path) {
+/// Creates 4,000 users with long names: a list of them takes more than a megabyte.
+pub fn create_many_users(workdir: &Path) {
     make_workdir(workdir);
     let store = open_store(workdir).unwrap();
     let runtime = tokio::runtime::Builder::new_current_thread()
@@ -82,8 +81,8 @@ pub fn make_long_list_of_users(workdir: &Path) {
     });
 }
 
-/// A daemon whose rights cover only some reply lists: the clients choose the
-/// ids.
+/// Starts a daemon with rights to some reply lists only. Clients choose the ids, and so the names
+/// of the lists.
 fn with_narrow_rights() -> (RedisServer, Daemon, Client) {
     let redis = RedisServer::start();
     let mut client = redis.client();
@@ -102,9 +101,9 @@ fn with_narrow_rights() -> (RedisServer, Daemon, Client) {
 }
 
 #[test]
-fn a_reply_to_a_list_that_is_not_ours_keeps_no_other() {
+fn a_reply_to_a_forbidden_list_delays_no_other() {
     let (_redis, mut daemon, mut client) = with_narrow_rights();
-    // In one batch with others that have a right to their reply.
+    // In one batch with requests whose reply lists are permitted.
     let messages = ["r-before", "elsewhere", "r-after"].map(|id| {
         json!({"action": "user.authenticate_session", "id": id, "args": ["x"]}).to_string()
     });
@@ -117,10 +116,10 @@ fn a_reply_to_a_list_that_is_not_ours_keeps_no_other() {
     client.assert_nothing_left();
 }
 
-/// After an unclean end, nothing else was taken until the reply of the one
-/// message that was worked on could be sent, which was never.
+/// Regression: after an unclean end, no request was fetched until the reply of the one suspect
+/// could be sent, which never happened.
 #[test]
-fn a_suspect_whose_reply_is_refused_keeps_no_other() {
+fn a_suspect_with_a_refused_reply_delays_no_other() {
     let (_redis, mut daemon, mut client) = with_narrow_rights();
     let message =
         |id| json!({"action": "user.authenticate_session", "id": id, "args": ["x"]}).to_string();

@@ -1,5 +1,5 @@
-//! SIGTERM and SIGINT: stop taking, finish what has started, give the rest
-//! back to the head of the queue in order, exit with 0 in time.
+//! SIGTERM, SIGINT and SIGHUP: stop fetching, finish the requests that have started, requeue the
+//! others at the head of the queue in order, exit with 0 within the time limit.
 
 use std::sync::Arc;
 
@@ -9,8 +9,8 @@ use serde_json::json;
 use super::{BUSY, CHEAP, ENDLESS, LESS_BUSY, under_load};
 use crate::support::{Daemon, RedisServer, Setup, run_by};
 
-/// What the log says when the time was up before all was settled.
-const NOT_IN_TIME: &str = "not everything was settled in time";
+/// Log message when the time limit ends before every request is acknowledged.
+const NOT_IN_TIME: &str = "not acknowledged in time";
 
 #[test]
 fn sigterm_under_load_loses_no_request() {
@@ -22,7 +22,7 @@ fn sigint_under_load_loses_no_request() {
     loses_no_request_on(Signal::INT);
 }
 
-/// Regression: a closed terminal killed the daemon in the middle of its work.
+/// Regression: closing the terminal killed the daemon while requests were in flight.
 #[test]
 fn sighup_under_load_loses_no_request() {
     loses_no_request_on(Signal::HUP);
@@ -53,7 +53,7 @@ fn loses_no_request_on(signal: Signal) {
 
     let load = load.and(late);
     let queued = load.assert_answered_or_queued(&mut setup.client);
-    assert!(queued > 0, "it was not under load any more");
+    assert!(queued > 0, "the daemon was no longer under load");
     assert_eq!(setup.daemon.count_in_log(NOT_IN_TIME), 0);
 
     setup.daemon.restart_with(CHEAP);
@@ -79,7 +79,7 @@ fn work_that_takes_too_long_is_left_to_the_next_start() {
     let logins = setup
         .client
         .send_all(vec![("authenticate_user", login); 20]);
-    // They have started when a look-up behind them is answered.
+    // A reply to a look-up that was pushed after them shows that they have started.
     let look_up = setup.client.call("authenticate_session", json!([token]));
     look_up.ok();
 
@@ -102,7 +102,7 @@ fn ends_in_time_while_redis_hangs() {
     assert_eq!(setup.daemon.stop().code(), Some(0));
     assert_eq!(setup.daemon.count_in_log(NOT_IN_TIME), 1);
 
-    setup.redis.go_on();
+    setup.redis.resume();
     setup.daemon.restart();
     load.assert_answered(&mut setup.client);
     assert!(setup.daemon.stop().success());
@@ -126,7 +126,7 @@ fn ends_in_time_while_redis_is_gone() {
     setup.client.assert_nothing_left();
 }
 
-/// It waited for all of shutdown_timeout, however often it was pressed.
+/// Regression: each further Ctrl-C was ignored until the end of `shutdown_timeout`.
 #[test]
 fn a_second_ctrl_c_ends_at_once_and_loses_no_request() {
     let mut setup = Setup::with_alice(&[("SHUTDOWN_TIMEOUT", "3600")]);
@@ -135,54 +135,55 @@ fn a_second_ctrl_c_ends_at_once_and_loses_no_request() {
     setup.daemon.restart_with(&[ENDLESS]);
     let login = json!({"username": "nobody", "password": "secret"});
     let id = setup.client.send("authenticate_user", login);
-    // It has started when a look-up behind it is answered.
+    // A reply to a look-up that was pushed after it shows that it has started.
     let look_up = setup.client.call("authenticate_session", json!([token]));
     look_up.ok();
 
     setup.daemon.signal(Signal::INT);
-    setup.daemon.wait_for_log("Ctrl-C again ends it at once");
+    setup
+        .daemon
+        .wait_for_log("press Ctrl-C again to end at once");
     setup.daemon.signal(Signal::INT);
     assert_eq!(setup.daemon.wait().code(), Some(130));
 
     setup.daemon.restart_with(CHEAP);
     assert_eq!(setup.client.reply(&id).ok(), false);
-    // All that was left has been taken over when something new is answered.
+    // A reply to a new request shows that recovery is complete.
     setup.client.call("get_users", json!({})).ok();
     assert!(setup.daemon.stop().success());
     setup.client.assert_nothing_left();
 }
 
-/// It tried for all of shutdown_timeout to leave a queue that nobody could
-/// reach.
+/// Regression: the daemon tried to reach the queue until the end of `shutdown_timeout`.
 #[test]
-fn without_redis_the_first_ctrl_c_ends_it() {
+fn without_redis_the_first_ctrl_c_ends_the_daemon() {
     let mut redis = RedisServer::start();
     redis.kill();
     let mut daemon = Daemon::start(&redis, &[("SHUTDOWN_TIMEOUT", "3600")]);
-    daemon.wait_for_log("Redis does not do its part");
+    daemon.wait_for_log("Redis is unavailable");
     daemon.signal(Signal::INT);
     assert_eq!(daemon.wait().code(), Some(0));
     assert_eq!(daemon.count_in_log(NOT_IN_TIME), 0);
 
-    // The same where it has been there.
+    // Same after Redis was available.
     redis.restart();
     daemon.restart();
     let mut client = redis.client();
     client.call("get_users", json!({})).ok();
-    // When Redis answers this, it has said that the reply is settled.
+    // When Redis answers this, it has also answered the acker.
     let _: String = redis::cmd("PING").query(&mut client.redis).unwrap();
     redis.kill();
-    daemon.wait_for_log("Redis does not do its part");
+    daemon.wait_for_log("Redis is unavailable");
     daemon.signal(Signal::INT);
     assert_eq!(daemon.wait().code(), Some(0));
 }
 
 #[test]
-fn without_redis_the_log_says_where_it_was_looked_for_and_what_to_do() {
+fn without_redis_the_log_names_the_address_and_the_remedy() {
     let mut redis = RedisServer::start();
     redis.kill();
     let daemon = Daemon::start(&redis, &[]);
-    daemon.wait_for_log("Redis does not do its part");
+    daemon.wait_for_log("Redis is unavailable");
     let log = daemon.log();
     let lines = log.lines().filter(|line| line.contains(" WARN "));
     let lines: Vec<_> = lines.filter(|line| line.contains("Redis")).collect();

@@ -1,4 +1,4 @@
-//! What the daemon refuses to start on, and what it says.
+//! Conditions under which the daemon refuses to start, and its error messages.
 
 use std::collections::HashMap;
 use std::fs::{self, Permissions};
@@ -13,11 +13,10 @@ use tempfile::TempDir;
 
 use crate::support::{Daemon, RedisServer, Setup, change_database};
 
-/// The exit status when a person has to mend something: starting again is in
-/// vain.
-const FOR_A_PERSON: i32 = 78;
+/// Exit status when the operator must act: another start would fail, too.
+const NEEDS_OPERATOR: i32 = 78;
 
-/// Starts a daemon that must not come up; gives its exit status and log.
+/// Starts a daemon that must refuse to start and returns its exit status and log.
 fn refused(folder: Arc<TempDir>, redis: &RedisServer, settings: &[(&str, &str)]) -> (i32, String) {
     let mut daemon = Daemon::launch(folder, redis, settings, |command| command);
     let status = daemon.wait();
@@ -26,8 +25,8 @@ fn refused(folder: Arc<TempDir>, redis: &RedisServer, settings: &[(&str, &str)])
     (code, daemon.log())
 }
 
-/// A folder in which a daemon has made some users and ended.
-pub(super) fn used() -> (Arc<TempDir>, RedisServer) {
+/// Returns a folder with the store of a stopped daemon: 21 users.
+pub(super) fn stopped_store() -> (Arc<TempDir>, RedisServer) {
     let mut setup = Setup::with_alice(&[]);
     let token = setup.session_of_alice();
     for number in 0..20 {
@@ -40,48 +39,48 @@ pub(super) fn used() -> (Arc<TempDir>, RedisServer) {
 }
 
 #[track_caller]
-pub(super) fn assert_says(log: &str, texts: &[&str]) {
+pub(super) fn assert_contains(log: &str, texts: &[&str]) {
     for text in texts {
         assert!(log.contains(text), "no {text:?} in:\n{log}");
     }
 }
 
 #[test]
-fn a_second_daemon_on_the_same_workdir_is_refused_and_the_first_goes_on() {
+fn a_second_daemon_on_the_same_workdir_is_refused_and_the_first_continues() {
     let mut setup = Setup::with_alice(&[]);
     let (code, log) = refused(setup.daemon.folder(), &setup.redis, &[]);
     assert_eq!(code, 1);
-    assert_says(&log, &["another platypush-userd runs on", "stop it first"]);
+    assert_contains(&log, &["another platypush-userd runs on", "stop it first"]);
     assert!(!log.contains("ready"), "{log}");
     setup.session_of_alice();
 }
 
 #[test]
-fn a_configuration_that_cannot_be_used_has_an_exit_status_of_its_own() {
+fn an_invalid_configuration_has_its_own_exit_status() {
     let folder = Arc::new(tempfile::tempdir().unwrap());
     let redis = RedisServer::start();
     let wrong = [("MAX_IN_FLIGHT", "0"), ("REPLY_TTL", "soon")];
     let (code, log) = refused(folder, &redis, &wrong);
-    assert_eq!(code, FOR_A_PERSON);
-    // All at once.
-    assert_says(&log, &["MAX_IN_FLIGHT", "REPLY_TTL"]);
+    assert_eq!(code, NEEDS_OPERATOR);
+    // All errors are reported together.
+    assert_contains(&log, &["MAX_IN_FLIGHT", "REPLY_TTL"]);
 }
 
 #[test]
-fn an_unusable_workdir_is_said_clearly() {
+fn an_unusable_workdir_is_named() {
     let folder = Arc::new(tempfile::tempdir().unwrap());
     let redis = RedisServer::start();
     let workdir = folder.path().join("file");
     fs::write(&workdir, "").unwrap();
     let workdir = workdir.to_str().unwrap();
     let (code, log) = refused(folder, &redis, &[("WORKDIR", workdir)]);
-    assert_eq!(code, FOR_A_PERSON);
-    assert_says(&log, &["cannot use", workdir, "Not a directory"]);
+    assert_eq!(code, NEEDS_OPERATOR);
+    assert_contains(&log, &["cannot use", workdir, "Not a directory"]);
 }
 
 #[test]
-fn a_store_of_another_version_is_refused_untouched() {
-    let (folder, redis) = used();
+fn a_store_of_another_version_is_refused_and_unchanged() {
+    let (folder, redis) = stopped_store();
     let workdir = folder.path().join("workdir");
     let newer = ["schema version 6", "knows up to 5", "install the newer"];
     let older = [
@@ -92,10 +91,10 @@ fn a_store_of_another_version_is_refused_untouched() {
     for (schema, words) in [(6, newer), (4, older)] {
         set_schema(&workdir, schema);
         let (code, log) = refused(Arc::clone(&folder), &redis, &[]);
-        assert_eq!(code, FOR_A_PERSON);
-        assert_says(&log, &words);
+        assert_eq!(code, NEEDS_OPERATOR);
+        assert_contains(&log, &words);
     }
-    // Back to what it was: nothing else has changed.
+    // With the original version again, all users exist.
     set_schema(&workdir, 5);
     let daemon = Daemon::start_in(folder, &redis, &[]);
     let users = redis.client().call("get_users", json!({}));
@@ -114,15 +113,15 @@ fn set_schema(workdir: &Path, version: u32) {
 
 #[test]
 fn a_missing_or_wrong_key_file_stops_the_start_and_is_never_replaced() {
-    let (folder, redis) = used();
+    let (folder, redis) = stopped_store();
     let keys = folder.path().join("workdir/secret.keys");
     let right = fs::read(&keys).unwrap();
     fs::remove_file(&keys).unwrap();
     let path = keys.to_str().unwrap();
     for _ in 0..2 {
         let (code, log) = refused(Arc::clone(&folder), &redis, &[]);
-        assert_eq!(code, FOR_A_PERSON);
-        assert_says(&log, &[path, "is missing", "restore it from a backup"]);
+        assert_eq!(code, NEEDS_OPERATOR);
+        assert_contains(&log, &[path, "is missing", "restore it from a backup"]);
         assert!(!keys.exists());
     }
     let wrong = format!("1 {}\n", "5a".repeat(32));
@@ -130,8 +129,8 @@ fn a_missing_or_wrong_key_file_stops_the_start_and_is_never_replaced() {
     fs::set_permissions(&keys, Permissions::from_mode(0o600)).unwrap();
     for _ in 0..2 {
         let (code, log) = refused(Arc::clone(&folder), &redis, &[]);
-        assert_eq!(code, FOR_A_PERSON);
-        assert_says(&log, &[path, "does not hold the key", "restore the right"]);
+        assert_eq!(code, NEEDS_OPERATOR);
+        assert_contains(&log, &[path, "does not hold the key", "restore the right"]);
     }
     assert_eq!(fs::read_to_string(&keys).unwrap(), wrong);
     fs::write(&keys, right).unwrap();
@@ -142,24 +141,23 @@ fn a_missing_or_wrong_key_file_stops_the_start_and_is_never_replaced() {
     assert_eq!(login.ok(), &json!(true));
 }
 
-/// Regression: these had exit status 1, so that systemd started the service
-/// ten times a second for ever.
+/// Regression: the exit status was 1, so systemd restarted the service ten times a second for ever.
 #[test]
-fn a_damaged_file_stops_the_start_by_name_and_is_left_alone() {
-    let (folder, redis) = used();
+fn a_damaged_file_stops_the_start_and_is_named_and_unchanged() {
+    let (folder, redis) = stopped_store();
     let damages: [&[u8]; 3] = [b"", b"rubbish\n", b"\xff\xfe\x00"];
     for name in ["store.id", "secret.keys", "commit"] {
         let path = folder.path().join("workdir").join(name);
         let whole = fs::read(&path).unwrap();
         for damaged in damages {
-            // An empty one is made good.
+            // An empty `commit` file is repaired.
             if name == "commit" && damaged.is_empty() {
                 continue;
             }
             fs::write(&path, damaged).unwrap();
             let (code, log) = refused(Arc::clone(&folder), &redis, &[]);
-            assert_eq!(code, FOR_A_PERSON, "{log}");
-            assert_says(&log, &[path.to_str().unwrap(), "from a backup"]);
+            assert_eq!(code, NEEDS_OPERATOR, "{log}");
+            assert_contains(&log, &[path.to_str().unwrap(), "from a backup"]);
             assert_eq!(fs::read(&path).unwrap(), damaged);
         }
         fs::write(&path, whole).unwrap();
@@ -171,11 +169,11 @@ fn a_damaged_file_stops_the_start_by_name_and_is_left_alone() {
 }
 
 #[test]
-fn what_others_may_write_or_read_stops_the_start_with_the_command_to_type() {
-    let (folder, redis) = used();
+fn unsafe_permissions_stop_the_start_with_the_command_to_type() {
+    let (folder, redis) = stopped_store();
     let workdir = folder.path().join("workdir");
     let keys = workdir.join("secret.keys");
-    for (path, mode, back) in [
+    for (path, mode, safe_mode) in [
         (&workdir, 0o770, 0o700),
         (&workdir, 0o703, 0o700),
         (&keys, 0o640, 0o600),
@@ -183,12 +181,12 @@ fn what_others_may_write_or_read_stops_the_start_with_the_command_to_type() {
     ] {
         fs::set_permissions(path, Permissions::from_mode(mode)).unwrap();
         let (code, log) = refused(Arc::clone(&folder), &redis, &[]);
-        assert_eq!(code, FOR_A_PERSON, "{log}");
-        let place = path.to_str().unwrap();
-        assert_says(&log, &[&format!("(mode {mode:o}"), "chmod ", place]);
-        fs::set_permissions(path, Permissions::from_mode(back)).unwrap();
+        assert_eq!(code, NEEDS_OPERATOR, "{log}");
+        let path_text = path.to_str().unwrap();
+        assert_contains(&log, &[&format!("(mode {mode:o}"), "chmod ", path_text]);
+        fs::set_permissions(path, Permissions::from_mode(safe_mode)).unwrap();
     }
-    // Who may only enter reads nothing.
+    // The right to enter the folder does not allow reading any file.
     fs::set_permissions(&workdir, Permissions::from_mode(0o755)).unwrap();
     let mut daemon = Daemon::start_in(Arc::clone(&folder), &redis, &[]);
     assert_eq!(
@@ -198,11 +196,10 @@ fn what_others_may_write_or_read_stops_the_start_with_the_command_to_type() {
     assert!(daemon.stop().success());
 }
 
-/// systemd guards its credentials itself; their mode may show the mask of an
-/// access control list.
+/// systemd protects its credentials itself. Their mode may show the mask of an access control list.
 #[test]
-fn keys_that_are_a_credential_of_systemd_may_have_any_mode() {
-    let (folder, redis) = used();
+fn keys_in_a_systemd_credential_may_have_any_mode() {
+    let (folder, redis) = stopped_store();
     let credentials = folder.path().join("credentials");
     fs::create_dir(&credentials).unwrap();
     let keys = credentials.join("secret.keys");
@@ -217,23 +214,23 @@ fn keys_that_are_a_credential_of_systemd_may_have_any_mode() {
 }
 
 #[test]
-fn a_database_that_is_gone_is_not_replaced_by_an_empty_one() {
-    let (folder, redis) = used();
+fn a_missing_database_is_not_replaced_by_an_empty_one() {
+    let (folder, redis) = stopped_store();
     let workdir = folder.path().join("workdir");
     fs::remove_dir_all(workdir.join("db")).unwrap();
     let (code, log) = refused(Arc::clone(&folder), &redis, &[]);
-    assert_eq!(code, FOR_A_PERSON);
+    assert_eq!(code, NEEDS_OPERATOR);
     let commit = workdir.join("commit");
     let commit = commit.to_str().unwrap();
-    assert_says(&log, &["there is no database", "Restore a backup", commit]);
-    // Nor is it the second time.
-    assert_eq!(refused(folder, &redis, &[]).0, FOR_A_PERSON);
+    assert_contains(&log, &["there is no database", "Restore a backup", commit]);
+    // The second start does not create it either.
+    assert_eq!(refused(folder, &redis, &[]).0, NEEDS_OPERATOR);
 }
 
 #[test]
 fn a_truncated_database_is_refused_with_a_message() {
-    let (folder, redis) = used();
-    // A second start makes a snapshot, which a third one starts from.
+    let (folder, redis) = stopped_store();
+    // A second start writes a snapshot, which the third start reads.
     let mut daemon = Daemon::start_in(Arc::clone(&folder), &redis, &[]);
     assert!(daemon.stop().success());
     let database = daemon.workdir().join("db");
@@ -252,7 +249,7 @@ fn a_truncated_database_is_refused_with_a_message() {
         }
         let (code, log) = refused(Arc::clone(&folder), &redis, &[]);
         let case = format!("{length} of {written} bytes:\n{log}");
-        assert_eq!(code, FOR_A_PERSON, "{case}");
+        assert_eq!(code, NEEDS_OPERATOR, "{case}");
         assert!(log.contains("Restore a backup"), "{case}");
         assert!(!log.contains("a panic"), "{case}");
         assert!(!log.contains("ready"), "{case}");
@@ -270,10 +267,10 @@ fn read_files(folder: &Path) -> HashMap<String, Vec<u8>> {
         .collect()
 }
 
-/// They have one store id, and so one claim: without the fence they would take
-/// each other's lists for their own.
+/// Both daemons have the same store id, so both own the queue: without the fencing token, each
+/// would treat the processing lists of the other as its own.
 #[test]
-fn beside_a_daemon_on_a_copy_of_its_workdir_the_first_is_shut_out() {
+fn a_daemon_on_a_copy_of_the_workdir_fences_out_the_first() {
     let redis = RedisServer::start();
     let mut first = Daemon::start(&redis, &[]);
     assert!(first.stop().success());

@@ -1,4 +1,4 @@
-//! What systemd is told: ready, what is going on, a sign of life, the end.
+//! Notifications to systemd: ready, status, watchdog, stopping.
 
 use std::process::Command;
 use std::sync::Arc;
@@ -8,7 +8,7 @@ use tempfile::TempDir;
 
 use crate::support::{Daemon, NotifySocket, RedisServer, run_by};
 
-/// Starts a daemon under a systemd of ours.
+/// Starts a daemon with a notify socket.
 fn start(redis: &RedisServer, change: impl FnOnce(&mut Command)) -> (Daemon, NotifySocket) {
     let folder = Arc::new(TempDir::new().unwrap());
     let socket = NotifySocket::bind(folder.path());
@@ -21,7 +21,7 @@ fn start(redis: &RedisServer, change: impl FnOnce(&mut Command)) -> (Daemon, Not
 }
 
 #[test]
-fn is_told_what_is_going_on() {
+fn systemd_gets_ready_status_and_stopping() {
     let redis = RedisServer::start();
     let (mut daemon, socket) = start(&redis, |_| ());
     socket.wait_for("READY=1");
@@ -31,16 +31,16 @@ fn is_told_what_is_going_on() {
 }
 
 #[test]
-fn is_told_ready_when_redis_is_away_and_of_its_coming_and_going() {
+fn the_daemon_is_ready_without_redis_and_reports_each_outage() {
     let mut redis = RedisServer::start();
     redis.kill();
     let (mut daemon, socket) = start(&redis, |_| ());
     socket.wait_for("READY=1");
-    socket.wait_for("STATUS=Redis does not do its part");
+    socket.wait_for("STATUS=Redis is unavailable");
     redis.restart();
     socket.wait_for("STATUS=Serving requests");
     redis.kill();
-    socket.wait_for("STATUS=Redis does not do its part");
+    socket.wait_for("STATUS=Redis is unavailable");
     redis.restart();
     socket.wait_for("STATUS=Serving requests");
     assert!(daemon.stop().success());
@@ -48,14 +48,14 @@ fn is_told_ready_when_redis_is_away_and_of_its_coming_and_going() {
 }
 
 #[test]
-fn gets_a_sign_of_life_when_it_asks_for_one() {
+fn the_watchdog_is_notified_when_requested() {
     let redis = RedisServer::start();
-    // `WATCHDOG_PID` is the daemon's own.
+    // `WATCHDOG_PID` is the pid of the daemon.
     let (mut daemon, socket) = {
         let folder = Arc::new(TempDir::new().unwrap());
         let socket = NotifySocket::bind(folder.path());
         let daemon = Daemon::launch(folder, &redis, &[], |command| {
-            // A shell that puts its pid there and becomes the daemon.
+            // A shell that sets it to its own pid and executes the daemon.
             let script = "WATCHDOG_PID=$$ exec \"$0\" \"$@\"";
             let mut shell = run_by(&["/bin/sh", "-c", script], &command);
             shell.env("WATCHDOG_USEC", "100000");
@@ -64,11 +64,11 @@ fn gets_a_sign_of_life_when_it_asks_for_one() {
         (daemon, socket)
     };
     socket.wait_for("STATUS=Serving requests");
-    // More than one, with nothing else going on.
+    // Several notifications, while the daemon is idle.
     for _ in 0..3 {
         socket.wait_for("WATCHDOG=1");
     }
-    // Under load too.
+    // Also while it works.
     let mut client = redis.client();
     client.call("create_user", json!(["alice", "secret"])).ok();
     socket.wait_for("WATCHDOG=1");
@@ -76,7 +76,7 @@ fn gets_a_sign_of_life_when_it_asks_for_one() {
 }
 
 #[test]
-fn gets_no_sign_of_life_that_it_asked_of_another_process() {
+fn the_watchdog_of_another_process_is_not_notified() {
     let redis = RedisServer::start();
     let (mut daemon, socket) = start(&redis, |command| {
         command

@@ -1,4 +1,4 @@
-//! Codes for the day when the phone is lost.
+//! Backup codes: the second factor of a user without the authenticator app.
 
 use std::collections::BTreeSet;
 
@@ -16,7 +16,7 @@ fn refresh(client: &mut Client, code: impl Into<Value>) -> crate::support::Reply
     )
 }
 
-/// Asserts that these are ten different codes of 16 characters of base32.
+/// Asserts that there are ten different codes, each of 16 base32 characters.
 #[track_caller]
 fn assert_ten(codes: &[String]) {
     assert_eq!(codes.iter().collect::<BTreeSet<_>>().len(), CODES);
@@ -27,7 +27,7 @@ fn assert_ten(codes: &[String]) {
 }
 
 #[test]
-fn each_is_good_once_for_its_user_alone() {
+fn a_code_is_accepted_once_and_only_for_its_user() {
     let mut setup = Setup::with_alice(&[]);
     let session = setup.session_of_alice();
     let client = &mut setup.client;
@@ -36,25 +36,25 @@ fn each_is_good_once_for_its_user_alone() {
     let bob = Enrolled::new(client, "bob");
     assert_ten(&alice.backup_codes);
     for code in &alice.backup_codes {
-        bob.assert_no_good(client, code);
-        alice.assert_good(client, code);
-        alice.assert_no_good(client, code);
+        bob.assert_rejected(client, code);
+        alice.assert_accepted(client, code);
+        alice.assert_rejected(client, code);
     }
-    bob.assert_good(client, &bob.backup_codes[9]);
+    bob.assert_accepted(client, &bob.backup_codes[9]);
 }
 
 #[test]
-fn they_and_the_authenticator_do_not_use_each_other_up() {
+fn backup_codes_and_authenticator_codes_are_independent() {
     let mut setup = Setup::with_alice(&[]);
     let client = &mut setup.client;
     let alice = Enrolled::new(client, "alice");
-    alice.assert_good(client, &alice.backup_codes[0]);
-    alice.assert_good(client, &alice.codes.next());
-    alice.assert_good(client, &alice.backup_codes[1]);
+    alice.assert_accepted(client, &alice.backup_codes[0]);
+    alice.assert_accepted(client, &alice.codes.next());
+    alice.assert_accepted(client, &alice.backup_codes[1]);
 }
 
 #[test]
-fn they_are_good_wherever_a_code_is_asked_for() {
+fn every_action_with_a_code_accepts_a_backup_code() {
     let mut setup = Setup::with_alice(&[]);
     let client = &mut setup.client;
     let alice = Enrolled::new(client, "alice");
@@ -83,24 +83,24 @@ fn they_are_good_wherever_a_code_is_asked_for() {
     client.call("disable_otp", off).fails("invalid_otp_code");
 }
 
-/// As people write them down: in groups, in lower case. It is the same code.
+/// Users write codes down in groups and in lower case.
 #[test]
-fn their_spelling_does_not_matter() {
+fn case_and_separators_are_ignored() {
     let mut setup = Setup::with_alice(&[]);
     let client = &mut setup.client;
     let alice = Enrolled::new(client, "alice");
-    let spelled = |code: &str, between: &str| {
+    let spelled = |code: &str, separator: &str| {
         let code = code.to_lowercase();
-        [&code[..4], &code[4..8], &code[8..12], &code[12..]].join(between)
+        [&code[..4], &code[4..8], &code[8..12], &code[12..]].join(separator)
     };
-    for (code, between) in alice.backup_codes.iter().zip([" ", "-"]) {
-        alice.assert_good(client, &spelled(code, between));
-        alice.assert_no_good(client, code);
+    for (code, separator) in alice.backup_codes.iter().zip([" ", "-"]) {
+        alice.assert_accepted(client, &spelled(code, separator));
+        alice.assert_rejected(client, code);
     }
 }
 
 #[test]
-fn new_ones_take_the_place_of_all_old_ones() {
+fn new_codes_replace_all_old_codes() {
     let mut setup = Setup::with_alice(&[]);
     let client = &mut setup.client;
     let alice = Enrolled::new(client, "alice");
@@ -108,23 +108,23 @@ fn new_ones_take_the_place_of_all_old_ones() {
     let new = texts(refresh(client, code.as_str()).ok());
     assert_ten(&new);
     for old in &alice.backup_codes {
-        alice.assert_no_good(client, old);
+        alice.assert_rejected(client, old);
     }
-    // The code that it took is spent.
-    alice.assert_no_good(client, &code);
-    // Also when it is one of them.
+    // The code in the request is used up.
+    alice.assert_rejected(client, &code);
+    // Also with a backup code in the request.
     let newer = texts(refresh(client, new[0].as_str()).ok());
     assert_ten(&newer);
     for old in &new {
-        alice.assert_no_good(client, old);
+        alice.assert_rejected(client, old);
     }
     for code in &newer {
-        alice.assert_good(client, code);
+        alice.assert_accepted(client, code);
     }
 }
 
 #[test]
-fn new_ones_need_a_code() {
+fn new_codes_need_a_code() {
     let mut setup = Setup::with_alice(&[]);
     let client = &mut setup.client;
     refresh(client, "123456").fails("2FA is not enabled for alice");
@@ -135,6 +135,6 @@ fn new_ones_need_a_code() {
     let reply = client.call("refresh_backup_codes", wrong);
     reply.fails("Invalid credentials");
     for code in &alice.backup_codes {
-        alice.assert_good(client, code);
+        alice.assert_accepted(client, code);
     }
 }

@@ -1,18 +1,18 @@
-//! Switching the second factor on and off.
+//! Enabling and disabling the second factor.
 
 use std::collections::HashMap;
 
 use serde_json::{Value, json};
 
 use super::picture::QrPicture;
-use super::{Enrolled, codes_of, is_on_for_alice, propose};
+use super::{Enrolled, codes_of, is_enabled_for_alice, propose};
 use crate::support::{Codes, Setup};
 
 const BAD_SECRET: &str = "otp_secret must be base32 of 128 to 512 bits (26 to 103 characters): \
                           call enable_otp with dry_run to get one";
 
 #[test]
-fn a_dry_run_proposes_and_stores_nothing() {
+fn a_dry_run_proposes_a_secret_and_stores_nothing() {
     let mut setup = Setup::with_alice(&[]);
     let client = &mut setup.client;
     let [first, second] = [(); 2].map(|()| propose(client, "alice"));
@@ -32,20 +32,20 @@ fn a_dry_run_proposes_and_stores_nothing() {
     // 160 bits in base32.
     assert_eq!(first["otp_secret"].as_str().unwrap().len(), 32);
     assert_ne!(first["otp_secret"], second["otp_secret"]);
-    assert!(!is_on_for_alice(client));
+    assert!(!is_enabled_for_alice(client));
 
-    // Not with a secret of one's own and a right code either.
+    // Nor with a secret and a valid code in the request.
     let args = json!({
         "username": "alice", "password": "secret", "otp_secret": second["otp_secret"],
         "code": codes_of(&second).now(), "dry_run": true,
     });
     let again = client.call("enable_otp", args);
     assert_eq!(again.ok(), &second);
-    assert!(!is_on_for_alice(client));
+    assert!(!is_enabled_for_alice(client));
 }
 
 #[test]
-fn the_uri_is_what_authenticators_read() {
+fn the_uri_has_the_format_of_authenticator_apps() {
     let mut setup = Setup::with(&[("DEVICE_ID", "my node: küche")]);
     let client = &mut setup.client;
     let name = "alice & bob: ü/?#%";
@@ -64,7 +64,7 @@ fn the_uri_is_what_authenticators_read() {
         .collect();
     assert_eq!(query["secret"], proposal["otp_secret"].as_str().unwrap());
     assert_eq!(query["issuer"], issuer);
-    // What stands for the defaults may be left out.
+    // Parameters with default values may be absent.
     for (key, default) in [("algorithm", "SHA1"), ("digits", "6"), ("period", "30")] {
         let given = query.get(key).map_or(default, |value| value);
         assert_eq!(given, default);
@@ -86,7 +86,7 @@ fn percent_decoded(text: &str) -> String {
 }
 
 #[test]
-fn the_picture_shows_the_uri() {
+fn the_qr_code_encodes_the_uri() {
     let mut setup = Setup::with_alice(&[]);
     let proposal = propose(&mut setup.client, "alice");
     let picture = QrPicture::of_data_uri(proposal["qrcode"].as_str().unwrap());
@@ -94,7 +94,7 @@ fn the_picture_shows_the_uri() {
 }
 
 #[test]
-fn a_code_of_the_secret_switches_it_on_and_nothing_else_does() {
+fn only_a_code_of_the_secret_enables_the_second_factor() {
     let mut setup = Setup::with_alice(&[]);
     let client = &mut setup.client;
     let proposal = propose(client, "alice");
@@ -118,12 +118,12 @@ fn a_code_of_the_secret_switches_it_on_and_nothing_else_does() {
         });
         let reply = client.call("enable_otp", args);
         let errors = reply.errors();
-        // With the server's time behind it.
+        // The error ends with the time of the server.
         assert!(errors[0].starts_with(error), "{errors:?}");
-        assert!(!is_on_for_alice(client));
+        assert!(!is_enabled_for_alice(client));
     }
 
-    // As it is read off a screen: in groups, in lower case.
+    // As a user types it: in groups and in lower case.
     let spaced = secret.as_str().unwrap().to_lowercase();
     let spaced = format!("{} {}", &spaced[..4], &spaced[4..]);
     let args = json!(["alice", "secret", spaced, codes.now()]);
@@ -132,7 +132,7 @@ fn a_code_of_the_secret_switches_it_on_and_nothing_else_does() {
         assert_eq!(on.ok()[key], proposal[key], "{key}");
     }
     assert_eq!(on.ok()["backup_codes"].as_array().unwrap().len(), 10);
-    assert!(is_on_for_alice(client));
+    assert!(is_enabled_for_alice(client));
 }
 
 #[test]
@@ -152,7 +152,7 @@ fn the_enrolment_code_does_not_log_in() {
 }
 
 #[test]
-fn it_is_switched_on_once() {
+fn an_enabled_second_factor_is_not_enabled_again() {
     let mut setup = Setup::with_alice(&[]);
     let client = &mut setup.client;
     let alice = Enrolled::new(client, "alice");
@@ -166,16 +166,16 @@ fn it_is_switched_on_once() {
     for dry_run in [false, true] {
         let reply = client.call("enable_otp", enable("secret", dry_run));
         reply.fails("2FA is already enabled for alice: disable it first");
-        // Who does not know the password is not told that it is on.
+        // With a wrong password, the error does not show that it is enabled.
         let reply = client.call("enable_otp", enable("wrong", dry_run));
         reply.fails("Invalid credentials");
     }
-    alice.assert_no_good(client, &other.next());
-    alice.assert_good(client, &alice.codes.next());
+    alice.assert_rejected(client, &other.next());
+    alice.assert_accepted(client, &alice.codes.next());
 }
 
 #[test]
-fn a_code_switches_it_off_with_all_that_belongs_to_it() {
+fn a_code_disables_the_second_factor_and_its_backup_codes() {
     let mut setup = Setup::with_alice(&[]);
     let client = &mut setup.client;
     let disable = |code: Value| ("disable_otp", json!(["alice", "secret", code]));
@@ -191,11 +191,11 @@ fn a_code_switches_it_off_with_all_that_belongs_to_it() {
     client
         .call("disable_otp", args)
         .fails("Invalid credentials");
-    assert!(is_on_for_alice(client));
+    assert!(is_enabled_for_alice(client));
 
     let (action, args) = disable(json!(alice.codes.next()));
     assert_eq!(client.call(action, args).ok(), true);
-    assert!(!is_on_for_alice(client));
+    assert!(!is_enabled_for_alice(client));
     for code in [Value::Null, json!(alice.codes.next())] {
         let (action, args) = disable(code);
         let reply = client.call(action, args);
@@ -203,14 +203,14 @@ fn a_code_switches_it_off_with_all_that_belongs_to_it() {
     }
 
     let anew = Enrolled::new(client, "alice");
-    anew.assert_no_good(client, &alice.backup_codes[0]);
+    anew.assert_rejected(client, &alice.backup_codes[0]);
     let (action, args) = disable(json!(anew.backup_codes[0]));
     assert_eq!(client.call(action, args).ok(), true);
-    assert!(!is_on_for_alice(client));
+    assert!(!is_enabled_for_alice(client));
 }
 
 #[test]
-fn its_user_cannot_execute_by_password_alone() {
+fn a_user_with_a_second_factor_cannot_execute_by_password_alone() {
     let mut setup = Setup::with_alice(&[]);
     let client = &mut setup.client;
     let alice = Enrolled::new(client, "alice");

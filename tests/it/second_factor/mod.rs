@@ -1,6 +1,5 @@
-//! The second factor over the wire: how a user switches it on and off, its
-//! backup codes, the sessions that a user lists and ends, and that no code is
-//! good twice, whatever happens at the time.
+//! The second factor over the queue: enrolment, backup codes, and the list and end of a user's own
+//! sessions. No code is accepted twice, not even over a crash.
 
 mod backup_codes;
 mod enrolment;
@@ -14,9 +13,8 @@ use serde_json::{Value, json};
 
 use crate::support::{Client, Codes};
 
-/// A user of the password `secret` that has switched its second factor on.
-/// The code of the present time step is used up by that: only
-/// [`Codes::next`] is good.
+/// A user with the password `secret` and an enabled second factor. Enrolment used the code of the
+/// present time step, so only [`Codes::next`] is valid.
 struct Enrolled {
     name: String,
     codes: Codes,
@@ -40,7 +38,7 @@ impl Enrolled {
         }
     }
 
-    /// What `authenticate_user` says to the right password with this code.
+    /// Returns the details of `authenticate_user` for the right password and this code.
     #[track_caller]
     fn details(&self, client: &mut Client, code: &str) -> Value {
         let args = json!([self.name, "secret", code, true]);
@@ -48,26 +46,25 @@ impl Enrolled {
     }
 
     #[track_caller]
-    fn assert_good(&self, client: &mut Client, code: &str) {
+    fn assert_accepted(&self, client: &mut Client, code: &str) {
         assert_eq!(self.details(client, code), json!([true, ""]));
     }
 
     #[track_caller]
-    fn assert_no_good(&self, client: &mut Client, code: &str) {
+    fn assert_rejected(&self, client: &mut Client, code: &str) {
         let refused = json!([false, "invalid_otp_code"]);
         assert_eq!(self.details(client, code), refused);
     }
 }
 
-/// What a dry run of `enable_otp` proposes to a user of the password
-/// `secret`.
+/// Returns what a dry run of `enable_otp` proposes to a user with the password `secret`.
 #[track_caller]
 fn propose(client: &mut Client, name: &str) -> Value {
     let args = json!({"username": name, "password": "secret", "dry_run": true});
     client.call("enable_otp", args).ok().clone()
 }
 
-/// The authenticator that is set up with a proposal.
+/// Returns the authenticator app set up with a proposal.
 fn codes_of(proposal: &Value) -> Codes {
     let secret = proposal["otp_secret"].as_str().unwrap();
     Codes(TotpSecret::from_base32(secret).unwrap())
@@ -78,16 +75,16 @@ fn texts(list: &Value) -> Vec<String> {
     list.map(|text| text.as_str().unwrap().to_owned()).collect()
 }
 
-/// Makes a user of the password `secret`, by the session of another.
+/// Creates a user with the password `secret`, with the session of another user.
 #[track_caller]
 fn create(client: &mut Client, name: &str, session: &str) {
     let args = json!({"username": name, "password": "secret", "session_token": session});
     client.call("create_user", args).ok();
 }
 
-/// Whether the right password alone lets alice in.
+/// Returns whether the second factor of alice is enabled.
 #[track_caller]
-fn is_on_for_alice(client: &mut Client) -> bool {
+fn is_enabled_for_alice(client: &mut Client) -> bool {
     let args = json!(["alice", "secret", null, true]);
     let details = client.call("authenticate_user", args).ok().clone();
     if details == json!([true, ""]) {

@@ -1,4 +1,4 @@
-//! The QR code that a phone reads, decoded to its modules.
+//! The image of a QR code, compared with the expected modules.
 
 use std::io::Cursor;
 
@@ -6,17 +6,17 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use qrcodegen::{QrCode, QrCodeEcc};
 
-/// Readers need a border of so many modules (ISO/IEC 18004).
+/// Width of the border that readers need, in modules (ISO/IEC 18004).
 const QUIET_ZONE: usize = 4;
 
 pub struct QrPicture {
     width: usize,
-    /// Row by row; whether it is dark.
+    /// Whether each pixel is dark, row by row.
     pixels: Vec<bool>,
 }
 
 impl QrPicture {
-    /// A grey picture of 8 bits.
+    /// Decodes a data URI of a greyscale PNG with 8 bits per pixel.
     pub fn of_data_uri(uri: &str) -> Self {
         let base64 = uri.strip_prefix("data:image/png;base64,").unwrap();
         let file = STANDARD.decode(base64).unwrap();
@@ -32,18 +32,17 @@ impl QrPicture {
         }
     }
 
-    /// Asserts that each module is that of the QR code of `text`, and that
-    /// the border is wide enough.
+    /// Asserts that each pixel is that of the QR code of `text` and that the border is wide enough.
     #[track_caller]
     pub fn assert_shows(&self, text: &str) {
         let code = QrCode::encode_text(text, QrCodeEcc::Medium).unwrap();
         let modules = usize::try_from(code.size()).unwrap();
-        // The first dark pixel is a corner of a pattern that finders look for.
+        // The first dark pixel is the corner of a finder pattern.
         let first = self.pixels.iter().position(|dark| *dark).unwrap();
         let (left, top) = (first % self.width, first / self.width);
         assert_eq!(left, top, "the borders");
         let module = (self.width - 2 * left) / modules;
-        assert_eq!(module * modules + 2 * left, self.width, "not in the middle");
+        assert_eq!(module * modules + 2 * left, self.width, "not centred");
         assert!(left >= QUIET_ZONE * module, "a border of {left} pixels");
         for y in 0..self.width {
             for x in 0..self.width {

@@ -1,4 +1,4 @@
-//! The sessions that a user lists and ends.
+//! A user lists and ends its own sessions.
 
 use serde_json::{Value, json};
 
@@ -6,7 +6,7 @@ use super::{Enrolled, create};
 use crate::contract::shape::is_time;
 use crate::support::{Client, Setup};
 
-/// Alice, and bob with a session of his.
+/// Creates alice without a session and bob with a session.
 fn alice_and_bob() -> (Setup, Session) {
     let mut setup = Setup::with_alice(&[]);
     let session = setup.session_of_alice();
@@ -34,13 +34,13 @@ impl Session {
         }
     }
 
-    fn is_alive(&self, client: &mut Client) -> bool {
+    fn is_valid(&self, client: &mut Client) -> bool {
         let reply = client.call("authenticate_session", json!([self.token]));
-        let alive = reply.errors().is_empty();
-        if !alive {
+        let valid = reply.errors().is_empty();
+        if !valid {
             reply.fails("Invalid session token");
         }
-        alive
+        valid
     }
 }
 
@@ -76,7 +76,7 @@ fn a_user_sees_its_own_valid_sessions_in_order() {
     assert_eq!(listed[1]["expires_at"], Value::Null);
     assert_eq!(listed[1]["current"], true);
 
-    // Seen from the other one, only that is another.
+    // In the list of the other session, only `current` differs.
     let seen = list(client, first["session_token"].as_str().unwrap());
     let ids = |listed: &[Value]| -> Vec<_> {
         let ids = listed.iter().map(|session| session["session_id"].clone());
@@ -87,7 +87,7 @@ fn a_user_sees_its_own_valid_sessions_in_order() {
 }
 
 #[test]
-fn an_id_is_no_token_and_no_part_of_one() {
+fn a_session_id_is_not_part_of_a_token() {
     let (mut setup, bob) = alice_and_bob();
     let client = &mut setup.client;
     assert!(!bob.token.contains(&bob.id));
@@ -98,7 +98,7 @@ fn an_id_is_no_token_and_no_part_of_one() {
 }
 
 #[test]
-fn one_of_ones_own_sessions_is_ended_by_its_id() {
+fn a_user_ends_only_own_sessions_by_id() {
     let (mut setup, bob) = alice_and_bob();
     let client = &mut setup.client;
     let [first, second] = [(); 2].map(|()| Session::new(client, "alice"));
@@ -116,14 +116,14 @@ fn one_of_ones_own_sessions_is_ended_by_its_id() {
         let (action, args) = end(id);
         assert_eq!(client.call(action, args).ok(), ended, "{id}");
     }
-    assert!(!first.is_alive(client));
-    assert!(second.is_alive(client) && bob.is_alive(client));
+    assert!(!first.is_valid(client));
+    assert!(second.is_valid(client) && bob.is_valid(client));
     let left = list(client, &second.token);
     assert!(left.iter().map(|it| &it["session_id"]).eq([&second.id]));
 }
 
 #[test]
-fn all_of_ones_own_sessions_are_ended_at_once() {
+fn a_user_ends_all_own_sessions_at_once() {
     let (mut setup, bob) = alice_and_bob();
     let client = &mut setup.client;
     let old = [(); 3].map(|()| Session::new(client, "alice"));
@@ -134,23 +134,23 @@ fn all_of_ones_own_sessions_are_ended_at_once() {
         } else {
             assert_eq!(reply.ok(), true);
         }
-        let alive = password == "wrong";
-        assert!(old.iter().all(|it| it.is_alive(client) == alive));
+        let valid = password == "wrong";
+        assert!(old.iter().all(|it| it.is_valid(client) == valid));
     }
     let new = Session::new(client, "alice");
-    assert!(new.is_alive(client) && bob.is_alive(client));
+    assert!(new.is_valid(client) && bob.is_valid(client));
     assert_eq!(list(client, &new.token).len(), 1);
 
-    // They stay dead.
+    // The ended sessions stay invalid.
     setup.daemon.kill();
     setup.daemon.restart();
     let client = &mut setup.client;
-    assert!(old.iter().all(|it| !it.is_alive(client)));
-    assert!(new.is_alive(client) && bob.is_alive(client));
+    assert!(old.iter().all(|it| !it.is_valid(client)));
+    assert!(new.is_valid(client) && bob.is_valid(client));
 }
 
 #[test]
-fn ending_them_needs_the_code_of_a_second_factor() {
+fn ending_sessions_needs_the_code_of_a_second_factor() {
     let mut setup = Setup::with_alice(&[]);
     let client = &mut setup.client;
     let session = Session::new(client, "alice");
@@ -166,14 +166,14 @@ fn ending_them_needs_the_code_of_a_second_factor() {
         let (action, args) = end(code);
         client.call(action, args).fails(error);
     }
-    assert!(session.is_alive(client));
+    assert!(session.is_valid(client));
     let code = &alice.backup_codes[0];
     for ended in [true, false] {
         let (action, args) = end(json!(alice.backup_codes[usize::from(!ended)]));
         assert_eq!(client.call(action, args).ok(), ended);
     }
-    assert!(!session.is_alive(client));
-    // A code is spent by a session that is not there, too.
-    alice.assert_no_good(client, code);
-    alice.assert_no_good(client, &alice.backup_codes[1]);
+    assert!(!session.is_valid(client));
+    // A request with an unknown session id uses up its code, too.
+    alice.assert_rejected(client, code);
+    alice.assert_rejected(client, &alice.backup_codes[1]);
 }

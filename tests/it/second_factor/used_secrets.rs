@@ -1,11 +1,11 @@
-//! Used steps belong to a secret: whatever the clock was, they block no other.
+//! Used time steps belong to a secret: they block no other secret, even if the clock was wrong.
 
 use platypush_userd::clock::{Clock as _, SystemClock};
 use platypush_userd::model::{CodeUse, SecondFactor, User};
 use platypush_userd::store::{PasswordPrecondition, Store as _};
 use serde_json::{Value, json};
 
-use super::{Enrolled, codes_of, is_on_for_alice, propose};
+use super::{Enrolled, codes_of, is_enabled_for_alice, propose};
 use crate::admin::admin;
 use crate::store_conformance::bench::{proof, wait};
 use crate::support::{Client, Codes, Setup, enrol, open_store, wait_until_closed};
@@ -13,12 +13,9 @@ use crate::support::{Client, Codes, Setup, enrol, open_store, wait_until_closed}
 /// Two days ahead, in steps.
 const AHEAD: u64 = 2 * 24 * 60 * 2;
 
-/// Has alice use a code while the clock is ahead by two days, in the store of a
-/// daemon that does not run; `change` changes the user before.
-pub fn use_a_code_of_the_day_after_tomorrow(
-    setup: &mut Setup,
-    change: impl FnOnce(&mut SecondFactor),
-) {
+/// Stops the daemon and uses a code of alice in its store as if the clock were two days ahead.
+/// `change` is applied to the second factor first.
+pub fn use_code_two_days_ahead(setup: &mut Setup, change: impl FnOnce(&mut SecondFactor)) {
     let workdir = setup.daemon.workdir();
     assert!(setup.daemon.stop().success());
     enrol(&workdir, "alice");
@@ -33,7 +30,7 @@ pub fn use_a_code_of_the_day_after_tomorrow(
     };
     let mut factor = alice().second_factor.unwrap();
     change(&mut factor);
-    // The same secret, switched off and on.
+    // Disabled and enabled again with the same secret.
     wait(store.set_second_factor(proof(&alice()), None, None)).unwrap();
     wait(store.set_second_factor(proof(&alice()), Some(factor), None)).unwrap();
     wait(store.accept(ahead(&alice()), None)).unwrap();
@@ -42,9 +39,9 @@ pub fn use_a_code_of_the_day_after_tomorrow(
     setup.daemon.restart();
 }
 
-/// Switches it on with this secret.
+/// Enables the second factor of alice with this secret.
 #[track_caller]
-fn switch_on(client: &mut Client, codes: &Codes) {
+fn enable(client: &mut Client, codes: &Codes) {
     let secret = codes.0.to_base32();
     let args = json!(["alice", "secret", secret.as_str(), codes.now()]);
     client.call("enable_otp", args).ok();
@@ -58,9 +55,9 @@ fn details(client: &mut Client, code: &str) -> Value {
 /// Regression: after `admin disable-otp` no code of a new secret was accepted
 /// for two days.
 #[test]
-fn a_code_that_was_used_while_the_clock_was_ahead_blocks_no_new_secret() {
+fn a_step_used_while_the_clock_was_ahead_blocks_no_new_secret() {
     let mut setup = Setup::with_alice(&[]);
-    use_a_code_of_the_day_after_tomorrow(&mut setup, |_| {});
+    use_code_two_days_ahead(&mut setup, |_| {});
     let old = Codes::of("alice");
     let refused = json!([false, "invalid_otp_code"]);
     assert_eq!(details(&mut setup.client, &old.next()), refused);
@@ -68,33 +65,33 @@ fn a_code_that_was_used_while_the_clock_was_ahead_blocks_no_new_secret() {
     admin(&workdir, &["disable-otp", "alice"], "").ok();
     let client = &mut setup.client;
     let alice = Enrolled::new(client, "alice");
-    alice.assert_good(client, &alice.codes.next());
+    alice.assert_accepted(client, &alice.codes.next());
 
-    // What was used of the old one stays used.
+    // Used steps of the old secret stay rejected.
     let args = json!(["alice", "secret", alice.backup_codes[0]]);
     client.call("disable_otp", args).ok();
-    switch_on(client, &old);
+    enable(client, &old);
     assert_eq!(details(client, &old.next()), refused);
 }
 
 #[test]
-fn a_rotation_of_keys_forgets_no_used_step() {
+fn a_key_rotation_keeps_used_steps() {
     let mut setup = Setup::with_alice(&[]);
-    use_a_code_of_the_day_after_tomorrow(&mut setup, |_| {});
+    use_code_two_days_ahead(&mut setup, |_| {});
     let workdir = setup.daemon.workdir();
     admin(&workdir, &["disable-otp", "alice"], "").ok();
     admin(&workdir, &["rotate-key"], "").ok();
     let client = &mut setup.client;
-    assert!(!is_on_for_alice(client));
+    assert!(!is_enabled_for_alice(client));
     let old = Codes::of("alice");
-    switch_on(client, &old);
+    enable(client, &old);
     let refused = json!([false, "invalid_otp_code"]);
     assert_eq!(details(client, &old.next()), refused);
 }
 
-/// Regression: a label that is too long for a QR code was an "Internal error".
+/// Regression: a label that is too long for a QR code caused an "Internal error".
 #[test]
-fn a_label_that_is_too_long_for_a_picture_gives_everything_else() {
+fn a_label_too_long_for_a_qr_code_leaves_out_only_the_image() {
     let mut setup = Setup::with(&[("MAX_USERNAME_LENGTH", "4096")]);
     let client = &mut setup.client;
     let name = "n".repeat(4_096);
@@ -111,9 +108,9 @@ fn a_label_that_is_too_long_for_a_picture_gives_everything_else() {
     client.call("create_session", args).ok();
 }
 
-/// Regression: only the digits in one piece were taken.
+/// Regression: a code with separators between its digits was rejected.
 #[test]
-fn a_code_enrols_as_a_phone_shows_it() {
+fn a_code_is_accepted_with_separators() {
     let mut setup = Setup::with_alice(&[]);
     let client = &mut setup.client;
     let proposal = propose(client, "alice");
@@ -122,15 +119,15 @@ fn a_code_enrols_as_a_phone_shows_it() {
     let shown = format!("\u{a0}{}\u{202f}{} ", &now[..3], &now[3..]);
     let args = json!(["alice", "secret", proposal["otp_secret"], shown]);
     client.call("enable_otp", args).ok();
-    assert!(is_on_for_alice(client));
+    assert!(is_enabled_for_alice(client));
     let next = codes.next();
     let shown = format!("{}\u{2011}{}", &next[..3], &next[3..]);
     assert_eq!(details(client, &shown), json!([true, ""]));
 }
 
-/// Whoever's clock is wrong finds it by this.
+/// With the time of the server, the user can recognize a wrong clock.
 #[test]
-fn the_error_of_a_failed_enrolment_says_the_servers_time() {
+fn the_error_of_a_failed_enrolment_contains_the_time_of_the_server() {
     let mut setup = Setup::with_alice(&[]);
     let client = &mut setup.client;
     let proposal = propose(client, "alice");

@@ -1,5 +1,4 @@
-//! `Debug`, which ends up in logs and panics, of everything that can hold a
-//! secret.
+//! The `Debug` output of all types that can hold a secret: it appears in logs and panics.
 
 use std::fmt::Debug;
 use std::sync::Arc;
@@ -59,7 +58,7 @@ fn hash() -> TokenHash {
     TokenHash(hex::decode(SECRET).unwrap().try_into().unwrap())
 }
 
-/// What is found of a user of that password.
+/// Returns the verdict for a user whose password is [`SECRET`].
 fn verified() -> Verdict {
     let folder = tempfile::tempdir().unwrap();
     let store = Arc::new(SledStore::open(folder.path()).unwrap());
@@ -84,7 +83,7 @@ fn text() -> Value<'static> {
 }
 
 #[test]
-fn shows_no_secret() {
+fn debug_output_contains_no_secret() {
     let session = NewSession {
         token: hash(),
         ..new_session(0, None)
@@ -107,7 +106,7 @@ fn shows_no_secret() {
     let loaded = config::load(None, &environment).map_err(|e| e.to_string());
     let loaded = loaded.unwrap();
 
-    let things: [(&str, &dyn Debug); 23] = [
+    let values: [(&str, &dyn Debug); 23] = [
         ("PasswordRecord", &PasswordRecord::new(SECRET.into())),
         ("TotpSecret", &TotpSecret::new(SECRET.into())),
         ("Sealed", &Sealed(SECRET.into())),
@@ -150,13 +149,13 @@ fn shows_no_secret() {
         ("Loaded", &loaded),
     ];
     let mut secrets = Secrets::default();
-    secrets.add_password("it", SECRET);
+    secrets.add_password("the password", SECRET);
     if let Verdict::Verified(verified) = &verified {
         let record = verified.user.password.expose();
-        secrets.add("the record of it", record.as_bytes());
+        secrets.add("the password record", record.as_bytes());
     }
-    for (name, thing) in things {
-        for shown in [format!("{thing:?}"), format!("{thing:#?}")] {
+    for (name, value) in values {
+        for shown in [format!("{value:?}"), format!("{value:#?}")] {
             assert_eq!(
                 secrets.found_in(shown.as_bytes()),
                 [""; 0],
@@ -167,7 +166,7 @@ fn shows_no_secret() {
 }
 
 #[test]
-fn of_a_session_token_shows_neither_it_nor_its_hash() {
+fn debug_output_of_a_session_token_contains_neither_token_nor_hash() {
     let token = SessionToken::generate().unwrap();
     let mut secrets = Secrets::default();
     secrets.add_password("the token", token.expose());

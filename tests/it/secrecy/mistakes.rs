@@ -1,14 +1,14 @@
-//! Everything a client can do wrong with a password in its hand.
+//! Client errors in requests that contain a password.
 
 use serde_json::json;
 
-use super::story::Story;
+use super::story::Scenario;
 use crate::support::Client;
 
-/// Secrets where they belong, in forms in which they do not.
-pub fn wrong_arguments(story: &mut Story) {
-    let password = story.password("misplaced");
-    let long = story.password("long").repeat(100);
+/// Secrets of wrong types and in wrong parameters.
+pub fn wrong_arguments(scenario: &mut Scenario) {
+    let password = scenario.password("misplaced");
+    let long = scenario.password("long").repeat(100);
     for odd in [
         json!([password]),
         json!({password.as_str(): password}),
@@ -17,52 +17,53 @@ pub fn wrong_arguments(story: &mut Story) {
         json!(true),
         json!(long),
     ] {
-        story.refused("create_user", json!({"username": "eve", "password": odd}));
-        story.refused("authenticate_user", json!(["alice", odd]));
-        story.refused("update_password", json!(["alice", odd, odd]));
-        story.refused("create_session", json!(["alice", password, [odd]]));
-        story.refused("authenticate_session", json!([[odd]]));
+        scenario.call_refused("create_user", json!({"username": "eve", "password": odd}));
+        scenario.call_refused("authenticate_user", json!(["alice", odd]));
+        scenario.call_refused("update_password", json!(["alice", odd, odd]));
+        scenario.call_refused("create_session", json!(["alice", password, [odd]]));
+        scenario.call_refused("authenticate_session", json!([[odd]]));
         let as_eve = json!({"executing_user": "eve", "executing_user_password": [odd]});
-        story.refused("delete_user", as_eve);
+        scenario.call_refused("delete_user", as_eve);
     }
     let p = password.as_str();
-    story.refused(
+    scenario.call_refused(
         "create_user",
         json!({"username": "eve", "password": p, "pasword": p}),
     );
-    story.refused("create_user", json!({"username": "", "password": p}));
-    story.refused("create_user", json!({"password": p}));
-    story.refused("create_user", json!(["eve", p, p, p, p, p, p, p]));
-    story.refused(
+    scenario.call_refused("create_user", json!({"username": "", "password": p}));
+    scenario.call_refused("create_user", json!({"password": p}));
+    scenario.call_refused("create_user", json!(["eve", p, p, p, p, p, p, p]));
+    scenario.call_refused(
         "authenticate_user",
         json!({"username": ["alice"], "password": p}),
     );
-    story.refused("authenticate_user", json!({"password": p}));
-    story.refused("create_session", json!(["alice", p, p, "garbage"]));
-    story.refused("get_users", json!([p]));
-    story.refused("get_users", json!(p));
-    story.refused("update_password", json!(["alice", p, ""]));
+    scenario.call_refused("authenticate_user", json!({"password": p}));
+    scenario.call_refused("create_session", json!(["alice", p, p, "garbage"]));
+    scenario.call_refused("get_users", json!([p]));
+    scenario.call_refused("get_users", json!(p));
+    scenario.call_refused("update_password", json!(["alice", p, ""]));
 }
 
-/// Requests that are answered, but not run.
-pub fn odd_messages(story: &mut Story) {
-    story.call_oddly(|message| message["action"] = json!("user.nope"));
-    story.call_oddly(|message| message["action"] = json!("nope.create_user"));
-    story.call_oddly(|message| message["action"] = json!({"password": message["args"]}));
-    story.call_oddly(|message| message["token"] = message["args"]["password"].clone());
-    story.call_oddly(|message| message["token"] = json!([message["args"]]));
-    story.call_oddly(|message| message["target"] = json!("somebody else"));
-    story.call_oddly(|message| message["target"] = json!([message["args"]]));
-    story.call_oddly(|message| message["_timestamp"] = json!(1));
-    story.call_oddly(|message| message["_timestamp"] = message["args"]["password"].clone());
-    story.call_oddly(|message| message["args"] = message["args"]["password"].clone());
-    // Another key for the password, and a reply list that is none.
-    story.call_oddly(|message| message["args"]["secret"] = message["args"]["password"].clone());
+/// Requests that are refused before they run.
+pub fn refused_messages(scenario: &mut Scenario) {
+    scenario.call_changed(|message| message["action"] = json!("user.nope"));
+    scenario.call_changed(|message| message["action"] = json!("nope.create_user"));
+    scenario.call_changed(|message| message["action"] = json!({"password": message["args"]}));
+    scenario.call_changed(|message| message["token"] = message["args"]["password"].clone());
+    scenario.call_changed(|message| message["token"] = json!([message["args"]]));
+    scenario.call_changed(|message| message["target"] = json!("somebody else"));
+    scenario.call_changed(|message| message["target"] = json!([message["args"]]));
+    scenario.call_changed(|message| message["_timestamp"] = json!(1));
+    scenario.call_changed(|message| message["_timestamp"] = message["args"]["password"].clone());
+    scenario.call_changed(|message| message["args"] = message["args"]["password"].clone());
+    // The password under an unknown parameter name.
+    scenario
+        .call_changed(|message| message["args"]["secret"] = message["args"]["password"].clone());
 }
 
 /// Messages that become dead letters.
-pub fn unreadable_messages(story: &mut Story) {
-    let p = story.password("unreadable");
+pub fn unreadable_messages(scenario: &mut Scenario) {
+    let p = scenario.password("unreadable");
     let deep = format!("{}{}{}", "[".repeat(5_000), p, "]".repeat(5_000));
     let long = format!(
         r#"{{"type": "request", "args": {{"password": "{}"}}}}"#,
@@ -85,17 +86,17 @@ pub fn unreadable_messages(story: &mut Story) {
         deep,
         long,
     ];
-    story.dead_letters_due += messages.len() + 2;
+    scenario.expected_dead_letters += messages.len() + 2;
     for message in messages {
-        story.client.push(message);
+        scenario.client.push(message);
     }
     let mut bytes = p.clone().into_bytes();
     bytes.insert(30, 0xff);
-    story.client.push(bytes);
-    // One that is answered too: half of a surrogate pair in the password.
+    scenario.client.push(bytes);
+    // A dead letter with an error reply: half of a surrogate pair in the password.
     let id = Client::new_id();
-    story.client.push(format!(
+    scenario.client.push(format!(
         r#"{{"type": "request", "id": "{id}", "action": "user.get_users", "args": ["{p}\ud800"]}}"#
     ));
-    assert_eq!(story.answer(&id).errors().len(), 1);
+    assert_eq!(scenario.answer(&id).errors().len(), 1);
 }

@@ -1,19 +1,19 @@
-//! Looks for secrets in bytes, whole or in part, as they are or encoded.
+//! Searches bytes for secrets, complete or truncated, plain or encoded.
 
 use std::collections::HashMap;
 
 use sha2::{Digest as _, Sha256};
 
-/// Bytes of a secret in a row that count as a find: a cut-off secret is one.
+/// Number of consecutive bytes of a secret that count as a match: a truncated secret is one, too.
 const PIECE: usize = 12;
 
-/// What must not be found.
+/// The secrets to search for.
 #[derive(Clone, Default)]
 pub struct Secrets(HashMap<[u8; PIECE], String>);
 
 impl Secrets {
-    /// A secret with enough in it that nobody can guess it from its SHA-256:
-    /// that may be found.
+    /// Adds a secret with so much entropy that an attacker cannot guess it from its SHA-256. The
+    /// SHA-256 itself is allowed.
     pub fn add(&mut self, name: &str, secret: &[u8]) {
         for (form, bytes) in forms(secret) {
             for piece in bytes.windows(PIECE) {
@@ -24,13 +24,13 @@ impl Secrets {
         }
     }
 
-    /// A password: its SHA-256 must not be found either.
+    /// Adds a password and its SHA-256.
     pub fn add_password(&mut self, name: &str, password: &str) {
         self.add(name, password.as_bytes());
         self.add(&format!("SHA-256 of {name}"), &Sha256::digest(password));
     }
 
-    /// The names of all that is found.
+    /// Returns the names of all secrets that are found.
     pub fn found_in(&self, bytes: &[u8]) -> Vec<&str> {
         let pieces = bytes.windows(PIECE);
         let mut found: Vec<_> = pieces
@@ -43,7 +43,7 @@ impl Secrets {
     }
 }
 
-/// A secret in every form in which it could be written.
+/// Returns a secret in every encoding in which it could be written.
 fn forms(secret: &[u8]) -> Vec<(&'static str, Vec<u8>)> {
     let mut forms = vec![
         ("raw", secret.to_vec()),
@@ -62,15 +62,15 @@ fn forms(secret: &[u8]) -> Vec<(&'static str, Vec<u8>)> {
         forms.push(("UTF-16", utf_16.collect()));
         forms.push(("escaped", text.escape_default().to_string().into_bytes()));
     }
-    // The bytes that a token's digits stand for.
+    // The decoded bytes of a hexadecimal token.
     if let Ok(bytes) = hex::decode(secret) {
         forms.push(("bytes", bytes));
     }
     forms
 }
 
-/// The digits that belong to `secret` alone where it stands `shift` bytes
-/// into something that is written in base64.
+/// Returns the base64 digits that depend on `secret` alone when it starts at byte `shift` of the
+/// encoded data.
 fn base64(secret: &[u8], shift: usize, last_two: &[u8; 2]) -> Vec<u8> {
     let digits: Vec<u8> = (b'A'..=b'Z')
         .chain(b'a'..=b'z')
@@ -86,11 +86,11 @@ fn base64(secret: &[u8], shift: usize, last_two: &[u8; 2]) -> Vec<u8> {
 }
 
 #[test]
-fn a_secret_is_found_in_every_form_and_place() {
+fn a_secret_is_found_in_every_encoding_and_at_every_offset() {
     let mut secrets = Secrets::default();
-    secrets.add_password("it", "correct horse \"battery\" stäple");
+    secrets.add_password("the password", "correct horse \"battery\" stäple");
     let hash = hex::encode(Sha256::digest("correct horse \"battery\" stäple"));
-    // The base64 ones are Python's, of the secret behind 0, 1 and 2 bytes.
+    // The base64 texts were made with Python, of the secret after 0, 1 and 2 bytes.
     for leak in [
         "password=correct horse \"battery\" stäple;",
         "cut off: correct horse \"batt",

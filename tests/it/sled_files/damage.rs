@@ -1,5 +1,5 @@
-//! Files that were cut off, replaced or spoilt. Anything may be refused;
-//! nothing may panic, and nothing acknowledged may be missing without a word.
+//! Truncated, replaced and corrupted files. An opening may refuse them, but must not panic or
+//! silently lose answered changes.
 
 use std::collections::BTreeSet;
 use std::fs::{self, File};
@@ -18,28 +18,27 @@ fn set_commit_file(workdir: &Path, text: &[u8]) {
     fs::write(workdir.join(COMMIT_FILE), text).unwrap();
 }
 
-/// Spoils the data file of a copy of the database, once for each place, and
-/// opens it. Gives how often it was refused; where it is opened, all must be
-/// `whole`.
+/// Corrupts the data file of a copy of the database, once for each offset, and opens it. Returns
+/// the number of refused openings. Asserts that every opened store `is_complete`.
 fn refusals(
     database: &Path,
-    places: impl IntoIterator<Item = u64>,
-    spoil: impl Fn(&File, u64),
-    whole: impl Fn(&SledStore) -> bool,
+    offsets: impl IntoIterator<Item = u64>,
+    corrupt: impl Fn(&File, u64),
+    is_complete: impl Fn(&SledStore) -> bool,
 ) -> usize {
     let mut refused = 0;
-    for place in places {
+    for offset in offsets {
         let copy = tempfile::tempdir().unwrap();
         copy_folder(database, copy.path());
         let data = copy.path().join("db/db");
         let file = File::options().read(true).write(true).open(data).unwrap();
-        spoil(&file, place);
+        corrupt(&file, offset);
         match open(copy.path()) {
-            Ok(store) => assert!(whole(&store), "silently lost, spoilt at {place}"),
+            Ok(store) => assert!(is_complete(&store), "silent loss, corrupted at {offset}"),
             Err(OpenError::Older { .. } | OpenError::Engine { .. } | OpenError::Missing { .. }) => {
                 refused += 1
             }
-            Err(other) => panic!("spoilt at {place}: {other:?}"),
+            Err(other) => panic!("corrupted at {offset}: {other:?}"),
         }
     }
     refused
@@ -49,50 +48,52 @@ fn size(database: &Path) -> u64 {
     fs::metadata(database.join("db/db")).unwrap().len()
 }
 
-fn cut(file: &File, length: u64) {
+fn truncate(file: &File, length: u64) {
     file.set_len(length).unwrap();
 }
 
-fn flip(file: &File, place: u64) {
+fn flip(file: &File, offset: u64) {
     let mut byte = [0];
-    file.read_exact_at(&mut byte, place).unwrap();
-    file.write_all_at(&[!byte[0]], place).unwrap();
+    file.read_exact_at(&mut byte, offset).unwrap();
+    file.write_all_at(&[!byte[0]], offset).unwrap();
 }
 
 #[test]
-fn a_small_database_cut_off_anywhere_is_refused() {
+fn a_small_truncated_database_is_refused() {
     let folder = database_of(&NAMES);
     let size = size(folder.path());
-    let places: BTreeSet<_> = (0..size).step_by(41).chain([1, size - 1]).collect();
-    let all = places.len();
-    let whole = |store: &SledStore| names_in(store) == NAMES;
-    assert_eq!(refusals(folder.path(), places, cut, whole), all);
-    // The oracle is no blind one: what is whole is opened.
-    assert_eq!(refusals(folder.path(), [size], cut, whole), 0);
+    let lengths: BTreeSet<_> = (0..size).step_by(41).chain([1, size - 1]).collect();
+    let count = lengths.len();
+    let is_complete = |store: &SledStore| names_in(store) == NAMES;
+    let refused = refusals(folder.path(), lengths, truncate, is_complete);
+    assert_eq!(refused, count);
+    // Control: the complete database is opened.
+    let refused = refusals(folder.path(), [size], truncate, is_complete);
+    assert_eq!(refused, 0);
 }
 
 #[test]
-fn a_small_database_with_a_flipped_byte_is_refused_or_whole() {
+fn a_small_database_with_a_flipped_byte_is_refused_or_complete() {
     let folder = database_of(&NAMES);
-    let places = (0..size(folder.path())).step_by(37);
-    let refused = refusals(folder.path(), places, flip, |store| {
+    let offsets = (0..size(folder.path())).step_by(37);
+    let refused = refusals(folder.path(), offsets, flip, |store| {
         names_in(store) == NAMES
     });
     assert!(refused > 10, "{refused}");
 }
 
 #[test]
-fn a_database_of_several_segments_that_is_damaged_is_refused_or_whole() {
+fn a_damaged_database_of_several_segments_is_refused_or_complete() {
     const THREADS: u64 = 64;
-    const EACH: u64 = 250;
+    const SESSIONS_PER_THREAD: u64 = 250;
     let folder = database_of(&NAMES);
     let store = open(folder.path()).unwrap();
     let alice = wait(store.user_by_name("alice")).unwrap().unwrap();
     at_once(THREADS as usize, async |thread| {
-        for number in 0..EACH {
-            let new = new_session(thread as u64 * EACH + number, None);
+        for index in 0..SESSIONS_PER_THREAD {
+            let number = thread as u64 * SESSIONS_PER_THREAD + index;
             store
-                .create_session(new, proof(&alice), None)
+                .create_session(new_session(number, None), proof(&alice), None)
                 .await
                 .unwrap();
         }
@@ -102,9 +103,9 @@ fn a_database_of_several_segments_that_is_damaged_is_refused_or_whole() {
     let size = size(folder.path());
     assert!(size > 4 << 20, "{size} is less than a segment");
 
-    let whole = |store: &SledStore| {
+    let is_complete = |store: &SledStore| {
         wait(async {
-            for number in 0..THREADS * EACH {
+            for number in 0..THREADS * SESSIONS_PER_THREAD {
                 let session = store.session(&token(number)).await.unwrap();
                 if session.is_none() {
                     return false;
@@ -113,12 +114,13 @@ fn a_database_of_several_segments_that_is_damaged_is_refused_or_whole() {
             names_in_now(store).await == NAMES
         })
     };
-    let places = [0, 1, 100, 4_096, size / 3, 4 << 20, (4 << 20) + 1];
-    assert_eq!(refusals(folder.path(), places, cut, whole), places.len());
-    refusals(folder.path(), places, flip, whole);
+    let offsets = [0, 1, 100, 4_096, size / 3, 4 << 20, (4 << 20) + 1];
+    let refused = refusals(folder.path(), offsets, truncate, is_complete);
+    assert_eq!(refused, offsets.len());
+    refusals(folder.path(), offsets, flip, is_complete);
     // The last byte may be padding.
-    refusals(folder.path(), [size - 1], cut, whole);
-    refusals(folder.path(), [size - 1], flip, whole);
+    refusals(folder.path(), [size - 1], truncate, is_complete);
+    refusals(folder.path(), [size - 1], flip, is_complete);
 }
 
 async fn names_in_now(store: &SledStore) -> Vec<String> {
@@ -127,7 +129,7 @@ async fn names_in_now(store: &SledStore) -> Vec<String> {
 }
 
 #[test]
-fn an_older_copy_is_refused_until_its_owner_accepts_the_loss() {
+fn an_older_copy_is_refused_until_the_operator_accepts_the_loss() {
     let folder = database_of(&["alice"]);
     let old = tempfile::tempdir().unwrap();
     copy_folder(folder.path(), old.path());
@@ -145,13 +147,13 @@ fn an_older_copy_is_refused_until_its_owner_accepts_the_loss() {
             other => panic!("{other:?}"),
         }
     }
-    // As the message says.
+    // The remedy in the error message.
     fs::remove_file(old.path().join(COMMIT_FILE)).unwrap();
     assert_eq!(names_in(&open(old.path()).unwrap()), ["alice"]);
 }
 
 #[test]
-fn a_database_that_is_gone_is_refused() {
+fn a_missing_database_is_refused() {
     let folder = database_of(&NAMES);
     fs::remove_dir_all(folder.path().join("db")).unwrap();
     for _ in 0..2 {
@@ -163,15 +165,15 @@ fn a_database_that_is_gone_is_refused() {
 }
 
 #[test]
-fn a_commit_file_that_is_missing_or_empty_or_behind_is_made_good() {
-    let spoil: [fn(&Path); 3] = [
+fn a_missing_empty_or_older_commit_file_is_repaired() {
+    let changes: [fn(&Path); 3] = [
         |file| fs::remove_file(file).unwrap(),
         |file| fs::write(file, "").unwrap(),
         |file| fs::write(file, "00000000000000000001\n").unwrap(),
     ];
-    for spoil in spoil {
+    for change in changes {
         let folder = database_of(&["alice", "bob"]);
-        spoil(&folder.path().join(COMMIT_FILE));
+        change(&folder.path().join(COMMIT_FILE));
         add_users(folder.path(), &["carol"]);
         assert_eq!(names_in(&open(folder.path()).unwrap()), NAMES);
         let text = fs::read_to_string(folder.path().join(COMMIT_FILE)).unwrap();
@@ -180,17 +182,17 @@ fn a_commit_file_that_is_missing_or_empty_or_behind_is_made_good() {
 }
 
 #[test]
-fn a_commit_file_that_holds_something_else_is_refused_by_name() {
+fn a_malformed_commit_file_is_refused_with_its_path() {
     let folder = database_of(&NAMES);
-    let rubbish: [&[u8]; 6] = [
-        b"rubbish",
+    let malformed: [&[u8]; 6] = [
+        b"text",
         b"-1\n",
         b"3 3\n",
         b"0x3\n",
         b"99999999999999999999999\n",
         b"\xff\xfe\n",
     ];
-    for text in rubbish {
+    for text in malformed {
         set_commit_file(folder.path(), text);
         match open(folder.path()).err() {
             Some(error @ OpenError::BadCommitFile { .. }) => {
@@ -199,8 +201,8 @@ fn a_commit_file_that_holds_something_else_is_refused_by_name() {
             }
             other => panic!("{text:?}: {other:?}"),
         }
-        let kept = fs::read(folder.path().join(COMMIT_FILE)).unwrap();
-        assert_eq!(kept, text, "it is left for its owner to look at");
+        let content = fs::read(folder.path().join(COMMIT_FILE)).unwrap();
+        assert_eq!(content, text, "left for the operator to examine");
     }
 }
 

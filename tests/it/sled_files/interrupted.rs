@@ -1,4 +1,4 @@
-//! Openings that were interrupted, and databases that are gone.
+//! Interrupted openings, and missing databases.
 
 use std::fs;
 use std::os::unix::fs::symlink;
@@ -13,11 +13,10 @@ use crate::support::strace::under_strace;
 use crate::support::{Daemon, make_workdir};
 
 const NAMES: [&str; 3] = ["alice", "bob", "carol"];
-/// As sled names a snapshot before it is complete; it sorts last.
+/// Name that sled gives an unfinished snapshot. It sorts last.
 const UNFINISHED: &str = "db/snap.7FFFFFFFFFFFFFFF.generating";
 
-/// Regression: sled took the file for its newest snapshot and refused the
-/// database for good.
+/// Regression: sled took the file for its newest snapshot and refused the database permanently.
 #[test]
 fn an_unfinished_snapshot_is_removed() {
     for content in [&b""[..], b"half", &[b'x'; 5_000]] {
@@ -30,7 +29,7 @@ fn an_unfinished_snapshot_is_removed() {
 }
 
 #[test]
-fn what_is_no_file_of_sleds_is_not_removed() {
+fn a_foreign_file_is_not_removed() {
     let folder = database_of(&NAMES);
     let precious = folder.path().join("precious");
     fs::write(&precious, "precious").unwrap();
@@ -41,9 +40,9 @@ fn what_is_no_file_of_sleds_is_not_removed() {
     assert_eq!(fs::read_to_string(&precious).unwrap(), "precious");
 }
 
-/// sled writes `conf` in two steps, and refuses half a one.
+/// sled writes `conf` in two steps, and refuses an incomplete one.
 #[test]
-fn half_a_conf_of_the_first_opening_does_not_prevent_the_next() {
+fn an_incomplete_conf_of_the_first_opening_does_not_prevent_the_next() {
     let whole = database_of(&NAMES);
     let conf = fs::read(whole.path().join("db/conf")).unwrap();
     for length in [0, 8, 9, 20, conf.len() - 4, conf.len() - 1] {
@@ -55,31 +54,31 @@ fn half_a_conf_of_the_first_opening_does_not_prevent_the_next() {
     }
 }
 
-/// SIGKILL before each call that changes a file, at the first opening and at
-/// a later one.
+/// Kills the process with SIGKILL before each call that changes a file, during the first and a
+/// later opening.
 #[test]
-fn after_an_opening_that_was_killed_anywhere_the_next_one_works() {
+fn an_opening_succeeds_after_the_previous_one_was_killed_at_any_write() {
     let folder = tempfile::tempdir().unwrap();
     let used = folder.path().join("workdir");
     make_workdir(&used);
     admin(&used, &["users"], "").ok();
     wait_until_closed(&used);
     for calls in ["write", "pwrite64", "?rename,?renameat,?renameat2"] {
-        for begin_with in [None, Some(&used)] {
-            let kills = kill_at_each(calls, begin_with);
+        for template in [None, Some(&used)] {
+            let kills = kill_at_each(calls, template);
             assert!(kills > 0, "{calls} was never called");
         }
     }
 }
 
-/// How many calls there were to be killed at.
-fn kill_at_each(calls: &str, begin_with: Option<&PathBuf>) -> usize {
+/// Kills an opening at each of these system calls in turn, and returns the number of kills.
+fn kill_at_each(calls: &str, template: Option<&PathBuf>) -> usize {
     for number in 1..100 {
         let folder = tempfile::tempdir().unwrap();
         let workdir = folder.path().join("workdir");
         make_workdir(&workdir);
-        if let Some(used) = begin_with {
-            copy_folder(used, &workdir);
+        if let Some(template) = template {
+            copy_folder(template, &workdir);
         }
         let trace = format!("trace={calls}");
         let kill = format!("inject={calls}:signal=KILL:when={number}");
@@ -95,35 +94,35 @@ fn kill_at_each(calls: &str, begin_with: Option<&PathBuf>) -> usize {
     panic!("{calls} does not end");
 }
 
-/// Regression: without the number of the last commit, a working directory
-/// whose database was gone was served empty.
+/// Regression: without the commit file, the daemon started with an empty database in a working
+/// directory whose database was missing.
 #[test]
 fn a_used_workdir_without_its_database_is_refused() {
-    let signs: [(&str, &str); 2] = [
+    let markers: [(&str, &str); 2] = [
         (COMMIT_FILE, "00000000000000000007\n"),
         ("runs", "000102030405060708090a0b0c0d0e0f\n"),
     ];
-    for (name, text) in signs {
+    for (name, text) in markers {
         let folder = tempfile::tempdir().unwrap();
-        let sign = folder.path().join(name);
-        fs::write(&sign, text).unwrap();
+        let marker = folder.path().join(name);
+        fs::write(&marker, text).unwrap();
         for _ in 0..2 {
             match open(folder.path()).err() {
                 Some(OpenError::Missing { path, file }) => {
                     assert_eq!(path, folder.path().join("db"));
-                    assert_eq!(file, sign);
+                    assert_eq!(file, marker);
                 }
                 other => panic!("{name}: {other:?}"),
             }
-            assert!(!folder.path().join("db").exists(), "nothing is made");
+            assert!(!folder.path().join("db").exists(), "nothing is created");
         }
-        // As the message says.
-        fs::remove_file(&sign).unwrap();
+        // The remedy in the error message.
+        fs::remove_file(&marker).unwrap();
         assert!(names_in(&open(folder.path()).unwrap()).is_empty());
     }
 }
 
-/// A power cut can leave these of a first start: nothing was stored yet.
+/// A power cut during the first start can leave these files. No data is stored at that time.
 #[test]
 fn a_workdir_that_was_never_used_is_opened() {
     for (name, text) in [

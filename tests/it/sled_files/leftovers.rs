@@ -1,4 +1,4 @@
-//! What is gone takes everything with it that stood beside it.
+//! Deletions leave no orphaned keys in the database.
 
 use platypush_userd::model::{Attempted, DeliveryId, NameHash};
 use platypush_userd::store::{Outcome, Precondition, Store as _};
@@ -7,7 +7,7 @@ use super::{database_of, open, wait_until_closed};
 use crate::store_conformance::bench::{at, new_session, noon, proof, rules, token, wait};
 
 #[test]
-fn only_what_is_there_takes_room() {
+fn deletions_remove_all_keys() {
     let folder = database_of(&["alice", "bob"]);
     let store = open(folder.path()).unwrap();
     wait(async {
@@ -29,7 +29,7 @@ fn only_what_is_there_takes_room() {
         let ended = store.end_sessions(proof(&alice), Some(token(2)), None);
         assert!(ended.await.unwrap());
         let delivery = DeliveryId {
-            boot: [1; 16],
+            run_id: [1; 16],
             batch: 1,
             position: 1,
         };
@@ -42,12 +42,13 @@ fn only_what_is_there_takes_room() {
         deleted.await.unwrap();
         store.forget_outcomes(vec![delivery]);
         for (number, micros) in [(1, 1), (2, 2), (1, 3), (2, 4)] {
-            let nobody = Attempted::UnknownName(NameHash([number; 16]));
-            store.note_failure(nobody, at(micros), None).await.unwrap();
+            let unknown_name = Attempted::UnknownName(NameHash([number; 16]));
+            let noted = store.note_failure(unknown_name, at(micros), None);
+            noted.await.unwrap();
         }
         for number in [1, 2] {
-            let nobody = Attempted::UnknownName(NameHash([number; 16]));
-            store.forget_failures(nobody).await.unwrap();
+            let unknown_name = Attempted::UnknownName(NameHash([number; 16]));
+            store.forget_failures(unknown_name).await.unwrap();
         }
         let swept = store.sweep_sessions(None, 10, rules(noon()));
         assert_eq!(swept.await.unwrap().removed, 2);
@@ -64,6 +65,6 @@ fn only_what_is_there_takes_room() {
         .map(|key| String::from_utf8_lossy(&key[..2]).into_owned())
         .filter(|kind| kind != "m:")
         .collect();
-    // Alice, her name, her session, and that it is hers.
+    // Name, session, user and session index of alice.
     assert_eq!(kinds, ["n:", "s:", "u:", "x:"]);
 }

@@ -1,5 +1,5 @@
-//! What sled's store finds on disk when it opens: its own of today and of
-//! old, somebody else's, and what a crash or a bad restore left.
+//! Opening of the sled store on existing files: databases of this and of other versions, foreign
+//! databases, and the results of crashes and wrong restores.
 
 mod damage;
 mod interrupted;
@@ -15,17 +15,17 @@ use platypush_userd::store::{Precondition, Store as _};
 use crate::store_conformance::bench::{new_user, proof, wait};
 use crate::support::{open_store as open, wait_until_closed};
 
-/// The file with the number of the last commit.
+/// File with the number of the last commit.
 const COMMIT_FILE: &str = "commit";
 
-/// A database with these users, closed.
+/// Creates a database with these users and closes it.
 fn database_of(names: &[&str]) -> tempfile::TempDir {
     let folder = tempfile::tempdir().unwrap();
     add_users(folder.path(), names);
     folder
 }
 
-/// Adds users in one commit each.
+/// Adds users, each in its own commit.
 pub fn add_users(workdir: &Path, names: &[&str]) {
     let store = open(workdir).unwrap();
     for name in names {
@@ -44,7 +44,7 @@ fn names_in(store: &SledStore) -> Vec<String> {
     users.into_iter().map(|user| user.username).collect()
 }
 
-/// Copies a folder with all that is in it.
+/// Copies a folder recursively.
 pub fn copy_folder(from: &Path, to: &Path) {
     fs::create_dir_all(to).unwrap();
     for entry in fs::read_dir(from).unwrap().map(Result::unwrap) {

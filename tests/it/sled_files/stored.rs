@@ -1,4 +1,4 @@
-//! Databases that other programs wrote: older and newer versions of this one, and others.
+//! Databases of older and newer versions of this program, and of other programs.
 
 use std::path::Path;
 
@@ -10,7 +10,7 @@ use super::{copy_folder, database_of, open, wait_until_closed};
 use crate::store_conformance::bench::wait;
 use crate::support::change_database;
 
-/// Writes to a closed database behind the program's back.
+/// Writes directly to a closed database, without the store.
 fn write(workdir: &Path, key: &[u8], value: &[u8]) {
     wait_until_closed(workdir);
     change_database(workdir, |database| {
@@ -19,20 +19,20 @@ fn write(workdir: &Path, key: &[u8], value: &[u8]) {
 }
 
 #[test]
-fn another_schema_is_refused_and_left_alone() {
+fn another_schema_version_is_refused_and_not_changed() {
     let folder = database_of(&["alice"]);
     for schema in [6_u32, 4, 1] {
         write(folder.path(), b"m:schema", &schema.to_be_bytes());
         for _ in 0..2 {
             let refused = open(folder.path()).err();
-            let is_told = match refused {
+            let is_expected = match refused {
                 Some(OpenError::NewerSchema { found, known: 5 }) => found == schema && found > 5,
                 Some(OpenError::OlderSchema {
                     found, known: 5, ..
                 }) => found == schema && found < 5,
                 _ => false,
             };
-            assert!(is_told, "{schema}");
+            assert!(is_expected, "{schema}");
         }
     }
     write(folder.path(), b"m:schema", &5_u32.to_be_bytes());
@@ -40,9 +40,9 @@ fn another_schema_is_refused_and_left_alone() {
     assert!(wait(store.user_by_name("alice")).unwrap().is_some());
 }
 
-/// As version 0.1 wrote it.
+/// The database in `tests/data/store-v1` comes from version 0.1.
 #[test]
-fn a_stored_database_of_schema_1_is_refused_and_left_alone() {
+fn a_stored_database_of_schema_1_is_refused() {
     let stored = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data/store-v1");
     let folder = tempfile::tempdir().unwrap();
     copy_folder(&stored, folder.path());
@@ -62,9 +62,9 @@ fn an_unreadable_schema_is_refused() {
 }
 
 #[test]
-fn the_database_of_somebody_else_is_refused_and_left_alone() {
+fn a_foreign_database_is_refused_and_not_changed() {
     let folder = tempfile::tempdir().unwrap();
-    write(folder.path(), b"theirs", b"precious");
+    write(folder.path(), b"foreign", b"precious");
     for _ in 0..2 {
         match open(folder.path()).err() {
             Some(OpenError::Engine { reason, .. }) => {
@@ -75,10 +75,9 @@ fn the_database_of_somebody_else_is_refused_and_left_alone() {
     }
 }
 
-/// A record that cannot be read is an error of the engine, and the error
-/// quotes nothing of it.
+/// An unreadable record is an engine error, and the error quotes none of its data.
 #[test]
-fn an_unreadable_record_is_an_error_that_does_not_show_it() {
+fn an_unreadable_record_is_an_error_that_does_not_quote_it() {
     let user_1 = [b"u:".as_slice(), &1_u64.to_be_bytes()].concat();
     let session = [b"s:".as_slice(), &[7; 32]].concat();
     let records: [(&[u8], &[u8]); 6] = [

@@ -1,4 +1,4 @@
-//! What an operator changes of a user, who proves nothing.
+//! Changes of a user by the operator, without a password of the user.
 
 use platypush_userd::model::{Attempted, Failures, SecretFingerprint, UsedSecret, User};
 use platypush_userd::store::{AdminUpdate, StoreError};
@@ -23,7 +23,7 @@ fn all() -> [AdminUpdate; 5] {
     ]
 }
 
-pub fn each_changes_what_it_names_and_nothing_else<E: Engine>() {
+pub fn an_update_changes_nothing_else<E: Engine>() {
     for update in all() {
         let mut bench = Bench::<E>::fresh();
         bench.session(1, &bench.user("first"), None);
@@ -74,17 +74,18 @@ pub fn each_changes_what_it_names_and_nothing_else<E: Engine>() {
             .filter(|(session, _)| session.belongs_to(&expected))
             .map(|(session, _)| (session, expected.clone().into()));
 
-        let amended = bench.store().update_user("alice", update.clone());
-        assert_eq!(wait(amended).unwrap(), expected, "{update:?}");
+        let updated = bench.store().update_user("alice", update.clone());
+        assert_eq!(wait(updated).unwrap(), expected, "{update:?}");
         assert_eq!(bench.state(), state, "{update:?}");
         bench.reopen();
         assert_eq!(bench.state(), state, "{update:?}");
     }
 }
 
-pub fn what_was_proved_before_serves_for_nothing_after<E: Engine>() {
-    let proves_nothing = |update: &AdminUpdate| matches!(update, AdminUpdate::DropApiTokens);
-    for update in all().into_iter().filter(|a| !proves_nothing(a)) {
+pub fn a_precondition_from_before_an_update_conflicts<E: Engine>() {
+    // API tokens are not part of a precondition.
+    let conflicts = |update: &AdminUpdate| !matches!(update, AdminUpdate::DropApiTokens);
+    for update in all().into_iter().filter(conflicts) {
         let bench = Bench::<E>::fresh();
         bench.user("first");
         let alice = bench.user_with_factor("alice", 41);
@@ -98,7 +99,7 @@ pub fn what_was_proved_before_serves_for_nothing_after<E: Engine>() {
     }
 }
 
-pub fn nobody_cannot_be_amended<E: Engine>() {
+pub fn an_unknown_user_cannot_be_updated<E: Engine>() {
     let bench = Bench::<E>::fresh();
     for name in ["alice", "bob"] {
         bench.user(name);

@@ -1,4 +1,4 @@
-//! API tokens: made, ended, replaced, and gone with their user.
+//! API tokens: creation, limits, look-up by name and deletion.
 
 use platypush_userd::model::{ApiTokenRecord, User};
 use platypush_userd::store::{NewApiToken, Precondition, StoreError};
@@ -6,7 +6,7 @@ use platypush_userd::store::{NewApiToken, Precondition, StoreError};
 use super::Engine;
 use super::bench::{Bench, assert_fails, at, noon, proof, record, token, wait};
 
-/// Most tokens of one user in here.
+/// Maximum number of tokens of one user in these cases.
 const LIMIT: usize = 3;
 
 fn new(name: &str, number: u64) -> NewApiToken {
@@ -29,14 +29,14 @@ fn bench_of_two<E: Engine>() -> (Bench<E>, User, User) {
     (bench, alice, bob)
 }
 
-pub fn are_made_with_numbers_that_are_never_used_again<E: Engine>() {
+pub fn ids_of_api_tokens_are_never_reused<E: Engine>() {
     let (mut bench, alice, bob) = bench_of_two::<E>();
     bench.session(1, &bob, None);
     let make = |bench: &Bench<E>, user: &User, name: &str, number| {
-        let made = bench
+        let created = bench
             .store()
             .create_api_token(new(name, number), LIMIT, proof(user), None);
-        wait(made).unwrap()
+        wait(created).unwrap()
     };
     let first = make(&bench, &alice, "a", 1);
     assert_eq!(
@@ -53,7 +53,7 @@ pub fn are_made_with_numbers_that_are_never_used_again<E: Engine>() {
     assert_eq!(bench.read("alice").api_tokens, [first]);
 }
 
-pub fn have_names_of_their_own_and_a_limit<E: Engine>() {
+pub fn names_are_unique_and_the_number_of_tokens_is_limited<E: Engine>() {
     let (bench, alice, _) = bench_of_two::<E>();
     let make = |new| {
         wait(
@@ -62,25 +62,25 @@ pub fn have_names_of_their_own_and_a_limit<E: Engine>() {
                 .create_api_token(new, LIMIT, proof(&alice), None),
         )
     };
-    let ended = NewApiToken {
+    let expired = NewApiToken {
         expires_at: Some(at(1)),
-        ..new("ended", 9)
+        ..new("expired", 9)
     };
-    make(ended).unwrap();
-    for (name, number) in [("a", 1), ("b", 2), ("ended", 3)] {
+    make(expired).unwrap();
+    for (name, number) in [("a", 1), ("b", 2), ("expired", 3)] {
         make(new(name, number)).unwrap();
     }
     assert_fails(&make(new("a", 4)), &StoreError::ApiTokenNameTaken);
     assert_fails(&make(new("c", 4)), &StoreError::TooManyApiTokens);
-    assert_eq!(names(&bench.read("alice")), ["a", "b", "ended"]);
+    assert_eq!(names(&bench.read("alice")), ["a", "b", "expired"]);
     let mut wrong = proof(&alice);
     wrong.record = record("other");
     let refused = bench.store().create_api_token(new("c", 4), 9, wrong, None);
     assert_fails(&wait(refused), &StoreError::Conflict);
 }
 
-/// Until the user has no API token any more.
-pub fn are_found_by_the_name_that_stands_in_them<E: Engine>() {
+/// The name is found until the user has no API token left.
+pub fn users_are_found_by_the_name_in_a_token<E: Engine>() {
     let (mut bench, alice, bob) = bench_of_two::<E>();
     bench.session(1, &alice, None);
     let found = |bench: &Bench<E>| -> Vec<_> {
@@ -114,23 +114,23 @@ pub fn are_found_by_the_name_that_stands_in_them<E: Engine>() {
     assert_eq!(found(&bench), [0; 0]);
 }
 
-pub fn are_ended_by_a_session_of_their_user_alone<E: Engine>() {
+pub fn only_a_session_of_the_user_deletes_a_token<E: Engine>() {
     let (mut bench, alice, bob) = bench_of_two::<E>();
     bench.session(1, &alice, None);
     bench.session(2, &bob, None);
     let id = bench.api_token("a", &alice).id;
     let delete = |session, id| wait(bench.store().delete_api_token(token(session), id, None));
-    assert_eq!(delete(2, id).unwrap(), None, "of somebody else");
-    assert_eq!(delete(1, id + 1).unwrap(), None, "there is none");
+    assert_eq!(delete(2, id).unwrap(), None, "token of another user");
+    assert_eq!(delete(1, id + 1).unwrap(), None, "unknown id");
     assert_fails(&delete(3, id), &StoreError::Conflict);
     assert_eq!(names(&bench.read("alice")), ["a"]);
     assert_eq!(delete(1, id).unwrap().map(|token| token.id), Some(id));
-    assert_eq!(delete(1, id).unwrap(), None, "it is gone");
+    assert_eq!(delete(1, id).unwrap(), None, "already deleted");
     bench.reopen();
     assert_eq!(names(&bench.read("alice")), [""; 0]);
 }
 
-pub fn outlive_a_new_password_and_end_with_their_user<E: Engine>() {
+pub fn tokens_survive_a_new_password_and_end_with_their_user<E: Engine>() {
     let (mut bench, alice, bob) = bench_of_two::<E>();
     bench.api_token("a", &alice);
     let alice = bench.read("alice");

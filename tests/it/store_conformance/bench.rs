@@ -1,4 +1,4 @@
-//! What the cases work with: a store, and everything that can be seen of it.
+//! Helpers of the cases: a store under test and its observable state.
 
 use std::sync::Barrier;
 
@@ -14,14 +14,13 @@ use platypush_userd::store::{
 
 use super::Engine;
 
-/// A store under test and the tokens that were used on it.
+/// Store under test, and the session tokens used on it.
 pub struct Bench<E> {
     engine: E,
     tokens: Vec<TokenHash>,
 }
 
-/// Everything that can be seen of a store: if two are equal, nothing has
-/// changed in between.
+/// Observable state of a store. Equal states mean that nothing changed in between.
 #[derive(Debug, Clone, PartialEq)]
 pub struct State {
     pub has_users: bool,
@@ -30,7 +29,7 @@ pub struct State {
     pub sessions: Vec<Option<(Session, Profile)>>,
 }
 
-/// Runs a future to its end on this thread.
+/// Runs a future to completion on this thread.
 pub fn wait<T>(future: impl Future<Output = T>) -> T {
     tokio::runtime::Builder::new_current_thread()
         .build()
@@ -38,7 +37,7 @@ pub fn wait<T>(future: impl Future<Output = T>) -> T {
         .block_on(future)
 }
 
-/// Runs `work` on as many threads, which start all at once.
+/// Runs `work` concurrently on `threads` threads.
 pub fn at_once<T: Send, F: Future<Output = T>>(
     threads: usize,
     work: impl Fn(usize) -> F + Sync,
@@ -57,17 +56,17 @@ pub fn at_once<T: Send, F: Future<Output = T>>(
     })
 }
 
-/// Microseconds since the epoch.
+/// Returns the time `micros` microseconds after the epoch.
 pub fn at(micros: i64) -> Timestamp {
     DateTime::from_timestamp_micros(micros).unwrap()
 }
 
-/// What a session is judged by at that time, without limits of its own.
+/// Returns the rules for sessions at that time, without session limits.
 pub fn rules(now: Timestamp) -> SessionRules {
     SessionLimits::default().at(now)
 }
 
-/// An arbitrary moment, to the microsecond.
+/// Returns an arbitrary time with microseconds.
 pub fn noon() -> Timestamp {
     at(1_795_521_600_123_457)
 }
@@ -77,7 +76,7 @@ pub fn record(text: &str) -> PasswordRecord {
 }
 
 pub fn token(number: u64) -> TokenHash {
-    // Spread over the whole key space, as hashes are.
+    // Spread over the whole key space, like hashes.
     let mut bytes = [0x5a; 32];
     let spread = number.wrapping_mul(0x9e37_79b9_7f4a_7c15);
     bytes[..8].copy_from_slice(&spread.to_be_bytes());
@@ -104,7 +103,7 @@ pub fn factor(last_step: u64) -> SecondFactor {
     factor_of(0, last_step)
 }
 
-/// A second factor with one of several secrets.
+/// Returns a second factor with the secret of that number.
 pub fn factor_of(secret: u8, last_step: u64) -> SecondFactor {
     SecondFactor {
         secret: Sealed(b"sealed".to_vec()),
@@ -115,13 +114,13 @@ pub fn factor_of(secret: u8, last_step: u64) -> SecondFactor {
     }
 }
 
-/// What is kept of a backup code.
+/// Returns the stored hash of a backup code.
 pub const fn backup_code(number: u8) -> CodeHash {
     CodeHash([number; 32])
 }
 
-/// What a right password proves of a user as it was read, with the next step
-/// where a second factor is on.
+/// Returns the precondition of a correct password, with the next step if the user has a second
+/// factor.
 pub fn proof(user: &User) -> PasswordPrecondition {
     PasswordPrecondition {
         user_id: user.id,
@@ -131,7 +130,7 @@ pub fn proof(user: &User) -> PasswordPrecondition {
     }
 }
 
-/// The first code of a user that is still good, where a second factor is on.
+/// Returns the first unused step of a user with a second factor.
 pub fn next_step(user: &User) -> Option<CodeUse> {
     let factor = user.second_factor.as_ref()?;
     Some(CodeUse::Step(factor.last_step + 1))
@@ -139,12 +138,12 @@ pub fn next_step(user: &User) -> Option<CodeUse> {
 
 #[track_caller]
 pub fn assert_fails<T>(result: &Result<T>, expected: &StoreError) {
-    let got = result.as_ref().err().map(ToString::to_string);
-    assert_eq!(got, Some(expected.to_string()));
+    let error = result.as_ref().err().map(ToString::to_string);
+    assert_eq!(error, Some(expected.to_string()));
 }
 
 impl<E: Engine> Bench<E> {
-    /// A new API token of a user.
+    /// Creates an API token of a user.
     pub fn api_token(&self, name: &str, user: &User) -> ApiToken {
         let new = NewApiToken {
             name: name.into(),
@@ -156,7 +155,7 @@ impl<E: Engine> Bench<E> {
         wait(self.store().create_api_token(new, 100, proof(user), None)).unwrap()
     }
 
-    /// On an empty store.
+    /// Returns a bench with an empty store.
     pub fn fresh() -> Self {
         Self {
             engine: E::fresh(),
@@ -164,10 +163,11 @@ impl<E: Engine> Bench<E> {
         }
     }
 
-    /// On an empty store that keeps the failures of so many unknown names.
-    pub fn remembering(max_attempted: u64) -> Self {
+    /// Returns a bench with an empty store that keeps the failures of at most `max_attempted`
+    /// unknown names.
+    pub fn with_max_attempted(max_attempted: u64) -> Self {
         Self {
-            engine: E::remembering(max_attempted),
+            engine: E::with_max_attempted(max_attempted),
             tokens: Vec::new(),
         }
     }
@@ -180,7 +180,7 @@ impl<E: Engine> Bench<E> {
         self.engine.reopen();
     }
 
-    /// Makes a user, on the word of the first one where there is one.
+    /// Creates a user, authorized by the password of the first user if one exists.
     pub fn user(&self, name: &str) -> User {
         let first = wait(self.store().users()).unwrap().into_iter().next();
         let precondition = first.map_or(Precondition::NoUsers, |user| {
@@ -189,7 +189,7 @@ impl<E: Engine> Bench<E> {
         wait(self.store().create_user(new_user(name), precondition, None)).unwrap()
     }
 
-    /// Makes a user with a second factor.
+    /// Creates a user with a second factor.
     pub fn user_with_factor(&self, name: &str, last_step: u64) -> User {
         let user = self.user(name);
         let on = Some(factor(last_step));
@@ -197,7 +197,7 @@ impl<E: Engine> Bench<E> {
         self.read(name)
     }
 
-    /// Makes a session under `token(number)`.
+    /// Creates a session under `token(number)`.
     pub fn session(&mut self, number: u64, user: &User, expires_at: Option<Timestamp>) -> Session {
         let new = new_session(number, expires_at);
         self.watch(number);
@@ -206,18 +206,18 @@ impl<E: Engine> Bench<E> {
             .0
     }
 
-    /// Has [`Self::state`] look at a session too.
+    /// Adds a session to [`Self::state`].
     pub fn watch(&mut self, number: u64) {
         self.tokens.push(token(number));
     }
 
-    /// A user as it stands now.
+    /// Returns the current user with that name.
     #[track_caller]
     pub fn read(&self, name: &str) -> User {
         wait(self.store().user_by_name(name)).unwrap().unwrap()
     }
 
-    pub fn is_there(&self, number: u64) -> bool {
+    pub fn has_session(&self, number: u64) -> bool {
         wait(self.store().session(&token(number)))
             .unwrap()
             .is_some()
@@ -254,7 +254,7 @@ impl<E: Engine> Bench<E> {
         })
     }
 
-    /// Asserts that an operation fails so and changes nothing.
+    /// Asserts that an operation fails with `expected` and changes nothing.
     #[track_caller]
     pub fn refuses<T>(&self, expected: &StoreError, operation: impl Future<Output = Result<T>>) {
         let before = self.state();

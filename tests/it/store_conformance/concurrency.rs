@@ -1,4 +1,4 @@
-//! Many at once: whoever writes decides.
+//! Concurrent operations of which only one may succeed.
 
 use platypush_userd::model::CodeUse;
 use platypush_userd::store::{PasswordPrecondition, Precondition, StoreError};
@@ -10,10 +10,10 @@ use super::bench::{
 };
 use super::operations::Operation;
 
-/// Asserts that exactly one succeeded and all others failed so; gives its
-/// place.
+/// Asserts that exactly one operation succeeded and all others failed with `others`. Returns the
+/// index of the successful one.
 #[track_caller]
-fn the_one<T>(results: &[Result<T, StoreError>], others: &StoreError) -> usize {
+fn single_winner<T>(results: &[Result<T, StoreError>], others: &StoreError) -> usize {
     let winners: Vec<_> = (0..results.len()).filter(|n| results[*n].is_ok()).collect();
     assert_eq!(winners.len(), 1);
     for loser in results.iter().filter(|result| result.is_err()) {
@@ -22,7 +22,7 @@ fn the_one<T>(results: &[Result<T, StoreError>], others: &StoreError) -> usize {
     winners[0]
 }
 
-pub fn of_100_first_users_one_is_made<E: Engine>() {
+pub fn of_100_concurrent_first_users_one_is_created<E: Engine>() {
     let bench = Bench::<E>::fresh();
     let results = at_once(100, async |number| {
         let new = new_user(&format!("user-{number}"));
@@ -31,13 +31,13 @@ pub fn of_100_first_users_one_is_made<E: Engine>() {
             .create_user(new, Precondition::NoUsers, None)
             .await
     });
-    let winner = the_one(&results, &StoreError::Conflict);
+    let winner = single_winner(&results, &StoreError::Conflict);
     let users = wait(bench.store().users()).unwrap();
     assert_eq!(users, [results[winner].clone().unwrap()]);
     assert_eq!((users[0].id, bench.user("next").id), (1, 2));
 }
 
-pub fn of_50_users_of_a_name_one_is_made<E: Engine>() {
+pub fn of_50_concurrent_users_of_a_name_one_is_created<E: Engine>() {
     let bench = Bench::<E>::fresh();
     let first = bench.user("first");
     let results = at_once(50, async |number| {
@@ -46,12 +46,12 @@ pub fn of_50_users_of_a_name_one_is_made<E: Engine>() {
         let precondition = Precondition::Password(proof(&first));
         bench.store().create_user(new, precondition, None).await
     });
-    let winner = the_one(&results, &StoreError::NameTaken);
+    let winner = single_winner(&results, &StoreError::NameTaken);
     assert_eq!(bench.read("wanted").password, record(&winner.to_string()));
     assert_eq!(bench.user("next").id, 3);
 }
 
-pub fn a_step_is_taken_once<E: Engine>() {
+pub fn a_step_is_used_once<E: Engine>() {
     let bench = Bench::<E>::fresh();
     bench.user("first");
     let with_codes = [
@@ -70,13 +70,13 @@ pub fn a_step_is_taken_once<E: Engine>() {
                 .run(bench.store(), &name, proof(&user), number)
                 .await
         });
-        the_one(&results, &StoreError::Conflict);
-        let taken = bench.read(&name).second_factor.unwrap().last_step;
-        assert_eq!(taken, last_step + 1);
+        single_winner(&results, &StoreError::Conflict);
+        let used = bench.read(&name).second_factor.unwrap().last_step;
+        assert_eq!(used, last_step + 1);
     }
 }
 
-pub fn a_backup_code_is_taken_once<E: Engine>() {
+pub fn a_backup_code_is_used_once<E: Engine>() {
     let bench = Bench::<E>::fresh();
     bench.user("first");
     let alice = bench.user_with_factor("alice", 41);
@@ -90,13 +90,13 @@ pub fn a_backup_code_is_taken_once<E: Engine>() {
             .run(bench.store(), "alice", precondition, number as u64)
             .await
     });
-    the_one(&results, &StoreError::Conflict);
+    single_winner(&results, &StoreError::Conflict);
     let left = bench.read("alice").second_factor.unwrap().backup_codes;
     assert_eq!(left.len(), 9);
     assert!(!left.contains(&backup_code(3)));
 }
 
-pub fn a_password_is_changed_from_once<E: Engine>() {
+pub fn a_password_record_is_replaced_once<E: Engine>() {
     let bench = Bench::<E>::fresh();
     let alice = bench.user("alice");
     let results = at_once(50, async |number| {
@@ -113,7 +113,7 @@ pub fn a_password_is_changed_from_once<E: Engine>() {
             replaced.await
         }
     });
-    let winner = the_one(&results, &StoreError::Conflict);
+    let winner = single_winner(&results, &StoreError::Conflict);
     assert_eq!(bench.read("alice").password, record(&winner.to_string()));
 }
 
@@ -148,17 +148,17 @@ pub fn no_session_outlives_its_user<E: Engine>() {
                 return store.session(&token(round * 100)).await.unwrap().is_none();
             }
             let number = round * 100 + 1 + thread as u64;
-            let made = store
+            let session = store
                 .create_session(new_session(number, None), proof(&alice), None)
                 .await;
-            let user = Precondition::Session(token(number));
-            let created = store
-                .create_user(new_user(&format!("{number}")), user, None)
+            let precondition = Precondition::Session(token(number));
+            let user = store
+                .create_user(new_user(&format!("{number}")), precondition, None)
                 .await;
-            // Without a session nobody may have been let in by it.
-            made.is_ok() || created.is_err()
+            // A session that was not created authorizes no operation.
+            session.is_ok() || user.is_err()
         });
         assert_eq!(results, [true; 17]);
-        assert!((0..=17).all(|number| !bench.is_there(round * 100 + number)));
+        assert!((0..=17).all(|number| !bench.has_session(round * 100 + number)));
     }
 }

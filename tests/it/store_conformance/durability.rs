@@ -1,4 +1,4 @@
-//! What was acknowledged is there after closing and opening again.
+//! Durability: answered operations survive closing and reopening.
 
 use platypush_userd::model::{Attempted, CodeUse};
 use platypush_userd::store::{
@@ -12,21 +12,21 @@ use super::bench::{
 
 const MUTATORS: usize = 64;
 
-pub fn all_that_64_did_at_once_is_there_after_reopening<E: Engine>() {
+pub fn changes_of_64_threads_survive_reopening<E: Engine>() {
     let mut bench = Bench::<E>::fresh();
     bench.user("first");
     bench.user("second");
     let first = bench.read("first");
-    // Each on a user of its own: made, given a session to stay and one to
-    // go, a new password and a second factor.
+    // Each thread creates its own user, a session, a new password that revokes it, a second factor
+    // and another session.
     let mut expected = at_once(MUTATORS, async |thread| {
         let store = bench.store();
-        let (stays, goes) = (2 * thread as u64, 2 * thread as u64 + 1);
+        let (kept, revoked) = (2 * thread as u64, 2 * thread as u64 + 1);
         let new = new_user(&format!("user-{thread}"));
         let precondition = Precondition::Password(proof(&first));
         let user = store.create_user(new, precondition, None).await.unwrap();
         store
-            .create_session(new_session(goes, None), proof(&user), None)
+            .create_session(new_session(revoked, None), proof(&user), None)
             .await
             .unwrap();
         let user = store
@@ -39,10 +39,10 @@ pub fn all_that_64_did_at_once_is_there_after_reopening<E: Engine>() {
             .await
             .unwrap();
         let user = store.user_by_name(&user.username).await.unwrap().unwrap();
-        let made = store
-            .create_session(new_session(stays, Some(noon())), proof(&user), None)
+        let created = store
+            .create_session(new_session(kept, Some(noon())), proof(&user), None)
             .await;
-        made.unwrap()
+        created.unwrap()
     });
     expected.sort_by_key(|(_, user)| user.id);
     assert!(
@@ -65,7 +65,7 @@ pub fn all_that_64_did_at_once_is_there_after_reopening<E: Engine>() {
     assert!(sessions.into_iter().eq(expected));
 }
 
-pub fn every_operation_is_there_after_reopening<E: Engine>() {
+pub fn every_operation_survives_reopening<E: Engine>() {
     let mut bench = Bench::<E>::fresh();
     let check = |bench: &mut Bench<E>, what: &str| {
         let before = bench.state();
@@ -115,7 +115,7 @@ pub fn every_operation_is_there_after_reopening<E: Engine>() {
     let resealed = Resealed {
         item: SealedItem::SecondFactor(id),
         from: factor(5).secret.0,
-        to: b"anew".to_vec(),
+        to: b"resealed".to_vec(),
     };
     wait(bench.store().reseal(vec![resealed])).unwrap();
     check(&mut bench, "reseal");
@@ -139,7 +139,7 @@ pub fn every_operation_is_there_after_reopening<E: Engine>() {
     check(&mut bench, "sweep_sessions");
     bench.delete("alice");
     check(&mut bench, "delete_user");
-    // An operation that does not change anything leaves it openable, too.
+    // The store also reopens after an operation that changes nothing.
     wait(bench.store().sweep_sessions(None, 10, rules(noon()))).unwrap();
     check(&mut bench, "nothing");
 }

@@ -1,4 +1,4 @@
-//! Failed attempts: those of users, and those under names that nobody has.
+//! Failed attempts of users and under unknown names.
 
 use platypush_userd::model::{Attempted, Failures, NameHash, User};
 use platypush_userd::store::Store;
@@ -11,11 +11,11 @@ const fn name(number: u8) -> NameHash {
     NameHash([number; 16])
 }
 
-const fn nobody(number: u8) -> Attempted {
+const fn unknown_name(number: u8) -> Attempted {
     Attempted::UnknownName(name(number))
 }
 
-/// Notes a failure; gives what the store says that there are then.
+/// Counts a failed attempt and returns the new failures.
 fn note<E: Engine>(bench: &Bench<E>, attempted: Attempted, micros: i64) -> Failures {
     wait(bench.store().note_failure(attempted, at(micros), None)).unwrap()
 }
@@ -24,7 +24,7 @@ fn read(store: &dyn Store, number: u8) -> Failures {
     wait(store.failures(&name(number))).unwrap()
 }
 
-/// The last of so many failures was then.
+/// Returns failures with a count and the time of the last one.
 fn failures(count: u32, micros: i64) -> Failures {
     Failures {
         count,
@@ -32,7 +32,7 @@ fn failures(count: u32, micros: i64) -> Failures {
     }
 }
 
-pub fn those_of_a_user_are_counted<E: Engine>() {
+pub fn failures_of_a_user_are_counted<E: Engine>() {
     let mut bench = Bench::<E>::fresh();
     let [first, alice] = ["first", "alice"].map(|name| bench.user(name));
     for (micros, count) in [(-5, 1), (i64::from(u32::MAX) << 20, 2), (3, 3)] {
@@ -49,7 +49,7 @@ pub fn those_of_a_user_are_counted<E: Engine>() {
     assert_eq!(bench.read("first"), first);
 }
 
-pub fn a_success_of_any_kind_forgets_them<E: Engine>() {
+pub fn any_success_resets_the_failures<E: Engine>() {
     let bench = Bench::<E>::fresh();
     bench.user("first");
     for (operation, number) in Operation::ALL.into_iter().zip(1..) {
@@ -69,7 +69,7 @@ pub fn a_success_of_any_kind_forgets_them<E: Engine>() {
     }
 }
 
-pub fn an_operation_that_is_refused_forgets_none<E: Engine>() {
+pub fn a_refused_operation_resets_no_failures<E: Engine>() {
     let mut bench = Bench::<E>::fresh();
     bench.user("first");
     let alice = bench.user_with_factor("alice", 41);
@@ -84,13 +84,13 @@ pub fn an_operation_that_is_refused_forgets_none<E: Engine>() {
     assert_eq!(bench.read("alice").failures, failures(1, 1));
 }
 
-pub fn those_of_a_user_who_is_gone_are_not_counted<E: Engine>() {
+pub fn failures_of_a_deleted_user_are_not_counted<E: Engine>() {
     let bench = Bench::<E>::fresh();
     bench.user("first");
-    let gone = bench.user("alice").id;
+    let deleted = bench.user("alice").id;
     bench.delete("alice");
     let before = bench.state();
-    for id in [0, gone, gone + 1, u64::MAX] {
+    for id in [0, deleted, deleted + 1, u64::MAX] {
         let noted = note(&bench, Attempted::User(id), 1);
         assert_eq!(noted, Failures::default());
         wait(bench.store().forget_failures(Attempted::User(id))).unwrap();
@@ -99,10 +99,10 @@ pub fn those_of_a_user_who_is_gone_are_not_counted<E: Engine>() {
     assert_eq!(bench.user("alice").failures, Failures::default());
 }
 
-pub fn those_of_nobody_are_counted_by_name<E: Engine>() {
+pub fn failures_of_unknown_names_are_counted_by_name<E: Engine>() {
     let mut bench = Bench::<E>::fresh();
     for (number, micros, count) in [(1, 10, 1), (2, 20, 1), (1, 30, 2), (1, 15, 3)] {
-        let noted = note(&bench, nobody(number), micros);
+        let noted = note(&bench, unknown_name(number), micros);
         assert_eq!(noted, failures(count, micros));
     }
     let expected = [Failures::default(), failures(3, 15), failures(1, 20)];
@@ -112,20 +112,20 @@ pub fn those_of_nobody_are_counted_by_name<E: Engine>() {
     assert_eq!(all(&bench), expected);
 }
 
-pub fn are_forgotten_on_demand<E: Engine>() {
+pub fn failures_are_reset_on_demand<E: Engine>() {
     let mut bench = Bench::<E>::fresh();
     let [alice, bob] = ["alice", "bob"].map(|name| bench.user(name));
     let attempted = [
         Attempted::User(alice.id),
         Attempted::User(bob.id),
-        nobody(1),
-        nobody(2),
+        unknown_name(1),
+        unknown_name(2),
     ];
     for attempted in attempted {
         note(&bench, attempted, 1);
     }
     for again in [false, true] {
-        for forgotten in [attempted[0], attempted[2], nobody(3)] {
+        for forgotten in [attempted[0], attempted[2], unknown_name(3)] {
             wait(bench.store().forget_failures(forgotten)).unwrap();
         }
         assert_eq!(bench.read("alice"), alice, "again: {again}");
@@ -134,47 +134,47 @@ pub fn are_forgotten_on_demand<E: Engine>() {
         assert_eq!(read(bench.store(), 2), failures(1, 1));
         bench.reopen();
     }
-    note(&bench, nobody(1), 2);
-    assert_eq!(read(bench.store(), 1), failures(1, 2), "from 1 again");
+    note(&bench, unknown_name(1), 2);
+    assert_eq!(read(bench.store(), 1), failures(1, 2), "restarts at 1");
 }
 
-pub fn the_name_tried_longest_ago_makes_room<E: Engine>() {
-    let mut bench = Bench::<E>::remembering(3);
+pub fn the_name_with_the_oldest_attempt_is_evicted<E: Engine>() {
+    let mut bench = Bench::<E>::with_max_attempted(3);
     let known = |bench: &Bench<E>| -> Vec<u8> {
         let known = |number: &u8| read(bench.store(), *number).count > 0;
         (1..=9).filter(known).collect()
     };
-    // 1 is tried again, so that 2 is the one tried longest ago.
+    // 1 is tried again, so that 2 has the oldest last attempt.
     for (number, micros) in [(1, 10), (2, 20), (3, 30), (1, 40)] {
-        note(&bench, nobody(number), micros);
+        note(&bench, unknown_name(number), micros);
     }
     assert_eq!(known(&bench), [1, 2, 3]);
-    note(&bench, nobody(4), 50);
+    note(&bench, unknown_name(4), 50);
     assert_eq!(known(&bench), [1, 3, 4]);
     assert_eq!(read(bench.store(), 1), failures(2, 40));
-    // Whoever is known takes no room, nor does a user.
+    // A known name and a user need no further entry.
     let alice = bench.user("alice");
-    note(&bench, nobody(3), 60);
+    note(&bench, unknown_name(3), 60);
     note(&bench, Attempted::User(alice.id), 60);
     assert_eq!(known(&bench), [1, 3, 4]);
 
     bench.reopen();
-    note(&bench, nobody(5), 70);
+    note(&bench, unknown_name(5), 70);
     assert_eq!(known(&bench), [3, 4, 5]);
-    // What is forgotten makes room, once.
-    wait(bench.store().forget_failures(nobody(3))).unwrap();
-    wait(bench.store().forget_failures(nobody(3))).unwrap();
-    note(&bench, nobody(6), 80);
+    // A reset frees an entry, once.
+    wait(bench.store().forget_failures(unknown_name(3))).unwrap();
+    wait(bench.store().forget_failures(unknown_name(3))).unwrap();
+    note(&bench, unknown_name(6), 80);
     assert_eq!(known(&bench), [4, 5, 6]);
-    note(&bench, nobody(2), 90);
+    note(&bench, unknown_name(2), 90);
     assert_eq!(known(&bench), [2, 5, 6]);
-    assert_eq!(read(bench.store(), 2), failures(1, 90), "from 1 again");
+    assert_eq!(read(bench.store(), 2), failures(1, 90), "restarts at 1");
 }
 
-pub fn all_are_counted_that_come_at_once<E: Engine>() {
+pub fn concurrent_failures_are_all_counted<E: Engine>() {
     let mut bench = Bench::<E>::fresh();
     let alice = bench.user("alice");
-    let attempted = [Attempted::User(alice.id), nobody(1)];
+    let attempted = [Attempted::User(alice.id), unknown_name(1)];
     at_once(60, async |number| {
         let noted = bench
             .store()

@@ -1,4 +1,4 @@
-//! Users who come from elsewhere, and the pages in which everybody leaves.
+//! Import of users, and the pages that an export reads.
 
 use platypush_userd::model::{
     ApiToken, ApiTokenRecord, ImportedCode, Origin, SecretFingerprint, Session, TokenHash,
@@ -16,8 +16,8 @@ fn user(id: u64, name: &str) -> User {
     }
 }
 
-/// With all that a user can have.
-fn with_everything(id: u64, name: &str) -> User {
+/// Returns a user with all optional data.
+fn full_user(id: u64, name: &str) -> User {
     let mut second_factor = factor(41);
     second_factor.imported_codes = vec![ImportedCode {
         record: record("code"),
@@ -72,24 +72,24 @@ fn batch(before: NextIds, users: Vec<User>) -> ImportBatch {
     }
 }
 
-pub fn are_let_in_with_all_they_have<E: Engine>() {
+pub fn users_are_imported_with_all_their_data<E: Engine>() {
     let mut bench = Bench::<E>::fresh();
     let alice = bench.user("alice");
     bench.session(9, &alice, None);
-    // One that is dead and not swept.
-    let gone = bench.user("gone");
-    bench.session(3, &gone, None);
-    bench.delete("gone");
+    // A dead session that is not swept.
+    let deleted = bench.user("deleted");
+    bench.session(3, &deleted, None);
+    bench.delete("deleted");
     let before = wait(bench.store().next_ids()).unwrap();
     assert_eq!(before, ids(3, 1));
-    let came = [user(3, "bob"), with_everything(4, "carol")];
-    let mut all = batch(before, came.to_vec());
+    let imported = [user(3, "bob"), full_user(4, "carol")];
+    let mut all = batch(before, imported.to_vec());
     all.after.api_token = 3;
-    // That of alice is not for two.
-    all.sessions.push(session(9, &came[0]));
+    // The token of alice stays hers.
+    all.sessions.push(session(9, &imported[0]));
     wait(bench.store().import(all)).unwrap();
     for _ in 0..2 {
-        for user in &came {
+        for user in &imported {
             assert_eq!(bench.read(&user.username), *user);
             let found = wait(bench.store().session(&token(user.id))).unwrap();
             assert_eq!(found, Some((session(user.id, user), user.clone().into())));
@@ -105,11 +105,11 @@ pub fn are_let_in_with_all_they_have<E: Engine>() {
     assert_eq!(bench.user("dave").id, 5);
 }
 
-pub fn come_all_or_none<E: Engine>() {
+pub fn an_import_is_complete_or_has_no_effect<E: Engine>() {
     let bench = Bench::<E>::fresh();
     bench.user("alice");
-    let known = batch(ids(2, 1), vec![user(2, "bob")]);
-    wait(bench.store().import(known)).unwrap();
+    let first = batch(ids(2, 1), vec![user(2, "bob")]);
+    wait(bench.store().import(first)).unwrap();
     let state = bench.state();
     let again = user(3, "bobby");
     let same_origin = User {
@@ -122,20 +122,17 @@ pub fn come_all_or_none<E: Engine>() {
             batch(ids(3, 1), vec![again.clone(), user(4, "alice")]),
         ),
         (
-            "one came before",
+            "an origin was imported before",
             batch(ids(3, 1), vec![user(4, "eve"), same_origin]),
         ),
-        ("other numbers", batch(ids(2, 1), vec![again.clone()])),
+        ("other user ids", batch(ids(2, 1), vec![again.clone()])),
+        ("other token ids", batch(ids(3, 2), vec![again.clone()])),
         (
-            "other numbers of tokens",
-            batch(ids(3, 2), vec![again.clone()]),
-        ),
-        (
-            "a number that was given",
+            "an id that was assigned before",
             batch(ids(3, 1), vec![user(2, "mallory")]),
         ),
         (
-            "a number behind the next",
+            "an id after the last one",
             batch(ids(3, 1), vec![user(4, "mallory")]),
         ),
     ] {
@@ -144,8 +141,8 @@ pub fn come_all_or_none<E: Engine>() {
     }
 }
 
-/// Also of those who are more than fit a part.
-pub fn interrupted_leave_nobody<E: Engine>() {
+/// The users exceed one part.
+pub fn an_interrupted_import_leaves_no_user<E: Engine>() {
     let mut bench = Bench::<E>::fresh();
     bench.user("alice");
     let state = bench.state();
@@ -170,7 +167,7 @@ pub fn interrupted_leave_nobody<E: Engine>() {
     assert_eq!(bench.user("bob").id, 600);
 }
 
-pub fn bring_a_key_only_where_nobody_was<E: Engine>() {
+pub fn a_hash_key_is_accepted_only_by_a_new_store<E: Engine>() {
     let bench = Bench::<E>::fresh();
     let with_key = |before, id, name: &str| ImportBatch {
         hash_key: Some(b"key".to_vec()),
@@ -185,10 +182,10 @@ pub fn bring_a_key_only_where_nobody_was<E: Engine>() {
     assert_fails(&wait(late), &StoreError::Conflict);
 }
 
-pub fn who_came_is_found_by_origin_and_token_name<E: Engine>() {
+pub fn imported_users_are_found_by_origin_and_token_name<E: Engine>() {
     let mut bench = Bench::<E>::fresh();
     let alice = bench.user("alice");
-    let carol = with_everything(2, "carol");
+    let carol = full_user(2, "carol");
     let mut all = batch(ids(2, 1), vec![carol.clone()]);
     all.after.api_token = 3;
     wait(bench.store().import(all)).unwrap();
@@ -207,11 +204,11 @@ pub fn who_came_is_found_by_origin_and_token_name<E: Engine>() {
         .store()
         .replace_api_token_record(2, 2, record("token"), token(9));
     wait(replaced).unwrap();
-    assert!(!has_imported(&bench), "the last one");
+    assert!(!has_imported(&bench), "the last one was replaced");
     assert_eq!(
         by_token(&bench, "old name").len(),
         1,
-        "it is still called so"
+        "the token still carries the name"
     );
     let twice = bench
         .store()
@@ -221,15 +218,15 @@ pub fn who_came_is_found_by_origin_and_token_name<E: Engine>() {
     let precondition = platypush_userd::store::Precondition::Password(proof(&alice));
     wait(bench.store().delete_user("carol", precondition, None)).unwrap();
     assert_eq!(by_token(&bench, "old name"), []);
-    assert_eq!(by_origin(&bench), Some((2, None)), "it was here");
+    assert_eq!(by_origin(&bench), Some((2, None)), "the id is kept");
 }
 
-pub fn everybody_is_listed_in_pages<E: Engine>() {
+pub fn users_and_sessions_are_listed_in_pages<E: Engine>() {
     let bench = Bench::<E>::fresh();
     for id in 1..=9_u64 {
         let user = bench.user_with_factor(&format!("user-{id}"), id);
-        let made = new_session_of(&bench, id, &user);
-        assert_eq!(made.token, token(id));
+        let created = new_session_of(&bench, id, &user);
+        assert_eq!(created.token, token(id));
     }
     bench.delete("user-5");
     bench.delete("user-6");
@@ -240,7 +237,7 @@ pub fn everybody_is_listed_in_pages<E: Engine>() {
         while let Some(start) = from {
             let page = wait(bench.store().users_from(start, limit)).unwrap();
             assert!(page.items.len() <= limit);
-            assert!(page.next.is_none_or(|next| next > start), "goes forward");
+            assert!(page.next.is_none_or(|next| next > start), "must advance");
             found.extend(page.items);
             from = page.next;
         }

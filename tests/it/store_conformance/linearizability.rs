@@ -1,4 +1,4 @@
-//! Operations at once have the effect of the same ones in some order.
+//! Linearizability: concurrent operations have the effect of a sequential order of them.
 
 use std::sync::Mutex;
 
@@ -10,9 +10,9 @@ use super::bench::{Bench, at_once};
 use super::model::{Answer, Call, Model};
 use super::random_operations::{Kind, Step, agrees, step};
 
-/// What the writer decides. Reads of more than one record are left out: they
-/// are not promised to be of one moment.
-fn decided_by_the_writer() -> impl Strategy<Value = Kind> {
+/// Returns operations that the engine serializes. Reads of several records are excluded, because
+/// they need not be consistent.
+fn serialized_kind() -> impl Strategy<Value = Kind> {
     prop_oneof![
         2 => Just(Kind::CreateFirstUser),
         2 => Just(Kind::CreateUser),
@@ -21,9 +21,9 @@ fn decided_by_the_writer() -> impl Strategy<Value = Kind> {
         2 => Just(Kind::Rehash),
         3 => Just(Kind::Accept),
         2 => Just(Kind::NoteFailure),
-        2 => Just(Kind::NoteFailureOfNobody),
+        2 => Just(Kind::NoteFailureOfUnknownName),
         1 => Just(Kind::ForgetFailures),
-        1 => Just(Kind::Amend),
+        1 => Just(Kind::UpdateUser),
         1 => Just(Kind::EndSession),
         1 => Just(Kind::EndSessions),
         1 => Just(Kind::SwitchOn),
@@ -36,16 +36,16 @@ fn decided_by_the_writer() -> impl Strategy<Value = Kind> {
     ]
 }
 
-/// All models that some order of the calls with these answers leads to.
+/// Returns the models after every order of the calls that explains the answers.
 fn explain(model: &Model, calls: &[(Call, Answer)]) -> Vec<Model> {
     if calls.is_empty() {
         return vec![model.clone()];
     }
     let mut models = Vec::new();
-    for (place, (call, answer)) in calls.iter().enumerate() {
+    for (index, (call, answer)) in calls.iter().enumerate() {
         let mut next = model.clone();
         if next.run(call.clone()) == *answer {
-            let rest: Vec<_> = [&calls[..place], &calls[place + 1..]].concat();
+            let rest: Vec<_> = [&calls[..index], &calls[index + 1..]].concat();
             models.extend(explain(&next, &rest));
         }
     }
@@ -53,29 +53,29 @@ fn explain(model: &Model, calls: &[(Call, Answer)]) -> Vec<Model> {
 }
 
 fn run_group<E: Engine>(bench: &Bench<E>, calls: &[Call]) -> Vec<(Call, Answer)> {
-    let answers = at_once(calls.len(), async |place| {
-        calls[place].clone().on(bench.store()).await
+    let answers = at_once(calls.len(), async |index| {
+        calls[index].clone().on(bench.store()).await
     });
     calls.iter().cloned().zip(answers).collect()
 }
 
-pub fn what_happens_at_once_happens_in_some_order<E: Engine>() {
+pub fn concurrent_operations_are_linearizable<E: Engine>() {
     let config = ProptestConfig {
         cases: 32,
         failure_persistence: None,
         ..ProptestConfig::default()
     };
-    let group = prop::collection::vec(step(decided_by_the_writer()), 2..=4);
+    let group = prop::collection::vec(step(serialized_kind()), 2..=4);
     let groups = prop::collection::vec(group, 1..12);
-    // How many groups came out otherwise than in the order of their calls:
-    // if none ever did, nothing would have been tried.
+    // Number of groups that did not run in the order of their calls. If it stays 0, the test has
+    // covered no concurrency.
     let reordered = Mutex::new(0);
     TestRunner::new(config)
         .run(&groups, |groups: Vec<Vec<Step>>| {
             let bench = Bench::<E>::fresh();
             let (mut model, mut sessions) = (Model::default(), 0);
             for group in groups {
-                // Each decides on what stood there before all of them.
+                // Every call takes its arguments from the state before the group.
                 let calls: Vec<_> = group
                     .iter()
                     .filter_map(|step| step.call(&model, &mut sessions))

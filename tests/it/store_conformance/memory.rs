@@ -1,5 +1,5 @@
-//! A trivial engine: everything in memory, one operation at a time. It shows what an engine has to
-//! do, and that no operation knows about sled.
+//! In-memory engine that runs one operation at a time. It shows the duties of an engine, and that
+//! no operation depends on sled.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::hash::Hash;
@@ -15,7 +15,7 @@ use platypush_userd::store::{DeadSessions, ImportBatch, NextIds, Page, Result, S
 
 use super::Engine;
 
-/// The store.
+/// In-memory store.
 pub struct Memory(Mutex<State>);
 
 struct State {
@@ -33,10 +33,10 @@ struct State {
 
 impl Engine for Memory {
     fn fresh() -> Self {
-        Self::remembering(u64::MAX)
+        Self::with_max_attempted(u64::MAX)
     }
 
-    fn remembering(max_attempted: u64) -> Self {
+    fn with_max_attempted(max_attempted: u64) -> Self {
         Self(Mutex::new(State {
             counters: Counters {
                 next: NextIds {
@@ -144,15 +144,15 @@ impl State {
     }
 
     fn import(&mut self, batch: ImportBatch) -> Result<()> {
-        let brings_key_too_late = batch.hash_key.is_some() && batch.before.user > 1;
+        let is_hash_key_too_late = batch.hash_key.is_some() && batch.before.user > 1;
         let is_new = |user: &User| {
             let origin = user.origin.and_then(|origin| self.origins.get(&origin.0));
-            let is_here = origin.is_some_and(|id| self.users.contains_key(id));
+            let is_imported = origin.is_some_and(|id| self.users.contains_key(id));
             let is_new_id = (batch.before.user..batch.after.user).contains(&user.id);
-            is_new_id && !is_here && !self.names.contains_key(&user.username)
+            is_new_id && !is_imported && !self.names.contains_key(&user.username)
         };
         if self.counters.next != batch.before
-            || brings_key_too_late
+            || is_hash_key_too_late
             || !batch.users.iter().all(is_new)
         {
             return Err(StoreError::Conflict);
@@ -199,7 +199,7 @@ fn write<K: Clone + Eq + Hash, V: Clone, S: Ord>(
     }
 }
 
-/// Returns up to `limit` items, and the first one behind them.
+/// Returns up to `limit` items, and the key of the next one.
 fn page<T, K>(mut items: impl Iterator<Item = (K, T)>, limit: usize) -> Page<T, K> {
     let page = items.by_ref().take(limit).map(|(_, item)| item).collect();
     Page {
@@ -283,11 +283,11 @@ impl Store for Memory {
         rules: SessionRules,
     ) -> Result<DeadSessions> {
         let state = self.state();
-        let is_behind = |session: &&Session| after.is_none_or(|after| session.token.0 > after.0);
+        let is_after = |session: &&Session| after.is_none_or(|after| session.token.0 > after.0);
         let seen: Vec<_> = state
             .sessions
             .values()
-            .filter(is_behind)
+            .filter(is_after)
             .take(limit)
             .collect();
         let is_dead = |session: &&&Session| {

@@ -1,4 +1,4 @@
-//! A store that is nothing but maps: what every engine must agree with.
+//! Model of a store, made of maps. Every engine must agree with it.
 
 use std::collections::BTreeMap;
 
@@ -13,7 +13,7 @@ use platypush_userd::store::{
 
 use super::bench::rules;
 
-/// An operation with its arguments.
+/// Operation with its arguments.
 #[derive(Debug, Clone)]
 pub enum Call {
     HasUsers,
@@ -28,100 +28,100 @@ pub enum Call {
     ForgetFailures(Attempted),
     Failures(NameHash),
     SetSecondFactor(PasswordPrecondition, Option<SecondFactor>),
-    Amend(String, AdminUpdate),
+    UpdateUser(String, AdminUpdate),
     EndSessions(PasswordPrecondition, Option<TokenHash>),
-    /// In the order of their tokens.
+    /// Returns the sessions in the order of their tokens.
     SessionsOf(User),
     DeleteUser(String, Precondition),
     CreateSession(NewSession, PasswordPrecondition),
     DeleteSession(TokenHash, Timestamp),
-    /// All steps, each of at most so many.
+    /// Sweeps all sessions in steps of at most that size.
     Sweep(usize, Timestamp),
 }
 
-/// What came of it; an error by its text.
-pub type Answer = std::result::Result<Found, String>;
+/// Result of an operation, with the text of an error.
+pub type Answer = std::result::Result<Output, String>;
 
 #[derive(Debug, Clone, PartialEq)]
-pub enum Found {
+pub enum Output {
     Done,
     Flag(bool),
     User(Option<User>),
     Users(Vec<User>),
     Failures(Failures),
     Session(Option<(Session, Profile)>),
-    Made(Session, User),
+    Created(Session, User),
     Sessions(Vec<Session>),
     Removed(usize),
 }
 
 impl Call {
     pub async fn on(self, store: &dyn Store) -> Answer {
-        let found: Result<Found> = async {
+        let found: Result<Output> = async {
             Ok(match self {
-                Self::HasUsers => Found::Flag(store.has_users().await?),
-                Self::UserByName(name) => Found::User(store.user_by_name(&name).await?),
-                Self::Users => Found::Users(store.users().await?),
-                Self::Session(token) => Found::Session(store.session(&token).await?),
+                Self::HasUsers => Output::Flag(store.has_users().await?),
+                Self::UserByName(name) => Output::User(store.user_by_name(&name).await?),
+                Self::Users => Output::Users(store.users().await?),
+                Self::Session(token) => Output::Session(store.session(&token).await?),
                 Self::CreateUser(new, precondition) => {
-                    Found::User(Some(store.create_user(new, precondition, None).await?))
+                    Output::User(Some(store.create_user(new, precondition, None).await?))
                 }
-                Self::SetPassword(precondition, password, revoke) => Found::User(Some(
+                Self::SetPassword(precondition, password, revoke) => Output::User(Some(
                     store
                         .set_password(precondition, password, revoke, None)
                         .await?,
                 )),
                 Self::ReplacePasswordRecord(id, from, to) => {
                     store.replace_password_record(id, from, to).await?;
-                    Found::Done
+                    Output::Done
                 }
                 Self::Accept(precondition) => {
                     store.accept(precondition, None).await?;
-                    Found::Done
+                    Output::Done
                 }
                 Self::NoteFailure(attempted, at) => {
-                    Found::Failures(store.note_failure(attempted, at, None).await?)
+                    Output::Failures(store.note_failure(attempted, at, None).await?)
                 }
                 Self::ForgetFailures(attempted) => {
                     store.forget_failures(attempted).await?;
-                    Found::Done
+                    Output::Done
                 }
-                Self::Failures(name) => Found::Failures(store.failures(&name).await?),
-                Self::Amend(name, update) => {
-                    Found::User(Some(store.update_user(&name, update).await?))
+                Self::Failures(name) => Output::Failures(store.failures(&name).await?),
+                Self::UpdateUser(name, update) => {
+                    Output::User(Some(store.update_user(&name, update).await?))
                 }
                 Self::EndSessions(precondition, which) => {
-                    Found::Flag(store.end_sessions(precondition, which, None).await?)
+                    Output::Flag(store.end_sessions(precondition, which, None).await?)
                 }
                 Self::SessionsOf(user) => {
                     let mut sessions = store.sessions_of(user.id, user.generation).await?;
                     sessions.sort_by_key(|session| session.token);
-                    Found::Sessions(sessions)
+                    Output::Sessions(sessions)
                 }
                 Self::SetSecondFactor(precondition, factor) => {
                     store.set_second_factor(precondition, factor, None).await?;
-                    Found::Done
+                    Output::Done
                 }
                 Self::DeleteUser(name, precondition) => {
                     store.delete_user(&name, precondition, None).await?;
-                    Found::Done
+                    Output::Done
                 }
                 Self::CreateSession(new, precondition) => {
                     let (session, user) = store.create_session(new, precondition, None).await?;
-                    Found::Made(session, user)
+                    Output::Created(session, user)
                 }
                 Self::DeleteSession(token, now) => {
-                    Found::Flag(store.delete_session(&token, rules(now), None).await?)
+                    Output::Flag(store.delete_session(&token, rules(now), None).await?)
                 }
                 Self::Sweep(limit, now) => {
                     let (mut removed, mut after) = (0, None);
                     loop {
                         let step = store.sweep_sessions(after, limit, rules(now)).await?;
                         removed += step.removed;
-                        assert!(step.next.is_none() || step.next > after, "it goes forward");
+                        assert!(step.next.is_none() || step.next > after, "must advance");
                         after = step.next;
                         if after.is_none() {
-                            break Found::Removed(removed);
+                            break Output::Removed(removed);
                         }
                     }
                 }
@@ -132,45 +132,45 @@ impl Call {
     }
 }
 
-/// Users and sessions, in memory.
+/// Users, sessions and failures in memory.
 #[derive(Debug, Clone, Default)]
 pub struct Model {
     pub users: BTreeMap<UserId, User>,
     pub sessions: BTreeMap<TokenHash, Session>,
     attempted: BTreeMap<[u8; 16], Failures>,
-    ids_given: UserId,
+    last_id: UserId,
 }
 
 impl Model {
     pub fn run(&mut self, call: Call) -> Answer {
-        // On a copy, so that an error leaves all as it was.
+        // On a copy, so that an error changes nothing.
         let mut next = self.clone();
         let found = next.apply(call).map_err(|error| error.to_string())?;
         *self = next;
         Ok(found)
     }
 
-    fn apply(&mut self, call: Call) -> Result<Found> {
+    fn apply(&mut self, call: Call) -> Result<Output> {
         Ok(match call {
-            Call::HasUsers => Found::Flag(!self.users.is_empty()),
-            Call::UserByName(name) => Found::User(self.named(&name).cloned()),
-            Call::Users => Found::Users(self.users.values().cloned().collect()),
-            Call::Session(token) => Found::Session(self.session(&token)),
+            Call::HasUsers => Output::Flag(!self.users.is_empty()),
+            Call::UserByName(name) => Output::User(self.named(&name).cloned()),
+            Call::Users => Output::Users(self.users.values().cloned().collect()),
+            Call::Session(token) => Output::Session(self.session(&token)),
             Call::CreateUser(new, precondition) => {
                 self.check(&precondition)?;
                 if self.named(&new.username).is_some() {
                     return Err(StoreError::NameTaken);
                 }
-                self.ids_given += 1;
-                let user = User::new(self.ids_given, new.username, new.created_at, new.password);
+                self.last_id += 1;
+                let user = User::new(self.last_id, new.username, new.created_at, new.password);
                 self.users.insert(user.id, user.clone());
-                Found::User(Some(user))
+                Output::User(Some(user))
             }
             Call::SetPassword(precondition, password, revoke) => {
-                let user = self.prove(&precondition)?;
+                let user = self.verify(&precondition)?;
                 user.password = password;
                 user.generation += u64::from(revoke);
-                Found::User(Some(user.clone()))
+                Output::User(Some(user.clone()))
             }
             Call::ReplacePasswordRecord(id, from, to) => {
                 let user = self.users.get_mut(&id).ok_or(StoreError::Conflict)?;
@@ -178,16 +178,16 @@ impl Model {
                     return Err(StoreError::Conflict);
                 }
                 user.password = to;
-                Found::Done
+                Output::Done
             }
             Call::Accept(precondition) => {
-                self.prove(&precondition)?;
-                Found::Done
+                self.verify(&precondition)?;
+                Output::Done
             }
-            Call::NoteFailure(attempted, at) => Found::Failures(
+            Call::NoteFailure(attempted, at) => Output::Failures(
                 self.failures(attempted)
                     .map_or_else(Failures::default, |failures| {
-                        *failures = failures.and_one(at);
+                        *failures = failures.plus_one(at);
                         *failures
                     }),
             ),
@@ -195,41 +195,41 @@ impl Model {
                 if let Some(failures) = self.failures(attempted) {
                     *failures = Failures::default();
                 }
-                Found::Done
+                Output::Done
             }
             Call::Failures(name) => {
-                Found::Failures(self.attempted.get(&name.0).copied().unwrap_or_default())
+                Output::Failures(self.attempted.get(&name.0).copied().unwrap_or_default())
             }
-            Call::Amend(name, update) => Found::User(Some(self.amend(&name, update)?)),
+            Call::UpdateUser(name, update) => Output::User(Some(self.update_user(&name, update)?)),
             Call::EndSessions(precondition, which) => {
-                let user = self.prove(&precondition)?;
+                let user = self.verify(&precondition)?;
                 let id = user.id;
                 let Some(token) = which else {
                     user.generation += 1;
-                    return Ok(Found::Flag(true));
+                    return Ok(Output::Flag(true));
                 };
-                let own = self.session(&token).is_some_and(|(_, user)| user.id == id);
-                if own {
+                let is_own = self.session(&token).is_some_and(|(_, user)| user.id == id);
+                if is_own {
                     self.sessions.remove(&token);
                 }
-                Found::Flag(own)
+                Output::Flag(is_own)
             }
             Call::SessionsOf(user) => {
                 let all = self.sessions.values();
-                Found::Sessions(all.filter(|s| s.belongs_to(&user)).cloned().collect())
+                Output::Sessions(all.filter(|s| s.belongs_to(&user)).cloned().collect())
             }
             Call::SetSecondFactor(precondition, factor) => {
-                self.prove(&precondition)?.set_second_factor(factor);
-                Found::Done
+                self.verify(&precondition)?.set_second_factor(factor);
+                Output::Done
             }
             Call::DeleteUser(name, precondition) => {
                 self.check(&precondition)?;
                 let id = self.named(&name).ok_or(StoreError::NoSuchUser)?.id;
                 self.users.remove(&id);
-                Found::Done
+                Output::Done
             }
             Call::CreateSession(new, precondition) => {
-                let user = self.prove(&precondition)?.clone();
+                let user = self.verify(&precondition)?.clone();
                 let session = Session {
                     token: new.token,
                     user_id: user.id,
@@ -239,14 +239,14 @@ impl Model {
                     used_at: new.created_at,
                 };
                 self.sessions.insert(session.token, session.clone());
-                Found::Made(session, user)
+                Output::Created(session, user)
             }
             Call::DeleteSession(token, now) => {
                 let live = self
                     .session(&token)
                     .is_some_and(|(s, _)| !s.is_expired(&rules(now)));
                 self.sessions.remove(&token);
-                Found::Flag(live)
+                Output::Flag(live)
             }
             Call::Sweep(_, now) => {
                 let before = self.sessions.len();
@@ -255,7 +255,7 @@ impl Model {
                     let user = users.get(&session.user_id);
                     user.is_some_and(|user| session.is_valid(user, &rules(now)))
                 });
-                Found::Removed(before - self.sessions.len())
+                Output::Removed(before - self.sessions.len())
             }
         })
     }
@@ -271,7 +271,7 @@ impl Model {
         }
     }
 
-    fn amend(&mut self, name: &str, update: AdminUpdate) -> Result<User> {
+    fn update_user(&mut self, name: &str, update: AdminUpdate) -> Result<User> {
         let id = self.named(name).ok_or(StoreError::NoSuchUser)?.id;
         let user = self.users.get_mut(&id).ok_or(StoreError::NoSuchUser)?;
         match update {
@@ -302,27 +302,27 @@ impl Model {
     }
 
     fn check(&mut self, precondition: &Precondition) -> Result<()> {
-        let good = match precondition {
+        let holds = match precondition {
             Precondition::NoUsers => self.users.is_empty(),
             Precondition::Session(token) => self.session(token).is_some(),
-            Precondition::Password(precondition) => return self.prove(precondition).map(drop),
+            Precondition::Password(precondition) => return self.verify(precondition).map(drop),
         };
-        good.then_some(()).ok_or(StoreError::Conflict)
+        holds.then_some(()).ok_or(StoreError::Conflict)
     }
 
-    /// The precondition's user, its code taken and its failures forgotten.
-    fn prove(&mut self, precondition: &PasswordPrecondition) -> Result<&mut User> {
+    /// Checks a precondition. Returns its user, with the code used and the failures reset.
+    fn verify(&mut self, precondition: &PasswordPrecondition) -> Result<&mut User> {
         let user = self.users.get_mut(&precondition.user_id);
         let user = user.ok_or(StoreError::Conflict)?;
-        let same =
+        let matches =
             user.password == precondition.record && user.generation == precondition.generation;
         match (&mut user.second_factor, &precondition.code) {
-            (None, None) if same => {}
-            (Some(factor), Some(CodeUse::Step(step))) if same && *step > factor.last_step => {
+            (None, None) if matches => {}
+            (Some(factor), Some(CodeUse::Step(step))) if matches && *step > factor.last_step => {
                 factor.last_step = *step;
             }
             (Some(factor), Some(CodeUse::Backup(code)))
-                if same && factor.backup_codes.contains(code) =>
+                if matches && factor.backup_codes.contains(code) =>
             {
                 factor.backup_codes.retain(|left| left != code);
             }

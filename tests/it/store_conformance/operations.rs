@@ -1,4 +1,4 @@
-//! Every operation that acts on a password precondition, as a table.
+//! Table of the operations with a password precondition.
 
 use platypush_userd::model::CodeUse;
 use platypush_userd::store::{NewApiToken, PasswordPrecondition, Precondition, Result, Store};
@@ -21,7 +21,7 @@ pub enum Operation {
 }
 
 impl Operation {
-    /// Each; the one that ends its user is the last.
+    /// All operations. The deletion of the user is the last.
     pub const ALL: [Self; 11] = [
         Self::CreateUser,
         Self::SetPassword,
@@ -36,8 +36,8 @@ impl Operation {
         Self::DeleteUser,
     ];
 
-    /// Runs it for the precondition's user `name`; `number` tells its effects
-    /// from those of others.
+    /// Runs the operation for the precondition's user `name`. `number` distinguishes its effects
+    /// from the effects of other runs.
     pub async fn run(
         self,
         store: &dyn Store,
@@ -49,10 +49,10 @@ impl Operation {
         match self {
             Self::CreateUser => {
                 let user = new_user(&format!("created-{number}"));
-                let made = store
+                let created = store
                     .create_user(user, Precondition::Password(precondition), None)
                     .await;
-                made.map(drop)
+                created.map(drop)
             }
             Self::CreateApiToken => {
                 let new = NewApiToken {

@@ -1,4 +1,4 @@
-//! What an operation leaves for the case that its request is delivered again.
+//! Outcomes that operations record for redelivered requests.
 
 use platypush_userd::model::{Attempted, DeliveryId, NameHash};
 use platypush_userd::store::{Outcome, StoreError};
@@ -8,7 +8,7 @@ use super::bench::{Bench, factor, noon, proof, wait};
 
 const fn delivery(position: u32) -> DeliveryId {
     DeliveryId {
-        boot: [7; 16],
+        run_id: [7; 16],
         batch: 1,
         position,
     }
@@ -21,22 +21,23 @@ fn outcome<T>(position: u32) -> Option<Outcome<T>> {
     })
 }
 
-fn left<E: Engine>(bench: &Bench<E>) -> Vec<u32> {
-    let mut left = wait(bench.store().outcomes()).unwrap();
-    left.sort_unstable();
-    left.iter().map(|delivery| delivery.position).collect()
+/// Returns the positions of all deliveries that have an outcome.
+fn recorded<E: Engine>(bench: &Bench<E>) -> Vec<u32> {
+    let mut recorded = wait(bench.store().outcomes()).unwrap();
+    recorded.sort_unstable();
+    recorded.iter().map(|delivery| delivery.position).collect()
 }
 
-/// A success spends a code or forgets failures, a failure counts: none may be
-/// run twice, nor be answered otherwise the second time. A success that changes
-/// nothing is a look-up.
-pub fn whoever_was_tried_leaves_one<E: Engine>() {
+/// A success uses a code or resets failures, and a failure is counted. Neither may run twice or get
+/// another answer the second time. A success that changes nothing may run again.
+pub fn an_operation_with_an_effect_records_an_outcome<E: Engine>() {
     let mut bench = Bench::<E>::fresh();
     let alice = bench.user("alice");
     let bob = bench.user_with_factor("bob", 41);
-    let (store, nobody) = (bench.store(), Attempted::UnknownName(NameHash([1; 16])));
+    let store = bench.store();
+    let unknown_name = Attempted::UnknownName(NameHash([1; 16]));
     wait(async {
-        // Of alice nothing changes.
+        // Nothing of alice changes.
         store.accept(proof(&alice), outcome(0)).await.unwrap();
         store.accept(proof(&bob), outcome(1)).await.unwrap();
         let failed = Attempted::User(alice.id);
@@ -45,7 +46,7 @@ pub fn whoever_was_tried_leaves_one<E: Engine>() {
             .await
             .unwrap();
         store
-            .note_failure(nobody, noon(), outcome(3))
+            .note_failure(unknown_name, noon(), outcome(3))
             .await
             .unwrap();
         let on = Some(factor(0));
@@ -55,16 +56,16 @@ pub fn whoever_was_tried_leaves_one<E: Engine>() {
     let alice = bench.read("alice");
     let ended = bench.store().end_sessions(proof(&alice), None, outcome(5));
     assert!(wait(ended).unwrap());
-    assert_eq!(left(&bench), [1, 2, 3, 4, 5]);
+    assert_eq!(recorded(&bench), [1, 2, 3, 4, 5]);
     bench.reopen();
-    assert_eq!(left(&bench), [1, 2, 3, 4, 5]);
+    assert_eq!(recorded(&bench), [1, 2, 3, 4, 5]);
     for position in 1..6 {
         let record = wait(bench.store().outcome(&delivery(position))).unwrap();
         assert_eq!(record, Some(vec![position as u8]));
     }
 }
 
-pub fn whoever_was_refused_leaves_none<E: Engine>() {
+pub fn a_refused_operation_records_no_outcome<E: Engine>() {
     let bench = Bench::<E>::fresh();
     bench.user("first");
     let bob = bench.user_with_factor("bob", 41);
@@ -79,10 +80,10 @@ pub fn whoever_was_refused_leaves_none<E: Engine>() {
         &StoreError::Conflict,
         store.end_sessions(proof(&bob), None, outcome(2)),
     );
-    assert_eq!(left(&bench), [0; 0]);
+    assert_eq!(recorded(&bench), [0; 0]);
 }
 
-pub fn are_forgotten_one_by_one<E: Engine>() {
+pub fn outcomes_are_removed_individually<E: Engine>() {
     let mut bench = Bench::<E>::fresh();
     let alice = bench.user("alice");
     for position in 0..4 {
@@ -94,9 +95,9 @@ pub fn are_forgotten_one_by_one<E: Engine>() {
     }
     let forgotten = [1, 3, 9].map(delivery);
     bench.store().forget_outcomes(forgotten.into());
-    // It does not wait; what is done behind it does.
+    // `forget_outcomes` does not wait, but a later operation does.
     wait(bench.store().accept(proof(&alice), None)).unwrap();
-    assert_eq!(left(&bench), [0, 2]);
+    assert_eq!(recorded(&bench), [0, 2]);
     bench.reopen();
-    assert_eq!(left(&bench), [0, 2]);
+    assert_eq!(recorded(&bench), [0, 2]);
 }

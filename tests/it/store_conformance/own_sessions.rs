@@ -1,4 +1,4 @@
-//! The sessions of a user as a whole: listed, ended, noted as used.
+//! Sessions of one user: listing, ending and recording their use.
 
 use chrono::TimeDelta;
 use platypush_userd::model::{TokenHash, User};
@@ -9,7 +9,7 @@ use super::bench::{Bench, at, noon, proof, record, rules, token, wait};
 
 const NONE: [u64; 0] = [];
 
-/// The sessions of a user as it stands now, by the numbers of their tokens.
+/// Returns the numbers of the tokens of a user's current sessions.
 #[track_caller]
 fn listed<E: Engine>(bench: &Bench<E>, name: &str) -> Vec<u64> {
     let user = bench.read(name);
@@ -24,7 +24,8 @@ fn listed<E: Engine>(bench: &Bench<E>, name: &str) -> Vec<u64> {
     numbers
 }
 
-/// Alice has 1 to 3, of which 3 has expired, and bob 11 and 12.
+/// Returns a bench in which alice has sessions 1 to 3, of which 3 has expired, and bob has 11 and
+/// 12.
 fn bench_of_two<E: Engine>() -> (Bench<E>, User, User) {
     let mut bench = Bench::<E>::fresh();
     let [alice, bob] = ["alice", "bob"].map(|name| bench.user(name));
@@ -35,7 +36,7 @@ fn bench_of_two<E: Engine>() -> (Bench<E>, User, User) {
     (bench, alice, bob)
 }
 
-pub fn are_listed_for_as_long_as_they_stand<E: Engine>() {
+pub fn sessions_are_listed_until_they_end<E: Engine>() {
     let (mut bench, alice, _) = bench_of_two::<E>();
     assert_eq!(listed(&bench, "alice"), [1, 2, 3], "expired or not");
     bench.reopen();
@@ -58,7 +59,7 @@ pub fn are_listed_for_as_long_as_they_stand<E: Engine>() {
     assert_eq!(listed(&bench, "bob"), [11, 12]);
 }
 
-pub fn one_of_ones_own_can_be_ended<E: Engine>() {
+pub fn a_user_can_end_one_session<E: Engine>() {
     let (mut bench, alice, _) = bench_of_two::<E>();
     let end = |bench: &Bench<E>, number| {
         let ended = bench
@@ -67,8 +68,8 @@ pub fn one_of_ones_own_can_be_ended<E: Engine>() {
         wait(ended).unwrap()
     };
     assert!(end(&bench, 1));
-    let not_ones_own = [1, 11, 99];
-    for number in not_ones_own {
+    let not_of_alice = [1, 11, 99];
+    for number in not_of_alice {
         assert!(!end(&bench, number), "{number}");
     }
     bench.reopen();
@@ -77,14 +78,14 @@ pub fn one_of_ones_own_can_be_ended<E: Engine>() {
     assert_eq!(bench.read("alice"), alice);
 }
 
-pub fn all_of_ones_own_can_be_ended<E: Engine>() {
+pub fn a_user_can_end_all_sessions<E: Engine>() {
     let (mut bench, alice, _) = bench_of_two::<E>();
     assert!(wait(bench.store().end_sessions(proof(&alice), None, None)).unwrap());
     bench.reopen();
     assert_eq!(listed(&bench, "alice"), NONE);
-    assert!(!bench.is_there(1));
+    assert!(!bench.has_session(1));
     assert_eq!(listed(&bench, "bob"), [11, 12]);
-    // What was proved before has no say in what came after.
+    // A precondition from before conflicts.
     bench.session(4, &bench.read("alice"), None);
     bench.refuses(
         &StoreError::Conflict,
@@ -93,7 +94,7 @@ pub fn all_of_ones_own_can_be_ended<E: Engine>() {
     assert_eq!(listed(&bench, "alice"), [4]);
 }
 
-pub fn looking_for_one_to_end_in_vain_spends_the_code<E: Engine>() {
+pub fn ending_an_unknown_session_uses_the_code<E: Engine>() {
     let bench = Bench::<E>::fresh();
     bench.user("first");
     let alice = bench.user_with_factor("alice", 41);
@@ -105,9 +106,9 @@ pub fn looking_for_one_to_end_in_vain_spends_the_code<E: Engine>() {
     bench.refuses(&StoreError::Conflict, end());
 }
 
-pub fn use_is_noted_and_only_goes_forward<E: Engine>() {
+pub fn the_time_of_last_use_only_increases<E: Engine>() {
     let (mut bench, alice, _) = bench_of_two::<E>();
-    // It does not wait; what is done behind it does.
+    // `touch_session` does not wait, but a later operation does.
     let touch = |bench: &Bench<E>, number, micros| {
         bench
             .store()
@@ -118,23 +119,24 @@ pub fn use_is_noted_and_only_goes_forward<E: Engine>() {
         let (session, _) = wait(bench.store().session(&token(1))).unwrap().unwrap();
         session.used_at
     };
-    let made = noon().timestamp_micros();
-    for (noted, expected) in [(made - 1, made), (made + 9, made + 9), (made + 8, made + 9)] {
-        touch(&bench, 1, noted);
-        assert_eq!(used_at(&bench), at(expected));
+    let start = noon().timestamp_micros();
+    for (offset, expected) in [(-1, 0), (9, 9), (8, 9)] {
+        touch(&bench, 1, start + offset);
+        assert_eq!(used_at(&bench), at(start + expected));
     }
-    // Many that ask at once write once.
+    // Uses within one step are written once.
     let step = TimeDelta::microseconds(10);
-    for (micros, expected) in [(made + 18, made + 9), (made + 19, made + 19)] {
-        bench.store().touch_session(&token(1), at(micros), step);
-        touch(&bench, 99, made);
-        assert_eq!(used_at(&bench), at(expected));
+    for (offset, expected) in [(18, 9), (19, 19)] {
+        let used = at(start + offset);
+        bench.store().touch_session(&token(1), used, step);
+        touch(&bench, 99, start);
+        assert_eq!(used_at(&bench), at(start + expected));
     }
     bench.reopen();
-    assert_eq!(used_at(&bench), at(made + 19));
+    assert_eq!(used_at(&bench), at(start + 19));
     assert_eq!(listed(&bench, "alice"), [1, 2, 3]);
 
-    // Nothing comes back to life.
+    // A use does not restore an ended session.
     assert!(
         wait(
             bench
@@ -145,7 +147,7 @@ pub fn use_is_noted_and_only_goes_forward<E: Engine>() {
     );
     let before = bench.state();
     for number in [1, 99] {
-        touch(&bench, number, made + 30);
+        touch(&bench, number, start + 30);
     }
     assert_eq!(bench.state(), before);
     assert_eq!(listed(&bench, "alice"), [2, 3]);

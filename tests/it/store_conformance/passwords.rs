@@ -1,4 +1,4 @@
-//! Changing a password, revoking sessions with it, strengthening a record.
+//! Passwords: changing them, revoking sessions with a change, and rehashing records.
 
 use platypush_userd::model::User;
 use platypush_userd::store::StoreError;
@@ -6,7 +6,7 @@ use platypush_userd::store::StoreError;
 use super::Engine;
 use super::bench::{Bench, proof, record, wait};
 
-pub fn a_new_password_leaves_all_else_as_it_was<E: Engine>() {
+pub fn a_new_password_changes_nothing_else<E: Engine>() {
     let mut bench = Bench::<E>::fresh();
     bench.user("first");
     let alice = bench.user_with_factor("alice", 7);
@@ -34,7 +34,7 @@ pub fn a_new_password_leaves_all_else_as_it_was<E: Engine>() {
     assert_eq!(bench.state(), expected);
 }
 
-pub fn revoking_ends_all_sessions_of_the_user_and_of_nobody_else<E: Engine>() {
+pub fn revoking_ends_all_sessions_of_the_user_only<E: Engine>() {
     let mut bench = Bench::<E>::fresh();
     let [alice, bob] = ["alice", "bob"].map(|name| bench.user(name));
     for number in 0..20 {
@@ -47,22 +47,26 @@ pub fn revoking_ends_all_sessions_of_the_user_and_of_nobody_else<E: Engine>() {
     assert_eq!(alice, bench.read("alice"));
     assert_eq!(alice.password, record("new"));
 
-    let alive = |bench: &Bench<E>| (0..20).filter(|n| bench.is_there(*n)).collect::<Vec<_>>();
+    let alive = |bench: &Bench<E>| {
+        (0..20)
+            .filter(|n| bench.has_session(*n))
+            .collect::<Vec<_>>()
+    };
     let of_bob: Vec<_> = (0..20).filter(|number| number % 2 == 1).collect();
     assert_eq!(alive(&bench), of_bob);
     bench.reopen();
     assert_eq!(alive(&bench), of_bob);
     bench.session(20, &alice, None);
-    assert!(bench.is_there(20), "sessions from then on are good");
+    assert!(bench.has_session(20), "later sessions are valid");
     assert_eq!(alive(&bench), of_bob);
 }
 
-pub fn a_stronger_record_takes_the_place_of_its_own_weaker_one_only<E: Engine>() {
+pub fn a_rehashed_record_replaces_only_its_original<E: Engine>() {
     let mut bench = Bench::<E>::fresh();
     bench.user("first");
     let alice = bench.user_with_factor("alice", 7);
     bench.session(1, &alice, None);
-    let (id, weak) = (alice.id, alice.password);
+    let (id, original) = (alice.id, alice.password);
     let replace =
         |bench: &Bench<E>, id, from, to| wait(bench.store().replace_password_record(id, from, to));
     let refused = |bench: &Bench<E>, id, from| {
@@ -72,26 +76,26 @@ pub fn a_stronger_record_takes_the_place_of_its_own_weaker_one_only<E: Engine>()
         );
     };
 
-    refused(&bench, id, record("never there"));
-    refused(&bench, 1, weak.clone());
-    for nobody in [0, id + 1, u64::MAX] {
-        refused(&bench, nobody, weak.clone());
+    refused(&bench, id, record("never stored"));
+    refused(&bench, 1, original.clone());
+    for unknown_id in [0, id + 1, u64::MAX] {
+        refused(&bench, unknown_id, original.clone());
     }
 
-    // All but the record is as it was: no code is spent, no session ends.
+    // Only the record changes: no code is used and no session ends.
     let before = bench.read("alice");
-    replace(&bench, id, weak.clone(), record("strong")).unwrap();
+    replace(&bench, id, original.clone(), record("rehashed")).unwrap();
     let expected = User {
-        password: record("strong"),
+        password: record("rehashed"),
         ..before
     };
     assert_eq!(bench.read("alice"), expected);
-    assert!(bench.is_there(1));
+    assert!(bench.has_session(1));
 
-    refused(&bench, id, weak.clone());
+    refused(&bench, id, original.clone());
     bench.reopen();
     assert_eq!(bench.read("alice"), expected);
-    refused(&bench, id, weak);
+    refused(&bench, id, original);
     bench.delete("alice");
-    refused(&bench, id, record("strong"));
+    refused(&bench, id, record("rehashed"));
 }

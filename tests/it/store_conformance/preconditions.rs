@@ -1,4 +1,4 @@
-//! What was read to decide is compared again by whoever writes.
+//! Preconditions: the store checks again what a caller had read when it decided.
 
 use platypush_userd::model::{CodeUse, User};
 use platypush_userd::store::{PasswordPrecondition, Precondition, StoreError};
@@ -7,41 +7,41 @@ use super::Engine;
 use super::bench::{Bench, factor, new_user, noon, proof, record, rules, token, wait};
 use super::operations::Operation;
 
-/// What can come between reading a user and acting on it.
+/// Change between reading a user and acting on it.
 #[derive(Debug, Clone, Copy)]
-enum Meanwhile {
+enum Change {
     PasswordChanged,
     PasswordRehashed,
     SessionsRevoked,
     Deleted,
-    DeletedAndMadeAgain,
+    DeletedAndRecreated,
     FactorSwitchedOn,
     FactorSwitchedOff,
-    StepTaken,
-    LaterStepTaken,
+    StepUsed,
+    LaterStepUsed,
 }
 
-impl Meanwhile {
+impl Change {
     const ALL: [Self; 9] = [
         Self::PasswordChanged,
         Self::PasswordRehashed,
         Self::SessionsRevoked,
         Self::Deleted,
-        Self::DeletedAndMadeAgain,
+        Self::DeletedAndRecreated,
         Self::FactorSwitchedOn,
         Self::FactorSwitchedOff,
-        Self::StepTaken,
-        Self::LaterStepTaken,
+        Self::StepUsed,
+        Self::LaterStepUsed,
     ];
 
     const fn needs_factor(self) -> bool {
         matches!(
             self,
-            Self::FactorSwitchedOff | Self::StepTaken | Self::LaterStepTaken
+            Self::FactorSwitchedOff | Self::StepUsed | Self::LaterStepUsed
         )
     }
 
-    fn happens<E: Engine>(self, bench: &Bench<E>, user: &User) {
+    fn apply<E: Engine>(self, bench: &Bench<E>, user: &User) {
         let store = bench.store();
         let (name, now) = (user.username.as_str(), proof(user));
         let same = user.password.clone();
@@ -56,7 +56,7 @@ impl Meanwhile {
                 wait(store.set_password(now, same, true, None)).unwrap();
             }
             Self::Deleted => bench.delete(name),
-            Self::DeletedAndMadeAgain => {
+            Self::DeletedAndRecreated => {
                 bench.delete(name);
                 assert_eq!(bench.user(name).password, user.password);
             }
@@ -64,8 +64,8 @@ impl Meanwhile {
                 wait(store.set_second_factor(now, Some(factor(0)), None)).unwrap();
             }
             Self::FactorSwitchedOff => wait(store.set_second_factor(now, None, None)).unwrap(),
-            Self::StepTaken => wait(store.accept(now, None)).unwrap(),
-            Self::LaterStepTaken => {
+            Self::StepUsed => wait(store.accept(now, None)).unwrap(),
+            Self::LaterStepUsed => {
                 let last_step = user.second_factor.as_ref().unwrap().last_step;
                 let code = Some(CodeUse::Step(last_step + 2));
                 wait(store.accept(PasswordPrecondition { code, ..now }, None)).unwrap();
@@ -74,7 +74,7 @@ impl Meanwhile {
     }
 }
 
-pub fn a_good_password_serves_for_every_operation<E: Engine>() {
+pub fn a_correct_password_authorizes_every_operation<E: Engine>() {
     let mut bench = Bench::<E>::fresh();
     bench.user("first");
     for (operation, number) in Operation::ALL.into_iter().zip(1..) {
@@ -84,19 +84,18 @@ pub fn a_good_password_serves_for_every_operation<E: Engine>() {
         let before = bench.state();
         wait(operation.run(bench.store(), &name, proof(&user), number)).unwrap();
         let changed = bench.state() != before;
-        // Neither a code that is not asked for nor a factor or a session that
-        // is not there leaves anything to change.
-        let idle = [
+        // The user has no code to use, no second factor to switch off and no session to end.
+        let has_no_effect = [
             Operation::Accept,
             Operation::SwitchFactorOff,
             Operation::EndSession,
         ]
         .contains(&operation);
-        assert_eq!(changed, !idle, "{operation:?}");
+        assert_eq!(changed, !has_no_effect, "{operation:?}");
     }
 }
 
-pub fn a_step_serves_for_every_operation_once<E: Engine>() {
+pub fn a_step_authorizes_one_operation<E: Engine>() {
     let bench = Bench::<E>::fresh();
     bench.user("first");
     for (operation, number) in Operation::ALL.into_iter().zip(1..) {
@@ -120,18 +119,18 @@ pub fn a_step_serves_for_every_operation_once<E: Engine>() {
     }
 }
 
-pub fn a_stale_password_serves_for_none<E: Engine>() {
+pub fn a_stale_password_authorizes_no_operation<E: Engine>() {
     let mut bench = Bench::<E>::fresh();
     bench.user("first");
     bench.watch(1);
-    for meanwhile in Meanwhile::ALL {
-        let name = format!("{meanwhile:?}");
-        let user = if meanwhile.needs_factor() {
+    for change in Change::ALL {
+        let name = format!("{change:?}");
+        let user = if change.needs_factor() {
             bench.user_with_factor(&name, 41)
         } else {
             bench.user(&name)
         };
-        meanwhile.happens(&bench, &user);
+        change.apply(&bench, &user);
         for operation in Operation::ALL {
             bench.refuses(
                 &StoreError::Conflict,
@@ -139,11 +138,12 @@ pub fn a_stale_password_serves_for_none<E: Engine>() {
             );
         }
     }
-    let ids = wait(bench.store().users()).unwrap().last().unwrap().id;
-    assert_eq!(bench.user("next").id, ids + 1, "refusals use no ids");
+    let last_id = wait(bench.store().users()).unwrap().last().unwrap().id;
+    let next_id = bench.user("next").id;
+    assert_eq!(next_id, last_id + 1, "refusals use no ids");
 }
 
-pub fn a_valid_session_serves<E: Engine>() {
+pub fn a_valid_session_is_accepted<E: Engine>() {
     let mut bench = Bench::<E>::fresh();
     let alice = bench.user("alice");
     bench.session(1, &alice, None);
@@ -160,7 +160,7 @@ pub fn a_valid_session_serves<E: Engine>() {
     assert_eq!(bench.state().users, []);
 }
 
-pub fn a_dead_session_does_not<E: Engine>() {
+pub fn a_dead_session_is_refused<E: Engine>() {
     let mut bench = Bench::<E>::fresh();
     bench.user("first");
     let [logged_out, deleted, revoked] =
@@ -178,8 +178,8 @@ pub fn a_dead_session_does_not<E: Engine>() {
     )
     .unwrap();
 
-    let never_made = 4;
-    for number in [1, 2, 3, never_made] {
+    let never_created = 4;
+    for number in [1, 2, 3, never_created] {
         let precondition = || Precondition::Session(token(number));
         bench.refuses(
             &StoreError::Conflict,

@@ -1,5 +1,4 @@
-//! Random operations, one after the other and with reopening in between,
-//! against the model.
+//! Model test with random sequential operations and reopening in between.
 
 use platypush_userd::clock::Timestamp;
 use platypush_userd::model::{Attempted, CodeUse, NameHash};
@@ -14,17 +13,15 @@ use super::bench::{
 };
 use super::model::{Call, Model};
 
-/// A precondition as somebody may hold it who had looked at the store: mostly
-/// true, sometimes not any more.
+/// Parameters of a precondition that usually holds and is sometimes stale.
 #[derive(Debug, Clone)]
-pub struct Belief {
+pub struct PreconditionSpec {
     user: Index,
     other_record: bool,
     other_generation: bool,
     code: Option<CodeUse>,
-    /// Whether it is the next step of the user's second factor, whatever
-    /// `code` says.
-    right_step: bool,
+    /// Whether the code is the next step of the user's second factor instead of `code`.
+    is_next_step: bool,
 }
 
 #[derive(Debug, Clone)]
@@ -40,9 +37,9 @@ pub enum Kind {
     Rehash,
     Accept,
     NoteFailure,
-    NoteFailureOfNobody,
+    NoteFailureOfUnknownName,
     ForgetFailures,
-    Amend,
+    UpdateUser,
     EndSession,
     EndSessions,
     SessionsOf,
@@ -56,19 +53,19 @@ pub enum Kind {
     Reopen,
 }
 
-/// An operation that finds its arguments in the state it meets.
+/// Operation that takes its arguments from the current state of the model.
 #[derive(Debug, Clone)]
 pub struct Step {
     pub kind: Kind,
     name: u8,
-    belief: Belief,
+    precondition: PreconditionSpec,
     session: Index,
     password: u8,
     flag: bool,
-    moment: i8,
+    micros: i8,
 }
 
-fn belief() -> impl Strategy<Value = Belief> {
+fn precondition() -> impl Strategy<Value = PreconditionSpec> {
     (
         any::<Index>(),
         prop::bool::weighted(0.1),
@@ -80,12 +77,12 @@ fn belief() -> impl Strategy<Value = Belief> {
         prop::bool::weighted(0.8),
     )
         .prop_map(
-            |(user, other_record, other_generation, code, right_step)| Belief {
+            |(user, other_record, other_generation, code, is_next_step)| PreconditionSpec {
                 user,
                 other_record,
                 other_generation,
                 code,
-                right_step,
+                is_next_step,
             },
         )
 }
@@ -94,21 +91,21 @@ pub fn step(kinds: impl Strategy<Value = Kind>) -> impl Strategy<Value = Step> {
     (
         kinds,
         0..4_u8,
-        belief(),
+        precondition(),
         any::<Index>(),
         0..3_u8,
         any::<bool>(),
         -2..=2_i8,
     )
         .prop_map(
-            |(kind, name, belief, session, password, flag, moment)| Step {
+            |(kind, name, precondition, session, password, flag, micros)| Step {
                 kind,
                 name,
-                belief,
+                precondition,
                 session,
                 password,
                 flag,
-                moment,
+                micros,
             },
         )
 }
@@ -126,9 +123,9 @@ pub fn any_kind() -> impl Strategy<Value = Kind> {
         1 => Just(Kind::Rehash),
         2 => Just(Kind::Accept),
         2 => Just(Kind::NoteFailure),
-        1 => Just(Kind::NoteFailureOfNobody),
+        1 => Just(Kind::NoteFailureOfUnknownName),
         1 => Just(Kind::ForgetFailures),
-        1 => Just(Kind::Amend),
+        1 => Just(Kind::UpdateUser),
         1 => Just(Kind::EndSession),
         1 => Just(Kind::EndSessions),
         2 => Just(Kind::SessionsOf),
@@ -143,7 +140,7 @@ pub fn any_kind() -> impl Strategy<Value = Kind> {
     ]
 }
 
-impl Belief {
+impl PreconditionSpec {
     fn of(&self, model: &Model) -> PasswordPrecondition {
         let users: Vec<_> = model.users.values().collect();
         let Some(user) = (!users.is_empty()).then(|| users[self.user.index(users.len())]) else {
@@ -162,7 +159,7 @@ impl Belief {
                 user.password.clone()
             },
             generation: user.generation + u64::from(self.other_generation),
-            code: if self.right_step {
+            code: if self.is_next_step {
                 next_step(user)
             } else {
                 self.code
@@ -172,11 +169,11 @@ impl Belief {
 }
 
 impl Step {
-    /// The call this makes in a state; `sessions` is how many tokens have
-    /// been used. `None`: reopen.
+    /// Returns the call in a state of the model, or `None` to reopen the store. `sessions` is the
+    /// number of session tokens used so far.
     pub fn call(&self, model: &Model, sessions: &mut u64) -> Option<Call> {
         let name = format!("user-{}", self.name);
-        let belief = self.belief.of(model);
+        let precondition = self.precondition.of(model);
         let session = token(self.session.index(*sessions as usize + 1) as u64);
         let password = record(&self.password.to_string());
         let by_session = Precondition::Session(session);
@@ -187,25 +184,29 @@ impl Step {
             Kind::UserByName => Call::UserByName(name),
             Kind::Users => Call::Users,
             Kind::Session => Call::Session(session),
-            Kind::CreateUser => Call::CreateUser(new, Precondition::Password(belief)),
+            Kind::CreateUser => Call::CreateUser(new, Precondition::Password(precondition)),
             Kind::CreateUserBySession => Call::CreateUser(new, by_session),
             Kind::CreateFirstUser => Call::CreateUser(new, Precondition::NoUsers),
-            Kind::SetPassword => Call::SetPassword(belief, password, self.flag),
-            Kind::Rehash => Call::ReplacePasswordRecord(belief.user_id, belief.record, password),
-            Kind::Accept => Call::Accept(belief),
-            Kind::NoteFailure => Call::NoteFailure(Attempted::User(belief.user_id), self.moment()),
-            Kind::NoteFailureOfNobody => {
-                let name = Attempted::UnknownName(nobody(self.name));
-                Call::NoteFailure(name, self.moment())
+            Kind::SetPassword => Call::SetPassword(precondition, password, self.flag),
+            Kind::Rehash => {
+                Call::ReplacePasswordRecord(precondition.user_id, precondition.record, password)
+            }
+            Kind::Accept => Call::Accept(precondition),
+            Kind::NoteFailure => {
+                Call::NoteFailure(Attempted::User(precondition.user_id), self.time())
+            }
+            Kind::NoteFailureOfUnknownName => {
+                let name = Attempted::UnknownName(unknown_name(self.name));
+                Call::NoteFailure(name, self.time())
             }
             Kind::ForgetFailures => Call::ForgetFailures(if self.flag {
-                Attempted::User(belief.user_id)
+                Attempted::User(precondition.user_id)
             } else {
-                Attempted::UnknownName(nobody(self.name))
+                Attempted::UnknownName(unknown_name(self.name))
             }),
-            Kind::Amend => Call::Amend(
+            Kind::UpdateUser => Call::UpdateUser(
                 name,
-                match self.moment {
+                match self.micros {
                     0.. => AdminUpdate::DropSecondFactor,
                     -1 => AdminUpdate::EndSessions,
                     _ => AdminUpdate::ResetPassword {
@@ -214,53 +215,53 @@ impl Step {
                     },
                 },
             ),
-            Kind::EndSession => Call::EndSessions(belief, Some(session)),
-            Kind::EndSessions => Call::EndSessions(belief, None),
+            Kind::EndSession => Call::EndSessions(precondition, Some(session)),
+            Kind::EndSessions => Call::EndSessions(precondition, None),
             Kind::SessionsOf => {
-                let user = model.users.get(&belief.user_id).cloned();
+                let user = model.users.get(&precondition.user_id).cloned();
                 user.map_or(Call::Users, Call::SessionsOf)
             }
             Kind::SwitchOn => {
-                let last_step = u64::from(self.moment.unsigned_abs());
+                let last_step = u64::from(self.micros.unsigned_abs());
                 let secret = u8::from(self.flag);
-                Call::SetSecondFactor(belief, Some(factor_of(secret, last_step)))
+                Call::SetSecondFactor(precondition, Some(factor_of(secret, last_step)))
             }
-            Kind::SwitchOff => Call::SetSecondFactor(belief, None),
-            Kind::DeleteUser => Call::DeleteUser(name, Precondition::Password(belief)),
+            Kind::SwitchOff => Call::SetSecondFactor(precondition, None),
+            Kind::DeleteUser => Call::DeleteUser(name, Precondition::Password(precondition)),
             Kind::DeleteUserBySession => Call::DeleteUser(name, by_session),
             Kind::CreateSession => {
-                // Tokens are random: none is ever made twice.
+                // Tokens are random, so each is used once.
                 *sessions += 1;
-                let expires_at = self.flag.then(|| self.moment());
-                Call::CreateSession(new_session(*sessions, expires_at), belief)
+                let expires_at = self.flag.then(|| self.time());
+                Call::CreateSession(new_session(*sessions, expires_at), precondition)
             }
-            Kind::DeleteSession => Call::DeleteSession(session, self.moment()),
-            Kind::Sweep => Call::Sweep(usize::from(self.password) + 1, self.moment()),
+            Kind::DeleteSession => Call::DeleteSession(session, self.time()),
+            Kind::Sweep => Call::Sweep(usize::from(self.password) + 1, self.time()),
             Kind::Reopen => return None,
         })
     }
 
-    fn moment(&self) -> Timestamp {
-        at(noon().timestamp_micros() + i64::from(self.moment))
+    fn time(&self) -> Timestamp {
+        at(noon().timestamp_micros() + i64::from(self.micros))
     }
 }
 
-/// A name that nobody has.
-const fn nobody(number: u8) -> NameHash {
+/// Returns the hash of an unknown name.
+const fn unknown_name(number: u8) -> NameHash {
     NameHash([number; 16])
 }
 
-/// Whether all that can be seen of a store is as in the model.
+/// Returns whether the observable state of a store equals the model.
 pub fn agrees<E: Engine>(bench: &Bench<E>, model: &Model, sessions: u64) -> bool {
-    let mut looks = vec![Call::HasUsers, Call::Users];
-    looks.extend((0..4).map(|name| Call::UserByName(format!("user-{name}"))));
-    looks.extend((0..4).map(|name| Call::Failures(nobody(name))));
-    looks.extend(model.users.values().cloned().map(Call::SessionsOf));
-    looks.extend((0..=sessions).map(|number| Call::Session(token(number))));
+    let mut reads = vec![Call::HasUsers, Call::Users];
+    reads.extend((0..4).map(|name| Call::UserByName(format!("user-{name}"))));
+    reads.extend((0..4).map(|name| Call::Failures(unknown_name(name))));
+    reads.extend(model.users.values().cloned().map(Call::SessionsOf));
+    reads.extend((0..=sessions).map(|number| Call::Session(token(number))));
     let model = &mut model.clone();
-    looks
+    reads
         .into_iter()
-        .all(|look| wait(look.clone().on(bench.store())) == model.run(look))
+        .all(|read| wait(read.clone().on(bench.store())) == model.run(read))
 }
 
 pub fn agree_with_the_model<E: Engine>() {

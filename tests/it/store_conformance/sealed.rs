@@ -1,4 +1,4 @@
-//! What is kept sealed, and how it is sealed anew.
+//! Sealed items and their resealing.
 
 use platypush_userd::model::DeliveryId;
 use platypush_userd::store::{Outcome, Precondition, Resealed, SealedItem};
@@ -7,7 +7,7 @@ use super::Engine;
 use super::bench::{Bench, factor, new_user, proof, wait};
 
 const DELIVERY: DeliveryId = DeliveryId {
-    boot: [7; 16],
+    run_id: [7; 16],
     batch: 1,
     position: 2,
 };
@@ -21,7 +21,7 @@ fn reseal<E: Engine>(bench: &Bench<E>, items: &[(SealedItem, &[u8], &[u8])]) {
     wait(bench.store().reseal(items.collect())).unwrap();
 }
 
-pub fn the_hash_key_is_kept<E: Engine>() {
+pub fn the_hash_key_is_stored<E: Engine>() {
     let mut bench = Bench::<E>::fresh();
     let read = |bench: &Bench<E>| wait(bench.store().hash_key()).unwrap();
     assert_eq!(read(&bench), None);
@@ -31,7 +31,7 @@ pub fn the_hash_key_is_kept<E: Engine>() {
     assert_eq!(read(&bench), Some(b"sealed".to_vec()));
 }
 
-pub fn what_stands_there_is_replaced_and_nothing_else<E: Engine>() {
+pub fn only_an_unchanged_item_is_resealed<E: Engine>() {
     let mut bench = Bench::<E>::fresh();
     let first = bench.user("first");
     let alice = bench.user_with_factor("alice", 41);
@@ -42,13 +42,13 @@ pub fn what_stands_there_is_replaced_and_nothing_else<E: Engine>() {
         record: Box::new(|_| Ok(b"outcome".to_vec())),
     };
     let precondition = Precondition::Password(proof(&first));
-    let made = bench
+    let created = bench
         .store()
         .create_user(new_user("carol"), precondition, Some(outcome));
-    wait(made).unwrap();
+    wait(created).unwrap();
     let secret = &factor(0).secret.0;
 
-    // What was read is not what stands there.
+    // The stored items differ from the items that were read.
     let before = bench.state();
     reseal(
         &bench,
@@ -68,7 +68,7 @@ pub fn what_stands_there_is_replaced_and_nothing_else<E: Engine>() {
     assert_eq!(bench.state(), before);
     assert_eq!(rest(&bench), (b"key".to_vec(), b"outcome".to_vec()));
 
-    // One in vain holds up none of the others.
+    // An item that cannot be replaced does not affect the others.
     reseal(
         &bench,
         &[
@@ -86,7 +86,7 @@ pub fn what_stands_there_is_replaced_and_nothing_else<E: Engine>() {
     assert_eq!(rest(&bench), (b"new key".to_vec(), b"new outcome".to_vec()));
 }
 
-pub fn what_is_gone_does_not_come_back<E: Engine>() {
+pub fn a_removed_item_is_not_restored<E: Engine>() {
     let bench = Bench::<E>::fresh();
     bench.user("first");
     let alice = bench.user_with_factor("alice", 41);

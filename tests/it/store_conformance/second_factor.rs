@@ -1,4 +1,4 @@
-//! The second factor and the steps of its one-time codes.
+//! Second factors and the steps of their one-time codes.
 
 use platypush_userd::model::{CodeUse, Sealed, SecondFactor, SecretFingerprint, UsedSecret};
 use platypush_userd::store::{
@@ -15,7 +15,7 @@ pub fn is_switched_on_and_off<E: Engine>() {
     let alice = bench.user_with_factor("alice 2", 0);
     let mut without = alice.clone();
     without.second_factor = None;
-    // The one that proves who switches it off.
+    // Switching it off uses step 1.
     without.used_secrets = vec![used_secret(0, 1)];
     assert_eq!(without.password, alice.password);
     bench.reopen();
@@ -25,11 +25,11 @@ pub fn is_switched_on_and_off<E: Engine>() {
     assert_eq!(bench.read("alice 2"), without);
     bench.reopen();
     assert_eq!(bench.read("alice 2"), without);
-    assert_eq!(bench.read("alice"), plain, "nobody else is touched");
-    assert!(bench.is_there(1));
+    assert_eq!(bench.read("alice"), plain, "other users stay unchanged");
+    assert!(bench.has_session(1));
 }
 
-pub fn any_secret_is_kept<E: Engine>() {
+pub fn any_secret_is_stored<E: Engine>() {
     let mut bench = Bench::<E>::fresh();
     let secrets = [
         vec![],
@@ -38,7 +38,7 @@ pub fn any_secret_is_kept<E: Engine>() {
         (0..=255).collect(),
         vec![255; 20],
     ];
-    let mut made = Vec::new();
+    let mut expected = Vec::new();
     for (secret, last_step) in secrets
         .into_iter()
         .zip([0, 1, 1 << 32, u64::MAX - 1, u64::MAX])
@@ -58,8 +58,8 @@ pub fn any_secret_is_kept<E: Engine>() {
             ..proof(&bench.read(&name))
         };
         wait(bench.store().set_second_factor(plain, on, None)).unwrap();
-        // Who makes the next user must not need a code.
-        if made.is_empty() {
+        // The first user creates the next ones, which must not need a code.
+        if expected.is_empty() {
             let off = PasswordPrecondition {
                 code: Some(CodeUse::Step(1)),
                 ..proof(&user)
@@ -68,15 +68,14 @@ pub fn any_secret_is_kept<E: Engine>() {
             user.second_factor = None;
             user.used_secrets = vec![used_secret(1, 1)];
         }
-        made.push(user);
+        expected.push(user);
     }
     bench.reopen();
-    assert_eq!(bench.state().users, made);
+    assert_eq!(bench.state().users, expected);
 }
 
-/// Regression: a refresh wrote back the whole second factor as it had been
-/// read, with a step that a login had used meanwhile, and a secret that a
-/// rotation had sealed anew.
+/// Regression: a refresh of the backup codes wrote back the whole second factor as it was read. It
+/// undid a step that a login had used meanwhile, and a secret that a key rotation had resealed.
 pub fn new_backup_codes_change_nothing_else<E: Engine>() {
     let mut bench = Bench::<E>::fresh();
     let alice = bench.user_with_factor("alice", 10);
@@ -89,7 +88,7 @@ pub fn new_backup_codes_change_nothing_else<E: Engine>() {
     let resealed = Resealed {
         item: SealedItem::SecondFactor(alice.id),
         from: alice.second_factor.as_ref().unwrap().secret.0.clone(),
-        to: b"sealed anew".to_vec(),
+        to: b"resealed".to_vec(),
     };
     wait(bench.store().reseal(vec![resealed])).unwrap();
     let codes = vec![backup_code(77)];
@@ -100,7 +99,7 @@ pub fn new_backup_codes_change_nothing_else<E: Engine>() {
     wait(replaced).unwrap();
     bench.reopen();
     let expected = SecondFactor {
-        secret: Sealed(b"sealed anew".to_vec()),
+        secret: Sealed(b"resealed".to_vec()),
         fingerprint: SecretFingerprint([0; 16]),
         last_step: 12,
         backup_codes: codes,
@@ -113,8 +112,8 @@ pub fn new_backup_codes_change_nothing_else<E: Engine>() {
     bench.refuses(&StoreError::Conflict, again);
 }
 
-/// Regression: with the same secret again, used codes were good again.
-pub fn a_used_step_stays_used_when_the_factor_comes_back<E: Engine>() {
+/// Regression: after the same secret was enabled again, used codes were accepted again.
+pub fn a_used_step_stays_used_after_the_factor_is_enabled_again<E: Engine>() {
     let mut bench = Bench::<E>::fresh();
     let alice = bench.user_with_factor("alice", 10);
     let factor = alice.second_factor.clone();
@@ -128,8 +127,8 @@ pub fn a_used_step_stays_used_when_the_factor_comes_back<E: Engine>() {
     wait(bench.store().set_second_factor(on, factor.clone(), None)).unwrap();
     let last_step = |bench: &Bench<E>| bench.read("alice").second_factor.unwrap().last_step;
     assert_eq!(last_step(&bench), 12);
-    let drop_it = AdminUpdate::DropSecondFactor;
-    wait(bench.store().update_user("alice", drop_it)).unwrap();
+    let drop_factor = AdminUpdate::DropSecondFactor;
+    wait(bench.store().update_user("alice", drop_factor)).unwrap();
     let on = proof(&bench.read("alice"));
     wait(bench.store().set_second_factor(on, factor, None)).unwrap();
     assert_eq!(last_step(&bench), 12);
@@ -137,7 +136,7 @@ pub fn a_used_step_stays_used_when_the_factor_comes_back<E: Engine>() {
 
 /// Regression: a code that was used while the clock was ahead blocked all codes
 /// of every later secret of the user.
-pub fn used_steps_of_one_secret_block_no_other<E: Engine>() {
+pub fn used_steps_of_a_secret_do_not_block_other_secrets<E: Engine>() {
     let mut bench = Bench::<E>::fresh();
     bench.user_with_factor("alice", 10);
     let last_step = |bench: &Bench<E>| bench.read("alice").second_factor.unwrap().last_step;
@@ -146,9 +145,9 @@ pub fn used_steps_of_one_secret_block_no_other<E: Engine>() {
         let on = Some(factor_of(secret, 11));
         wait(bench.store().set_second_factor(proof(&alice), on, None)).unwrap();
     };
-    let drop_it = |bench: &Bench<E>| {
-        let drop_it = AdminUpdate::DropSecondFactor;
-        wait(bench.store().update_user("alice", drop_it)).unwrap();
+    let drop_factor = |bench: &Bench<E>| {
+        let update = AdminUpdate::DropSecondFactor;
+        wait(bench.store().update_user("alice", update)).unwrap();
     };
     let ahead = PasswordPrecondition {
         code: Some(CodeUse::Step(1_000_000)),
@@ -156,25 +155,29 @@ pub fn used_steps_of_one_secret_block_no_other<E: Engine>() {
     };
     wait(bench.store().set_second_factor(ahead, None, None)).unwrap();
     switch_on(&bench, 1);
-    assert_eq!(last_step(&bench), 11, "a new secret starts afresh");
-    drop_it(&bench);
+    assert_eq!(last_step(&bench), 11, "a new secret has no used steps");
+    drop_factor(&bench);
     bench.reopen();
     switch_on(&bench, 0);
-    assert_eq!(last_step(&bench), 1_000_000, "the same one goes on");
-    drop_it(&bench);
+    assert_eq!(
+        last_step(&bench),
+        1_000_000,
+        "the same secret keeps its steps"
+    );
+    drop_factor(&bench);
 
-    // Sixteen are remembered: the one that was used longest ago goes.
+    // The store keeps sixteen secrets and evicts the least recently used.
     for secret in 2..=16 {
         switch_on(&bench, secret);
-        drop_it(&bench);
+        drop_factor(&bench);
     }
     assert_eq!(bench.read("alice").used_secrets.len(), 16);
     switch_on(&bench, 0);
     assert_eq!(last_step(&bench), 1_000_000);
-    drop_it(&bench);
+    drop_factor(&bench);
     for secret in 20..36 {
         switch_on(&bench, secret);
-        drop_it(&bench);
+        drop_factor(&bench);
     }
     bench.reopen();
     assert_eq!(bench.read("alice").used_secrets.len(), 16);
@@ -196,7 +199,7 @@ pub fn steps_only_go_forward<E: Engine>() {
         code: Some(CodeUse::Step(step)),
         ..proof(&alice)
     };
-    let take = |bench: &Bench<E>, step| wait(bench.store().accept(with(step), None));
+    let accept = |bench: &Bench<E>, step| wait(bench.store().accept(with(step), None));
     let refused = |bench: &Bench<E>, step| {
         bench.refuses(
             &StoreError::Conflict,
@@ -206,17 +209,17 @@ pub fn steps_only_go_forward<E: Engine>() {
     for step in [0, 9, 10] {
         refused(&bench, step);
     }
-    take(&bench, 11).unwrap();
+    accept(&bench, 11).unwrap();
     refused(&bench, 11);
-    take(&bench, 15).unwrap();
+    accept(&bench, 15).unwrap();
     for step in [11, 12, 14, 15] {
         refused(&bench, step);
     }
     bench.reopen();
     refused(&bench, 15);
-    take(&bench, u64::MAX).unwrap();
+    accept(&bench, u64::MAX).unwrap();
     refused(&bench, u64::MAX);
-    // Without a step it is no proof at all while the factor is on.
+    // A precondition without a code conflicts while the factor is on.
     let without = PasswordPrecondition {
         code: None,
         ..proof(&alice)
@@ -224,7 +227,7 @@ pub fn steps_only_go_forward<E: Engine>() {
     bench.refuses(&StoreError::Conflict, bench.store().accept(without, None));
 }
 
-pub fn a_backup_code_is_good_once<E: Engine>() {
+pub fn a_backup_code_is_accepted_once<E: Engine>() {
     let mut bench = Bench::<E>::fresh();
     bench.user("first");
     let alice = bench.user_with_factor("alice", 10);
@@ -240,7 +243,7 @@ pub fn a_backup_code_is_good_once<E: Engine>() {
     };
     refused(&bench, 10);
     let mut expected = alice.clone();
-    // In an order of the user's own.
+    // The user may use the codes in any order.
     for code in [3, 0, 9, 1, 2, 4, 5, 6, 7, 8] {
         wait(bench.store().accept(with(code), None)).unwrap();
         let factor = expected.second_factor.as_mut().unwrap();
@@ -254,11 +257,11 @@ pub fn a_backup_code_is_good_once<E: Engine>() {
             refused(&bench, code);
         }
     }
-    // The authenticator's codes are as good as they were.
+    // The codes of the authenticator stay valid.
     wait(bench.store().accept(proof(&alice), None)).unwrap();
 }
 
-pub fn an_operation_that_fails_spends_no_code<E: Engine>() {
+pub fn a_failed_operation_uses_no_code<E: Engine>() {
     let bench = Bench::<E>::fresh();
     bench.user("first");
     let alice = bench.user_with_factor("alice", 10);
@@ -273,7 +276,7 @@ pub fn an_operation_that_fails_spends_no_code<E: Engine>() {
         &StoreError::NoSuchUser,
         bench.store().delete_user("nobody", precondition(), None),
     );
-    // It is still good, once.
+    // The code is still accepted, once.
     wait(
         bench
             .store()

@@ -1,4 +1,4 @@
-//! How long any session lasts, whatever it was promised.
+//! Limits of session lifetime and idle time, which override a session's own expiry.
 
 use chrono::TimeDelta;
 use platypush_userd::clock::Timestamp;
@@ -18,14 +18,14 @@ const IDLE: SessionLimits = SessionLimits {
     idle_timeout: Some(LIMIT),
 };
 
-/// The last moment at which a session of that time lives, and the first at
-/// which it does not.
+/// Returns the last time at which a session since that time is valid, and the first at which it is
+/// not.
 fn around(since: Timestamp) -> [Timestamp; 2] {
     let end = since + LIMIT;
     [end - TimeDelta::microseconds(1), end]
 }
 
-/// The rest of a session that was made at noon and used after that.
+/// Returns a bench with a session that was created at noon, and the later time of its last use.
 fn used_later<E: Engine>() -> (Bench<E>, Timestamp) {
     let mut bench = Bench::<E>::fresh();
     let alice = bench.user("alice");
@@ -42,7 +42,7 @@ fn is_swept<E: Engine>(bench: &Bench<E>, rules: SessionRules) -> bool {
     removed.unwrap().removed == 1
 }
 
-pub fn end_sessions_at_their_moment<E: Engine>() {
+pub fn limits_end_sessions_at_the_exact_time<E: Engine>() {
     for (limits, used) in [(LIFETIME, false), (IDLE, true)] {
         let (mut bench, later) = used_later::<E>();
         bench.reopen();
@@ -50,25 +50,25 @@ pub fn end_sessions_at_their_moment<E: Engine>() {
         assert!(!is_swept(&bench, limits.at(last)), "{limits:?}");
         assert!(!is_swept(&bench, rules(end)), "without a limit");
         assert!(is_swept(&bench, limits.at(end)), "{limits:?}");
-        assert!(!bench.is_there(1));
+        assert!(!bench.has_session(1));
     }
 }
 
-pub fn what_is_deleted_after_its_end_was_not_there<E: Engine>() {
+pub fn deleting_a_session_past_its_limit_returns_false<E: Engine>() {
     for (limits, used) in [(LIFETIME, false), (IDLE, true)] {
         let [last, end] = around(if used { used_later::<E>().1 } else { noon() });
-        for (now, was_there) in [(last, true), (end, false)] {
+        for (now, was_valid) in [(last, true), (end, false)] {
             let bench = used_later::<E>().0;
             let (token, rules) = (token(1), limits.at(now));
             let deleted = bench.store().delete_session(&token, rules, None);
-            assert_eq!(wait(deleted).unwrap(), was_there, "{limits:?}, {now}");
-            assert!(!bench.is_there(1));
+            assert_eq!(wait(deleted).unwrap(), was_valid, "{limits:?}, {now}");
+            assert!(!bench.has_session(1));
         }
     }
 }
 
-pub fn the_nearest_end_is_the_one_that_counts<E: Engine>() {
-    let (both, promised) = (
+pub fn the_earliest_limit_applies<E: Engine>() {
+    let (both, expires_at) = (
         SessionLimits {
             max_lifetime: Some(LIMIT),
             idle_timeout: Some(LIMIT / 2),
@@ -77,15 +77,19 @@ pub fn the_nearest_end_is_the_one_that_counts<E: Engine>() {
     );
     let mut bench = Bench::<E>::fresh();
     let alice = bench.user("alice");
-    bench.session(1, &alice, Some(promised));
+    bench.session(1, &alice, Some(expires_at));
     bench.session(2, &alice, None);
     bench.session(3, &alice, Some(noon() + LIMIT * 2));
     bench
         .store()
         .touch_session(&token(3), noon() + LIMIT / 2, TimeDelta::zero());
-    let alive = |bench: &Bench<E>| (1..=3).filter(|n| bench.is_there(*n)).collect::<Vec<u64>>();
+    let alive = |bench: &Bench<E>| {
+        (1..=3)
+            .filter(|n| bench.has_session(*n))
+            .collect::<Vec<u64>>()
+    };
     for (now, left) in [
-        (promised, vec![2, 3]),
+        (expires_at, vec![2, 3]),
         (noon() + LIMIT / 2, vec![3]),
         (noon() + LIMIT, vec![]),
     ] {

@@ -1,4 +1,4 @@
-//! Sessions: what is kept of them, and every way they end.
+//! Sessions: stored data and all ways to end them.
 
 use chrono::SubsecRound as _;
 use platypush_userd::clock::Timestamp;
@@ -18,7 +18,7 @@ fn delete<E: Engine>(bench: &Bench<E>, number: u64) -> bool {
     .unwrap()
 }
 
-pub fn a_session_is_kept_as_it_was_made<E: Engine>() {
+pub fn a_session_is_stored_as_created<E: Engine>() {
     let mut bench = Bench::<E>::fresh();
     bench.user("first");
     let alice = bench.user("alice");
@@ -31,17 +31,17 @@ pub fn a_session_is_kept_as_it_was_made<E: Engine>() {
         expires_at: Some(at(1_795_521_660_000_001)),
         used_at: noon(),
     };
-    let made = wait(bench.store().create_session(new, proof(&alice), None)).unwrap();
-    assert_eq!(made, (expected.clone(), alice.clone()));
-    let made = (expected, alice.into());
+    let created = wait(bench.store().create_session(new, proof(&alice), None)).unwrap();
+    assert_eq!(created, (expected.clone(), alice.clone()));
+    let expected = (expected, alice.into());
     let read = |bench: &Bench<E>, number| wait(bench.store().session(&token(number))).unwrap();
-    assert_eq!(read(&bench, 1), Some(made.clone()));
+    assert_eq!(read(&bench, 1), Some(expected.clone()));
     assert_eq!(read(&bench, 2), None);
     bench.reopen();
-    assert_eq!(read(&bench, 1), Some(made));
+    assert_eq!(read(&bench, 1), Some(expected));
 }
 
-pub fn expiry_is_kept_at_its_extremes<E: Engine>() {
+pub fn extreme_expiry_times_are_stored<E: Engine>() {
     let mut bench = Bench::<E>::fresh();
     let alice = bench.user("alice");
     let extremes = [
@@ -55,19 +55,19 @@ pub fn expiry_is_kept_at_its_extremes<E: Engine>() {
         Some(Timestamp::MAX_UTC.trunc_subsecs(6)),
     ];
     for (expires_at, number) in extremes.into_iter().zip(0..) {
-        let made = bench.session(number, &alice, expires_at);
-        assert_eq!(made.expires_at, expires_at);
+        let created = bench.session(number, &alice, expires_at);
+        assert_eq!(created.expires_at, expires_at);
     }
-    let kept = |bench: &Bench<E>| -> Vec<_> {
+    let stored = |bench: &Bench<E>| -> Vec<_> {
         let found = bench.state().sessions.into_iter();
         found.map(|session| session.unwrap().0.expires_at).collect()
     };
-    assert_eq!(kept(&bench), extremes);
+    assert_eq!(stored(&bench), extremes);
     bench.reopen();
-    assert_eq!(kept(&bench), extremes);
+    assert_eq!(stored(&bench), extremes);
 }
 
-pub fn expiry_is_for_the_caller_to_judge<E: Engine>() {
+pub fn expired_sessions_are_returned<E: Engine>() {
     let mut bench = Bench::<E>::fresh();
     let alice = bench.user("alice");
     bench.session(1, &alice, Some(Timestamp::MIN_UTC));
@@ -75,22 +75,22 @@ pub fn expiry_is_for_the_caller_to_judge<E: Engine>() {
     assert!(session.belongs_to(&alice) && !session.is_valid(&alice, &rules(noon())));
 }
 
-pub fn deleting_answers_true_once<E: Engine>() {
+pub fn deleting_returns_true_once<E: Engine>() {
     let mut bench = Bench::<E>::fresh();
     let alice = bench.user("alice");
     bench.session(1, &alice, None);
     bench.session(2, &alice, None);
-    assert!(!delete(&bench, 3), "there is none");
+    assert!(!delete(&bench, 3), "unknown session");
     assert!(delete(&bench, 1));
-    assert!(!bench.is_there(1) && bench.is_there(2));
+    assert!(!bench.has_session(1) && bench.has_session(2));
     assert!(!delete(&bench, 1));
     bench.reopen();
-    assert!(!bench.is_there(1) && bench.is_there(2));
+    assert!(!bench.has_session(1) && bench.has_session(2));
     assert!(!delete(&bench, 1));
     assert!(delete(&bench, 2));
 }
 
-pub fn deleting_one_that_has_expired_answers_false<E: Engine>() {
+pub fn deleting_an_expired_session_returns_false<E: Engine>() {
     let mut bench = Bench::<E>::fresh();
     let alice = bench.user("alice");
     let around_now =
@@ -98,12 +98,12 @@ pub fn deleting_one_that_has_expired_answers_false<E: Engine>() {
     for (expires_at, number) in around_now.into_iter().zip(0..) {
         bench.session(number, &alice, Some(expires_at));
     }
-    let answers = [0, 1, 2, 3, 4].map(|number| delete(&bench, number));
-    assert_eq!(answers, [false, false, false, true, true]);
-    assert_eq!(bench.state().sessions, vec![None; 5], "all are gone");
+    let deleted = [0, 1, 2, 3, 4].map(|number| delete(&bench, number));
+    assert_eq!(deleted, [false, false, false, true, true]);
+    assert_eq!(bench.state().sessions, vec![None; 5], "all are removed");
 }
 
-pub fn deleting_one_without_its_user_answers_false<E: Engine>() {
+pub fn deleting_a_session_without_its_user_returns_false<E: Engine>() {
     let mut bench = Bench::<E>::fresh();
     bench.user("first");
     let [deleted, revoked] = ["deleted", "revoked"].map(|name| bench.user(name));
@@ -122,7 +122,7 @@ pub fn deleting_one_without_its_user_answers_false<E: Engine>() {
     }
 }
 
-pub fn end_with_their_user<E: Engine>() {
+pub fn sessions_end_with_their_user<E: Engine>() {
     let mut bench = Bench::<E>::fresh();
     let [alice, bob] = ["alice", "bob"].map(|name| bench.user(name));
     for number in 0..300 {
@@ -130,24 +130,24 @@ pub fn end_with_their_user<E: Engine>() {
     }
     bench.delete("bob");
     let of_alice =
-        |bench: &Bench<E>| (0..300).all(|number| bench.is_there(number) == (number % 2 == 0));
+        |bench: &Bench<E>| (0..300).all(|number| bench.has_session(number) == (number % 2 == 0));
     assert!(of_alice(&bench));
     bench.reopen();
     assert!(of_alice(&bench));
 }
 
-pub fn do_not_come_back_with_a_new_user_of_the_name<E: Engine>() {
+pub fn sessions_are_not_revived_by_a_new_user_with_the_same_name<E: Engine>() {
     let mut bench = Bench::<E>::fresh();
-    // The only user, so that everything is as it was at the beginning.
+    // The only user, so that the store is empty after the deletion.
     let first = bench.user("alice");
     bench.session(1, &first, None);
     bench.delete("alice");
     let second = bench.user("alice");
     assert_eq!(second.password, first.password);
-    assert!(!bench.is_there(1));
+    assert!(!bench.has_session(1));
     bench.reopen();
-    assert!(!bench.is_there(1));
-    // The same token may be made anew, for the one who made it.
+    assert!(!bench.has_session(1));
+    // The same token hash can be used again, for the new user.
     bench.session(1, &second, None);
     let found = wait(bench.store().session(&token(1))).unwrap();
     assert_eq!(found.map(|(_, user)| user), Some(second.into()));

@@ -1,4 +1,4 @@
-//! Sweeping dead sessions.
+//! Sweeping of dead sessions.
 
 use platypush_userd::clock::Timestamp;
 use platypush_userd::model::TokenHash;
@@ -9,7 +9,7 @@ use super::bench::{Bench, at, at_once, new_session, noon, proof, rules, token, w
 
 const SESSIONS: u64 = 1_000;
 
-/// Sweeps to the end in steps of `limit`; gives each step's number removed.
+/// Sweeps to the end in steps of `limit`, and returns the number of removed sessions of each step.
 fn sweep<E: Engine>(bench: &Bench<E>, limit: usize, now: Timestamp) -> Vec<usize> {
     let mut removed = Vec::new();
     let mut after: Option<TokenHash> = None;
@@ -19,7 +19,7 @@ fn sweep<E: Engine>(bench: &Bench<E>, limit: usize, now: Timestamp) -> Vec<usize
         removed.push(step.removed);
         match step.next {
             Some(next) => {
-                assert!(after.is_none_or(|after| after < next), "it goes forward");
+                assert!(after.is_none_or(|after| after < next), "must advance");
                 after = Some(next);
             }
             None => return removed,
@@ -27,13 +27,13 @@ fn sweep<E: Engine>(bench: &Bench<E>, limit: usize, now: Timestamp) -> Vec<usize
     }
 }
 
-pub fn removes_the_dead_and_nothing_else_in_steps<E: Engine>() {
+pub fn only_dead_sessions_are_removed_in_steps<E: Engine>() {
     let mut bench = Bench::<E>::fresh();
     bench.user("first");
     let [alice, deleted, revoked] = ["alice", "deleted", "revoked"].map(|name| bench.user(name));
     let past = Some(at(noon().timestamp_micros() - 1));
     let future = Some(at(noon().timestamp_micros() + 1));
-    // By number modulo 5: two live, three dead.
+    // By number modulo 5: two are live, three are dead.
     let kinds = [
         (&alice, None),
         (&alice, future),
@@ -45,8 +45,8 @@ pub fn removes_the_dead_and_nothing_else_in_steps<E: Engine>() {
         for number in (thread as u64..SESSIONS).step_by(8) {
             let (user, expires_at) = kinds[number as usize % kinds.len()];
             let new = new_session(number, expires_at);
-            let made = bench.store().create_session(new, proof(user), None).await;
-            made.unwrap();
+            let created = bench.store().create_session(new, proof(user), None);
+            created.await.unwrap();
         }
     });
     (0..SESSIONS).for_each(|number| bench.watch(number));
@@ -64,7 +64,7 @@ pub fn removes_the_dead_and_nothing_else_in_steps<E: Engine>() {
     assert_eq!(
         removed.len(),
         16,
-        "each is looked at once: 1,000 in steps of 64"
+        "each session is examined once: 1,000 in steps of 64"
     );
     assert_eq!(removed.iter().sum::<usize>(), 600);
     let mut expected = before;
@@ -83,17 +83,17 @@ pub fn an_empty_store_is_swept_in_one_step<E: Engine>() {
     assert_eq!(sweep(&bench, 1, noon()), [0]);
     let alice = bench.user("alice");
     assert_eq!(sweep(&bench, 1, noon()), [0]);
-    // From behind the last one, too.
+    // Also after the last session.
     bench.session(1, &alice, Some(at(0)));
-    let nothing = SweepStep {
+    let empty_step = SweepStep {
         removed: 0,
         next: None,
     };
     for after in [token(1), TokenHash([0xff; 32])] {
         let step = bench.store().sweep_sessions(Some(after), 1, rules(noon()));
-        assert_eq!(wait(step).unwrap(), nothing);
+        assert_eq!(wait(step).unwrap(), empty_step);
     }
-    assert!(bench.is_there(1));
+    assert!(bench.has_session(1));
 }
 
 pub fn the_last_full_step_is_followed_by_an_empty_one<E: Engine>() {
@@ -102,7 +102,7 @@ pub fn the_last_full_step_is_followed_by_an_empty_one<E: Engine>() {
     for number in 0..6 {
         bench.session(number, &alice, (number % 2 == 0).then_some(at(0)));
     }
-    // The place to go on from is good although what stood there is gone.
+    // A sweep continues after a session that the previous step removed.
     assert_eq!(sweep(&bench, 1, noon()).iter().sum::<usize>(), 3);
     assert_eq!(sweep(&bench, 3, noon()), [0, 0]);
     bench.delete("alice");
@@ -110,7 +110,7 @@ pub fn the_last_full_step_is_followed_by_an_empty_one<E: Engine>() {
     assert_eq!(sweep(&bench, 3, noon()), [0]);
 }
 
-pub fn a_session_has_expired_at_the_moment_it_names<E: Engine>() {
+pub fn a_session_expires_at_its_exact_time<E: Engine>() {
     let mut bench = Bench::<E>::fresh();
     let alice = bench.user("alice");
     bench.session(1, &alice, Some(noon()));
@@ -118,5 +118,5 @@ pub fn a_session_has_expired_at_the_moment_it_names<E: Engine>() {
     let before = at(noon().timestamp_micros() - 1);
     assert_eq!(sweep(&bench, 10, before), [0]);
     assert_eq!(sweep(&bench, 10, noon()), [1]);
-    assert!(!bench.is_there(1) && bench.is_there(2));
+    assert!(!bench.has_session(1) && bench.has_session(2));
 }

@@ -1,4 +1,4 @@
-//! Users: ids, names, what is kept of them.
+//! Users: ids, names and stored data.
 
 use platypush_userd::model::User;
 use platypush_userd::store::{Precondition, StoreError};
@@ -20,7 +20,7 @@ pub fn ids_grow_from_one_without_gaps<E: Engine>() {
     assert_eq!(bench.user("after reopening").id, 5);
 }
 
-pub fn ids_are_never_used_again<E: Engine>() {
+pub fn ids_are_never_reused<E: Engine>() {
     let mut bench = Bench::<E>::fresh();
     bench.user("a");
     bench.user("b");
@@ -32,23 +32,23 @@ pub fn ids_are_never_used_again<E: Engine>() {
     bench.delete("c");
     bench.delete("a");
     bench.reopen();
-    assert_eq!(bench.user("a").id, 5, "nor when all are gone");
+    assert_eq!(bench.user("a").id, 5, "also after all users are deleted");
 }
 
-pub fn a_user_is_kept_as_it_was_made<E: Engine>() {
+pub fn a_user_is_stored_as_created<E: Engine>() {
     let mut bench = Bench::<E>::fresh();
     let moments = [0, 1, -1, 1_795_521_600_999_999, 253_402_300_799_999_999];
-    let mut made = Vec::new();
+    let mut created = Vec::new();
     for micros in moments {
         let mut new = new_user(&format!("at {micros}"));
         new.created_at = at(micros);
         let expected = User::new(
-            made.len() as u64 + 1,
+            created.len() as u64 + 1,
             new.username.clone(),
             new.created_at,
             new.password.clone(),
         );
-        let precondition = match made.first() {
+        let precondition = match created.first() {
             Some(user) => Precondition::Password(proof(user)),
             None => Precondition::NoUsers,
         };
@@ -57,11 +57,11 @@ pub fn a_user_is_kept_as_it_was_made<E: Engine>() {
             expected
         );
         assert_eq!(bench.read(&expected.username), expected);
-        made.push(expected);
+        created.push(expected);
     }
-    assert_eq!(bench.state().users, made);
+    assert_eq!(bench.state().users, created);
     bench.reopen();
-    assert_eq!(bench.state().users, made);
+    assert_eq!(bench.state().users, created);
 }
 
 pub fn a_taken_name_is_refused_and_uses_no_id<E: Engine>() {
@@ -82,7 +82,7 @@ pub fn a_taken_name_is_refused_and_uses_no_id<E: Engine>() {
     assert_eq!(bench.user("bob").id, 2);
 }
 
-pub fn no_users_is_true_before_the_first_and_after_the_last<E: Engine>() {
+pub fn no_users_holds_before_the_first_user_and_after_the_last<E: Engine>() {
     let mut bench = Bench::<E>::fresh();
     let create = |bench: &Bench<E>, name| {
         wait(
@@ -122,7 +122,7 @@ pub fn no_users_is_true_before_the_first_and_after_the_last<E: Engine>() {
     assert_eq!(create(&bench, "c").unwrap().id, 3, "a refusal uses no id");
 }
 
-pub fn somebody_unknown_cannot_be_deleted<E: Engine>() {
+pub fn an_unknown_user_cannot_be_deleted<E: Engine>() {
     let bench = Bench::<E>::fresh();
     let alice = bench.user("alice");
     for name in ["bob", "Alice", "alic", "alice "] {
@@ -149,7 +149,7 @@ pub fn names_are_compared_byte_for_byte<E: Engine>() {
         "a\0",
         "\0a",
         "a\0b",
-        // One é in two ways, and what case folding or trimming would merge.
+        // Two encodings of é, and names that case folding or trimming would merge.
         "é",
         "e\u{301}",
         "ß",
@@ -161,7 +161,7 @@ pub fn names_are_compared_byte_for_byte<E: Engine>() {
         "\u{feff}a",
         "ı",
         "i",
-        // What keys of the store itself look like, and what JSON escapes.
+        // Names that look like keys of the store, and characters that JSON escapes.
         "m:users",
         "u:1",
         "n:a",
@@ -184,9 +184,9 @@ pub fn names_are_compared_byte_for_byte<E: Engine>() {
         let found = bench.read(name);
         assert_eq!((found.id, found.username.as_str()), (id, *name));
     }
-    for stranger in ["b", "aa", "É", "\0\0", "n:", "a\0bc", &longest[..252]] {
-        let found = wait(bench.store().user_by_name(stranger)).unwrap();
-        assert_eq!(found, None, "{stranger:?}");
+    for unknown in ["b", "aa", "É", "\0\0", "n:", "a\0bc", &longest[..252]] {
+        let found = wait(bench.store().user_by_name(unknown)).unwrap();
+        assert_eq!(found, None, "{unknown:?}");
     }
     bench.delete("a\0");
     let left: Vec<_> = names.iter().filter(|name| **name != "a\0").collect();
@@ -194,10 +194,10 @@ pub fn names_are_compared_byte_for_byte<E: Engine>() {
     assert!(users.iter().map(|user| &user.username).eq(left));
 }
 
-pub fn users_are_listed_by_id_as_a_number<E: Engine>() {
+pub fn users_are_listed_in_numeric_order_of_ids<E: Engine>() {
     let bench = Bench::<E>::fresh();
     let first = bench.user("first");
-    // Past 9 and 255, where text and single bytes would sort otherwise.
+    // Beyond 9 and 255, where text and single bytes would sort differently.
     at_once(4, async |thread| {
         for number in 0..75 {
             let new = new_user(&format!("{thread}-{number}"));

@@ -1,4 +1,4 @@
-//! A client: what a Platypush node or a person with redis-cli does.
+//! A client of the queue: acts as a Platypush node or an operator with redis-cli does.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -7,15 +7,16 @@ use serde_json::{Value, json};
 
 use super::PATIENCE;
 
-/// The queue by default.
+/// Default name of the queue.
 pub const QUEUE: &str = "platypush/user";
-/// Beginning of the reply lists by default.
+/// Default prefix of the reply lists.
 pub const REPLIES: &str = "platypush/responses/";
+
 pub struct Client {
     pub redis: redis::Connection,
 }
 
-/// A reply, whole.
+/// A complete reply message.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Reply(pub Value);
 
@@ -33,14 +34,14 @@ impl Reply {
             .collect()
     }
 
-    /// Asserts success and gives the output.
+    /// Asserts success and returns the output.
     #[track_caller]
     pub fn ok(&self) -> &Value {
         assert_eq!(self.errors(), Vec::<&str>::new());
         self.output()
     }
 
-    /// Asserts a failure with exactly this text.
+    /// Asserts a failure with exactly this error text.
     #[track_caller]
     pub fn fails(&self, text: &str) {
         assert_eq!(self.errors(), [text]);
@@ -53,26 +54,26 @@ impl Client {
         Self { redis }
     }
 
-    /// An id that no other request has.
+    /// Returns a request id that is unique in this process.
     pub fn new_id() -> String {
         static NEXT: AtomicU64 = AtomicU64::new(1);
         format!("r{}", NEXT.fetch_add(1, Ordering::Relaxed))
     }
 
-    /// Runs an action and waits for its reply.
+    /// Sends a request for an action and waits for its reply.
     pub fn call(&mut self, action: &str, args: Value) -> Reply {
         let id = self.send(action, args);
         self.reply(&id)
     }
 
-    /// Pushes a request; gives its id.
+    /// Pushes a request and returns its id.
     pub fn send(&mut self, action: &str, args: Value) -> String {
         let (id, message) = Self::request(action, args);
         self.push(message);
         id
     }
 
-    /// An id and the message of a request under it.
+    /// Returns a new id and the message of a request with that id.
     pub fn request(action: &str, args: Value) -> (String, String) {
         let id = Self::new_id();
         let action = format!("user.{action}");
@@ -80,8 +81,8 @@ impl Client {
         (id, message.to_string())
     }
 
-    /// Pushes requests in one step, so that they are all there at once; gives
-    /// their ids.
+    /// Pushes several requests with one command, so that they reach the queue
+    /// together, and returns their ids.
     pub fn send_all<'a>(
         &mut self,
         requests: impl IntoIterator<Item = (&'a str, Value)>,
@@ -94,18 +95,18 @@ impl Client {
         ids
     }
 
-    /// Pushes bytes as they are.
+    /// Pushes raw bytes.
     pub fn push(&mut self, message: impl redis::ToRedisArgs + Send + Sync) {
         let _: () = self.redis.rpush(QUEUE, message).unwrap();
     }
 
-    /// Waits for the reply to an id.
+    /// Waits for the reply to a request and removes it from its list.
     #[track_caller]
     pub fn reply(&mut self, id: &str) -> Reply {
         Reply(serde_json::from_str(&self.raw_reply(id)).unwrap())
     }
 
-    /// Waits for the reply to an id, and gives its bytes.
+    /// Waits for the reply to a request and returns its text unparsed.
     #[track_caller]
     pub fn raw_reply(&mut self, id: &str) -> String {
         let popped: Option<(String, String)> = self
@@ -115,7 +116,7 @@ impl Client {
         popped.unwrap_or_else(|| panic!("no reply to {id}")).1
     }
 
-    /// Waits for the reply to an id and leaves it where it is.
+    /// Waits for the reply to a request and leaves it in its list.
     #[track_caller]
     pub fn await_reply(&mut self, id: &str) {
         let list = format!("{REPLIES}{id}");
@@ -127,20 +128,20 @@ impl Client {
         assert!(moved.is_some(), "no reply to {id}");
     }
 
-    /// Those of the ids whose replies are there.
+    /// Returns the ids whose replies have arrived.
     pub fn answered<'a>(&mut self, ids: impl IntoIterator<Item = &'a str>) -> Vec<&'a str> {
         let ids: Vec<_> = ids.into_iter().collect();
         let mut pipe = redis::pipe();
         for id in &ids {
             pipe.exists(format!("{REPLIES}{id}"));
         }
-        let there: Vec<bool> = pipe.query(&mut self.redis).unwrap();
-        let answered = ids.into_iter().zip(there).filter(|(_, there)| *there);
+        let arrived: Vec<bool> = pipe.query(&mut self.redis).unwrap();
+        let answered = ids.into_iter().zip(arrived).filter(|(_, arrived)| *arrived);
         answered.map(|(id, _)| id).collect()
     }
 
-    /// Asserts that nothing is under way or left over: the queue, all
-    /// processing lists and all replies are gone.
+    /// Asserts that no request is in flight and no reply is unread: the queue,
+    /// all processing lists and all reply lists are gone.
     #[track_caller]
     pub fn assert_nothing_left(&mut self) {
         let keys: Vec<String> = self.redis.keys("*").unwrap();
@@ -155,7 +156,7 @@ impl Client {
         assert!(left.is_empty(), "{left:?}");
     }
 
-    /// All dead letters, the oldest first.
+    /// Returns all dead letters, the oldest first.
     pub fn dead_letters(&mut self) -> Vec<Value> {
         let letters: Vec<String> = self.redis.lrange(format!("{QUEUE}:dead"), 0, -1).unwrap();
         letters

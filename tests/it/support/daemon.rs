@@ -1,4 +1,4 @@
-//! The real binary as a process of its own.
+//! The daemon as a child process: the real binary.
 
 use std::io::{BufRead as _, BufReader};
 use std::path::{Path, PathBuf};
@@ -20,32 +20,34 @@ pub struct Daemon {
 #[derive(Default)]
 struct Log {
     lines: Mutex<Vec<String>>,
-    grown: Condvar,
+    changed: Condvar,
 }
 
 impl Daemon {
-    /// The binary under test.
+    /// Path of the binary under test.
     pub fn binary() -> &'static str {
         env!("CARGO_BIN_EXE_platypush-userd")
     }
 
-    /// A daemon on `redis` with cheap password hashes, without a throttle or a
-    /// bound on waits, patient, and with these configuration keys, as environment variables
-    /// without their prefix.
+    /// Starts a daemon on `redis` and waits until it is ready.
+    ///
+    /// Password hashes are cheap, the throttle is off, and the time limits are long. `settings`
+    /// are further configuration keys: names of environment variables without their prefix.
     pub fn start(redis: &RedisServer, settings: &[(&str, &str)]) -> Self {
         Self::start_in(Arc::new(tempfile::tempdir().unwrap()), redis, settings)
     }
 
-    /// The same in a folder that is there already.
+    /// Same as [`start`](Self::start), in an existing folder.
     pub fn start_in(folder: Arc<TempDir>, redis: &RedisServer, settings: &[(&str, &str)]) -> Self {
         let daemon = Self::launch(folder, redis, settings, |command| with_sighup(&command));
         daemon.wait_for_log("ready");
         daemon
     }
 
-    /// The same without waiting until it is ready, or for a start that must
-    /// fail. `change` has the last word on the command: more environment, or
-    /// running it under something else.
+    /// Starts a daemon without waiting until it is ready, also for a start that must fail.
+    ///
+    /// `change` is applied last to the command: it adds variables to the environment or runs the
+    /// command under another program.
     pub fn launch(
         folder: Arc<TempDir>,
         redis: &RedisServer,
@@ -58,15 +60,15 @@ impl Daemon {
             ("DEVICE_ID".to_owned(), "test-node".to_owned()),
             ("PASSWORD__MEMORY_KIB".to_owned(), "8".to_owned()),
             ("PASSWORD__ITERATIONS".to_owned(), "1".to_owned()),
-            // A test may guess as often as it likes: `("THROTTLE__FAILURES",
-            // "5")` among its settings switches it on.
+            // Off, so that no test depends on how often it logs in. The
+            // setting `("THROTTLE__FAILURES", "5")` switches it on.
             ("THROTTLE__FAILURES".to_owned(), "0".to_owned()),
-            // However slow the machine is, no test is too busy: those about
-            // that lower it.
+            // Long enough for a slow machine: only tests of the "Too busy"
+            // refusal lower it.
             ("MAX_LOGIN_WAIT".to_owned(), "3600".to_owned()),
             ("LOG__LEVEL".to_owned(), "debug".to_owned()),
-            // On a busy machine a stop may take longer than 10 s, a write
-            // longer than 30 s, and a test longer than a minute to fetch its
+            // On a busy machine a shutdown may take longer than 10 s, a write
+            // longer than 30 s, and a test longer than a minute to read its
             // replies.
             ("SHUTDOWN_TIMEOUT".to_owned(), "120".to_owned()),
             ("WRITE_TIMEOUT".to_owned(), "120".to_owned()),
@@ -82,7 +84,7 @@ impl Daemon {
         }
     }
 
-    /// The command that runs a daemon with these settings; later ones win.
+    /// Returns the command that runs a daemon with these settings. Later settings win.
     fn command(folder: &Path, settings: &[(String, String)]) -> Command {
         let mut command = Command::new(Self::binary());
         command
@@ -112,26 +114,26 @@ impl Daemon {
         kill_process(self.pid(), signal).unwrap();
     }
 
-    /// SIGTERM, and the exit status.
+    /// Sends SIGTERM, waits for the end of the process and returns its exit status.
     pub fn stop(&mut self) -> ExitStatus {
         self.signal(Signal::TERM);
         self.wait()
     }
 
-    /// Waits for its end.
+    /// Waits for the end of the process and returns its exit status.
     #[track_caller]
     pub fn wait(&mut self) -> ExitStatus {
         self.wait_for_log(END);
         self.child.wait().unwrap()
     }
 
-    /// SIGKILL.
+    /// Kills the process with SIGKILL.
     pub fn kill(&mut self) {
         self.child.kill().unwrap();
         self.child.wait().unwrap();
     }
 
-    /// Starts it again in the same folder with the same settings.
+    /// Restarts the daemon in the same folder with the same settings.
     pub fn restart(&mut self) {
         let (child, log) = spawn(Self::command(self.folder.path(), &self.settings));
         self.child = child;
@@ -139,20 +141,20 @@ impl Daemon {
         self.wait_for_log("ready");
     }
 
-    /// Starts it again with these settings changed.
+    /// Restarts the daemon with these settings changed.
     pub fn restart_with(&mut self, settings: &[(&str, &str)]) {
         let changed = settings.iter().map(|(k, v)| ((*k).into(), (*v).into()));
         self.settings.extend(changed);
         self.restart();
     }
 
-    /// Waits until a line of the log contains `text`.
+    /// Waits until a log line contains `text`.
     #[track_caller]
     pub fn wait_for_log(&self, text: &str) {
         let lines = self.log.lines.lock().unwrap();
         let (lines, timed_out) = self
             .log
-            .grown
+            .changed
             .wait_timeout_while(lines, PATIENCE, |lines| {
                 !lines.iter().any(|line| line.contains(text))
                     && lines.last().is_none_or(|line| line != END)
@@ -167,31 +169,31 @@ impl Daemon {
             if timed_out.timed_out() {
                 "in time"
             } else {
-                "which has ended"
+                "which is complete"
             }
         );
     }
 
-    /// How many lines of the log up to now contain `text`.
+    /// Returns how many log lines so far contain `text`.
     pub fn count_in_log(&self, text: &str) -> usize {
         let lines = self.log.lines.lock().unwrap();
         lines.iter().filter(|line| line.contains(text)).count()
     }
 
-    /// The whole log up to now; all of it after the process has ended.
+    /// Returns the log so far. After [`wait`](Self::wait) it is complete.
     pub fn log(&self) -> String {
         self.log.lines.lock().unwrap().join("\n")
     }
 }
 
-/// The command with the default disposition of SIGHUP: under `nohup` the tests would inherit
-/// another, and their daemons with them.
+/// Returns the command with the default disposition of SIGHUP. Under `nohup`, the tests and their
+/// daemons would inherit an ignored SIGHUP.
 pub fn with_sighup(command: &Command) -> Command {
     run_by(&["/usr/bin/env", "--default-signal=HUP"], command)
 }
 
-/// The command, run by another program that becomes it: `wrapper` ends where
-/// the command goes.
+/// Returns the command run by another program, which replaces itself with it (`exec`). The command
+/// is appended to the arguments in `wrapper`.
 pub fn run_by(wrapper: &[&str], command: &Command) -> Command {
     let mut outer = Command::new(wrapper[0]);
     outer
@@ -208,7 +210,7 @@ pub fn run_by(wrapper: &[&str], command: &Command) -> Command {
     outer
 }
 
-/// Stands in the log when the process has closed it.
+/// Appended to the log after the process has closed its standard error.
 const END: &str = "(end of log)";
 
 fn workdir(folder: &TempDir) -> PathBuf {
@@ -228,7 +230,7 @@ fn spawn(mut command: Command) -> (Child, Arc<Log>) {
         let end = std::iter::once(END.to_owned());
         for line in lines.map_while(Result::ok).chain(end) {
             writer.lines.lock().unwrap().push(line);
-            writer.grown.notify_all();
+            writer.changed.notify_all();
         }
     });
     (child, log)

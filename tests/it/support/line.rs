@@ -1,5 +1,5 @@
-//! The line between the daemon and Redis, which can be cut so that Redis has
-//! done what it was asked and the daemon does not know.
+//! A proxy between the daemon and Redis that can lose an answer: Redis has then executed a
+//! command, and the daemon does not know.
 
 use std::io::{Read as _, Write as _};
 use std::net::Shutdown;
@@ -12,114 +12,114 @@ use tempfile::TempDir;
 
 use super::{PATIENCE, RedisServer};
 
-pub struct Line {
+pub struct Proxy {
     folder: TempDir,
-    cutter: Arc<Cutter>,
+    faults: Arc<Faults>,
 }
 
-/// Which answer gets lost.
+/// Selects the answer to lose.
 #[derive(Clone)]
 pub enum Lose {
-    /// The first one that contains this text.
+    /// The first answer that contains this text.
     AnswerWith(String),
-    /// That to the first command that contains this text.
+    /// The answer to the first command that contains this text.
     AnswerTo(String),
 }
 
-/// Maximum length of the texts that are looked for.
-const LONGEST_TEXT: usize = 128;
+/// Maximum length of the texts to match.
+const MAX_TEXT: usize = 128;
 
 #[derive(Default)]
-struct Cutter {
-    next: Mutex<Option<Lose>>,
-    cuts: AtomicUsize,
-    /// A connection on which this text is sent goes silent.
-    silencing: Mutex<Option<String>>,
-    silences: Mutex<usize>,
-    silenced: Condvar,
+struct Faults {
+    to_lose: Mutex<Option<Lose>>,
+    lost_answers: AtomicUsize,
+    /// A connection stalls when a command on it contains this text.
+    stall_on: Mutex<Option<String>>,
+    stalls: Mutex<usize>,
+    stalled: Condvar,
 }
 
-impl Line {
+impl Proxy {
     pub fn to(redis: &RedisServer) -> Self {
-        let line = Self {
+        let proxy = Self {
             folder: tempfile::tempdir().unwrap(),
-            cutter: Arc::default(),
+            faults: Arc::default(),
         };
-        let listener = UnixListener::bind(line.socket()).unwrap();
-        let (cutter, redis) = (Arc::clone(&line.cutter), redis.socket());
+        let listener = UnixListener::bind(proxy.socket()).unwrap();
+        let (faults, redis) = (Arc::clone(&proxy.faults), redis.socket());
         std::thread::spawn(move || {
             for daemon in listener.incoming().map_while(Result::ok) {
-                connect(&cutter, daemon, &redis);
+                connect(&faults, daemon, &redis);
             }
         });
-        line
+        proxy
     }
 
     fn socket(&self) -> PathBuf {
-        self.folder.path().join("line.sock")
+        self.folder.path().join("proxy.sock")
     }
 
     pub fn url(&self) -> String {
         format!("unix://{}", self.socket().display())
     }
 
-    /// Cuts the connection in place of that answer, once.
+    /// Closes the connection instead of forwarding that answer, once.
     pub fn lose(&self, answer: Lose) {
-        *self.cutter.next.lock().unwrap() = Some(answer);
+        *self.faults.to_lose.lock().unwrap() = Some(answer);
     }
 
-    /// From now on, each connection goes silent on which a command contains
-    /// this text: neither that command nor anything behind it comes through.
-    pub fn silence(&self, text: &str) {
-        *self.cutter.silencing.lock().unwrap() = Some(text.to_owned());
+    /// Stalls each connection on which a command contains this text, from now on: the proxy drops
+    /// that command and all later ones on the connection.
+    pub fn stall_on(&self, text: &str) {
+        *self.faults.stall_on.lock().unwrap() = Some(text.to_owned());
     }
 
-    /// No other connection goes silent any more.
-    pub fn end_silence(&self) {
-        *self.cutter.silencing.lock().unwrap() = None;
+    /// Stops stalling further connections.
+    pub fn stop_stalling(&self) {
+        *self.faults.stall_on.lock().unwrap() = None;
     }
 
-    /// How many connections went silent.
-    pub fn silences(&self) -> usize {
-        *self.cutter.silences.lock().unwrap()
+    /// Returns how many connections have stalled.
+    pub fn stalls(&self) -> usize {
+        *self.faults.stalls.lock().unwrap()
     }
 
-    /// Waits until a connection has gone silent.
+    /// Waits until a connection has stalled.
     #[track_caller]
-    pub fn wait_for_silence(&self) {
-        let silences = self.cutter.silences.lock().unwrap();
-        let silenced = &self.cutter.silenced;
-        let (_silences, waited) = silenced
-            .wait_timeout_while(silences, PATIENCE, |silences| *silences == 0)
+    pub fn wait_for_stall(&self) {
+        let stalls = self.faults.stalls.lock().unwrap();
+        let stalled = &self.faults.stalled;
+        let (_stalls, waited) = stalled
+            .wait_timeout_while(stalls, PATIENCE, |stalls| *stalls == 0)
             .unwrap();
-        assert!(!waited.timed_out(), "no connection went silent");
+        assert!(!waited.timed_out(), "no connection stalled");
     }
 
-    /// How often it was cut.
-    pub fn cuts(&self) -> usize {
-        self.cutter.cuts.load(Ordering::SeqCst)
+    /// Returns how many answers were lost.
+    pub fn lost_answers(&self) -> usize {
+        self.faults.lost_answers.load(Ordering::SeqCst)
     }
 }
 
-fn connect(cutter: &Arc<Cutter>, daemon: UnixStream, redis: &Path) {
+fn connect(faults: &Arc<Faults>, daemon: UnixStream, redis: &Path) {
     let Ok(redis) = UnixStream::connect(redis) else {
         return;
     };
     let (daemon, redis) = (Arc::new(daemon), Arc::new(redis));
     let lose_next = Arc::new(AtomicBool::new(false));
     for commands in [true, false] {
-        let (cutter, lose_next) = (Arc::clone(cutter), Arc::clone(&lose_next));
+        let (faults, lose_next) = (Arc::clone(faults), Arc::clone(&lose_next));
         let (daemon, redis) = (Arc::clone(&daemon), Arc::clone(&redis));
         std::thread::spawn(move || {
             if commands {
                 forward(&daemon, &redis, |seen| {
-                    if cutter.is_silenced(seen) {
-                        *cutter.silences.lock().unwrap() += 1;
-                        cutter.silenced.notify_all();
-                        swallow(&daemon);
+                    if faults.must_stall(seen) {
+                        *faults.stalls.lock().unwrap() += 1;
+                        faults.stalled.notify_all();
+                        discard(&daemon);
                         return false;
                     }
-                    if cutter.takes(seen, |lose| matches!(lose, Lose::AnswerTo(_))) {
+                    if faults.must_lose(seen, |lose| matches!(lose, Lose::AnswerTo(_))) {
                         lose_next.store(true, Ordering::SeqCst);
                     }
                     true
@@ -127,9 +127,9 @@ fn connect(cutter: &Arc<Cutter>, daemon: UnixStream, redis: &Path) {
             } else {
                 forward(&redis, &daemon, |seen| {
                     let lost = lose_next.load(Ordering::SeqCst)
-                        || cutter.takes(seen, |lose| matches!(lose, Lose::AnswerWith(_)));
+                        || faults.must_lose(seen, |lose| matches!(lose, Lose::AnswerWith(_)));
                     if lost {
-                        cutter.cuts.fetch_add(1, Ordering::SeqCst);
+                        faults.lost_answers.fetch_add(1, Ordering::SeqCst);
                     }
                     !lost
                 });
@@ -141,20 +141,21 @@ fn connect(cutter: &Arc<Cutter>, daemon: UnixStream, redis: &Path) {
     }
 }
 
-/// Reads what comes until the other side gives up.
-fn swallow(mut from: &UnixStream) {
+/// Reads and discards bytes until the other side closes the connection.
+fn discard(mut from: &UnixStream) {
     let mut chunk = [0; 1 << 12];
     while let Ok(1..) = from.read(&mut chunk) {}
 }
 
-/// Passes bytes on while `pass` returns true. It sees each chunk together with
-/// the end of the one before, in which a text may have begun, and nothing older:
-/// a text that was sent before a test asks for it must not count.
+/// Forwards bytes while `pass` returns true.
+///
+/// `pass` gets each chunk together with the end of the previous one, because a text may span both.
+/// It gets no older bytes: a text that was sent before the test selects it must not match.
 fn forward(mut from: &UnixStream, mut to: &UnixStream, mut pass: impl FnMut(&[u8]) -> bool) {
     let mut seen = Vec::new();
     let mut chunk = vec![0; 1 << 16];
     while let Ok(length @ 1..) = from.read(&mut chunk) {
-        seen.drain(..seen.len().saturating_sub(LONGEST_TEXT - 1));
+        seen.drain(..seen.len().saturating_sub(MAX_TEXT - 1));
         seen.extend(&chunk[..length]);
         if !pass(&seen) || to.write_all(&chunk[..length]).is_err() {
             return;
@@ -163,27 +164,27 @@ fn forward(mut from: &UnixStream, mut to: &UnixStream, mut pass: impl FnMut(&[u8
 }
 
 fn contains(seen: &[u8], text: &str) -> bool {
-    assert!(text.len() <= LONGEST_TEXT, "{text}");
+    assert!(text.len() <= MAX_TEXT, "{text}");
     seen.windows(text.len()).any(|w| w == text.as_bytes())
 }
 
-impl Cutter {
-    /// Whether the text stands in what was read last.
-    fn is_silenced(&self, seen: &[u8]) -> bool {
-        let silencing = self.silencing.lock().unwrap();
-        silencing.as_ref().is_some_and(|text| contains(seen, text))
+impl Faults {
+    /// Returns whether the text to stall on is in the bytes read last.
+    fn must_stall(&self, seen: &[u8]) -> bool {
+        let stall_on = self.stall_on.lock().unwrap();
+        stall_on.as_ref().is_some_and(|text| contains(seen, text))
     }
 
-    /// Whether the answer to be lost is of this kind and its text was seen;
-    /// no other is lost then.
-    fn takes(&self, seen: &[u8], kind: impl Fn(&Lose) -> bool) -> bool {
-        let mut next = self.next.lock().unwrap();
-        let hit = next.as_ref().is_some_and(|lose| {
+    /// Returns whether the answer to lose is of this kind and its text was seen. Then the
+    /// selection is cleared, so that only one answer is lost.
+    fn must_lose(&self, seen: &[u8], kind: impl Fn(&Lose) -> bool) -> bool {
+        let mut to_lose = self.to_lose.lock().unwrap();
+        let hit = to_lose.as_ref().is_some_and(|lose| {
             let (Lose::AnswerWith(text) | Lose::AnswerTo(text)) = lose;
             kind(lose) && contains(seen, text)
         });
         if hit {
-            *next = None;
+            *to_lose = None;
         }
         hit
     }

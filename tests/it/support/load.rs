@@ -1,4 +1,4 @@
-//! A mix of requests, of each of which is known what it must be answered.
+//! A mix of requests with known expected replies.
 
 use std::collections::HashSet;
 
@@ -19,18 +19,18 @@ struct Request {
 }
 
 enum Kind {
-    /// A session is looked up: costs next to nothing.
+    /// Looks up a session: costs next to nothing.
     LookUp,
-    /// Somebody unknown tries to log in: costs a hash with the parameters of
-    /// the daemon, and nothing else.
+    /// A login with an unknown name: costs one hash with the parameters of the
+    /// daemon, and no write.
     Login,
-    /// A user of that name is made: costs a hash and a write.
+    /// Creates a user of that name: costs a hash and a write.
     Creation(String),
 }
 
 impl Load {
-    /// In turn two look-ups with this session token of `alice`, two logins
-    /// and the creation of a user of its own.
+    /// Creates a load of `length` requests: of every five, two look-ups with this session token
+    /// of `alice`, two logins, and the creation of a user with a unique name.
     pub fn new(token: &str, length: usize) -> Self {
         Self {
             token: token.to_owned(),
@@ -38,12 +38,12 @@ impl Load {
         }
     }
 
-    /// Another one with the same token.
+    /// Creates another load with the same token.
     pub fn more(&self, length: usize) -> Self {
         Self::new(&self.token, length)
     }
 
-    /// Pushes all of it in one step.
+    /// Pushes all requests with one command.
     pub fn push(&self, client: &mut Client) {
         let messages: Vec<_> = self.requests.iter().map(|r| &r.message).collect();
         client.push(messages);
@@ -53,8 +53,7 @@ impl Load {
         self.requests.iter().map(|request| &*request.id)
     }
 
-    /// The ids of the logins, which are answered in this order when one
-    /// thread hashes.
+    /// Returns the ids of the logins. A daemon with one hashing thread answers them in this order.
     pub fn logins(&self) -> Vec<&str> {
         let logins = self.requests.iter();
         logins
@@ -63,15 +62,15 @@ impl Load {
             .collect()
     }
 
-    /// This load and the other behind it.
+    /// Appends the requests of another load.
     pub fn and(mut self, other: Self) -> Self {
         self.requests.extend(other.requests);
         self
     }
 
-    /// Asserts, when no daemon runs, that every request has either its reply
-    /// or its place in the queue, in the order in which they were pushed, and
-    /// that nothing else is there. Gives how many stand in the queue.
+    /// Asserts, while no daemon runs, that every request is either answered or in the queue, that
+    /// the queue keeps the order in which the requests were pushed, and that it holds nothing
+    /// else. Returns the length of the queue.
     #[track_caller]
     pub fn assert_answered_or_queued(&self, client: &mut Client) -> usize {
         let answered: HashSet<_> = client.answered(self.ids()).into_iter().collect();
@@ -87,7 +86,7 @@ impl Load {
             .arg(-1)
             .query(&mut client.redis)
             .unwrap();
-        assert_eq!(queued, expected, "the queue, and what has no reply");
+        assert_eq!(queued, expected, "the queue and the unanswered requests");
         let own: Vec<String> = redis::cmd("KEYS")
             .arg(format!("{QUEUE}:*"))
             .query(&mut client.redis)
@@ -96,7 +95,7 @@ impl Load {
         queued.len()
     }
 
-    /// Waits for the replies and asserts that each is what it must be.
+    /// Waits for all replies and asserts that each is the expected one.
     #[track_caller]
     pub fn assert_answered(&self, client: &mut Client) {
         for request in &self.requests {
@@ -113,7 +112,7 @@ impl Load {
             .collect();
         for request in &self.requests {
             if let Kind::Creation(name) = &request.kind {
-                assert!(users.contains(&**name), "{name} is not there");
+                assert!(users.contains(&**name), "{name} does not exist");
             }
         }
     }

@@ -1,7 +1,7 @@
-//! A Redis and a daemon for each test, and a client that speaks to them.
+//! A Redis, a daemon and a client for each test.
 //!
-//! Everything listens on a unix socket in a folder of the test, so that all
-//! tests run at once; nothing waits by sleeping.
+//! Redis and the daemon listen on Unix sockets in a temporary folder of the test, so that all
+//! tests can run in parallel. No test waits by sleeping.
 
 mod client;
 mod daemon;
@@ -30,17 +30,16 @@ pub use terminal::Terminal;
 
 use crate::sled_files::copy_folder;
 
-/// Longer than anything takes that works, also on a machine that is busy with
-/// something else.
+/// Time limit of every wait: longer than any successful wait, also on a busy machine.
 pub const PATIENCE: std::time::Duration = std::time::Duration::from_secs(300);
 
-/// Names of users in `tests/data/store-hostile`: what Platypush evaluates, and JSON that becomes it.
-/// The password of each is `pw`.
+/// Names of users in `tests/data/store-hostile`: a text that Platypush evaluates, and a JSON text
+/// that decodes to it. The password of each user is `pw`.
 pub const EVALUATED: &str = r#"${__import__("os").system("touch $INJECTED")}"#;
 pub const EVALUATED_ONCE_DECODED: &str =
     r#""\u0024{__import__(\"os\").system(\"touch $INJECTED\")}""#;
 
-/// A Redis, a daemon on it and a client of both, with cheap password hashes.
+/// A Redis, a daemon on it and a client.
 pub struct Setup {
     pub daemon: Daemon,
     pub client: Client,
@@ -48,18 +47,18 @@ pub struct Setup {
 }
 
 impl Setup {
-    /// With the defaults, but cheap hashes and no throttle.
+    /// Starts a daemon with the default settings of [`Daemon::start`].
     pub fn new() -> Self {
         Self::with(&[])
     }
 
-    /// With configuration keys on top, as environment variables without
-    /// their prefix: `("MAX_REQUEST_AGE", "1")`.
+    /// Same, with further configuration keys: names of environment variables without their
+    /// prefix, such as `("MAX_REQUEST_AGE", "1")`.
     pub fn with(settings: &[(&str, &str)]) -> Self {
         Self::on(RedisServer::start(), settings)
     }
 
-    /// The same on a Redis with options of its own.
+    /// Same, on a given Redis.
     pub fn on(redis: RedisServer, settings: &[(&str, &str)]) -> Self {
         let daemon = Daemon::start(&redis, settings);
         Self {
@@ -69,20 +68,21 @@ impl Setup {
         }
     }
 
-    /// On a copy of `tests/data/store-hostile`, whose users have names that no user gets today.
+    /// Starts a daemon on a copy of `tests/data/store-hostile`, whose users have names that are
+    /// rejected for new users.
     pub fn with_hostile_names(settings: &[(&str, &str)]) -> Self {
         let folder = Arc::new(tempfile::tempdir().unwrap());
         let stored = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data/store-hostile");
         let workdir = folder.path().join("workdir");
         copy_folder(&stored, &workdir);
-        // git keeps no modes.
+        // git does not store these file modes.
         for (path, mode) in [
             (workdir.clone(), 0o700),
             (workdir.join("secret.keys"), 0o600),
         ] {
             fs::set_permissions(path, fs::Permissions::from_mode(mode)).unwrap();
         }
-        // An older version wrote it.
+        // An older version with another schema wrote it.
         change_database(&workdir, |database| {
             database.insert("m:schema", &5_u32.to_be_bytes()).unwrap();
         });
@@ -94,12 +94,12 @@ impl Setup {
         }
     }
 
-    /// The same with a first user, `alice` of password `secret`.
+    /// Same as [`with`](Self::with), with a first user `alice` whose password is `secret`.
     pub fn with_alice(settings: &[(&str, &str)]) -> Self {
         Self::with_alice_on(RedisServer::start(), settings)
     }
 
-    /// The same on a Redis with options of its own.
+    /// Same, on a given Redis.
     pub fn with_alice_on(redis: RedisServer, settings: &[(&str, &str)]) -> Self {
         let mut setup = Self::on(redis, settings);
         let reply = setup.client.call(
@@ -110,7 +110,7 @@ impl Setup {
         setup
     }
 
-    /// Logs alice in; gives the token.
+    /// Logs alice in and returns the session token.
     pub fn session_of_alice(&mut self) -> String {
         let reply = self.client.call(
             "create_session",
@@ -120,7 +120,7 @@ impl Setup {
     }
 }
 
-/// Changes a closed database behind the program's back.
+/// Changes a closed database directly, without the store.
 pub fn change_database(workdir: &Path, change: impl FnOnce(&sled::Db)) {
     let database = sled::Config::new()
         .path(workdir.join("db"))

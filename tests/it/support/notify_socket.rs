@@ -1,4 +1,4 @@
-//! What systemd hears: the socket that `NOTIFY_SOCKET` names.
+//! A stand-in for systemd: the socket that `NOTIFY_SOCKET` names.
 
 use std::net::Shutdown;
 use std::os::unix::net::UnixDatagram;
@@ -8,48 +8,49 @@ use std::sync::mpsc::{Receiver, channel};
 
 use super::PATIENCE;
 
-/// Reads all the time, as systemd does: a full socket would hold up who
-/// writes to it.
+/// Receives `sd_notify` messages.
+///
+/// A thread reads without pause, as systemd does: a full socket would block the daemon.
 pub struct NotifySocket {
     socket: UnixDatagram,
     path: PathBuf,
-    heard: Receiver<String>,
+    messages: Receiver<String>,
 }
 
 impl NotifySocket {
     pub fn bind(folder: &Path) -> Self {
         let path = folder.join("notify.sock");
         let socket = UnixDatagram::bind(&path).unwrap();
-        let ear = socket.try_clone().unwrap();
-        let (tell, heard) = channel();
+        let reader = socket.try_clone().unwrap();
+        let (sender, messages) = channel();
         std::thread::spawn(move || {
             let mut datagram = [0; 4096];
-            while let Ok(length @ 1..) = ear.recv(&mut datagram) {
+            while let Ok(length @ 1..) = reader.recv(&mut datagram) {
                 let text = String::from_utf8_lossy(&datagram[..length]);
-                let _ = tell.send(text.trim_end().to_owned());
+                let _ = sender.send(text.trim_end().to_owned());
             }
         });
         Self {
             socket,
             path,
-            heard,
+            messages,
         }
     }
 
-    /// Lets the command know of it, as systemd does.
+    /// Passes the path of the socket to the command, as systemd does.
     pub fn announce(&self, mut command: Command) -> Command {
         command.env("NOTIFY_SOCKET", &self.path);
         command
     }
 
-    /// The next assignment, such as `READY=1`.
+    /// Waits for the next message, such as `READY=1`.
     #[track_caller]
     pub fn next(&self) -> String {
-        let next = self.heard.recv_timeout(PATIENCE);
+        let next = self.messages.recv_timeout(PATIENCE);
         next.expect("a notification")
     }
 
-    /// The first assignment from now on that begins so.
+    /// Waits for the next message that begins with this text.
     #[track_caller]
     pub fn wait_for(&self, beginning: &str) -> String {
         loop {

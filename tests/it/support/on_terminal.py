@@ -1,7 +1,7 @@
 """Runs a command on a terminal of its own, of 80 columns and 24 lines.
 
-What comes in on standard input is typed, what the terminal shows goes to standard output. The exit status is the
-command's, or 128 and the number of the signal that ended it.
+Standard input is typed into the terminal. The output of the terminal goes to standard output. The exit status is that
+of the command, or 128 plus the number of the signal that ended it.
 """
 
 import fcntl
@@ -23,7 +23,7 @@ while True:
     if terminal in ready:
         try:
             shown = os.read(terminal, 65536)
-        except OSError:  # Nobody has the other side open any more.
+        except OSError:  # No process has the other side open any more.
             break
         if not shown:
             break

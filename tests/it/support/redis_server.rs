@@ -1,4 +1,4 @@
-//! A redis-server of its own.
+//! A redis-server process for one test.
 
 use std::path::PathBuf;
 use std::process::Child;
@@ -16,12 +16,12 @@ pub struct RedisServer {
 }
 
 impl RedisServer {
-    /// Without persistence.
+    /// Starts a Redis without persistence.
     pub fn start() -> Self {
         Self::with(&["--save", "", "--appendonly", "no"])
     }
 
-    /// With every write on disk before it is answered.
+    /// Starts a Redis that syncs every write to disk before it answers.
     pub fn durable() -> Self {
         Self::with(&[
             "--appendonly",
@@ -63,23 +63,23 @@ impl RedisServer {
         Client::new(self.connection())
     }
 
-    /// SIGKILL. Connections break, nothing listens any more.
+    /// Kills Redis with SIGKILL: connections break, and new ones are refused.
     pub fn kill(&mut self) {
         self.child.kill().unwrap();
         self.child.wait().unwrap();
     }
 
-    /// SIGSTOP: connections stay, nothing is answered any more.
+    /// Stops Redis with SIGSTOP: connections stay open, and no command is answered.
     pub fn hang(&self) {
         kill_process(Pid::from_child(&self.child), Signal::STOP).unwrap();
     }
 
-    /// It goes on after [`hang`](Self::hang).
-    pub fn go_on(&self) {
+    /// Continues Redis after [`hang`](Self::hang).
+    pub fn resume(&self) {
         kill_process(Pid::from_child(&self.child), Signal::CONT).unwrap();
     }
 
-    /// Starts it again on the same socket, with what it had persisted.
+    /// Restarts Redis on the same socket, with the data it has persisted.
     pub fn restart(&mut self) {
         self.child = redis_process::start(self.folder.path(), &self.options);
     }

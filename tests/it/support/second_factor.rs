@@ -1,4 +1,4 @@
-//! Users with a second factor, and the codes they have at hand.
+//! Users with a second factor, and their codes.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -14,11 +14,11 @@ use platypush_userd::store::Store;
 use super::open_store;
 use crate::store_conformance::bench::{proof, wait};
 
-/// The authenticator of a user.
+/// The authenticator app of a user.
 ///
-/// A code is good for its own time step of 30 s and the one either side, and
-/// once used takes those before it with it. So [`Codes::now`] and after it
-/// [`Codes::next`] are good for 30 s at least, wherever in a step the test is.
+/// The daemon accepts a code in its own time step of 30 s and in the step before and after it. A
+/// used code also invalidates the codes of all earlier steps. So [`Codes::now`] and then
+/// [`Codes::next`] are valid for at least 30 s, at whatever point of a step the test runs.
 pub struct Codes(pub TotpSecret);
 
 impl Codes {
@@ -34,7 +34,7 @@ impl Codes {
         self.at(1)
     }
 
-    /// A code of no step that is near.
+    /// Returns a code that is not the code of any step near the present one.
     pub fn wrong(&self) -> String {
         let near: Vec<_> = (-5..=5).map(|step| self.at(step)).collect();
         (0..)
@@ -53,11 +53,10 @@ fn steps_away(steps: i64) -> Timestamp {
     SystemClock.now() + chrono::TimeDelta::seconds(steps * step)
 }
 
-/// Switches the second factor of a user on, in the store of a daemon that does
-/// not run; gives the backup codes.
+/// Enables the second factor of a user in the store of a stopped daemon and returns the backup
+/// codes.
 ///
-/// It is done at a time long past, so that [`Codes::now`] is not the code that
-/// was used up by it.
+/// The enrolment uses the code of a past step, so that [`Codes::now`] stays unused.
 pub fn enrol(workdir: &Path, username: &str) -> Vec<BackupCode> {
     let store = Arc::new(open_store(workdir).unwrap());
     let past = Past(steps_away(-10));
@@ -78,8 +77,8 @@ pub fn enrol(workdir: &Path, username: &str) -> Vec<BackupCode> {
     })
 }
 
-/// Credentials with cheap hashes and no throttle on a store, with the keys
-/// that its daemon had, or else with new ones.
+/// Returns credentials on a store, with cheap hashes and no throttle, and with the keys of its
+/// daemon or else with new keys.
 pub async fn credentials(
     workdir: &Path,
     store: Arc<dyn Store>,
@@ -88,7 +87,7 @@ pub async fn credentials(
     credentials_with(workdir, store, clock, SessionLimits::default()).await
 }
 
-/// The same with limits of sessions.
+/// Same as [`credentials`], with session limits.
 pub async fn credentials_with(
     workdir: &Path,
     store: Arc<dyn Store>,
@@ -112,7 +111,7 @@ pub async fn credentials_with(
     .unwrap()
 }
 
-/// A clock that stands.
+/// A clock that always returns the same time.
 struct Past(Timestamp);
 
 impl Clock for Past {

@@ -1,4 +1,4 @@
-//! strace: a daemon under it, and what it saw the daemon do.
+//! Runs a daemon under strace and parses the trace.
 
 use std::collections::HashMap;
 use std::io::{BufRead as _, BufReader, PipeReader, pipe};
@@ -10,8 +10,8 @@ use rustix::process::{Pid, Signal, kill_process};
 
 use super::Daemon;
 
-/// The command under strace with these options. The daemon stays the child
-/// of the test (`-D`), so that signals and the exit status are its own.
+/// Returns the command run under strace with these options. The daemon stays the child of the test
+/// (`-D`), so that signals reach the daemon and the exit status is that of the daemon.
 pub fn under_strace(command: &Command, options: &[&str]) -> Command {
     Command::new("strace")
         .arg("-V")
@@ -35,29 +35,28 @@ pub fn under_strace(command: &Command, options: &[&str]) -> Command {
     strace
 }
 
-/// Ends the strace that watches a daemon, and lets the daemon go on.
+/// Ends the strace of a daemon. The daemon continues.
 pub fn end_tracer(daemon: &Daemon) {
     let pid = daemon.pid().as_raw_nonzero();
     let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
     let mut lines = status.lines();
     let tracer = lines.find_map(|line| line.strip_prefix("TracerPid:"));
     let tracer = tracer.unwrap().trim().parse().unwrap();
-    let tracer = Pid::from_raw(tracer).expect("it is being watched");
+    let tracer = Pid::from_raw(tracer).expect("the daemon is traced");
     kill_process(tracer, Signal::KILL).unwrap();
 }
 
-/// Reads what strace writes, up to its end.
+/// Reads the output of strace in a thread.
 pub struct Trace(JoinHandle<Vec<Call>>);
 
-/// A system call. `began` and `ended` are places in the order of everything
-/// that strace saw: what ended at a lower one than another began was over
-/// before it.
+/// A system call. `began` and `ended` are line numbers of the trace: a call whose `ended` is lower
+/// than the `began` of another returned before the other was made.
 #[derive(Debug, Clone, Default)]
 pub struct Call {
     pub name: String,
-    /// The path, or whatever the kernel calls it, behind the first argument.
+    /// The path, or other name, of the file descriptor in the first argument.
     pub file: String,
-    /// All bytes that it was to write.
+    /// All bytes to write.
     pub data: Vec<u8>,
     pub result: Option<i64>,
     pub began: usize,
@@ -93,7 +92,7 @@ impl Trace {
         (strace, Self(std::thread::spawn(move || parse(reader))))
     }
 
-    /// All calls in the order in which they began, after the daemon's end.
+    /// Waits for the end of the daemon and returns all calls in the order in which they began.
     pub fn finish(self) -> Vec<Call> {
         self.0.join().expect("a trace that can be read")
     }
@@ -102,7 +101,7 @@ impl Trace {
 fn parse(output: PipeReader) -> Vec<Call> {
     let mut calls: Vec<Call> = Vec::new();
     let mut unfinished: HashMap<String, usize> = HashMap::new();
-    for (place, line) in BufReader::new(output).lines().enumerate() {
+    for (position, line) in BufReader::new(output).lines().enumerate() {
         let line = line.unwrap();
         let (thread, text) = line.split_once(' ').unwrap();
         let text = text.trim_start();
@@ -110,9 +109,9 @@ fn parse(output: PipeReader) -> Vec<Call> {
             continue;
         }
         if let Some((_, rest)) = text.split_once(" resumed>") {
-            let call = &mut calls[unfinished.remove(thread).expect("its beginning")];
-            call.see(rest);
-            call.ended = place;
+            let call = &mut calls[unfinished.remove(thread).expect("the start of the call")];
+            call.parse(rest);
+            call.ended = position;
             continue;
         }
         let (name, arguments) = text.split_once('(').expect("a call");
@@ -122,25 +121,25 @@ fn parse(output: PipeReader) -> Vec<Call> {
         }
         let mut call = Call {
             name: name.to_owned(),
-            began: place,
-            ended: place,
+            began: position,
+            ended: position,
             ..Call::default()
         };
-        call.see(so_far.unwrap_or(arguments));
+        call.parse(so_far.unwrap_or(arguments));
         calls.push(call);
     }
     calls
 }
 
 impl Call {
-    /// Takes in what a line says: all arguments and the result, or, where
-    /// another thread cut in, as much as strace had of them.
-    fn see(&mut self, text: &str) {
+    /// Parses the arguments and the result in a line. Where the trace of another thread
+    /// interrupts the call, a line has only a part of them.
+    fn parse(&mut self, text: &str) {
         if self.name == "prctl" {
-            // Traced only to be skipped; strace cuts the names of threads off.
+            // Traced only to be skipped; strace truncates thread names.
             return;
         }
-        assert!(!text.contains("\"..."), "cut off: {}", self.name);
+        assert!(!text.contains("\"..."), "truncated: {}", self.name);
         if let Some((_, rest)) = text.split_once('<') {
             let file = rest.split_once('>').map_or("", |(file, _)| file);
             self.file = String::from_utf8(unescape(file)).unwrap();
@@ -152,7 +151,7 @@ impl Call {
     }
 }
 
-/// `\x61\x62` is `ab`.
+/// Decodes hexadecimal escapes: `\x61\x62` is `ab`.
 fn unescape(text: &str) -> Vec<u8> {
     let mut bytes = text.split("\\x");
     assert_eq!(bytes.next(), Some(""), "not in hexadecimal: {text}");

@@ -1,4 +1,4 @@
-//! A terminal of 80 columns and 24 lines, with a command on it.
+//! A terminal of 80 columns and 24 lines that runs a command.
 
 use std::io::{Read as _, Write as _};
 use std::path::Path;
@@ -6,7 +6,7 @@ use std::process::{Child, ChildStdin, Command, Stdio};
 use std::sync::{Arc, Condvar, Mutex};
 use std::time::Duration;
 
-/// Longer than anything takes that works.
+/// Time limit of every wait: longer than any successful wait.
 const PATIENCE: Duration = Duration::from_secs(60);
 
 pub struct Terminal {
@@ -24,7 +24,7 @@ struct Screen {
 #[derive(Default)]
 struct Shown {
     bytes: Vec<u8>,
-    has_ended: bool,
+    ended: bool,
 }
 
 impl Shown {
@@ -34,7 +34,7 @@ impl Shown {
 }
 
 impl Terminal {
-    /// Runs a command on a terminal, with its environment and folder.
+    /// Runs a command on a terminal, in the environment and folder of the command.
     pub fn run(command: &Command) -> Self {
         let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/it/support/on_terminal.py");
         let mut python = Command::new("python3");
@@ -62,7 +62,7 @@ impl Terminal {
                 let read = output.read(&mut chunk).unwrap_or(0);
                 let mut shown = writer.shown.lock().unwrap();
                 shown.bytes.extend(&chunk[..read]);
-                shown.has_ended = read == 0;
+                shown.ended = read == 0;
                 writer.changed.notify_all();
                 if read == 0 {
                     return;
@@ -76,13 +76,13 @@ impl Terminal {
         }
     }
 
-    /// Types text; `\x03` is Ctrl-C, `\t` is Tab.
+    /// Types text: `\x03` is Ctrl-C, `\t` is Tab.
     pub fn type_in(&mut self, text: &str) {
         let keyboard = self.keyboard.as_mut().unwrap();
         keyboard.write_all(text.as_bytes()).unwrap();
     }
 
-    /// Waits until the terminal shows a text, and gives all that it has shown.
+    /// Waits until the terminal shows a text and returns its complete output so far.
     #[track_caller]
     pub fn wait_for(&self, text: &str) -> String {
         let shown = self.wait_until(|shown| shown.text().contains(text));
@@ -93,20 +93,20 @@ impl Terminal {
         shown
     }
 
-    /// Waits for the end of the command; its exit status and all that was shown.
+    /// Waits for the end of the command and returns its exit status and complete output.
     pub fn wait(mut self) -> (Option<i32>, String) {
         let shown = self.wait_until(|_| false);
         drop(self.keyboard.take());
         (self.child.wait().unwrap().code(), shown)
     }
 
-    fn wait_until(&self, is_there: impl Fn(&Shown) -> bool) -> String {
+    fn wait_until(&self, condition: impl Fn(&Shown) -> bool) -> String {
         let shown = self.screen.shown.lock().unwrap();
-        let goes_on = |shown: &mut Shown| !shown.has_ended && !is_there(shown);
+        let pending = |shown: &mut Shown| !shown.ended && !condition(shown);
         let waited = self
             .screen
             .changed
-            .wait_timeout_while(shown, PATIENCE, goes_on);
+            .wait_timeout_while(shown, PATIENCE, pending);
         let (shown, _) = waited.unwrap();
         shown.text()
     }
@@ -114,7 +114,7 @@ impl Terminal {
 
 impl Drop for Terminal {
     fn drop(&mut self) {
-        // The end of the terminal is the end of what runs on it.
+        // Closing the terminal ends the command.
         let _ = self.child.kill();
         let _ = self.child.wait();
     }

@@ -1,12 +1,14 @@
-//! What somebody is answered whose name is not tried.
+//! Replies to throttled requests.
 
 use serde_json::{Value, json};
 
-use super::{FIVE, HUNDRED, NAMES, assert_waits_an_hour, fail_now, seconds_to_wait};
+use super::{
+    FIVE, HUNDRED, NAMES, add_recent_failures, assert_throttled_for_an_hour, seconds_to_wait,
+};
 use crate::support::{Codes, Setup};
 
-/// A call of each action that takes a password, in each form of answer: with
-/// its output where the credentials of `name` are wrong.
+/// Returns calls of every action that takes a password, in each form of output, with the output for
+/// wrong credentials.
 pub fn calls(name: &str, password: &str, code: &Value) -> Vec<(&'static str, Value, Value)> {
     let failed = || json!({"success": false});
     let secret = Codes::of("new").0.to_base32();
@@ -55,26 +57,26 @@ pub fn calls(name: &str, password: &str, code: &Value) -> Vec<(&'static str, Val
 }
 
 #[test]
-fn the_error_stands_beside_what_wrong_credentials_get() {
+fn a_throttled_request_gets_the_output_of_wrong_credentials_and_an_error() {
     let mut setup = Setup::with_alice(&[FIVE]);
-    fail_now(&mut setup, &NAMES, 100);
+    add_recent_failures(&mut setup, &NAMES, 100);
     for name in NAMES {
-        // The right password is not tried either.
+        // The right password is not checked either.
         for password in ["wrong", "secret"] {
             for (action, args, output) in calls(name, password, &json!("123456")) {
                 let reply = setup.client.call(action, args);
                 assert_eq!(reply.output(), &output, "{action} for {name}");
-                assert_waits_an_hour(&reply);
+                assert_throttled_for_an_hour(&reply);
             }
         }
     }
 }
 
 #[test]
-fn each_wrong_password_counts_whatever_it_was_for() {
+fn a_wrong_password_counts_in_every_action() {
     let mut setup = Setup::with_alice(&[HUNDRED]);
     for name in NAMES {
-        fail_now(
+        add_recent_failures(
             &mut setup,
             &[name],
             100 - calls(name, "", &Value::Null).len(),
@@ -85,15 +87,15 @@ fn each_wrong_password_counts_whatever_it_was_for() {
             assert_eq!(seconds_to_wait(&reply), None, "{action} for {name}");
         }
         let (action, args) = super::guess(name);
-        assert_waits_an_hour(&setup.client.call(action, args));
+        assert_throttled_for_an_hour(&setup.client.call(action, args));
     }
 }
 
 #[test]
-fn sessions_are_not_affected() {
+fn sessions_are_not_throttled() {
     let mut setup = Setup::with_alice(&[FIVE]);
     let [token, other] = [(); 2].map(|()| setup.session_of_alice());
-    fail_now(&mut setup, &["alice"], 100);
+    add_recent_failures(&mut setup, &["alice"], 100);
     let by_session = json!({
         "username": "bob", "password": "x", "session_token": token,
         "executing_user": "alice", "executing_user_password": "secret",
@@ -114,14 +116,14 @@ fn sessions_are_not_affected() {
 }
 
 #[test]
-fn names_do_not_wait_for_each_other() {
+fn names_are_throttled_independently() {
     let mut setup = Setup::with_alice(&[FIVE]);
-    fail_now(&mut setup, &["nobody", "Alice", "alice "], 100);
+    add_recent_failures(&mut setup, &["nobody", "Alice", "alice "], 100);
     let login = setup
         .client
         .call("authenticate_user", json!(["alice", "secret"]));
     assert_eq!(login.ok(), true);
-    fail_now(&mut setup, &["alice"], 100);
+    add_recent_failures(&mut setup, &["alice"], 100);
     let other = setup
         .client
         .call("authenticate_user", json!(["someone", "wrong"]));

@@ -1,63 +1,65 @@
-//! What counts, what does not, and what starts the count anew.
+//! Requests that count as failures, requests that do not, and successes that reset the count.
 
 use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
 use super::{
-    FIVE, HUNDRED, NAMES, WIDE, assert_waits_an_hour, count_after_kill, fail_long_ago, fail_now,
-    guess, guess_at_once, is_tried, seconds_to_wait,
+    FIVE, HUNDRED, NAMES, WIDE, add_old_failures, add_recent_failures,
+    assert_throttled_for_an_hour, count_after_kill, guess, seconds_to_wait, send_guesses,
+    was_checked,
 };
 use crate::support::{Client, Codes, Setup, enrol, wait_until_closed};
 
-/// How often a name can be tried in so much time, with the limit at five:
-/// five times at once and then after 1, 2, 4… seconds.
-fn most_tries_in(time: Duration) -> usize {
+/// Returns how many passwords of a name can be checked in this time with a limit of five: five at
+/// once, then one after each wait of 1, 2, 4, … seconds.
+fn max_checks_in(time: Duration) -> usize {
     let waits = (0..6).map(|doublings| Duration::from_secs((1 << doublings) - 1));
     4 + waits.take_while(|after| *after <= time).count()
 }
 
 #[test]
-fn five_guesses_at_once_are_tried_and_the_others_wait() {
+fn five_simultaneous_guesses_are_checked_and_the_others_throttled() {
     let mut setup = Setup::with_alice(&[FIVE, WIDE]);
-    assert_eq!(most_tries_in(Duration::from_millis(999)), 5);
+    assert_eq!(max_checks_in(Duration::from_millis(999)), 5);
     for name in NAMES {
         let start = Instant::now();
         let ids = setup.client.send_all(vec![guess(name); 50]);
         let replies = ids.iter().map(|id| setup.client.reply(id));
-        let (tried, refused): (Vec<_>, Vec<_>) = replies.partition(is_tried);
-        let most = most_tries_in(start.elapsed());
-        assert!((5..=most).contains(&tried.len()), "{} tried", tried.len());
-        if most == 5 {
+        let (checked, refused): (Vec<_>, Vec<_>) = replies.partition(was_checked);
+        let max = max_checks_in(start.elapsed());
+        let count = checked.len();
+        assert!((5..=max).contains(&count), "{count} checked");
+        if max == 5 {
             assert!(refused.iter().all(|it| seconds_to_wait(it) == Some(1)));
         }
         let counted = count_after_kill(&mut setup, name);
-        assert_eq!(usize::try_from(counted).unwrap(), tried.len());
+        assert_eq!(usize::try_from(counted).unwrap(), count);
         setup.daemon.restart();
     }
 }
 
-/// All hashing threads are free for them: only the count holds them back.
+/// There is a free hashing thread for each guess: only the count limits them.
 #[test]
-fn guesses_at_once_are_tried_up_to_the_hundredth_failure() {
+fn simultaneous_guesses_are_checked_up_to_the_hundredth_failure() {
     let mut setup = Setup::with_alice(&[HUNDRED, WIDE]);
     for name in NAMES {
-        assert_eq!(guess_at_once(&mut setup.client, name, 150), 100);
-        assert_eq!(guess_at_once(&mut setup.client, name, 10), 0);
+        assert_eq!(send_guesses(&mut setup.client, name, 150), 100);
+        assert_eq!(send_guesses(&mut setup.client, name, 10), 0);
     }
 }
 
 #[test]
-fn after_a_hundred_failures_one_guess_an_hour_is_tried() {
+fn after_a_hundred_failures_one_guess_an_hour_is_checked() {
     let mut setup = Setup::with_alice(&[FIVE, WIDE]);
-    fail_long_ago(&mut setup, &NAMES, 120);
+    add_old_failures(&mut setup, &NAMES, 120);
     for name in NAMES {
-        assert_eq!(guess_at_once(&mut setup.client, name, 20), 1);
+        assert_eq!(send_guesses(&mut setup.client, name, 20), 1);
     }
 }
 
 #[test]
-fn a_success_starts_the_count_anew() {
+fn a_success_resets_the_count() {
     let mut setup = Setup::with_alice(&[HUNDRED, WIDE]);
     let login = json!(["alice", "secret"]);
     let change = json!(["alice", "secret", "secret"]);
@@ -72,18 +74,18 @@ fn a_success_starts_the_count_anew() {
         ("delete_sessions", login),
         ("create_user", executed),
     ] {
-        fail_now(&mut setup, &["alice"], 99);
+        add_recent_failures(&mut setup, &["alice"], 99);
         setup.client.call(action, args).ok();
-        assert_eq!(guess_at_once(&mut setup.client, "alice", 2), 2, "{action}");
+        assert_eq!(send_guesses(&mut setup.client, "alice", 2), 2, "{action}");
         assert_eq!(count_after_kill(&mut setup, "alice"), 2, "{action}");
         setup.daemon.restart();
-        // Back to none, for the next action.
+        // Reset the count for the next action.
         let login = json!(["alice", "secret"]);
         assert_eq!(setup.client.call("authenticate_user", login).ok(), true);
     }
 }
 
-/// With alice, and bob who has a second factor.
+/// Creates alice, and bob with a second factor.
 fn with_bob(settings: &[(&str, &str)]) -> Setup {
     let mut setup = Setup::with_alice(settings);
     let token = setup.session_of_alice();
@@ -97,9 +99,9 @@ fn with_bob(settings: &[(&str, &str)]) -> Setup {
 }
 
 #[test]
-fn the_right_password_without_the_code_neither_counts_nor_clears() {
+fn the_right_password_without_a_code_neither_counts_nor_resets() {
     let mut setup = with_bob(&[HUNDRED]);
-    fail_now(&mut setup, &["bob"], 99);
+    add_recent_failures(&mut setup, &["bob"], 99);
     let client = &mut setup.client;
     let executed = json!({
         "username": "carol", "password": "x",
@@ -114,18 +116,18 @@ fn the_right_password_without_the_code_neither_counts_nor_clears() {
         let refused = client.call("create_user", executed.clone());
         refused.fails("Invalid credentials and/or session_token");
     }
-    assert_eq!(guess_at_once(client, "bob", 5), 1);
+    assert_eq!(send_guesses(client, "bob", 5), 1);
 }
 
 #[test]
-fn a_wrong_code_counts_and_a_right_one_clears() {
+fn a_wrong_code_counts_and_a_right_code_resets() {
     let mut setup = with_bob(&[HUNDRED]);
     let bob = Codes::of("bob");
     let login = |client: &mut Client, code: String| {
         let args = json!(["bob", "secret", code, true]);
         client.call("authenticate_user", args)
     };
-    fail_now(&mut setup, &["bob"], 98);
+    add_recent_failures(&mut setup, &["bob"], 98);
     let wrong = login(&mut setup.client, bob.wrong());
     assert_eq!(wrong.ok(), &json!([false, "invalid_otp_code"]));
     assert_eq!(count_after_kill(&mut setup, "bob"), 99);
@@ -139,31 +141,31 @@ fn a_wrong_code_counts_and_a_right_one_clears() {
     assert_eq!(count_after_kill(&mut setup, "bob"), 0);
     setup.daemon.restart();
 
-    // A used one is a wrong one.
-    fail_now(&mut setup, &["bob"], 99);
+    // A used code counts as a wrong code.
+    add_recent_failures(&mut setup, &["bob"], 99);
     let used = login(&mut setup.client, code);
     assert_eq!(used.ok(), &json!([false, "invalid_otp_code"]));
     let throttled = login(&mut setup.client, bob.next());
     assert_eq!(throttled.output(), &json!([false, "invalid_credentials"]));
-    assert_waits_an_hour(&throttled);
+    assert_throttled_for_an_hour(&throttled);
 }
 
 #[test]
-fn a_name_waits_on_after_kill_9() {
+fn a_throttled_name_stays_throttled_over_kill_9() {
     let mut setup = Setup::with_alice(&[FIVE]);
-    fail_long_ago(&mut setup, &NAMES, 99);
+    add_old_failures(&mut setup, &NAMES, 99);
     for name in NAMES {
         let (action, args) = guess(name);
-        assert!(is_tried(&setup.client.call(action, args.clone())));
+        assert!(was_checked(&setup.client.call(action, args.clone())));
         setup.daemon.kill();
         setup.daemon.restart();
-        assert_waits_an_hour(&setup.client.call(action, args));
+        assert_throttled_for_an_hour(&setup.client.call(action, args));
     }
 }
 
-/// Not a request that is refused for something else, before it costs a hash.
+/// A request that is refused for another reason costs no hash.
 #[test]
-fn what_is_refused_before_the_password_is_looked_at_does_not_count() {
+fn a_request_refused_before_the_password_check_does_not_count() {
     let mut setup = Setup::with_alice(&[FIVE]);
     for args in [
         json!({"username": "alice", "password": 1.5}),

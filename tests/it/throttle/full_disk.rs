@@ -1,4 +1,4 @@
-//! Where a failure cannot be counted, nobody is let in.
+//! If a failure cannot be counted, no login is accepted.
 
 use std::num::NonZeroUsize;
 use std::sync::Arc;
@@ -16,7 +16,7 @@ use platypush_userd::store::sled::{Bounds, SledStore};
 
 use crate::store_conformance::bench::wait;
 
-/// What a guess is answered on a disk without room.
+/// Returns the verdict on a guess while the disk is full.
 fn guess(failures: u32) -> Result<Verdict, Error> {
     let folder = tempfile::tempdir().unwrap();
     let bounds = Bounds {
@@ -40,8 +40,7 @@ fn guess(failures: u32) -> Result<Verdict, Error> {
     wait(credentials.verify("alice", &"guess".into(), None, &LastCheck::default()))
 }
 
-/// Regression: a full disk let guesses go uncounted, so that they were not
-/// bounded.
+/// Regression: on a full disk, guesses were not counted and so not limited.
 #[test]
 fn a_full_disk_does_not_open_the_throttle() {
     let full = |verdict: &Result<Verdict, Error>| {

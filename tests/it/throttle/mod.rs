@@ -1,10 +1,9 @@
-//! The throttle over the wire: how often a name can be tried in a row,
-//! whether or not somebody has it.
+//! The throttle over the queue: how often the password of a name can be checked in a row, whether
+//! or not a user has that name.
 //!
-//! Waits are a minute at most until the hundredth failure and an hour from it
-//! on. So that no test depends on its own speed, most of them begin close to
-//! the hundred, with failures that are put into the store while the daemon is
-//! away; the waits themselves are held by the tests beside the code.
+//! Waits are at most a minute up to the hundredth failure, and an hour after it. So that no test
+//! depends on its own speed, most tests begin close to the hundredth failure, with failures that
+//! are added to the store while the daemon is stopped. The unit tests cover the waits themselves.
 
 mod answers;
 mod counting;
@@ -24,23 +23,24 @@ pub use self::answers::calls;
 use crate::store_conformance::bench::wait;
 use crate::support::{Client, Reply, Setup, credentials, open_store, wait_until_closed};
 
-/// As it is by default; the other tests have it off.
+/// The default limit. The throttle is off in all other tests.
 const FIVE: (&str, &str) = ("THROTTLE__FAILURES", "5");
-/// The hundredth failure is the last one in an hour, and none before it waits.
+/// A limit with which no attempt waits before the hundredth failure, and then one attempt an hour
+/// is left.
 const HUNDRED: (&str, &str) = ("THROTTLE__FAILURES", "100");
-/// All that the gate lets in can be hashed at once.
+/// Enough threads to hash all attempts that the gate admits at once.
 const WIDE: (&str, &str) = ("PASSWORD__THREADS", "200");
 
-/// A user, and a name that nobody has.
+/// A user and an unknown name.
 const NAMES: [&str; 2] = ["alice", "nobody"];
 
-/// The store of a daemon that does not run, and its hashes of names.
-struct Stopped {
+/// The store of a stopped daemon, and the credentials that hash names as the daemon does.
+struct StoppedStore {
     store: Arc<dyn Store>,
     credentials: Credentials,
 }
 
-impl Stopped {
+impl StoppedStore {
     fn open(workdir: &Path) -> Self {
         let store: Arc<dyn Store> = Arc::new(open_store(workdir).unwrap());
         let clock = Arc::new(SystemClock);
@@ -70,20 +70,20 @@ impl Stopped {
     }
 }
 
-/// Puts failures that have just happened into the store.
-fn fail_now(setup: &mut Setup, names: &[&str], count: usize) {
-    fail(setup, names, count, SystemClock.now());
+/// Adds failures to the store that have just happened.
+fn add_recent_failures(setup: &mut Setup, names: &[&str], count: usize) {
+    add_failures(setup, names, count, SystemClock.now());
 }
 
-/// Puts failures into the store whose waits are over.
-fn fail_long_ago(setup: &mut Setup, names: &[&str], count: usize) {
+/// Adds failures to the store whose waits are over.
+fn add_old_failures(setup: &mut Setup, names: &[&str], count: usize) {
     let ago = chrono::TimeDelta::hours(2);
-    fail(setup, names, count, SystemClock.now() - ago);
+    add_failures(setup, names, count, SystemClock.now() - ago);
 }
 
-fn fail(setup: &mut Setup, names: &[&str], count: usize, at: Timestamp) {
+fn add_failures(setup: &mut Setup, names: &[&str], count: usize, at: Timestamp) {
     setup.daemon.kill();
-    let stopped = Stopped::open(&setup.daemon.workdir());
+    let stopped = StoppedStore::open(&setup.daemon.workdir());
     for name in names {
         stopped.note_failures(name, count, at);
     }
@@ -92,22 +92,22 @@ fn fail(setup: &mut Setup, names: &[&str], count: usize, at: Timestamp) {
     setup.daemon.restart();
 }
 
-/// Kills the daemon, and reads how many failures in a row a name has.
+/// Kills the daemon and returns the number of failures in a row of a name.
 fn count_after_kill(setup: &mut Setup, name: &str) -> u32 {
     setup.daemon.kill();
     failures_after_kill(setup, name)
 }
 
-/// The failures in a row of a name, after the daemon was killed.
+/// Returns the number of failures in a row of a name, after the daemon was killed.
 pub fn failures_after_kill(setup: &Setup, name: &str) -> u32 {
     let workdir = setup.daemon.workdir();
     wait_until_closed(&workdir);
-    let count = Stopped::open(&workdir).failures_of(name).count;
+    let count = StoppedStore::open(&workdir).failures_of(name).count;
     wait_until_closed(&workdir);
     count
 }
 
-/// The seconds to wait, where a name was not even tried.
+/// Returns the seconds to wait if the reply is that of a throttled request.
 fn seconds_to_wait(reply: &Reply) -> Option<u64> {
     let [error] = reply.errors()[..] else {
         return None;
@@ -116,17 +116,18 @@ fn seconds_to_wait(reply: &Reply) -> Option<u64> {
     seconds.strip_suffix(" s")?.parse().ok()
 }
 
-/// Asserts that a name was not tried and has to wait for about an hour.
+/// Asserts that the request was throttled and that the wait is about an hour.
 #[track_caller]
-fn assert_waits_an_hour(reply: &Reply) {
+fn assert_throttled_for_an_hour(reply: &Reply) {
     let seconds = seconds_to_wait(reply);
     let about_an_hour = seconds.is_some_and(|it| (3_000..=3_600).contains(&it));
     assert!(about_an_hour, "{reply:?}");
 }
 
-/// What `authenticate_user` says to a wrong password, if it is tried.
+/// Returns whether `authenticate_user` checked a wrong password instead of throttling it, and
+/// asserts that there is no other error.
 #[track_caller]
-fn is_tried(reply: &Reply) -> bool {
+fn was_checked(reply: &Reply) -> bool {
     assert_eq!(reply.output(), &json!(false));
     if seconds_to_wait(reply).is_some() {
         return false;
@@ -139,9 +140,9 @@ fn guess(name: &str) -> (&'static str, Value) {
     ("authenticate_user", json!([name, "wrong"]))
 }
 
-/// Guesses all at once; how many were tried.
-fn guess_at_once(client: &mut Client, name: &str, times: usize) -> usize {
+/// Sends guesses together and returns how many were checked.
+fn send_guesses(client: &mut Client, name: &str, times: usize) -> usize {
     let ids = client.send_all(vec![guess(name); times]);
-    let tried = ids.iter().filter(|id| is_tried(&client.reply(id)));
-    tried.count()
+    let checked = ids.iter().filter(|id| was_checked(&client.reply(id)));
+    checked.count()
 }

@@ -1,16 +1,16 @@
-//! Several nodes in turn, and names that stand on more than one.
+//! Imports of several nodes, and names that exist on more than one of them.
 
 use serde_json::json;
 
-use super::{Node, import, log_in, rows, usernames, whose_session, whose_token};
+use super::{Node, import, log_in, rows, session_owner, token_owner, usernames};
 use crate::admin::{BOTH, Way, command};
 use crate::support::Setup;
 
 const TOKEN: &str = "tokenuser:giHY0Q3qczkdtxCDVRsYMUoVojuF44EC";
 const SESSION: &str = "6c4c13ec9286464aab30528939f38ab428fa938ffa1c0efdb9ac3482b313db07";
 
-/// Somebody who has the name of a user of the node.
-fn somebody_called(setup: &mut Setup, name: &str) -> String {
+/// Creates a user with a name that a user of the node also has, and returns an API token of it.
+fn create_namesake(setup: &mut Setup, name: &str) -> String {
     let create = json!({"username": name, "password": "other", "executing_user": "alice",
         "executing_user_password": "secret"});
     setup.client.call("create_user", create).ok();
@@ -20,54 +20,48 @@ fn somebody_called(setup: &mut Setup, name: &str) -> String {
 }
 
 #[test]
-fn who_comes_later_is_left_out() {
+fn a_user_with_a_taken_name_is_skipped() {
     for way in BOTH {
         let mut setup = Setup::with_alice(&[]);
-        let others = somebody_called(&mut setup, "tokenuser");
+        let others = create_namesake(&mut setup, "tokenuser");
         let report = import(&mut setup, way, &Node::copy("workdir"), &[]).ok();
-        assert!(
-            report.contains("\n7 of 8 users were brought.\n"),
-            "{report}"
-        );
+        assert!(report.contains("\nImported 7 of 8 users.\n"), "{report}");
         let row = &rows(&report)[3];
         assert_eq!(row[..2], ["tokenuser", "-"]);
         assert!(
-            row[7].starts_with("skipped: somebody else has the name"),
+            row[7].starts_with("skipped: another user has this name"),
             "{report}"
         );
-        assert_eq!(whose_token(&mut setup, TOKEN), None);
-        assert_eq!(whose_session(&mut setup, SESSION), None);
+        assert_eq!(token_owner(&mut setup, TOKEN), None);
+        assert_eq!(session_owner(&mut setup, SESSION), None);
         assert_eq!(
-            whose_token(&mut setup, &others).as_deref(),
+            token_owner(&mut setup, &others).as_deref(),
             Some("tokenuser")
         );
     }
 }
 
-/// Whose token a text is does not hang on the name in it.
+/// Tokens of the imported user stay valid although they contain the old name.
 #[test]
-fn who_comes_later_gets_another_name_and_keeps_all_the_rest() {
+fn a_renamed_user_keeps_its_tokens_sessions_and_password() {
     for way in BOTH {
         let mut setup = Setup::with_alice(&[]);
-        let others = somebody_called(&mut setup, "tokenuser");
-        somebody_called(&mut setup, "tokenuser-2");
+        let others = create_namesake(&mut setup, "tokenuser");
+        create_namesake(&mut setup, "tokenuser-2");
         let node = Node::copy("workdir");
         let rename = ["--on-conflict", "rename"];
         let report = import(&mut setup, way, &node, &rename).ok();
-        assert!(
-            report.contains("\n8 of 8 users were brought.\n"),
-            "{report}"
-        );
+        assert!(report.contains("\nImported 8 of 8 users.\n"), "{report}");
         assert_eq!(
             rows(&report)[3][7],
-            "comes as tokenuser-3: the name is taken"
+            "imported as tokenuser-3: the name is taken"
         );
         let name = Some("tokenuser-3");
         for _ in 0..2 {
-            assert_eq!(whose_token(&mut setup, TOKEN).as_deref(), name);
-            assert_eq!(whose_session(&mut setup, SESSION).as_deref(), name);
+            assert_eq!(token_owner(&mut setup, TOKEN).as_deref(), name);
+            assert_eq!(session_owner(&mut setup, SESSION).as_deref(), name);
             assert_eq!(
-                whose_token(&mut setup, &others).as_deref(),
+                token_owner(&mut setup, &others).as_deref(),
                 Some("tokenuser")
             );
             setup.daemon.kill();
@@ -78,28 +72,28 @@ fn who_comes_later_gets_another_name_and_keeps_all_the_rest() {
         assert_eq!(log_in(&mut setup, "tokenuser-3", password, None), right);
         assert_eq!(log_in(&mut setup, "tokenuser", "other", None), right);
         let again = import(&mut setup, way, &node, &rename).ok();
-        assert_eq!(rows(&again)[3][7], "is here already, as tokenuser-3");
-        assert!(again.contains("\n0 of 8 users were brought.\n"), "{again}");
+        assert_eq!(rows(&again)[3][7], "skipped: already exists as tokenuser-3");
+        assert!(again.contains("\nImported 0 of 8 users.\n"), "{again}");
 
         let made = json!({"username": "tokenuser-3", "password": password});
         let made = setup.client.call("create_api_token", made).ok()["token"].clone();
         let made = made.as_str().unwrap();
         assert!(made.starts_with("tokenuser-3:"));
-        assert_eq!(whose_token(&mut setup, made).as_deref(), name);
+        assert_eq!(token_owner(&mut setup, made).as_deref(), name);
         let delete = json!({"username": "tokenuser-3", "executing_user": "alice",
             "executing_user_password": "secret"});
         setup.client.call("delete_user", delete).ok();
         for gone in [TOKEN, made] {
-            assert_eq!(whose_token(&mut setup, gone), None);
+            assert_eq!(token_owner(&mut setup, gone), None);
         }
     }
 }
 
-/// Each name that a user had stands in some of its tokens.
+/// A token contains the name that its user had when the token was created.
 #[test]
-fn tokens_of_all_names_that_a_user_had_go_on() {
+fn tokens_with_any_earlier_name_of_a_user_stay_valid() {
     let mut first = Setup::with_alice(&[]);
-    somebody_called(&mut first, "tokenuser");
+    create_namesake(&mut first, "tokenuser");
     let rename = ["--on-conflict", "rename"];
     import(&mut first, Way::Daemon, &Node::copy("workdir"), &rename).ok();
     let made = json!({"username": "tokenuser-2", "password": "token-Passw0rd!"});
@@ -111,7 +105,7 @@ fn tokens_of_all_names_that_a_user_had_go_on() {
     std::fs::write(&export, command(&workdir, &["export"], "").ok()).unwrap();
 
     let mut second = Setup::with_alice(&[]);
-    somebody_called(&mut second, "tokenuser-2");
+    create_namesake(&mut second, "tokenuser-2");
     let keys = workdir.join("secret.keys");
     let arguments = [
         &[
@@ -125,19 +119,19 @@ fn tokens_of_all_names_that_a_user_had_go_on() {
     ];
     let report = command(&second.daemon.workdir(), &arguments.concat(), "").ok();
     assert!(
-        report.contains("comes as tokenuser-2-2: the name is taken"),
+        report.contains("imported as tokenuser-2-2: the name is taken"),
         "{report}"
     );
     for token in [TOKEN, own] {
-        let name = whose_token(&mut second, token);
+        let name = token_owner(&mut second, token);
         assert_eq!(name.as_deref(), Some("tokenuser-2-2"), "{token}");
     }
 }
 
 #[test]
-fn a_name_that_gets_too_long_is_none() {
+fn a_user_is_skipped_if_the_new_name_is_too_long() {
     let mut setup = Setup::with_alice(&[("MAX_USERNAME_LENGTH", "10")]);
-    somebody_called(&mut setup, "tokenuser");
+    create_namesake(&mut setup, "tokenuser");
     let rename = ["--on-conflict", "rename"];
     let report = import(&mut setup, Way::Daemon, &Node::copy("workdir"), &rename).ok();
     let row = &rows(&report)[3];
@@ -147,9 +141,9 @@ fn a_name_that_gets_too_long_is_none() {
     );
 }
 
-/// Two nodes begin to count at 1, each.
+/// Each node numbers its users from 1.
 #[test]
-fn numbers_are_given_anew() {
+fn users_get_new_numbers() {
     let mut setup = Setup::with_alice(&[]);
     for sample in ["workdir", "legacy-0.50.3"] {
         import(&mut setup, Way::Daemon, &Node::copy(sample), &[]).ok();
@@ -169,9 +163,9 @@ fn numbers_are_given_anew() {
     assert_eq!(ids, (1..=10).collect::<Vec<_>>());
 }
 
-/// Two nodes with the same users of the same numbers are not the same node.
+/// Equal names and numbers do not make two nodes the same node.
 #[test]
-fn a_namesake_of_another_node_is_somebody_else() {
+fn a_namesake_on_another_node_is_another_user() {
     let mut setup = Setup::new();
     import(&mut setup, Way::Daemon, &Node::copy("workdir"), &[]).ok();
     let other = Node::copy("workdir");
@@ -183,13 +177,16 @@ fn a_namesake_of_another_node_is_somebody_else() {
         &["--on-conflict", "rename"],
     )
     .ok();
-    assert_eq!(rows(&report)[1][7], "comes as modern-2: the name is taken");
-    assert_eq!(rows(&report)[2][7], "is here already");
+    assert_eq!(
+        rows(&report)[1][7],
+        "imported as modern-2: the name is taken"
+    );
+    assert_eq!(rows(&report)[2][7], "skipped: already exists");
 }
 
-/// Requests are served while users come.
+/// The daemon serves requests during an import.
 #[test]
-fn users_who_are_made_meanwhile_do_no_harm() {
+fn users_created_during_an_import_do_not_affect_it() {
     let mut setup = Setup::with_alice(&[]);
     let session = setup.session_of_alice();
     let node = Node::copy("workdir");
@@ -201,10 +198,7 @@ fn users_who_are_made_meanwhile_do_no_harm() {
         })
         .collect();
     let report = import(&mut setup, Way::Daemon, &node, &[]).ok();
-    assert!(
-        report.contains("\n8 of 8 users were brought.\n"),
-        "{report}"
-    );
+    assert!(report.contains("\nImported 8 of 8 users.\n"), "{report}");
     for id in &ids {
         setup.client.reply(id).ok();
     }

@@ -1,4 +1,4 @@
-//! Nobody or everybody, wherever an import ends.
+//! An import is all or nothing, wherever it is interrupted.
 
 use std::fs;
 use std::path::Path;
@@ -13,7 +13,8 @@ use crate::support::{Daemon, Setup, make_workdir, open_store, wait_until_closed}
 const USERS: u64 = 600;
 const SESSIONS: u64 = 300;
 
-/// An export that takes several parts to come back.
+/// Creates an export so large that its import takes several commits. Returns the folder and the
+/// paths of the export and its keys.
 fn export() -> (tempfile::TempDir, String, String) {
     let mut setup = Setup::with_alice(&[]);
     let session = setup.session_of_alice();
@@ -41,13 +42,13 @@ fn export() -> (tempfile::TempDir, String, String) {
 }
 
 #[test]
-fn a_crash_leaves_nobody_of_those_who_had_not_all_come() {
+fn a_crash_leaves_no_part_of_an_import() {
     let (_folder, file, keys) = export();
     let import = ["import", "jsonl", &file, "--keys", &keys];
     let target = tempfile::tempdir().unwrap();
     let workdir = target.path().join("workdir");
     make_workdir(&workdir);
-    // From here on the database and its keys are there, and empty.
+    // Creates an empty database and its keys.
     command(&workdir, &["admin", "users"], "").ok();
     let mut crashes = 0;
     for point in ["before commit", "after commit", "after flush"] {
@@ -58,11 +59,8 @@ fn a_crash_leaves_nobody_of_those_who_had_not_all_come() {
             let variables = [("USERD_CRASH_AT", &*crash)];
             let done = run_with(program, &workdir, &import, "", &variables);
             if done.status == 0 {
-                // There are not so many commits: it has come to its end.
-                assert!(
-                    done.out.contains("600 of 600 users were brought."),
-                    "{done:?}"
-                );
+                // The import has fewer commits than that: it is complete.
+                assert!(done.out.contains("Imported 600 of 600 users."), "{done:?}");
                 assert!(number > 4, "{crash}");
                 break;
             }
@@ -82,11 +80,11 @@ fn a_crash_leaves_nobody_of_those_who_had_not_all_come() {
                     store.has_users().await.unwrap(),
                 )
             });
-            let nobody = (0, 0, 1, false);
-            let everybody = (USERS, SESSIONS, USERS + 1, true);
-            assert!([nobody, everybody].contains(&found), "{crash}: {found:?}");
+            let none = (0, 0, 1, false);
+            let all = (USERS, SESSIONS, USERS + 1, true);
+            assert!([none, all].contains(&found), "{crash}: {found:?}");
             drop(store);
-            if found == everybody {
+            if found == all {
                 break;
             }
         }
@@ -97,9 +95,9 @@ fn a_crash_leaves_nobody_of_those_who_had_not_all_come() {
     assert!(crashes > 12, "{crashes}");
 }
 
-/// What was there before stays, also where the disk is full.
+/// On a full disk, the store stays as it was.
 #[test]
-fn without_room_for_all_nobody_comes() {
+fn a_full_disk_leaves_no_part_of_an_import() {
     let (_folder, file, keys) = export();
     let target = tempfile::tempdir().unwrap();
     let workdir = target.path().join("workdir");
@@ -111,11 +109,11 @@ fn without_room_for_all_nobody_comes() {
         let lines = std::io::BufReader::new(fs::File::open(&file).unwrap());
         platypush_userd::transfer::jsonl::read(lines, &keyring)
             .unwrap()
-            .people
+            .users
     };
     let users: Vec<_> = people.into_iter().map(|person| person.user).collect();
     let bounds = platypush_userd::store::sled::Bounds {
-        // More than there is.
+        // More than any disk has.
         reserved_mib: 1 << 40,
         ..Default::default()
     };

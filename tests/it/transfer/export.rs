@@ -1,19 +1,22 @@
-//! Everything out, and back in.
+//! Export of a complete store, and import of the export.
 
 use std::fs;
-use std::path::PathBuf;
+use std::io::{BufRead as _, BufReader, Read as _};
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
 
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
 use super::{
-    Node, codes_of, import, log_in, on, rows, secrets, usernames, whose_session, whose_token,
+    Node, codes_of, import, log_in, on, rows, secrets, session_owner, token_owner, usernames,
 };
-use crate::admin::{BOTH, Done, Way, command};
-use crate::second_factor::used_secrets::use_a_code_of_the_day_after_tomorrow;
-use crate::support::{Codes, Setup, enrol, wait_until_closed};
+use crate::admin::{BOTH, CommandOutput, Way, command};
+use crate::second_factor::used_secrets::use_code_two_days_ahead;
+use crate::support::{Codes, Daemon, Setup, enrol, wait_until_closed};
 
-/// An export and the keys that belong to it.
+/// An export and its keys.
 pub(super) struct Export {
     folder: TempDir,
     text: String,
@@ -32,11 +35,11 @@ impl Export {
         self.folder.path().join("keys")
     }
 
-    pub(super) fn import_into(&self, setup: &mut Setup, way: Way, more: &[&str]) -> Done {
+    pub(super) fn import_into(&self, setup: &mut Setup, way: Way, more: &[&str]) -> CommandOutput {
         self.import_text(&self.text, setup, way, more)
     }
 
-    fn import_text(&self, text: &str, setup: &mut Setup, way: Way, more: &[&str]) -> Done {
+    fn import_text(&self, text: &str, setup: &mut Setup, way: Way, more: &[&str]) -> CommandOutput {
         let file = self.folder.path().join("export.jsonl");
         fs::write(&file, text).unwrap();
         let keys = self.keys();
@@ -51,8 +54,8 @@ impl Export {
     }
 }
 
-/// A daemon with users of every kind; gives alice's tokens and backup codes.
-fn full() -> (Setup, Value) {
+/// Starts a daemon with users of every kind and returns the tokens and backup codes of alice.
+fn populated() -> (Setup, Value) {
     let mut setup = Setup::with_alice(&[("THROTTLE__FAILURES", "5")]);
     let args = json!({"username": "alice", "password": "secret", "name": "script"});
     let token = setup.client.call("create_api_token", args).ok()["token"].clone();
@@ -76,9 +79,9 @@ fn text(value: &Value) -> &str {
 }
 
 #[test]
-fn everybody_comes_back_with_everything() {
-    let (mut from, known) = full();
-    // Used before: used for ever.
+fn an_import_restores_all_users_with_all_credentials() {
+    let (mut from, known) = populated();
+    // A code used before the export stays rejected.
     let used = Codes::of("alice").now();
     let right = json!([true, ""]);
     assert_eq!(log_in(&mut from, "alice", "secret", Some(&used)), right);
@@ -87,22 +90,19 @@ fn everybody_comes_back_with_everything() {
         let export = Export::of(&mut from, way);
         let mut to = Setup::with(&[("THROTTLE__FAILURES", "5")]);
         let report = export.import_into(&mut to, Way::Store, &[]).ok();
-        assert!(
-            report.contains("\n9 of 9 users were brought.\n"),
-            "{report}"
-        );
+        assert!(report.contains("\nImported 9 of 9 users.\n"), "{report}");
         let users = from.client.call("get_users", json!([])).ok().clone();
         assert_eq!(*to.client.call("get_users", json!([])).ok(), users);
-        // Its own keys, not those that it was sealed with.
+        // The store keeps keys of its own, not those of the export.
         let own = fs::read(to.daemon.workdir().join("secret.keys")).unwrap();
         assert_ne!(own, fs::read(export.keys()).unwrap());
 
         assert_eq!(
-            whose_token(&mut to, text(&known["token"])).as_deref(),
+            token_owner(&mut to, text(&known["token"])).as_deref(),
             Some("alice")
         );
         assert_eq!(
-            whose_session(&mut to, text(&known["session"])).as_deref(),
+            session_owner(&mut to, text(&known["session"])).as_deref(),
             Some("alice")
         );
         let again = log_in(&mut to, "alice", "secret", Some(&used));
@@ -116,7 +116,7 @@ fn everybody_comes_back_with_everything() {
         let secrets = secrets();
         let token = &secrets["users"]["rotated"]["api_tokens"][0]["token"];
         assert_eq!(
-            whose_token(&mut to, text(token)).as_deref(),
+            token_owner(&mut to, text(token)).as_deref(),
             Some("rotated")
         );
         let otpuser = &secrets["users"]["otpuser"];
@@ -125,7 +125,7 @@ fn everybody_comes_back_with_everything() {
             let login = log_in(&mut to, "otpuser", text(&otpuser["password"]), Some(code));
             assert_eq!(login, right);
         }
-        // A number is never used again, also not that of somebody who is gone.
+        // A number is never reused, not even that of a deleted user.
         let make = json!({"username": "new", "password": "x",
             "session_token": known["session"]});
         let made = to.client.call("create_user", make).ok()["user_id"].clone();
@@ -140,57 +140,53 @@ fn everybody_comes_back_with_everything() {
 }
 
 #[test]
-fn into_the_database_that_it_is_of_it_changes_nothing() {
+fn an_import_into_the_exported_database_changes_nothing() {
     for way in BOTH {
-        let (mut setup, _) = full();
+        let (mut setup, _) = populated();
         let export = Export::of(&mut setup, way);
         let names = usernames(&mut setup);
         let report = export
             .import_into(&mut setup, way, &["--on-conflict", "rename"])
             .ok();
+        assert!(report.contains("\nImported 0 of 9 users.\n"), "{report}");
         assert!(
-            report.contains("\n0 of 9 users were brought.\n"),
-            "{report}"
-        );
-        assert!(
-            rows(&report).iter().all(|row| row[7] == "is here already"),
+            rows(&report)
+                .iter()
+                .all(|row| row[7] == "skipped: already exists"),
             "{report}"
         );
         assert_eq!(usernames(&mut setup), names);
     }
 }
 
-/// By mistake, say.
+/// Restores a user that was deleted by mistake.
 #[test]
-fn who_was_deleted_comes_back_under_a_new_number() {
-    let (mut setup, known) = full();
+fn a_deleted_user_is_restored_with_a_new_number() {
+    let (mut setup, known) = populated();
     let export = Export::of(&mut setup, Way::Daemon);
     let secrets = secrets();
     let session = text(&secrets["users"]["tokenuser"]["sessions"][0]["session_token"]);
     let delete = json!({"username": "tokenuser", "session_token": known["session"]});
     setup.client.call("delete_user", delete).ok();
-    assert_eq!(whose_session(&mut setup, session), None);
+    assert_eq!(session_owner(&mut setup, session), None);
     let report = export.import_into(&mut setup, Way::Daemon, &[]).ok();
-    assert!(
-        report.contains("\n1 of 9 users were brought.\n"),
-        "{report}"
-    );
+    assert!(report.contains("\nImported 1 of 9 users.\n"), "{report}");
     assert_eq!(
-        whose_session(&mut setup, session).as_deref(),
+        session_owner(&mut setup, session).as_deref(),
         Some("tokenuser")
     );
     let token = &secrets["users"]["tokenuser"]["api_tokens"][0]["token"];
     assert_eq!(
-        whose_token(&mut setup, text(token)).as_deref(),
+        token_owner(&mut setup, text(token)).as_deref(),
         Some("tokenuser")
     );
     assert_eq!(rows(&report)[4][..2], ["tokenuser", "11"]);
 }
 
-/// They are hashed with a key and the user's number there.
+/// Backup codes are hashed with a key and the number of the user, both of the exporting store.
 #[test]
-fn where_somebody_has_been_they_come_without_backup_codes() {
-    let (mut from, known) = full();
+fn backup_codes_are_not_imported_into_a_store_with_users() {
+    let (mut from, known) = populated();
     let export = Export::of(&mut from, Way::Daemon);
     let mut to = Setup::new();
     let create = json!(["first", "secret"]);
@@ -200,7 +196,7 @@ fn where_somebody_has_been_they_come_without_backup_codes() {
     assert_eq!(alice[..5], ["alice", "2", "Argon2id", "on", "0"]);
     assert_eq!(
         alice[7],
-        "comes, without backup codes (refresh_backup_codes makes new ones)"
+        "imported, without backup codes (refresh_backup_codes creates new ones)"
     );
     let refused = json!([false, "invalid_otp_code"]);
     let code = text(&known["codes"][0]);
@@ -210,74 +206,138 @@ fn where_somebody_has_been_they_come_without_backup_codes() {
         log_in(&mut to, "alice", "secret", Some(&now)),
         json!([true, ""])
     );
-    // Those of a node are hashed as it did.
+    // Backup codes of a node keep the hashes of the node.
     assert_eq!(rows(&report)[3][..5], ["otpuser", "5", "PBKDF2", "on", "8"]);
 }
 
 #[test]
-fn the_key_of_an_export_comes_only_where_no_daemon_has_its_own() {
-    let (mut from, _) = full();
+fn a_store_takes_the_key_of_an_export_only_without_a_daemon() {
+    let (mut from, _) = populated();
     let export = Export::of(&mut from, Way::Daemon);
     let mut empty = Setup::new();
     let refused = export.import_into(&mut empty, Way::Daemon, &[]);
     refused.fails(
-        "a database that gets the key of an export must have no daemon running: stop it, and try \
-         again; nothing was changed",
+        "the import replaces the key of the backup codes, which a running daemon keeps in memory: \
+         stop the daemon and try again; nothing was changed",
     );
     assert_eq!(usernames(&mut empty), [""; 0]);
 }
 
-/// An export is read in parts, and somebody may be made in between.
+/// A store of an older schema is refused with "export with the version that wrote it, then import
+/// here".
 #[test]
-fn a_number_that_was_given_while_the_export_was_written_is_given_to_nobody_else() {
-    use platypush_userd::admin::{AdminCommand, AdminReply};
-    use platypush_userd::transfer::export::Part;
-
-    let mut from = Setup::with_alice(&[]);
-    let workdir = from.daemon.workdir();
-    let mut lines = Vec::new();
-    let (mut users, mut sessions) = (0, 0);
-    let mut next = Some(Part::Heading);
-    while let Some(part) = next {
-        let part = match part {
-            Part::Footing(export, ..) => Part::Footing(export, users, sessions),
-            part => part,
-        };
-        let answer = platypush_userd::control::ask(&workdir, &AdminCommand::Export(part), None);
-        let Ok(Some(Ok(AdminReply::Exported(exported, following)))) = answer else {
-            panic!("an export");
-        };
-        if lines.is_empty() {
-            let bob = json!({"username": "bob", "password": "secret",
-                "executing_user": "alice", "executing_user_password": "secret"});
-            from.client.call("create_user", bob).ok();
-            let token = json!({"username": "bob", "password": "secret"});
-            from.client.call("create_api_token", token).ok();
-        }
-        users += exported.users;
-        sessions += exported.sessions;
-        lines.extend(exported.lines);
-        next = following;
-    }
+fn an_export_of_the_version_with_schema_4_is_imported_with_all_credentials() {
+    let data = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data/export");
     let export = Export {
         folder: tempfile::tempdir().unwrap(),
-        text: lines.join("\n"),
+        text: fs::read_to_string(data.join("schema-4.jsonl")).unwrap(),
+    };
+    fs::copy(data.join("secret.keys"), export.keys()).unwrap();
+    let permissions = fs::Permissions::from_mode(0o600);
+    fs::set_permissions(export.keys(), permissions).unwrap();
+    let mut to = Setup::new();
+    let report = export.import_into(&mut to, Way::Store, &[]).ok();
+    assert!(report.contains("Imported 2 of 2 users."), "{report}");
+    assert_eq!(log_in(&mut to, "bob", "pw", None), json!([true, ""]));
+    let code = Some("JWXKVG2M5KUSY5K6");
+    let right = json!([true, ""]);
+    assert_eq!(log_in(&mut to, "alice", "secret", code), right);
+    let used = json!([false, "invalid_otp_code"]);
+    assert_eq!(log_in(&mut to, "alice", "secret", code), used);
+    let totp = codes_of(&json!("JBSWY3DPEHPK3PXPJBSWY3DPEHPK3PXP")).now();
+    assert_eq!(log_in(&mut to, "alice", "secret", Some(&totp)), right);
+    let session = "fa8ed7278f8eaed6dc1c0914aba65e4012445f6f00ac5282fd88b5ac564f28be";
+    assert_eq!(session_owner(&mut to, session).as_deref(), Some("bob"));
+    let token = "bob:HpnWDhWyFDf0bjWmwI8M0BDH2r8JmbH3";
+    assert_eq!(token_owner(&mut to, token).as_deref(), Some("bob"));
+}
+
+/// Regression: without a daemon, an export whose reader had gone waited without end and kept the
+/// working directory locked. With one, it was not in the audit trail.
+#[test]
+fn an_export_ends_with_its_reader_and_is_in_the_audit_trail() {
+    let node = Node::with_more_users(1_000);
+    for way in BOTH {
+        let mut setup = Setup::new();
+        import(&mut setup, Way::Daemon, &node, &[]).ok();
+        if way == Way::Store {
+            assert!(setup.daemon.stop().success());
+        }
+        let mut child = Command::new(Daemon::binary())
+            .arg("export")
+            .env_clear()
+            .env("PLATYPUSH_USERD_WORKDIR", setup.daemon.workdir())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let mut line = String::new();
+        BufReader::new(child.stdout.take().unwrap())
+            .read_line(&mut line)
+            .unwrap();
+        let output = child.wait_with_output().unwrap();
+        assert_eq!(output.status.code(), Some(1));
+        let error = String::from_utf8(output.stderr).unwrap();
+        assert!(error.contains("cannot write the export"), "{error}");
+        let trail = match way {
+            Way::Store => error,
+            Way::Daemon => setup.daemon.log(),
+        };
+        assert!(trail.contains("action=\"export\""), "{trail}");
+    }
+}
+
+/// A user may be created during an export. The daemon reads on only as its client does, so that most
+/// of the store is unread when the first line has arrived.
+#[test]
+fn a_number_assigned_during_an_export_is_not_assigned_again() {
+    let node = Node::with_more_users(1_000);
+    let mut from = Setup::with_alice(&[]);
+    import(&mut from, Way::Daemon, &node, &[]).ok();
+    let workdir = from.daemon.workdir();
+    let mut child = Command::new(Daemon::binary())
+        .arg("export")
+        .env_clear()
+        .env("PLATYPUSH_USERD_WORKDIR", &workdir)
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut reader = BufReader::new(child.stdout.take().unwrap());
+    let mut text = String::new();
+    reader.read_line(&mut text).unwrap();
+    let bob = json!({"username": "bob", "password": "secret",
+        "executing_user": "alice", "executing_user_password": "secret"});
+    let id = from.client.call("create_user", bob).ok()["user_id"]
+        .as_u64()
+        .unwrap();
+    let token = json!({"username": "bob", "password": "secret"});
+    let token_id = from.client.call("create_api_token", token).ok()["id"]
+        .as_u64()
+        .unwrap();
+    reader.read_to_string(&mut text).unwrap();
+    assert!(child.wait().unwrap().success());
+    let export = Export {
+        folder: tempfile::tempdir().unwrap(),
+        text,
     };
     fs::copy(workdir.join("secret.keys"), export.keys()).unwrap();
     let mut to = Setup::new();
     export.import_into(&mut to, Way::Store, &[]).ok();
-    assert_eq!(usernames(&mut to), ["alice", "bob"]);
+    assert!(usernames(&mut to).iter().any(|name| name == "bob"));
     let carol = json!({"username": "carol", "password": "secret",
         "executing_user": "bob", "executing_user_password": "secret"});
-    assert_eq!(to.client.call("create_user", carol).ok()["user_id"], 3);
+    assert_eq!(to.client.call("create_user", carol).ok()["user_id"], id + 1);
     let token = json!({"username": "bob", "password": "secret"});
-    assert_eq!(to.client.call("create_api_token", token).ok()["id"], 2);
+    assert_eq!(
+        to.client.call("create_api_token", token).ok()["id"],
+        token_id + 1
+    );
 }
 
-/// Such as an older password of somebody.
+/// Mixed lines would restore an older password, for example.
 #[test]
-fn lines_of_another_export_do_not_open() {
-    let (mut from, _) = full();
+fn lines_of_another_export_are_rejected() {
+    let (mut from, _) = populated();
     let old = Export::of(&mut from, Way::Daemon).text;
     let change = json!(["modern", "modern-Passw0rd!", "new"]);
     from.client.call("update_password", change).ok();
@@ -311,8 +371,8 @@ fn lines_of_another_export_do_not_open() {
 }
 
 #[test]
-fn what_is_damaged_or_does_not_open_changes_nothing() {
-    let (mut from, _) = full();
+fn a_damaged_export_changes_nothing() {
+    let (mut from, _) = populated();
     let export = Export::of(&mut from, Way::Daemon);
     let lines: Vec<_> = export.text.lines().collect();
     let swapped = export.text.replacen("{\"user\":3,", "{\"user\":30,", 1);
@@ -322,16 +382,16 @@ fn what_is_damaged_or_does_not_open_changes_nothing() {
     for (damaged, text) in [
         ("is cut off", joined(&lines[..lines.len() - 1])),
         (
-            "is incomplete: of 9 users",
+            "is incomplete: it has 8 of 9 users",
             joined(&[&lines[..2], &lines[3..]].concat()),
         ),
         ("line 3 of the export is damaged: it does not open", swapped),
         (
-            "line 3 of the export is damaged: its user stands there twice",
+            "line 3 of the export is damaged: its user is a duplicate",
             joined(&twice),
         ),
-        ("its first line is no heading", joined(&lines[1..])),
-        ("its first line is no heading", String::new()),
+        ("its first line is not a header", joined(&lines[1..])),
+        ("its first line is not a header", String::new()),
         (
             "line 2 of the export is damaged: it is neither",
             joined(&[lines[0], "{}"]),
@@ -358,10 +418,10 @@ fn what_is_damaged_or_does_not_open_changes_nothing() {
     assert!(done.err.contains("--keys FILE"), "{done:?}");
 }
 
-/// Names and times are for whoever looks; all else is sealed.
+/// Names and times are readable in an export; everything else is sealed.
 #[test]
-fn an_export_shows_no_secret() {
-    let (mut setup, known) = full();
+fn an_export_contains_no_readable_secret() {
+    let (mut setup, known) = populated();
     let export = Export::of(&mut setup, Way::Daemon).text;
     let secrets = secrets();
     let otpuser = &secrets["users"]["otpuser"];
@@ -388,9 +448,9 @@ fn an_export_shows_no_secret() {
     assert_eq!(setup.daemon.count_in_log("audit: action=\"export\""), 1);
 }
 
-/// More than a page of each.
+/// More than one page of users and of sessions.
 #[test]
-fn many_users_and_sessions_come_in_one_piece() {
+fn many_users_and_sessions_are_imported_completely() {
     let mut from = Setup::with_alice(&[]);
     let session = from.session_of_alice();
     let args = |number| {
@@ -416,17 +476,17 @@ fn many_users_and_sessions_come_in_one_piece() {
     for way in [Way::Daemon, Way::Store] {
         export.import_into(&mut to, way, &[]).ok();
         assert_eq!(usernames(&mut to), usernames(&mut from));
-        assert_eq!(whose_session(&mut to, &session).as_deref(), Some("alice"));
+        assert_eq!(session_owner(&mut to, &session).as_deref(), Some("alice"));
         let sessions = to.client.call("get_sessions", json!([session]));
         assert_eq!(sessions.ok().as_array().unwrap().len(), 2_501);
     }
 }
 
-/// Regression: steps that were used of a secret before 2FA was switched off.
+/// Regression: an export left out the used steps of a secret once 2FA was disabled.
 #[test]
-fn used_steps_of_earlier_secrets_come_along() {
+fn used_steps_of_earlier_secrets_are_exported() {
     let mut from = Setup::with_alice(&[]);
-    use_a_code_of_the_day_after_tomorrow(&mut from, |_| {});
+    use_code_two_days_ahead(&mut from, |_| {});
     on(&mut from, Way::Daemon, &["admin", "disable-otp", "alice"]).ok();
     let codes = Codes::of("alice");
     let export = Export::of(&mut from, Way::Daemon);
@@ -439,9 +499,9 @@ fn used_steps_of_earlier_secrets_come_along() {
     assert_eq!(used, json!([false, "invalid_otp_code"]));
 }
 
-/// Regression: an editor had put a byte order mark before the first line.
+/// Regression: a byte order mark, as some editors write it, made the first line invalid.
 #[test]
-fn a_byte_order_mark_is_passed_over() {
+fn a_byte_order_mark_is_ignored() {
     let mut from = Setup::with_alice(&[]);
     let export = Export::of(&mut from, Way::Daemon);
     let keys = fs::read_to_string(export.keys()).unwrap();

@@ -1,7 +1,6 @@
-//! What an operator meets who imports for the first time: no database yet, a
-//! wrong path, a terminal, second thoughts.
+//! The first import of an operator: no database yet, a wrong path, a terminal, Ctrl-C.
 
-use std::io::{BufRead as _, BufReader, Read as _, Write as _};
+use std::io::{Read as _, Write as _};
 use std::net::Shutdown;
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::Path;
@@ -13,11 +12,11 @@ use super::{Node, rows, usernames};
 use crate::admin::command;
 use crate::support::{Daemon, Setup, Terminal, wait_until_closed};
 
-const INTERRUPTED: &str = "interrupted: nobody was brought";
+const INTERRUPTED: &str = "interrupted: no user was imported";
 
 impl Node {
-    /// The sample with so many users on top.
-    fn with_more_users(count: u32) -> Self {
+    /// Copies the sample and adds so many users.
+    pub(super) fn with_more_users(count: u32) -> Self {
         let node = Self::copy("workdir");
         node.change(&format!(
             "WITH RECURSIVE numbers(n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM numbers WHERE n < {count}) \
@@ -29,20 +28,20 @@ impl Node {
     }
 }
 
-/// `import platypush` on a working directory.
+/// Returns the command `import platypush` on a working directory.
 fn import(workdir: &Path, node: &Node) -> Command {
     let mut command = Command::new(Daemon::binary());
     command
         .args(["import", "platypush", "--workdir", node.workdir()])
-        // Such as the SUDO_UID of `sudo make test`.
+        // Clears, for example, the SUDO_UID of `sudo make test`.
         .env_clear()
         .env("PLATYPUSH_USERD_WORKDIR", workdir);
     command
 }
 
-/// It said that there is no working directory.
+/// Regression: the import failed because there was no working directory.
 #[test]
-fn an_import_before_the_first_start_makes_the_database() {
+fn an_import_before_the_first_start_creates_the_database() {
     let node = Node::copy("workdir");
     let folder = std::sync::Arc::new(tempfile::tempdir().unwrap());
     let workdir = folder.path().join("workdir");
@@ -62,9 +61,9 @@ fn an_import_before_the_first_start_makes_the_database() {
     assert_eq!(usernames(&mut setup).len(), 8);
 }
 
-/// It made a database, and said that nothing was changed.
+/// Regression: a dry run created a database and reported that nothing was changed.
 #[test]
-fn a_dry_run_before_the_first_start_leaves_nothing_behind() {
+fn a_dry_run_before_the_first_start_creates_no_file() {
     let node = Node::copy("workdir");
     let folder = tempfile::tempdir().unwrap();
     let temporary = folder.path().join("tmp");
@@ -93,9 +92,10 @@ fn a_dry_run_before_the_first_start_leaves_nothing_behind() {
     }
 }
 
-/// It said that the database had been used with it, and to restore a backup.
+/// Regression: the error claimed that the database had been used with that file and advised to
+/// restore a backup.
 #[test]
-fn a_file_of_keys_that_is_not_there_is_said_as_that() {
+fn a_missing_key_file_is_named() {
     let folder = tempfile::tempdir().unwrap();
     let workdir = folder.path().join("workdir");
     let export = folder.path().join("export");
@@ -108,22 +108,22 @@ fn a_file_of_keys_that_is_not_there_is_said_as_that() {
         let arguments = [&["import", "jsonl", export], more].concat();
         let done = command(&workdir, &arguments, "");
         assert_eq!(done.status, 1, "{done:?}");
-        let said = format!("there is no file of keys {keys}: ");
+        let said = format!("there is no key file {keys}: ");
         assert!(done.err.contains(&said), "{done:?}");
         assert!(done.err.contains("--keys FILE") && !done.err.contains("backup"));
         assert!(!workdir.exists());
     }
 }
 
-/// A line for each user of the audit trail, and no sign of life for minutes.
+/// Regression: the terminal showed an audit entry for each user, and no progress for minutes.
 #[test]
-fn on_a_terminal_an_import_shows_a_bar_and_its_report() {
+fn on_a_terminal_an_import_shows_progress_and_a_report() {
     let node = Node::with_more_users(3_000);
     let folder = tempfile::tempdir().unwrap();
     let workdir = folder.path().join("workdir");
     let (status, shown) = Terminal::run(&import(&workdir, &node)).wait();
     assert_eq!(status, Some(0), "{shown}");
-    assert!(shown.contains("3008 of 3008 users were brought"), "{shown}");
+    assert!(shown.contains("Imported 3008 of 3008 users"), "{shown}");
     assert!(
         shown.contains("writing") && shown.contains("of 3008 users"),
         "{shown}"
@@ -132,9 +132,9 @@ fn on_a_terminal_an_import_shows_a_bar_and_its_report() {
     assert_eq!(entries, 1, "{shown}");
 }
 
-/// Nothing was said, and whether anything was done was not known.
+/// Regression: Ctrl-C printed nothing, so the operator did not know whether users were imported.
 #[test]
-fn ctrl_c_without_a_daemon_brings_nobody_or_everybody() {
+fn ctrl_c_without_a_daemon_leaves_all_users_or_none() {
     let node = Node::with_more_users(3_000);
     let folder = tempfile::tempdir().unwrap();
     let workdir = folder.path().join("workdir");
@@ -149,7 +149,7 @@ fn ctrl_c_without_a_daemon_brings_nobody_or_everybody() {
         .count()
         - 1;
     if status == Some(0) {
-        // On a busy machine all is over when it is typed.
+        // On a busy machine, Ctrl-C may come after the end of the import.
         assert_eq!(users, 3_008);
     } else {
         assert_eq!(status, Some(130), "{shown}");
@@ -158,23 +158,29 @@ fn ctrl_c_without_a_daemon_brings_nobody_or_everybody() {
     }
 }
 
-/// What a client sends through the control socket, in place of a daemon.
-struct Socket(UnixStream);
+/// The daemon side of a connection on the control socket, played by the test.
+struct Connection(UnixStream);
 
-impl Socket {
-    /// Waits for a client.
+impl Connection {
+    /// Waits for a client and returns the connection and the request.
     fn accept(listener: &UnixListener) -> (Self, Value) {
-        let stream = listener.accept().unwrap().0;
-        let mut line = String::new();
-        BufReader::new(&stream).read_line(&mut line).unwrap();
-        (Self(stream), serde_json::from_str(&line).unwrap())
+        let mut stream = listener.accept().unwrap().0;
+        let mut length = [0; 4];
+        stream.read_exact(&mut length).unwrap();
+        let mut value = vec![0; u32::from_be_bytes(length) as usize];
+        stream.read_exact(&mut value).unwrap();
+        (Self(stream), serde_json::from_slice(&value).unwrap())
     }
 
-    fn say(&mut self, line: &Value) {
-        writeln!(self.0, "{line}").unwrap();
+    /// Sends a value as a frame.
+    fn send(&mut self, value: &Value) {
+        let value = value.to_string();
+        let length = u32::try_from(value.len()).unwrap();
+        self.0.write_all(&length.to_be_bytes()).unwrap();
+        self.0.write_all(value.as_bytes()).unwrap();
     }
 
-    /// Waits until the client says no more.
+    /// Waits until the client has shut down its side of the connection.
     fn wait_for_end(&mut self) {
         assert_eq!(self.0.read(&mut [0]).unwrap(), 0);
     }
@@ -192,20 +198,26 @@ fn ctrl_c_asks_the_daemon_to_stop_the_import() {
     for (answer, status, said) in [
         (json!({"Err": INTERRUPTED}), 130, INTERRUPTED),
         (
-            json!({"Ok": {"imported": vec!["was-deleted"; 8]}}),
+            json!({"Ok": {"imported": vec!["deleted"; 8]}}),
             0,
             "The interruption came too late",
         ),
     ] {
         let (folder, listener) = listen();
         let mut terminal = Terminal::run(&import(folder.path(), &node));
-        let (mut socket, order) = Socket::accept(&listener);
-        assert_eq!(order["import"]["people"].as_array().unwrap().len(), 8);
-        socket.say(&json!(3));
+        let (mut connection, request) = Connection::accept(&listener);
+        assert_eq!(
+            request["command"]["import"]["users"]
+                .as_array()
+                .unwrap()
+                .len(),
+            8
+        );
+        connection.send(&json!({"progress": 3}));
         terminal.wait_for("3 of 8 users");
         terminal.type_in("\x03");
-        socket.wait_for_end();
-        socket.say(&answer);
+        connection.wait_for_end();
+        connection.send(&json!({"answer": answer}));
         let (code, shown) = terminal.wait();
         assert_eq!(code, Some(status), "{shown}");
         assert!(shown.contains(said), "{shown}");
@@ -217,24 +229,27 @@ fn a_second_ctrl_c_does_not_wait_for_a_daemon_that_hangs() {
     let node = Node::copy("workdir");
     let (folder, listener) = listen();
     let mut terminal = Terminal::run(&import(folder.path(), &node));
-    let (mut socket, _) = Socket::accept(&listener);
+    let (mut connection, _) = Connection::accept(&listener);
     terminal.type_in("\x03");
-    socket.wait_for_end();
+    connection.wait_for_end();
     terminal.type_in("\x03");
     let (code, shown) = terminal.wait();
     assert_eq!(code, Some(130), "{shown}");
-    assert!(shown.contains("All users were brought or none"), "{shown}");
+    assert!(
+        shown.contains("Either all users were imported or none"),
+        "{shown}"
+    );
 }
 
 #[test]
-fn a_daemon_that_ends_during_an_import_leaves_it_to_another_try() {
+fn an_import_can_be_repeated_after_the_daemon_ends() {
     let node = Node::copy("workdir");
     let (folder, listener) = listen();
     let running = std::thread::spawn(move || {
         let arguments = ["import", "platypush", "--workdir", node.workdir()];
         command(folder.path(), &arguments, "")
     });
-    drop(Socket::accept(&listener));
+    drop(Connection::accept(&listener));
     let done = running.join().unwrap();
     assert_eq!((done.status, done.out.as_str()), (1, ""), "{done:?}");
     assert!(
@@ -243,31 +258,33 @@ fn a_daemon_that_ends_during_an_import_leaves_it_to_another_try() {
     );
     assert!(
         done.err
-            .contains("All users were brought or none: run it again"),
+            .contains("Either all users were imported or none. Run the command again"),
         "{done:?}"
     );
 }
 
-/// The daemon went on to the end, whoever had gone.
+/// Regression: the daemon completed an import although the client had disconnected.
 #[test]
-fn a_client_that_says_no_more_stops_its_import() {
+fn a_client_that_disconnects_stops_its_import() {
     let node = Node::with_more_users(600);
-    // The order, as the command sends it.
+    // The request as the command sends it.
     let (folder, listener) = listen();
     let mut client = import(folder.path(), &node)
         .stderr(std::process::Stdio::null())
         .spawn()
         .unwrap();
-    let (socket, order) = Socket::accept(&listener);
-    drop(socket);
+    let (connection, request) = Connection::accept(&listener);
+    drop(connection);
     client.wait().unwrap();
 
     let mut setup = Setup::with_alice(&[]);
-    let mut stream = UnixStream::connect(setup.daemon.workdir().join("control.sock")).unwrap();
-    writeln!(stream, "{order}").unwrap();
-    stream.shutdown(Shutdown::Write).unwrap();
-    let mut answer = String::new();
-    stream.read_to_string(&mut answer).unwrap();
+    let stream = UnixStream::connect(setup.daemon.workdir().join("control.sock")).unwrap();
+    let mut connection = Connection(stream);
+    connection.send(&request);
+    connection.0.shutdown(Shutdown::Write).unwrap();
+    let mut answer = Vec::new();
+    connection.0.read_to_end(&mut answer).unwrap();
+    let answer = String::from_utf8_lossy(&answer);
     assert!(answer.contains(INTERRUPTED), "{answer}");
     assert_eq!(usernames(&mut setup), ["alice"]);
     assert!(setup.daemon.stop().success());

@@ -1,4 +1,4 @@
-//! `import` and `export` as an operator types them.
+//! The commands `import` and `export`, run as an operator runs them.
 
 mod conflicts;
 mod crash;
@@ -19,15 +19,14 @@ use platypush_userd::credentials::TotpSecret;
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
-use crate::admin::{Done, Way, command};
+use crate::admin::{CommandOutput, Way, command};
 use crate::support::{Codes, Setup};
 
-/// The day on which the sample databases were written: what expires in them
-/// does so by that.
+/// The time at which the sample databases were written. Expiry times in them are relative to it.
 const WRITTEN: &str = "2026-11-24 02:40:00";
 
-/// A copy of the working directory of a Platypush node, as if it had been
-/// written just now.
+/// A copy of the working directory of a Platypush node, with its expiry times shifted as if it had
+/// been written just now.
 struct Node(TempDir);
 
 impl Node {
@@ -65,12 +64,12 @@ impl Node {
         self.database().execute(sql, []).unwrap();
     }
 
-    /// The same, where the table need not be there.
+    /// Same, but ignores errors, because a table may be missing.
     fn try_change(&self, sql: &str) {
         let _ = self.database().execute(sql, []);
     }
 
-    fn everything(&self) -> Vec<(PathBuf, Vec<u8>)> {
+    fn files(&self) -> Vec<(PathBuf, Vec<u8>)> {
         let file = |name: &str| self.0.path().join(name);
         let names = fs::read_dir(self.0.path()).unwrap();
         let mut files: Vec<_> = names.map(|entry| entry.unwrap().path()).collect();
@@ -84,9 +83,9 @@ impl Node {
     }
 }
 
-/// Runs a command on the working directory of a daemon; without the daemon, if
-/// that is the way.
-fn on(setup: &mut Setup, way: Way, arguments: &[&str]) -> Done {
+/// Runs a command on the working directory of a daemon. With [`Way::Store`], the daemon is stopped
+/// for that time.
+fn on(setup: &mut Setup, way: Way, arguments: &[&str]) -> CommandOutput {
     let workdir = setup.daemon.workdir();
     if way == Way::Daemon {
         return command(&workdir, arguments, "");
@@ -97,12 +96,12 @@ fn on(setup: &mut Setup, way: Way, arguments: &[&str]) -> Done {
     done
 }
 
-fn import(setup: &mut Setup, way: Way, node: &Node, more: &[&str]) -> Done {
+fn import(setup: &mut Setup, way: Way, node: &Node, more: &[&str]) -> CommandOutput {
     let arguments = [&["import", "platypush", "--workdir", node.workdir()], more].concat();
     on(setup, way, &arguments)
 }
 
-/// The rows of the table that an import prints.
+/// Returns the rows of the table that an import prints.
 fn rows(report: &str) -> Vec<Vec<&str>> {
     let table = report.lines().skip(1).take_while(|line| !line.is_empty());
     table
@@ -122,21 +121,21 @@ fn codes_of(secret: &Value) -> Codes {
     Codes(TotpSecret::from_base32(secret.as_str().unwrap()).unwrap())
 }
 
-/// What a login with these answers.
+/// Returns the details of a login.
 fn log_in(setup: &mut Setup, name: &str, password: &str, code: Option<&str>) -> Value {
     let args = json!([name, password, code, true]);
     setup.client.call("authenticate_user", args).ok().clone()
 }
 
-fn whose_token(setup: &mut Setup, token: &str) -> Option<String> {
-    whose(setup, "authenticate_api_token", token)
+fn token_owner(setup: &mut Setup, token: &str) -> Option<String> {
+    owner(setup, "authenticate_api_token", token)
 }
 
-fn whose_session(setup: &mut Setup, token: &str) -> Option<String> {
-    whose(setup, "authenticate_session", token)
+fn session_owner(setup: &mut Setup, token: &str) -> Option<String> {
+    owner(setup, "authenticate_session", token)
 }
 
-fn whose(setup: &mut Setup, action: &str, token: &str) -> Option<String> {
+fn owner(setup: &mut Setup, action: &str, token: &str) -> Option<String> {
     let reply = setup.client.call(action, json!([token]));
     reply.output()["username"].as_str().map(str::to_owned)
 }

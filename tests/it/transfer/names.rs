@@ -1,17 +1,17 @@
-//! Foreign names that none may get here: they come in another form, and the report shows it.
+//! Imported names that are invalid here: they are neutralized, and the report shows the new names.
 
 use pbkdf2::pbkdf2_hmac_array;
 use serde_json::json;
 use sha2::Sha256;
 
-use super::{Node, import, log_in, rows, usernames, whose_token};
+use super::{Node, import, log_in, rows, token_owner, usernames};
 use crate::admin::{BOTH, Way, command};
 use crate::support::{EVALUATED, EVALUATED_ONCE_DECODED, Setup};
 
 const NAME: &str = "${x}\u{202e}";
 const PASSWORD: &str = "token-Passw0rd!";
 
-/// A node whose `tokenuser` has another name, and a token with that in it.
+/// Returns a node whose `tokenuser` has this name, and an API token of that user.
 fn node_with(name: &str) -> (Node, String) {
     let node = Node::copy("workdir");
     let token = format!("{name}:giHY0Q3qczkdtxCDVRsYMUoVojuF44EC");
@@ -47,7 +47,7 @@ fn node_with(name: &str) -> (Node, String) {
 }
 
 #[test]
-fn a_name_that_none_may_have_comes_in_another_form() {
+fn an_invalid_name_is_neutralized() {
     for way in BOTH {
         let mut setup = Setup::with_alice(&[]);
         let (node, token) = node_with(NAME);
@@ -59,9 +59,9 @@ fn a_name_that_none_may_have_comes_in_another_form() {
             assert_eq!(row[0], r"${x}\u{202e}", "{report}");
             assert_eq!(
                 row[7],
-                "comes as $ {x}[U+202E]: its own name contains U+202E, a control or invisible character"
+                "imported as $ {x}[U+202E]: its own name contains U+202E, a control or invisible character"
             );
-            let tokens = "\nAPI tokens with another name here (the tokens are the same):\n  \
+            let tokens = "\nRenamed API tokens (the tokens themselves are unchanged):\n  \
                 \"${t}\" of user \"${x}\\u{202e}\": \"$ {t}-2\"\n";
             assert!(report.contains(tokens), "{report}");
         }
@@ -69,7 +69,7 @@ fn a_name_that_none_may_have_comes_in_another_form() {
         assert!(usernames(&mut setup).iter().any(|known| known == name));
         assert_eq!(log_in(&mut setup, name, PASSWORD, None), json!([true, ""]));
         for _ in 0..2 {
-            assert_eq!(whose_token(&mut setup, &token).as_deref(), Some(name));
+            assert_eq!(token_owner(&mut setup, &token).as_deref(), Some(name));
         }
         let session = setup.client.call("create_session", json!([name, PASSWORD]));
         let session = session.ok()["session_token"].clone();
@@ -84,12 +84,15 @@ fn a_name_that_none_may_have_comes_in_another_form() {
             .collect();
         assert_eq!(tokens, ["$ {t}-2", "$ {t}", "tokenuser__USOUENYP"]);
         let again = import(&mut setup, way, &node, &[]).ok();
-        assert_eq!(rows(&again)[3][7], r"is here already, as $ {x}[U+202E]");
+        assert_eq!(
+            rows(&again)[3][7],
+            r"skipped: already exists as $ {x}[U+202E]"
+        );
     }
 }
 
 #[test]
-fn a_form_that_somebody_has_is_a_name_that_is_taken() {
+fn a_neutralized_name_of_another_user_is_a_taken_name() {
     let mut setup = Setup::with_alice(&[]);
     let create = json!({"username": "$ {x}", "password": "other", "executing_user": "alice",
         "executing_user_password": "secret"});
@@ -98,34 +101,34 @@ fn a_form_that_somebody_has_is_a_name_that_is_taken() {
     let report = import(&mut setup, Way::Daemon, &node, &[]).ok();
     assert_eq!(
         rows(&report)[3][7],
-        "skipped: it would come as $ {x}, which is taken (--on-conflict rename)"
+        "skipped: would be renamed to $ {x}, which is taken (--on-conflict rename)"
     );
-    assert_eq!(whose_token(&mut setup, &token), None);
+    assert_eq!(token_owner(&mut setup, &token), None);
     let report = import(&mut setup, Way::Daemon, &node, &["--on-conflict", "rename"]).ok();
     assert_eq!(
         rows(&report)[3][7],
-        "comes as $ {x}-2: its own name contains U+0024 before U+007B (a dollar sign and a brace), \
-         which Platypush would evaluate, and without it the name is taken"
+        "imported as $ {x}-2: its own name contains U+0024 before U+007B (a dollar sign and a brace), \
+         which Platypush would evaluate, and the name without it is taken"
     );
-    assert_eq!(whose_token(&mut setup, &token).as_deref(), Some("$ {x}-2"));
+    assert_eq!(token_owner(&mut setup, &token).as_deref(), Some("$ {x}-2"));
     assert_eq!(
         log_in(&mut setup, "$ {x}", "other", None),
         json!([true, ""])
     );
 }
 
-/// Regression: whoever came first got the name, and a form of a hostile one took the
-/// own name of somebody else.
+/// Regression: the first user in the database got the name, so a neutralized hostile name took the
+/// real name of another user.
 #[test]
-fn of_two_with_the_same_form_whose_own_name_it_is_keeps_it() {
+fn a_real_name_has_precedence_over_a_neutralized_name() {
     let mut setup = Setup::with_alice(&[]);
     let (node, _) = node_with("${x}");
     node.change("UPDATE user SET username = '$ {x}' WHERE username = 'rotated'");
     node.change("UPDATE user SET username = '$ {x}-2' WHERE username = 'legacy'");
     let rename = ["--on-conflict", "rename", "--dry-run"];
     for (arguments, expected) in [
-        (&rename[..], "comes as $ {x}-3: "),
-        (&[], "skipped: it would come as $ {x}, which is taken"),
+        (&rename[..], "imported as $ {x}-3: "),
+        (&[], "skipped: would be renamed to $ {x}, which is taken"),
     ] {
         let report = import(&mut setup, Way::Daemon, &node, arguments).ok();
         assert!(rows(&report)[3][7].starts_with(expected), "{report}");
@@ -133,7 +136,7 @@ fn of_two_with_the_same_form_whose_own_name_it_is_keeps_it() {
             let rows = rows(&report);
             let mut own = rows.iter().filter(|row| row.contains(&name));
             assert!(
-                own.any(|row| row.last().unwrap().starts_with("comes")),
+                own.any(|row| row.last().unwrap().starts_with("imported")),
                 "{report}"
             );
         }
@@ -143,7 +146,7 @@ fn of_two_with_the_same_form_whose_own_name_it_is_keeps_it() {
 }
 
 #[test]
-fn an_export_with_such_names_is_restored_in_their_other_form() {
+fn an_export_with_invalid_names_is_imported_with_neutralized_names() {
     let first = Setup::with_hostile_names(&[]);
     let workdir = first.daemon.workdir();
     let folder = tempfile::tempdir().unwrap();
@@ -161,29 +164,27 @@ fn an_export_with_such_names_is_restored_in_their_other_form() {
     ];
     let mut second = Setup::new();
     let report = command(&second.daemon.workdir(), &arguments, "").ok();
-    assert!(
-        report.contains("\n4 of 4 users were brought.\n"),
-        "{report}"
-    );
+    assert!(report.contains("\nImported 4 of 4 users.\n"), "{report}");
     let names = [
         EVALUATED.replace("${", "$ {"),
         EVALUATED_ONCE_DECODED.replace("\\u0", "\\ u0"),
         "al[U+200B]ice[U+000A]".into(),
     ];
     assert_eq!(usernames(&mut second)[1..], names);
-    let of_the_first = format!("{EVALUATED}:ZbfuUCYwgeiogc8Nz3_NAiXCBWH-FcAA");
+    let first_token = format!("{EVALUATED}:ZbfuUCYwgeiogc8Nz3_NAiXCBWH-FcAA");
     assert_eq!(
-        whose_token(&mut second, &of_the_first).as_deref(),
+        token_owner(&mut second, &first_token).as_deref(),
         Some(&*names[0])
     );
     for name in &names {
         assert_eq!(log_in(&mut second, name, "pw", None), json!([true, ""]));
     }
     let again = command(&second.daemon.workdir(), &arguments, "").ok();
-    assert!(again.contains("\n0 of 4 users were brought.\n"), "{again}");
+    assert!(again.contains("\nImported 0 of 4 users.\n"), "{again}");
     for row in rows(&again) {
         assert!(
-            row[7].starts_with("is here already") || row[6].starts_with("is here already"),
+            row[7].starts_with("skipped: already exists")
+                || row[6].starts_with("skipped: already exists"),
             "{again}"
         );
     }

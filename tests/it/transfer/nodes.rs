@@ -1,9 +1,9 @@
-//! Users of Platypush nodes: whatever they knew before lets them in.
+//! Users of Platypush nodes keep all their credentials.
 
 use platypush_userd::store::Store as _;
 use serde_json::{Value, json};
 
-use super::{Node, codes_of, import, log_in, rows, secrets, usernames, whose_session, whose_token};
+use super::{Node, codes_of, import, log_in, rows, secrets, session_owner, token_owner, usernames};
 use crate::admin::{BOTH, Way, command};
 use crate::store_conformance::bench::wait;
 use crate::support::{Setup, open_store, wait_until_closed};
@@ -16,17 +16,17 @@ fn texts(list: &Value) -> impl Iterator<Item = &str> {
 }
 
 #[test]
-fn everything_that_let_them_in_before_does_so_here() {
+fn all_credentials_of_a_node_are_valid_after_an_import() {
     let mut setup = Setup::new();
     let node = Node::copy("workdir");
     let report = import(&mut setup, Way::Daemon, &node, &[]).ok();
-    assert!(report.contains("8 of 8 users were brought."), "{report}");
+    assert!(report.contains("Imported 8 of 8 users."), "{report}");
     let secrets = secrets();
     let users = secrets["users"].as_object().unwrap();
     assert_eq!(usernames(&mut setup).len(), users.len());
     for (name, user) in users {
         passwords_and_codes(&mut setup, name, user);
-        // Tokens, and once more: from then on they are kept as ours are.
+        // Twice: after the first use, the store has a hash of its own for a token.
         for _ in 0..2 {
             tokens_and_sessions(&mut setup, name, user);
         }
@@ -42,7 +42,7 @@ fn passwords_and_codes(setup: &mut Setup, name: &str, user: &Value) {
     }
     let right = json!([true, ""]);
     if user["otp_secret"].is_null() {
-        // The second time it is ours.
+        // Twice: the first login replaces the imported hash.
         for _ in 0..2 {
             assert_eq!(log_in(setup, name, password, None), right, "{name}");
         }
@@ -54,19 +54,19 @@ fn passwords_and_codes(setup: &mut Setup, name: &str, user: &Value) {
     let used = json!([false, "invalid_otp_code"]);
     let wrong = codes.wrong();
     assert_eq!(log_in(setup, name, password, Some(&wrong)), used, "{name}");
-    // A login before this one may have taken longer than a code is good.
+    // Computed only now: the logins before may have taken longer than a code is valid.
     let now = codes.now();
     assert_eq!(log_in(setup, name, password, Some(&now)), right, "{name}");
     assert_eq!(log_in(setup, name, password, Some(&now)), used, "{name}");
-    for dead in texts(&user["backup_codes_used"]).chain(texts(&user["backup_codes_expired"])) {
+    for invalid in texts(&user["backup_codes_used"]).chain(texts(&user["backup_codes_expired"])) {
         assert_eq!(
-            log_in(setup, name, password, Some(dead)),
+            log_in(setup, name, password, Some(invalid)),
             used,
-            "{name} {dead}"
+            "{name} {invalid}"
         );
     }
-    // A code is compared with the hash of each that is left until one matches. With ten of bcrypt
-    // that takes minutes on a busy machine: the first code matches at once.
+    // A code is compared with the hash of each unused code until one matches. With ten bcrypt
+    // hashes that takes minutes on a busy machine, so the test uses the first code.
     let bcrypt = texts(&user["backup_codes"]).next();
     if let Some(code) = bcrypt.or(texts(&user["backup_codes_valid"]).next()) {
         let typed = format!("{}-{}", code[..8].to_lowercase(), &code[8..]);
@@ -83,29 +83,29 @@ fn tokens_and_sessions(setup: &mut Setup, name: &str, user: &Value) {
     for token in user["api_tokens"].as_array().into_iter().flatten() {
         let text = token["token"].as_str().unwrap();
         let expected = (token["valid"] != false).then(|| name.to_owned());
-        assert_eq!(whose_token(setup, text), expected, "{token}");
+        assert_eq!(token_owner(setup, text), expected, "{token}");
         let damaged = format!("{}x", &text[..text.len() - 1]);
-        assert_eq!(whose_token(setup, &damaged), None, "{token}");
+        assert_eq!(token_owner(setup, &damaged), None, "{token}");
     }
     for session in user["sessions"].as_array().into_iter().flatten() {
         let text = session["session_token"].as_str().unwrap();
         let expected = (session["valid"] != false).then(|| name.to_owned());
-        assert_eq!(whose_session(setup, text), expected, "{session}");
+        assert_eq!(session_owner(setup, text), expected, "{session}");
     }
 }
 
 #[test]
-fn a_node_of_before_salts_and_second_factors_comes_as_well() {
+fn a_database_without_salts_and_second_factors_is_imported() {
     let mut setup = Setup::new();
     let node = Node::copy("legacy-0.50.3");
     let report = import(&mut setup, Way::Daemon, &node, &[]).ok();
     assert_eq!(
         rows(&report),
-        [["oldtimer", "1", "bcrypt", "-", "0", "0", "1", "comes"]]
+        [["oldtimer", "1", "bcrypt", "-", "0", "0", "1", "imported"]]
     );
     let session = "b5e81cc23f8857eb3f3a13c1fa308a2bcfb09712791c02f79772bb7d02b477e0";
     assert_eq!(
-        whose_session(&mut setup, session).as_deref(),
+        session_owner(&mut setup, session).as_deref(),
         Some("oldtimer")
     );
     let right = log_in(&mut setup, "oldtimer", "old-Passw0rd!", None);
@@ -113,7 +113,7 @@ fn a_node_of_before_salts_and_second_factors_comes_as_well() {
 }
 
 #[test]
-fn the_report_says_who_came_with_what_and_who_did_not() {
+fn the_report_lists_imported_and_skipped_users() {
     let mut setup = Setup::new();
     let node = Node::copy("workdir");
     node.change("INSERT INTO user (user_id, username) VALUES (50, 'ghost')");
@@ -121,17 +121,17 @@ fn the_report_says_who_came_with_what_and_who_did_not() {
         "INSERT INTO user (user_id, username, password) SELECT 51, '  ', password FROM user \
          WHERE username = 'legacy'",
     );
-    let before = node.everything();
+    let before = node.files();
     let report = import(&mut setup, Way::Daemon, &node, &[]).ok();
-    assert_eq!(node.everything(), before, "the node is left as it was");
+    assert_eq!(node.files(), before, "the node was changed");
     let rows = rows(&report);
     assert_eq!(
         rows[..4],
         [
-            ["legacy", "1", "bcrypt", "-", "0", "1", "0", "comes"],
-            ["modern", "2", "PBKDF2", "-", "0", "0", "0", "comes"],
-            ["otpuser", "3", "PBKDF2", "on", "8", "0", "0", "comes"],
-            ["tokenuser", "4", "PBKDF2", "-", "0", "3", "2", "comes"],
+            ["legacy", "1", "bcrypt", "-", "0", "1", "0", "imported"],
+            ["modern", "2", "PBKDF2", "-", "0", "0", "0", "imported"],
+            ["otpuser", "3", "PBKDF2", "on", "8", "0", "0", "imported"],
+            ["tokenuser", "4", "PBKDF2", "-", "0", "3", "2", "imported"],
         ]
     );
     assert!(
@@ -151,25 +151,22 @@ fn the_report_says_who_came_with_what_and_who_did_not() {
             .filter(|line| line.trim_start().starts_with(left));
         assert_eq!(count.count(), 1, "{left}\n{report}");
     }
-    assert!(
-        report.contains("\n8 of 9 users were brought.\n"),
-        "{report}"
-    );
-    assert!(report.contains("JSON web tokens of the node are not brought"));
+    assert!(report.contains("\nImported 8 of 9 users.\n"), "{report}");
+    assert!(report.contains("JSON web tokens of the node are not imported"));
     setup
         .daemon
         .wait_for_log("audit: action=\"import\" user=\"legacyotp\"");
     let entries = setup.daemon.count_in_log("audit: action=\"import\"");
-    assert_eq!(entries, 1 + 8, "for the import, and for each who came");
+    assert_eq!(entries, 1 + 8, "one for the import and one for each user");
 }
 
 #[test]
-fn running_it_twice_changes_nothing() {
+fn a_repeated_import_changes_nothing() {
     for way in BOTH {
         let mut setup = Setup::new();
         let node = Node::copy("workdir");
         import(&mut setup, way, &node, &["--on-conflict", "rename"]).ok();
-        // What happens here in between stays.
+        // Changes in this store between the imports stay.
         let change = json!(["modern", "modern-Passw0rd!", "new"]);
         setup.client.call("update_password", change).ok();
         let delete = json!({"username": "Zoë", "executing_user": "modern",
@@ -179,11 +176,12 @@ fn running_it_twice_changes_nothing() {
         let before = usernames(&mut setup);
         for _ in 0..2 {
             let report = import(&mut setup, way, &node, &["--on-conflict", "rename"]).ok();
+            assert!(report.contains("\nImported 0 of 7 users.\n"), "{report}");
             assert!(
-                report.contains("\n0 of 7 users were brought.\n"),
-                "{report}"
+                rows(&report)
+                    .iter()
+                    .all(|row| row[7] == "skipped: already exists")
             );
-            assert!(rows(&report).iter().all(|row| row[7] == "is here already"));
             assert_eq!(usernames(&mut setup), before);
         }
         let right = log_in(&mut setup, "modern", "new", None);
@@ -191,9 +189,9 @@ fn running_it_twice_changes_nothing() {
     }
 }
 
-/// Else an import that is run from time to time would undo it.
+/// Otherwise, a regular import would undo each deletion.
 #[test]
-fn who_was_deleted_here_comes_again_only_when_that_is_asked_for() {
+fn a_deleted_user_is_imported_again_only_with_bring_deleted() {
     let mut setup = Setup::with_alice(&[]);
     let node = Node::copy("workdir");
     import(&mut setup, Way::Daemon, &node, &[]).ok();
@@ -203,38 +201,35 @@ fn who_was_deleted_here_comes_again_only_when_that_is_asked_for() {
     let token = "tokenuser:giHY0Q3qczkdtxCDVRsYMUoVojuF44EC";
     for way in BOTH {
         let report = import(&mut setup, way, &node, &["--on-conflict", "rename"]).ok();
-        assert!(
-            report.contains("\n0 of 8 users were brought.\n"),
-            "{report}"
-        );
+        assert!(report.contains("\nImported 0 of 8 users.\n"), "{report}");
         let row = &rows(&report)[3];
-        assert_eq!(row[7], "skipped: was deleted here since (--bring-deleted)");
-        assert_eq!(whose_token(&mut setup, token), None);
+        assert_eq!(
+            row[7],
+            "skipped: deleted here since an earlier import (--bring-deleted)"
+        );
+        assert_eq!(token_owner(&mut setup, token), None);
     }
     let report = import(&mut setup, Way::Daemon, &node, &["--bring-deleted"]).ok();
-    assert!(
-        report.contains("\n1 of 8 users were brought.\n"),
-        "{report}"
-    );
+    assert!(report.contains("\nImported 1 of 8 users.\n"), "{report}");
     assert_eq!(rows(&report)[3][1], "10", "a new number");
-    assert_eq!(whose_token(&mut setup, token).as_deref(), Some("tokenuser"));
+    assert_eq!(token_owner(&mut setup, token).as_deref(), Some("tokenuser"));
 }
 
 #[test]
-fn a_dry_run_tells_and_changes_nothing() {
+fn a_dry_run_reports_and_changes_nothing() {
     for way in BOTH {
         let mut setup = Setup::with_alice(&[]);
         let node = Node::copy("workdir");
-        let told = import(&mut setup, way, &node, &["--dry-run"]).ok();
-        assert!(told.contains("8 of 8 users would be brought. Nothing was changed (--dry-run)."));
+        let planned = import(&mut setup, way, &node, &["--dry-run"]).ok();
+        assert!(planned.contains("Would import 8 of 8 users. Nothing was changed (--dry-run)."));
         assert_eq!(usernames(&mut setup), ["alice"]);
         let done = import(&mut setup, way, &node, &[]).ok();
-        assert_eq!(rows(&told), rows(&done));
+        assert_eq!(rows(&planned), rows(&done));
     }
 }
 
 #[test]
-fn without_the_key_of_second_factors_nobody_comes() {
+fn without_the_otp_key_no_user_is_imported() {
     let mut setup = Setup::new();
     let node = Node::copy("workdir");
     let key = node.0.path().join("otp/key");
@@ -255,7 +250,7 @@ fn without_the_key_of_second_factors_nobody_comes() {
 }
 
 #[test]
-fn without_a_database_it_says_so() {
+fn a_missing_database_is_named() {
     let setup = Setup::new();
     let empty = tempfile::tempdir().unwrap();
     let path = empty.path().to_str().unwrap();
@@ -265,9 +260,9 @@ fn without_a_database_it_says_so() {
     assert!(done.err.contains("main.db"), "{done:?}");
 }
 
-/// What is left of a node's own hashes after everybody was there once.
+/// After a login and one use of each token, a user has no imported hash left.
 #[test]
-fn the_first_login_and_the_first_use_leave_hashes_of_our_own() {
+fn the_first_login_and_the_first_use_replace_imported_hashes() {
     let mut setup = Setup::new();
     let node = Node::copy("workdir");
     import(&mut setup, Way::Daemon, &node, &[]).ok();
@@ -278,7 +273,7 @@ fn the_first_login_and_the_first_use_leave_hashes_of_our_own() {
         let password = user["password"].as_str().unwrap();
         log_in(&mut setup, name, password, code.as_deref());
         for token in user["api_tokens"].as_array().unwrap() {
-            whose_token(&mut setup, token["token"].as_str().unwrap());
+            token_owner(&mut setup, token["token"].as_str().unwrap());
         }
     }
     assert!(setup.daemon.stop().success());

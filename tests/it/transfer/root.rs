@@ -1,19 +1,20 @@
-//! Root reads what the daemon's user may not, and touches nothing of it.
+//! An import by root reads a folder that the user of the daemon cannot read, and creates no file
+//! that belongs to root.
 
 use std::fs::{self, Permissions};
 use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _, chown};
 
 use super::Node;
 
-/// Only root can test it.
+/// The test needs root.
 #[test]
-fn root_brings_users_to_the_owner_of_the_working_directory() {
+fn root_imports_as_the_owner_of_the_working_directory() {
     const NOBODY: u32 = 65534;
     if !rustix::process::geteuid().is_root() {
         return;
     }
     let folder = tempfile::tempdir().unwrap();
-    // The binary is run by nobody, who may not enter a home directory of root's.
+    // The user `nobody` runs the binary, and cannot enter a home directory of root.
     fs::set_permissions(folder.path(), Permissions::from_mode(0o755)).unwrap();
     let binary = folder.path().join("platypush-userd");
     fs::copy(crate::support::Daemon::binary(), &binary).unwrap();
@@ -26,17 +27,14 @@ fn root_brings_users_to_the_owner_of_the_working_directory() {
 
     let run = |arguments: &[&str]| {
         let mut program = std::process::Command::new(&binary);
-        // Where only root may look for a configuration.
+        // Only root can read this folder, in which the configuration is searched.
         program.current_dir(node.workdir());
         crate::admin::run(program, &workdir, arguments, "")
     };
     let report = run(&["import", "platypush", "--workdir", node.workdir()]).ok();
-    assert!(
-        report.contains("\n8 of 8 users were brought.\n"),
-        "{report}"
-    );
+    assert!(report.contains("\nImported 8 of 8 users.\n"), "{report}");
     let again = run(&["import", "platypush", "--workdir", node.workdir()]).ok();
-    assert!(again.contains("\n0 of 8 users were brought.\n"), "{again}");
+    assert!(again.contains("\nImported 0 of 8 users.\n"), "{again}");
     for entry in fs::read_dir(&workdir).unwrap() {
         let entry = entry.unwrap();
         assert_eq!(

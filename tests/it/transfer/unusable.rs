@@ -1,5 +1,5 @@
-//! What must not be taken along: tokens of which bcrypt has read a part, and
-//! dates that no reply can write.
+//! Records that must not be imported: tokens that bcrypt has truncated, and times that a reply
+//! cannot represent.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -11,15 +11,15 @@ use platypush_userd::store::{ImportBatch, Store as _};
 use serde_json::json;
 
 use super::export::Export;
-use super::{Node, import, log_in, usernames, whose_token};
+use super::{Node, import, log_in, token_owner, usernames};
 use crate::admin::Way;
 use crate::store_conformance::bench::wait;
 use crate::support::{Setup, open_store, wait_until_closed};
 
-/// bcrypt of 72 times x, and of that with anything behind it.
+/// bcrypt hash of 72 times `x`, and of any text that begins so.
 const BCRYPT_72: &str = "$2b$04$abcdefghijklmnopqrstuubzadhGtS2zEF.gu0yd0opP6cVzb.e0i";
 
-/// bcrypt of 71 times x and a colon, and of that with anything behind it.
+/// bcrypt hash of 71 times `x` and a colon, and of any text that begins so.
 const BCRYPT_71_AND_COLON: &str = "$2b$04$abcdefghijklmnopqrstuusUGZ6oNKkqx4E9bod4pMcx1z4IASruW";
 
 fn noon() -> Timestamp {
@@ -44,7 +44,7 @@ fn imported_token(name: &str, expires_at: Option<Timestamp>) -> ApiToken {
     }
 }
 
-/// Stores users behind the daemon's back, as an earlier version imported them.
+/// Imports users directly into the store, without the checks that earlier versions lacked.
 fn store(setup: &mut Setup, mut users: Vec<User>, sessions: Vec<Session>) {
     assert!(setup.daemon.stop().success());
     let store = open_store(&setup.daemon.workdir()).unwrap();
@@ -87,26 +87,26 @@ fn stored(workdir: &Path, name: &str) -> User {
     user
 }
 
-/// Regression: any ending of a token was accepted under a name of 72 bytes, and
-/// the token with that ending replaced the one that was imported.
+/// Regression: for a name of 72 bytes, a token with any ending was accepted, and it replaced the
+/// imported token.
 #[test]
-fn a_token_that_bcrypt_has_cut_is_none() {
+fn a_token_truncated_by_bcrypt_is_rejected() {
     let name = "x".repeat(72);
     let mut setup = Setup::new();
     let mut user = User::new(1, name.clone(), noon(), bcrypt_record());
     user.api_tokens = vec![imported_token("cut", None)];
     store(&mut setup, vec![user], Vec::new());
     for ending in ["anything", "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa"] {
-        assert_eq!(whose_token(&mut setup, &format!("{name}:{ending}")), None);
+        assert_eq!(token_owner(&mut setup, &format!("{name}:{ending}")), None);
     }
     let tokens = user_of(&mut setup, &name).api_tokens;
     assert_eq!(tokens[0].record, ApiTokenRecord::Imported(bcrypt_record()));
 }
 
-/// Regression: under a name of 71 bytes bcrypt had read nothing of what is secret in
-/// a token, and the name and a colon, which are 72 bytes, were accepted for it.
+/// Regression: for a name of 71 bytes, bcrypt had hashed the name and the colon, which are 72
+/// bytes, and nothing of the secret part: the name and a colon were accepted as the token.
 #[test]
-fn what_bcrypt_has_read_of_a_token_is_none() {
+fn the_part_of_a_token_that_bcrypt_has_hashed_is_rejected() {
     let name = "x".repeat(71);
     let cut = ApiTokenRecord::Imported(PasswordRecord::new(BCRYPT_71_AND_COLON.into()));
     let mut setup = Setup::new();
@@ -116,14 +116,14 @@ fn what_bcrypt_has_read_of_a_token_is_none() {
         ..imported_token("cut", None)
     }];
     store(&mut setup, vec![user], Vec::new());
-    assert_eq!(whose_token(&mut setup, &format!("{name}:")), None);
+    assert_eq!(token_owner(&mut setup, &format!("{name}:")), None);
     assert_eq!(user_of(&mut setup, &name).api_tokens[0].record, cut);
 }
 
-/// Regression: the first password that matched in 72 bytes replaced the record,
-/// and with another ending the right one was wrong from then on.
+/// Regression: the first password with the same 72 bytes replaced the record, so the right
+/// password, with another ending, was rejected from then on.
 #[test]
-fn a_password_of_which_bcrypt_reads_a_part_never_replaces_the_record() {
+fn a_password_truncated_by_bcrypt_never_replaces_the_record() {
     let mut setup = Setup::new();
     let user = |id, name: &str| User::new(id, name.into(), noon(), bcrypt_record());
     store(
@@ -146,7 +146,7 @@ fn a_password_of_which_bcrypt_reads_a_part_never_replaces_the_record() {
 }
 
 #[test]
-fn a_node_brings_neither_cut_tokens_nor_impossible_years() {
+fn truncated_tokens_and_invalid_years_of_a_node_are_skipped() {
     let node = Node::copy("workdir");
     let name = "n".repeat(40);
     node.change(&format!(
@@ -164,17 +164,17 @@ fn a_node_brings_neither_cut_tokens_nor_impossible_years() {
         lines.any(|line| parts.iter().all(|part| line.contains(part)))
     };
     assert!(
-        left(&["API token", &cut, "bcrypt's, which reads 72 bytes"]),
+        left(&["API token", &cut, "bcrypt hashes only the first 72 bytes"]),
         "{report}"
     );
-    let year = "its expires_at lies outside the years 1 to 9999";
+    let year = "its expires_at is outside the years 1 to 9999";
     assert!(left(&["session", year]), "{report}");
-    assert!(report.contains("8 of 8 users were brought."), "{report}");
+    assert!(report.contains("Imported 8 of 8 users."), "{report}");
 }
 
-/// An earlier version took them from nodes.
+/// An earlier version imported such records from nodes.
 #[test]
-fn an_export_brings_neither_cut_tokens_nor_impossible_years() {
+fn truncated_tokens_and_invalid_years_of_an_export_are_skipped() {
     let long = "x".repeat(72);
     let user = |name: &str| User::new(0, name.into(), noon(), bcrypt_record());
     let mut bob = user("bob");
@@ -187,7 +187,7 @@ fn an_export_brings_neither_cut_tokens_nor_impossible_years() {
     let mut renamed = user(&"y".repeat(72));
     renamed.token_names = vec![long.clone()];
     renamed.api_tokens = vec![imported_token("of long ago", None)];
-    // Its token may have been made under the short name.
+    // The token may have been created under the short name.
     let mut shortened = user("shortened");
     shortened.token_names = vec![long.clone()];
     shortened.api_tokens = vec![imported_token("of either name", None)];
@@ -209,12 +209,12 @@ fn an_export_brings_neither_cut_tokens_nor_impossible_years() {
     let report = export.import_into(&mut to, Way::Daemon, &[]).ok();
     let left: Vec<_> = report
         .lines()
-        .skip_while(|line| *line != "Left behind:")
+        .skip_while(|line| *line != "Not imported:")
         .skip(1)
         .take_while(|line| !line.is_empty())
         .map(|line| line.trim().split_once(": ").unwrap())
         .collect();
-    let year = |column: &str| format!("its {column} lies outside the years 1 to 9999");
+    let year = |column: &str| format!("its {column} is outside the years 1 to 9999");
     let whats: Vec<_> = left.iter().map(|(what, _)| *what).collect();
     let longer = "y".repeat(72);
     let [of_bob, of_long] = ["bob", &long].map(|name| format!("of user {name:?}"));

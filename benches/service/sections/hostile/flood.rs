@@ -1,5 +1,5 @@
-//! More logins than can be served, and what others notice of them: look-ups,
-//! and logins with the right password.
+//! A flood of logins above the rate of password checks, and its effect on other clients: on
+//! look-ups, and on logins with the correct password.
 
 use std::path::Path;
 use std::sync::mpsc::{RecvTimeoutError, TryRecvError, channel};
@@ -9,23 +9,24 @@ use std::time::{Duration, Instant};
 use crate::load::Measured;
 use crate::population::{PASSWORD, username};
 use crate::resp::{Answer, Connection};
-use crate::sections::passwords::now_and_then;
+use crate::sections::passwords::paced_look_ups;
 use crate::stage::{Process, Redis};
 use crate::table::{Goal, Row, Table, thousands};
 use crate::{Options, QUEUE};
 
-/// Pushed at once, at the beginning.
-const AT_ONCE: u32 = 20_000;
-/// After that, so many in every step of this length: 500 a second.
-const IN_A_STEP: u32 = 10;
-const STEP: Duration = Duration::from_millis(20);
-/// The user who logs in meanwhile, and how long the forwarder waits for it.
+/// Number of logins pushed at once when the flood starts.
+const INITIAL_LOGINS: u32 = 20_000;
+/// Number of logins pushed in each later interval: 500 a second.
+const LOGINS_PER_INTERVAL: u32 = 10;
+const INTERVAL: Duration = Duration::from_millis(20);
+/// The user who logs in during the flood.
 const USER: u64 = 7;
-const PATIENCE_SECONDS: &str = "5";
-/// Between two logins of that user.
+/// The default time-out of `user_daemon.py`.
+const LOGIN_TIMEOUT_SECONDS: &str = "5";
+/// Pause between two logins of that user.
 const PAUSE: Duration = Duration::from_millis(250);
 
-/// What the logins of a flood are for.
+/// Names in the logins of a flood.
 #[derive(Clone, Copy)]
 enum Flood {
     OneName,
@@ -33,10 +34,10 @@ enum Flood {
 }
 
 impl Flood {
-    const fn described(self) -> &'static str {
+    const fn description(self) -> &'static str {
         match self {
             Self::OneName => "for one name",
-            Self::DistinctNames => "each for another name",
+            Self::DistinctNames => "for distinct names",
         }
     }
 
@@ -56,13 +57,13 @@ fn login(name: &str, password: &str, id: &str) -> String {
     )
 }
 
-/// How the logins with the right password fared.
+/// Results of the logins with the correct password.
 #[derive(Default)]
-struct Tries {
+struct Attempts {
     all: u32,
-    let_in: u32,
+    accepted: u32,
     refused: u32,
-    /// Of those that were let in, in milliseconds.
+    /// Times of the accepted logins in milliseconds.
     millis: Vec<u128>,
 }
 
@@ -70,44 +71,44 @@ pub fn run(options: &Options, workdir: &Path, table: &mut Table) {
     for flood in [Flood::OneName, Flood::DistinctNames] {
         let redis = Redis::start();
         let daemon = Process::daemon(&redis, workdir, &[]);
-        let idle = now_and_then(options, &redis);
-        let (busy, mut tries) = inside(flood, options, &redis);
-        // What still waits is not worth waiting for.
+        let idle = paced_look_ups(options, &redis);
+        let (busy, mut attempts) = measure(flood, options, &redis);
+        // Killed, to not wait for the remaining logins.
         drop(daemon);
         look_ups(flood, &idle, &busy, table);
-        logins(flood, &mut tries, table);
+        logins(flood, &mut attempts, table);
     }
 }
 
-/// Look-ups, and logins of a user, while a flood is on.
-fn inside(flood: Flood, options: &Options, redis: &Redis) -> (Measured, Tries) {
+/// Measures look-ups and logins of a user during a flood.
+fn measure(flood: Flood, options: &Options, redis: &Redis) -> (Measured, Attempts) {
     let port = redis.port;
     thread::scope(|scope| {
         let mut client = Connection::open(port).unwrap();
-        push(&mut client, flood, 0..AT_ONCE);
+        push(&mut client, flood, 0..INITIAL_LOGINS);
         let (stop, stopped) = channel::<()>();
         scope.spawn(move || {
-            let mut number = AT_ONCE;
-            while stopped.recv_timeout(STEP) == Err(RecvTimeoutError::Timeout) {
-                push(&mut client, flood, number..number + IN_A_STEP);
-                number += IN_A_STEP;
+            let mut number = INITIAL_LOGINS;
+            while stopped.recv_timeout(INTERVAL) == Err(RecvTimeoutError::Timeout) {
+                push(&mut client, flood, number..number + LOGINS_PER_INTERVAL);
+                number += LOGINS_PER_INTERVAL;
             }
         });
         let (end, ended) = channel::<()>();
-        let tries = scope.spawn(move || {
+        let attempts = scope.spawn(move || {
             let mut client = Connection::open(port).unwrap();
-            let mut tries = Tries::default();
+            let mut attempts = Attempts::default();
             while ended.try_recv() == Err(TryRecvError::Empty) {
-                tries.one(&mut client);
+                attempts.log_in(&mut client);
                 thread::sleep(PAUSE);
             }
-            tries
+            attempts
         });
-        let busy = now_and_then(options, redis);
+        let busy = paced_look_ups(options, redis);
         drop(end);
-        let tries = tries.join().unwrap();
+        let attempts = attempts.join().unwrap();
         drop(stop);
-        (busy, tries)
+        (busy, attempts)
     })
 }
 
@@ -123,15 +124,15 @@ fn push(client: &mut Connection, flood: Flood, numbers: std::ops::Range<u32>) {
     client.wait(|_| {}).unwrap();
 }
 
-impl Tries {
-    fn one(&mut self, client: &mut Connection) {
+impl Attempts {
+    fn log_in(&mut self, client: &mut Connection) {
         self.all += 1;
-        let id = format!("try-{}", self.all);
+        let id = format!("attempt-{}", self.all);
         let message = login(&username(USER), PASSWORD, &id);
         let list = format!("platypush/responses/{id}");
         let start = Instant::now();
         client.command([b"RPUSH", QUEUE.as_bytes(), message.as_bytes()]);
-        client.command([b"BLPOP", list.as_bytes(), PATIENCE_SECONDS.as_bytes()]);
+        client.command([b"BLPOP", list.as_bytes(), LOGIN_TIMEOUT_SECONDS.as_bytes()]);
         client.send().unwrap();
         client.wait(|_| {}).unwrap();
         let mut reply = String::new();
@@ -142,7 +143,7 @@ impl Tries {
         };
         client.wait(take).unwrap();
         if reply.contains("\"output\": true") {
-            self.let_in += 1;
+            self.accepted += 1;
             self.millis.push(start.elapsed().as_millis());
         } else if reply.contains("Too busy") {
             self.refused += 1;
@@ -150,7 +151,7 @@ impl Tries {
     }
 
     fn share(&self) -> f64 {
-        f64::from(self.let_in) / f64::from(self.all.max(1))
+        f64::from(self.accepted) / f64::from(self.all.max(1))
     }
 }
 
@@ -159,10 +160,9 @@ fn look_ups(flood: Flood, idle: &Measured, busy: &Measured, table: &mut Table) {
     table.push(
         Row::new(
             &format!(
-                "p99 of `authenticate_session` while {} logins come at once and 500 a second \
-                 after, {}",
-                thousands(AT_ONCE.into()),
-                flood.described()
+                "p99 of `authenticate_session` during a flood of {} logins at once, then 500/s, {}",
+                thousands(INITIAL_LOGINS.into()),
+                flood.description()
             ),
             format!("{:.2} ms", busy / 1e3),
             format!("idle {:.2} ms", idle / 1e3),
@@ -171,20 +171,27 @@ fn look_ups(flood: Flood, idle: &Measured, busy: &Measured, table: &mut Table) {
     );
 }
 
-fn logins(flood: Flood, tries: &mut Tries, table: &mut Table) {
-    tries.millis.sort_unstable();
-    let middle = tries.millis.get(tries.millis.len() / 2);
+fn logins(flood: Flood, attempts: &mut Attempts, table: &mut Table) {
+    attempts.millis.sort_unstable();
+    let middle = attempts.millis.get(attempts.millis.len() / 2);
     let median = middle.map_or_else(|| "none".into(), |millis| format!("{millis} ms"));
     let row = Row::new(
-        "a right login under another name then, answered within 5 s",
-        format!("{:.0} % of {} tries", tries.share() * 100.0, tries.all),
+        &format!(
+            "correct logins under another name during the flood {}, accepted within 5 s",
+            flood.description()
+        ),
         format!(
-            "{} refused as too busy; median of the others {median}",
-            tries.refused
+            "{:.0} % of {} attempts",
+            attempts.share() * 100.0,
+            attempts.all
+        ),
+        format!(
+            "{} refused as too busy; median of the accepted {median}",
+            attempts.refused
         ),
     );
     table.push(match flood {
-        Flood::OneName => row.goals("≥ 95 %", &[(tries.share(), Goal::AtLeast(0.95))]),
+        Flood::OneName => row.goals("≥ 95 %", &[(attempts.share(), Goal::AtLeast(0.95))]),
         Flood::DistinctNames => row,
     });
 }

@@ -1,5 +1,5 @@
-//! Memory, and the time of look-ups, while messages are pushed that are as long as a
-//! message may be and made to cost as much as they can.
+//! Memory of the daemon and latency of look-ups while a client pushes messages of the maximum size,
+//! shaped to cost as much as possible.
 
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use crate::resp::{Answer, Connection};
 use crate::sections::idle::kib_to_mib;
-use crate::sections::passwords::now_and_then;
+use crate::sections::passwords::paced_look_ups;
 use crate::stage::{Process, Redis};
 use crate::table::{Goal, Row, Table};
 use crate::{Options, QUEUE};
@@ -16,12 +16,12 @@ use crate::{Options, QUEUE};
 /// Bytes of a message: the default of `max_message_size`.
 const LENGTH: usize = 1 << 20;
 const MESSAGES: usize = 1 << 10;
-/// Messages in the queue at a time, so that Redis does not hold them all and
-/// look-ups wait for their reading, not for a backlog.
+/// Maximum number of hostile messages in the queue. A longer backlog would measure the memory of
+/// Redis and the wait behind the backlog, not the cost of decoding.
 const QUEUED: i64 = 4;
 
-/// The arguments of a login, and what fills the message where `%` stands: as many
-/// of the one, then as many of the other.
+/// Arguments of a login, and the two texts that fill the message at `%`: repetitions of the first,
+/// then as many of the second.
 const SHAPES: [(&str, &str, &str); 16] = [
     (r#""username": "a", "password": [%0]"#, "0,", ""),
     (r#""username": "a", "password": [%0]"#, "[],", ""),
@@ -56,7 +56,7 @@ const SHAPES: [(&str, &str, &str); 16] = [
 pub fn run(options: &Options, workdir: &Path, table: &mut Table) {
     let redis = Redis::start();
     let daemon = Process::daemon(&redis, workdir, &[]);
-    let idle = now_and_then(options, &redis).percentile(99);
+    let idle = paced_look_ups(options, &redis).percentile(99);
     let idle_mib = kib_to_mib(daemon.memory_kib().0);
     let begin = Instant::now();
     let mut busy = Vec::new();
@@ -67,7 +67,7 @@ pub fn run(options: &Options, workdir: &Path, table: &mut Table) {
             done.store(true, Ordering::Release);
         });
         while busy.is_empty() || !done.load(Ordering::Acquire) {
-            busy.push(now_and_then(options, &redis).percentile(99));
+            busy.push(paced_look_ups(options, &redis).percentile(99));
         }
     });
     let took = begin.elapsed().as_secs_f64();
@@ -76,7 +76,7 @@ pub fn run(options: &Options, workdir: &Path, table: &mut Table) {
     daemon.stop();
     table.push(
         Row::new(
-            "memory while 1 GiB of hostile messages of 1 MiB is pushed, at its highest",
+            "peak memory while 1 GiB of hostile messages of 1 MiB is pushed",
             format!("{mib:.0} MiB"),
             format!("idle {idle_mib:.0} MiB; {took:.0} s"),
         )
@@ -84,13 +84,13 @@ pub fn run(options: &Options, workdir: &Path, table: &mut Table) {
     );
     let busy = busy.into_iter().fold(0.0, f64::max);
     table.push(Row::new(
-        "p99 of `authenticate_session` then",
+        "p99 of `authenticate_session` while hostile messages are pushed",
         format!("{:.2} ms", busy / 1e3),
         format!("idle {:.2} ms: {:.1} times", idle / 1e3, busy / idle),
     ));
 }
 
-/// Returns when the daemon has taken and settled all of them.
+/// Pushes all messages and waits until the daemon has acknowledged them.
 fn push_all(port: u16) {
     let mut client = Connection::open(port).unwrap();
     for number in 0..MESSAGES {
@@ -102,10 +102,10 @@ fn push_all(port: u16) {
             thread::sleep(Duration::from_millis(1));
         }
     }
-    let taken = format!("{QUEUE}:processing:*");
+    let processing = format!("{QUEUE}:processing:*");
     loop {
         let mut lists = 0;
-        client.command([b"KEYS", taken.as_bytes()]);
+        client.command([b"KEYS", processing.as_bytes()]);
         client.send().unwrap();
         client
             .wait(|answer| {

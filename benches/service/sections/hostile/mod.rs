@@ -1,4 +1,4 @@
-//! What anybody who may push to the queue can do to the others.
+//! Effect of a hostile client, which may push to the queue, on other clients.
 
 pub mod flood;
 pub mod memory;

@@ -1,5 +1,4 @@
-//! The cache against a model: readers that are slow, a writer in between, and
-//! little room.
+//! Model test of the cache: slow readers, concurrent writes and a small capacity.
 
 use std::collections::HashMap;
 
@@ -8,15 +7,14 @@ use proptest::prelude::*;
 
 use super::*;
 
-/// What is on disk: sessions with their user's number, users with how often
-/// they were changed.
+/// Model of the disk: the user of each session, and the number of changes of each user.
 #[derive(Default)]
 struct Disk {
     sessions: HashMap<u8, u8>,
     users: HashMap<u8, u64>,
 }
 
-/// What a reader has read and not offered yet.
+/// Session that a reader has read but not yet offered.
 struct Reading {
     ticket: Ticket,
     found: (Session, Profile),
@@ -24,16 +22,15 @@ struct Reading {
 
 #[derive(Debug, Clone)]
 enum Step {
-    /// Somebody looks a session up, and is slow to offer what is on disk.
+    /// A reader looks up a session, and offers it later if it was not cached.
     Read(u8),
-    /// The slow reader of so many offers what it read.
+    /// The reader with this index offers its session.
     Offer(usize),
-    /// The writer makes a session of a user, or makes it anew.
-    Make(u8, u8),
+    /// The writer creates or replaces a session of a user.
+    Create(u8, u8),
     /// The writer removes a session.
     Remove(u8),
-    /// The writer changes a user, so that its sessions are no longer valid as
-    /// they were.
+    /// The writer changes a user and thereby its sessions.
     Change(u8),
 }
 
@@ -41,7 +38,7 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
     let step = prop_oneof![
         4 => (0..12u8).prop_map(Step::Read),
         4 => (0..6usize).prop_map(Step::Offer),
-        2 => (0..12u8, 0..4u8).prop_map(|(session, user)| Step::Make(session, user)),
+        2 => (0..12u8, 0..4u8).prop_map(|(session, user)| Step::Create(session, user)),
         1 => (0..12u8).prop_map(Step::Remove),
         1 => (0..4u8).prop_map(Step::Change),
     ];
@@ -49,7 +46,7 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
 }
 
 fn token(number: u8) -> TokenHash {
-    // Two of three share table and slot.
+    // Tokens with the same remainder share a table and a slot.
     let mut bytes = [number % 3; 32];
     bytes[31] = number;
     bytes[8] = number;
@@ -103,23 +100,23 @@ fn run(cache: &SessionCache, steps: Vec<Step>) -> Result<usize, TestCaseError> {
                 cache.offer(ticket, &found.0, &found.1);
             }
             Step::Offer(_) => {}
-            Step::Make(number, user) => {
+            Step::Create(number, user) => {
                 disk.sessions.insert(number, user);
-                cache.forget(&Stale {
+                cache.invalidate(&Stale {
                     tokens: vec![token(number)],
                     users: vec![],
                 });
             }
             Step::Remove(number) => {
                 disk.sessions.remove(&number);
-                cache.forget(&Stale {
+                cache.invalidate(&Stale {
                     tokens: vec![token(number)],
                     users: vec![],
                 });
             }
             Step::Change(user) => {
                 *disk.users.entry(user).or_default() += 1;
-                cache.forget(&Stale {
+                cache.invalidate(&Stale {
                     tokens: vec![],
                     users: vec![user.into()],
                 });
@@ -130,7 +127,7 @@ fn run(cache: &SessionCache, steps: Vec<Step>) -> Result<usize, TestCaseError> {
             .tables
             .iter()
             .flatten()
-            .map(|known| known.bytes())
+            .map(|cached| cached.bytes())
             .sum();
         prop_assert_eq!(bytes, inner.bytes);
         prop_assert!(bytes <= inner.max_bytes);
@@ -140,18 +137,18 @@ fn run(cache: &SessionCache, steps: Vec<Step>) -> Result<usize, TestCaseError> {
 
 proptest! {
     #[test]
-    fn what_is_known_is_what_is_on_disk(steps in steps()) {
+    fn a_cached_session_equals_the_session_on_disk(steps in steps()) {
         run(&SessionCache::new(usize::MAX), steps)?;
     }
 
     #[test]
-    fn little_room_changes_no_answer(steps in steps(), sessions in 0..6usize) {
+    fn a_small_capacity_changes_no_answer(steps in steps(), sessions in 0..6usize) {
         run(&SessionCache::new(sessions * 180), steps)?;
     }
 }
 
 #[test]
-fn what_was_offered_is_known() {
+fn an_offered_session_is_cached() {
     let mut disk = Disk::default();
     disk.sessions.insert(1, 2);
     let cache = SessionCache::new(usize::MAX);
@@ -162,14 +159,14 @@ fn what_was_offered_is_known() {
 }
 
 #[test]
-fn a_reader_from_before_too_many_changes_is_too_late() {
+fn an_offer_from_before_too_many_changes_is_rejected() {
     let mut disk = Disk::default();
     disk.sessions.insert(1, 2);
     let cache = SessionCache::new(usize::MAX);
     let ticket = cache.get(&token(1)).unwrap_err();
     let (session, profile) = disk.read(1).unwrap();
     let users = (0..=MAX_USERS as u64).collect();
-    cache.forget(&Stale {
+    cache.invalidate(&Stale {
         tokens: vec![],
         users,
     });

@@ -1,4 +1,4 @@
-//! Imports: parts of their own, one after the other, with nothing in between.
+//! Imports in the writer: the parts of an import are groups of their own, with nothing in between.
 
 use tokio::sync::oneshot;
 
@@ -7,13 +7,13 @@ use crate::store::sled::group::Writes;
 use crate::store::sled::import::{self, Importing};
 use crate::store::{ImportBatch, Result, StoreError};
 
-/// An import and the caller that waits for it.
-pub(super) struct Import {
+/// Import with the channel to its caller.
+pub(super) struct PendingImport {
     importing: Importing,
     reply: oneshot::Sender<Result<()>>,
 }
 
-impl Import {
+impl PendingImport {
     pub(super) fn new(batch: ImportBatch, reply: oneshot::Sender<Result<()>>) -> Self {
         Self {
             importing: batch.into(),
@@ -22,13 +22,13 @@ impl Import {
     }
 }
 
-/// Imports users, part after part, and rolls back where one part fails.
+/// Imports users part by part, and rolls back if a part fails.
 pub(super) fn import(
     disk: &mut Disk,
-    import: Import,
+    import: PendingImport,
     progress: &Progress,
 ) -> std::result::Result<(), String> {
-    let Import {
+    let PendingImport {
         mut importing,
         reply,
     } = import;
@@ -50,13 +50,14 @@ pub(super) fn import(
     if result.is_err() {
         roll_back(disk, progress)?;
     }
-    // The caller may have gone; the effect stands all the same.
+    // The caller may have stopped waiting. The effect stays.
     let _ = reply.send(result);
     Ok(())
 }
 
-/// Rolls back what was written. It only removes: the reserved room is for this. A user who cannot be
-/// removed would share an id with the next one, so that the process has to end.
+/// Rolls back an incomplete import. It only removes records, for which the reserved disk space
+/// suffices. If it fails, the process must end, because a remaining user would share its id with
+/// the next one.
 fn roll_back(disk: &mut Disk, progress: &Progress) -> std::result::Result<(), String> {
     loop {
         match commit_alone(disk, progress, import::roll_back)? {
@@ -67,28 +68,30 @@ fn roll_back(disk: &mut Disk, progress: &Progress) -> std::result::Result<(), St
     }
 }
 
+/// Commits a part of an import, unless the disk has too little free space.
 fn commit_part<T>(
     disk: &mut Disk,
     progress: &Progress,
     part: impl FnOnce(&::sled::Tree, &mut Writes) -> Result<T>,
 ) -> std::result::Result<Result<T>, String> {
-    match disk.check_room() {
+    match disk.check_free_space() {
         Ok(()) => commit_alone(disk, progress, part),
         Err(full) => Ok(Err(full)),
     }
 }
 
+/// Commits writes as a group of their own, unless `part` fails.
 fn commit_alone<T>(
     disk: &mut Disk,
     progress: &Progress,
     part: impl FnOnce(&::sled::Tree, &mut Writes) -> Result<T>,
 ) -> std::result::Result<Result<T>, String> {
-    progress.busy(true);
+    progress.set_busy(true);
     let mut writes = Writes::default();
     let result = part(&disk.tree, &mut writes);
     if result.is_ok() && !writes.is_empty() {
         write_group(disk, writes, progress)?;
     }
-    progress.busy(false);
+    progress.set_busy(false);
     Ok(result)
 }

@@ -1,4 +1,4 @@
-//! What the writer promises to readers, to the watchdog and when it fails.
+//! Guarantees of the writer to readers and to the watchdog, and its failures.
 
 use std::pin::{Pin, pin};
 use std::task::{Context, Poll, Waker};
@@ -17,7 +17,7 @@ use crate::store::{NewUser, Precondition};
 
 type Answer = oneshot::Receiver<Result<User>>;
 
-/// One look at a future.
+/// Polls a future once.
 fn poll<T>(future: Pin<&mut impl Future<Output = T>>) -> Poll<T> {
     future.poll(&mut Context::from_waker(Waker::noop()))
 }
@@ -35,7 +35,7 @@ fn disk() -> (TempDir, Disk) {
     (folder, disk)
 }
 
-/// Makes the first user, or finds that there is one.
+/// Returns a job that creates the first user, or conflicts if a user exists.
 fn job() -> (Box<dyn Job>, Answer) {
     let user = NewUser {
         username: "first".into(),
@@ -43,19 +43,19 @@ fn job() -> (Box<dyn Job>, Answer) {
         password: PasswordRecord::new("record".into()),
     };
     let precondition = Precondition::NoUsers;
-    Pending::new(CreateUser { user, precondition }, None)
+    Pending::job(CreateUser { user, precondition }, None)
 }
 
-/// Hands a job to the writer, and waits for its answer.
+/// Submits a job to the writer and waits for its result.
 fn commit(writer: &Writer) -> Result<User> {
     let (job, answer) = job();
     writer.submit(job)?;
     wait(answer).unwrap_or(Err(StoreError::Stopped))
 }
 
-struct Panics;
+struct PanickingOperation;
 
-impl Operation for Panics {
+impl Operation for PanickingOperation {
     type Output = ();
 
     fn reads(&self) -> Reads {
@@ -68,7 +68,7 @@ impl Operation for Panics {
 }
 
 #[test]
-fn a_reader_waits_for_what_it_may_have_seen_and_no_longer() {
+fn a_reader_waits_only_for_groups_that_it_may_have_seen() {
     let progress = Progress::new(5);
     assert!(poll(pin!(progress.wait_durable())).is_ready());
 
@@ -92,11 +92,11 @@ fn a_group_is_one_commit_and_later_operations_see_earlier_ones() {
     let progress = Progress::new(disk.commit);
     let (jobs, answers): (Vec<_>, Vec<_>) = (0..3).map(|_| job()).unzip();
     commit_group(&mut disk, jobs, &[], &progress).unwrap();
-    let made: Vec<_> = answers
+    let is_created: Vec<_> = answers
         .into_iter()
         .map(|mut answer| answer.try_recv().unwrap().is_ok())
         .collect();
-    assert_eq!(made, [true, false, false]);
+    assert_eq!(is_created, [true, false, false]);
     assert_eq!(disk.commit, 1);
     assert_eq!(progress.applied.load(Ordering::SeqCst), 1);
     assert_eq!(*progress.durable.borrow(), 1);
@@ -109,7 +109,7 @@ fn a_group_that_changes_nothing_is_not_written() {
     let (_folder, mut disk) = disk();
     let progress = Progress::new(disk.commit);
     commit_group(&mut disk, vec![job().0], &[], &progress).unwrap();
-    // A write would fail from here on.
+    // From here on, a write would fail.
     disk.data_file = File::open("/dev/null").unwrap();
     let (again, mut answer) = job();
     commit_group(&mut disk, vec![again], &[], &progress).unwrap();
@@ -121,20 +121,20 @@ fn a_group_that_changes_nothing_is_not_written() {
 }
 
 #[test]
-fn a_group_that_cannot_be_synced_is_neither_answered_nor_shown() {
+fn a_group_that_cannot_be_synced_is_neither_answered_nor_visible() {
     let (_folder, mut disk) = disk();
-    // fdatasync of a device that has none: EINVAL.
+    // fdatasync fails with EINVAL on this device.
     disk.data_file = File::open("/dev/null").unwrap();
     let mut writer = Writer::start(disk).unwrap();
     let stopped = commit(&writer);
     assert!(matches!(stopped, Err(StoreError::Stopped)));
-    // The thread tells why last of all.
+    // The thread sets the failure last.
     writer.thread.take().unwrap().join().unwrap();
 
     let progress = Arc::clone(writer.progress());
     assert!(poll(pin!(progress.wait_durable())).is_pending());
-    let trouble = progress.trouble(Duration::MAX).unwrap();
-    assert!(trouble.contains("fdatasync"), "{trouble}");
+    let error = progress.fatal_error(Duration::MAX).unwrap();
+    assert!(error.contains("fdatasync"), "{error}");
     let later = commit(&writer);
     assert!(matches!(later, Err(StoreError::Stopped)));
 }
@@ -152,53 +152,53 @@ fn a_commit_number_that_cannot_be_written_fails_the_group() {
 }
 
 #[test]
-fn a_full_disk_is_an_answer_and_the_writer_goes_on() {
+fn a_full_disk_fails_the_operation_and_the_writer_continues() {
     let (_folder, mut disk) = disk();
     let progress = Progress::new(disk.commit);
-    let room = std::mem::replace(&mut disk.reserved_mib, u64::MAX);
+    let reserved_mib = std::mem::replace(&mut disk.reserved_mib, u64::MAX);
     let (refused, mut answer) = job();
     commit_group(&mut disk, vec![refused], &[], &progress).unwrap();
     let error = answer.try_recv().unwrap().unwrap_err();
     assert!(matches!(error, StoreError::DiskFull { .. }), "{error}");
     assert_eq!(disk.tree.user_count().unwrap(), 0);
-    // Also for what would write nothing: it asks whether there is room.
-    let (nothing_to_do, mut nothing) = Pending::new(CanWrite, None);
-    commit_group(&mut disk, vec![nothing_to_do], &[], &progress).unwrap();
-    assert!(nothing.try_recv().unwrap().is_err());
+    // `CanWrite` fails too, although it writes nothing.
+    let (can_write, mut result) = Pending::job(CanWrite, None);
+    commit_group(&mut disk, vec![can_write], &[], &progress).unwrap();
+    assert!(result.try_recv().unwrap().is_err());
 
-    disk.reserved_mib = room;
+    disk.reserved_mib = reserved_mib;
     let (job, mut answer) = job();
     commit_group(&mut disk, vec![job], &[], &progress).unwrap();
     assert_eq!(answer.try_recv().unwrap().unwrap().id, 1);
 }
 
 #[test]
-fn an_operation_that_panics_is_trouble_and_never_answered() {
+fn an_operation_that_panics_is_fatal_and_gets_no_answer() {
     let (_folder, disk) = disk();
     let mut writer = Writer::start(disk).unwrap();
-    let (job, answer) = Pending::new(Panics, None);
+    let (job, answer) = Pending::job(PanickingOperation, None);
     writer.submit(job).unwrap();
     assert!(wait(answer).is_err());
-    // The thread tells why last of all.
+    // The thread sets the failure last.
     writer.thread.take().unwrap().join().unwrap_err();
-    let trouble = writer.progress().trouble(Duration::MAX);
-    assert_eq!(trouble.as_deref(), Some("the database writer panicked"));
+    let error = writer.progress().fatal_error(Duration::MAX);
+    assert_eq!(error.as_deref(), Some("the database writer panicked"));
 }
 
 #[test]
-fn a_group_that_takes_too_long_is_trouble() {
+fn a_group_that_takes_too_long_is_fatal() {
     let progress = Progress::new(0);
-    assert_eq!(progress.trouble(Duration::ZERO), None);
-    progress.busy(true);
-    assert_eq!(progress.trouble(Duration::MAX), None);
-    let trouble = progress.trouble(Duration::ZERO).unwrap();
-    assert!(trouble.contains("hangs"), "{trouble}");
-    progress.busy(false);
-    assert_eq!(progress.trouble(Duration::ZERO), None);
+    assert_eq!(progress.fatal_error(Duration::ZERO), None);
+    progress.set_busy(true);
+    assert_eq!(progress.fatal_error(Duration::MAX), None);
+    let error = progress.fatal_error(Duration::ZERO).unwrap();
+    assert!(error.contains("hangs"), "{error}");
+    progress.set_busy(false);
+    assert_eq!(progress.fatal_error(Duration::ZERO), None);
 }
 
 #[test]
-fn an_asker_that_has_gone_does_not_take_its_effect_along() {
+fn an_operation_takes_effect_although_its_caller_stopped_waiting() {
     let (_folder, disk) = disk();
     let writer = Writer::start(disk).unwrap();
     let (job, answer) = job();

@@ -1,14 +1,14 @@
-//! What belongs together, and what cannot come.
+//! Assembles users from rows, and skips unusable records.
 
 use super::*;
 
-fn reason(node: &Node) -> Vec<Why> {
+fn reasons_only(node: &Node) -> Vec<SkipReason> {
     let reasons = reasons(&node.read());
-    reasons.into_iter().map(|(_, why)| why).collect()
+    reasons.into_iter().map(|(_, reason)| reason).collect()
 }
 
 #[test]
-fn a_user_without_name_password_or_salt_is_left_behind() {
+fn a_user_without_name_password_or_salt_is_skipped() {
     let node = Node::new();
     node.user(1, "");
     node.sql(
@@ -43,35 +43,35 @@ fn a_user_without_name_password_or_salt_is_left_behind() {
         "INSERT INTO user VALUES (9, 'ivan', ?1, ?2, 2000001, NULL)",
         &[&SECRET, &SALT],
     );
-    let dear = BCRYPT.replace("$04$", "$13$");
+    let expensive = BCRYPT.replace("$04$", "$13$");
     node.sql(
         "INSERT INTO user VALUES (10, 'judy', ?1, NULL, NULL, NULL)",
-        &[&dear],
+        &[&expensive],
     );
     let found = node.read();
-    assert!(found.newcomers.is_empty());
-    let said: Vec<_> = found.left_behind.iter().map(ToString::to_string).collect();
+    assert!(found.users.is_empty());
+    let skipped: Vec<_> = found.skipped.iter().map(ToString::to_string).collect();
     let expected = [
         "user (row 1): its username is missing or empty",
         "user \"bob\" (row 2): it has no password",
         "user \"carol\" (row 3): it has no password",
-        "user \"dave\" (row 4): its hash is PBKDF2's, and its user has no salt or no iterations",
-        "user \"eve\" (row 5): its hash is PBKDF2's, and its user has no salt or no iterations",
-        "user \"frank\" (row 6): its hash is PBKDF2's, and its user has no salt or no iterations",
+        "user \"dave\" (row 4): its hash is PBKDF2, but its user has no salt or no iterations",
+        "user \"eve\" (row 5): its hash is PBKDF2, but its user has no salt or no iterations",
+        "user \"frank\" (row 6): its hash is PBKDF2, but its user has no salt or no iterations",
         "user \"grace\" (row 7): its bcrypt hash is not of the form $2b$<cost>$<53 characters>",
         "user \"heidi\" (row 8): its PBKDF2 hash is not 64 hexadecimal digits",
-        "user \"ivan\" (row 9): its PBKDF2 hash has 2000001 iterations, and 1 to 2000000 are taken: \
+        "user \"ivan\" (row 9): its PBKDF2 hash has 2000001 iterations, and 1 to 2000000 are accepted: \
          more would keep a hashing thread busy for too long",
-        "user \"judy\" (row 10): its bcrypt hash has cost 13, and 4 to 12 are taken: more would keep \
+        "user \"judy\" (row 10): its bcrypt hash has cost 13, and 4 to 12 are accepted: more would keep \
          a hashing thread busy for too long",
     ];
-    assert_eq!(said, expected);
+    assert_eq!(skipped, expected);
 }
 
 #[test]
-fn each_hash_is_judged_by_its_own_text() {
+fn the_text_of_a_hash_decides_its_scheme() {
     let node = Node::new();
-    // Came from bcrypt to PBKDF2, and the other way round, which nobody does.
+    // Changed from bcrypt to PBKDF2. The other direction does not occur in practice.
     node.user(1, "alice");
     node.sql(
         "INSERT INTO user VALUES (2, 'bob', ?1, ?2, 10, NULL)",
@@ -88,17 +88,17 @@ fn each_hash_is_judged_by_its_own_text() {
         );
     }
     let found = node.read();
-    assert!(found.left_behind.is_empty(), "{found:?}");
+    assert!(found.skipped.is_empty(), "{found:?}");
     assert!(is_right("secret", &user(&found, "alice").password));
     assert!(is_right("secret", &user(&found, "bob").password));
     for token in &user(&found, "alice").api_tokens {
-        assert!(is_right("secret", &token.record), "{}", token.name);
+        assert!(is_right("secret", record(token)), "{}", token.name);
     }
     assert_eq!(user(&found, "bob").api_tokens.len(), 1);
 }
 
 #[test]
-fn expired_is_what_ends_now_or_before() {
+fn records_that_end_now_or_earlier_have_expired() {
     let node = Node::new();
     node.user(1, "alice");
     for (id, expiry) in [
@@ -120,12 +120,12 @@ fn expired_is_what_ends_now_or_before() {
     }
     let found = node.read();
     let alice = user(&found, "alice");
-    let (before, at) = (moment("2026-11-25T11:59:59.999999Z"), now());
-    let expired = [Why::Expired(at), Why::Expired(before)];
-    let of = |what| expired.clone().map(|why| (what, why));
+    let (before, at) = (timestamp("2026-11-25T11:59:59.999999Z"), now());
+    let expired = [SkipReason::Expired(at), SkipReason::Expired(before)];
+    let of = |kind| expired.clone().map(|reason| (kind, reason));
     assert_eq!(
         reasons(&found),
-        [of(What::ApiToken), of(What::Session)].concat()
+        [of(RecordKind::ApiToken), of(RecordKind::Session)].concat()
     );
     let names: Vec<_> = alice
         .api_tokens
@@ -133,25 +133,17 @@ fn expired_is_what_ends_now_or_before() {
         .map(|token| token.name.as_str())
         .collect();
     assert_eq!(names, ["3", "4", "5"]);
-    let ends: Vec<_> = alice
-        .sessions
-        .iter()
-        .map(|session| session.expires_at)
-        .collect();
+    let sessions = &imported(&found, "alice").sessions;
+    let ends: Vec<_> = sessions.iter().map(|session| session.expires_at).collect();
     assert_eq!(
         ends,
-        [Some(moment("2026-11-25T12:00:00.000001Z")), None, None]
+        [Some(timestamp("2026-11-25T12:00:00.000001Z")), None, None]
     );
-    assert!(
-        alice
-            .sessions
-            .iter()
-            .all(|session| session.created_at == now())
-    );
+    assert!(sessions.iter().all(|session| session.created_at == now()));
 }
 
 #[test]
-fn of_several_that_are_the_same_one_is_taken() {
+fn one_of_several_duplicates_is_read() {
     let node = Node::with(
         "CREATE TABLE user (user_id, username, password, password_salt, hmac_iterations, created_at);
          CREATE TABLE user_otp (user_id, otp_secret, created_at, expires_at);
@@ -163,7 +155,7 @@ fn of_several_that_are_the_same_one_is_taken() {
         .user(1, "bob")
         .user(2, "alice")
         .user(3, "carol");
-    node.key_of_the_samples();
+    node.sample_key();
     let sealed = json("sealed_otp.json");
     let sealed = sealed["gezd gnbv gy3t qojq gezd gnbv gy3t qojq"]
         .as_str()
@@ -184,32 +176,32 @@ fn of_several_that_are_the_same_one_is_taken() {
     }
     node.sql("INSERT INTO user_session VALUES (3, 'b')", &[]);
     let found = node.read();
-    let duplicate = |what, column: &str| (what, Why::Duplicate(column.into()));
+    let duplicate = |kind, column: &str| (kind, SkipReason::Duplicate(column.into()));
     let expected = [
-        duplicate(What::BackupCode, "code"),
-        // The last ones are taken.
-        duplicate(What::ApiToken, "name"),
-        duplicate(What::Session, "session_token"),
-        duplicate(What::User, "user_id"),
-        duplicate(What::User, "username"),
-        duplicate(What::Session, "session_token"),
+        duplicate(RecordKind::BackupCode, "code"),
+        // The last ones are read.
+        duplicate(RecordKind::ApiToken, "name"),
+        duplicate(RecordKind::Session, "session_token"),
+        duplicate(RecordKind::User, "user_id"),
+        duplicate(RecordKind::User, "username"),
+        duplicate(RecordKind::Session, "session_token"),
     ];
     assert_eq!(reasons(&found), expected);
     let alice = user(&found, "alice");
     assert_eq!(
         (
-            alice.backup_codes.len(),
+            backup_codes(alice).len(),
             alice.api_tokens.len(),
-            alice.sessions.len()
+            imported(&found, "alice").sessions.len()
         ),
         (2, 2, 2)
     );
 }
 
 #[test]
-fn more_than_a_node_makes_is_left_behind_from_the_oldest() {
+fn records_beyond_the_limit_are_skipped_oldest_first() {
     let node = Node::new();
-    node.user(1, "alice").key_of_the_samples();
+    node.user(1, "alice").sample_key();
     let sealed = json("sealed_otp.json");
     node.second_factor(
         1,
@@ -237,22 +229,29 @@ fn more_than_a_node_makes_is_left_behind_from_the_oldest() {
     );
     let found = node.read();
     let rows: Vec<_> = found
-        .left_behind
+        .skipped
         .iter()
-        .map(|left| (left.what, left.location))
+        .map(|skipped| (skipped.kind, skipped.location))
         .collect();
     let expected = [
-        (What::BackupCode, Location::Row(1)),
-        (What::BackupCode, Location::Row(0)),
-        (What::ApiToken, Location::Row(1)),
-        (What::ApiToken, Location::Row(0)),
+        (RecordKind::BackupCode, Location::Row(1)),
+        (RecordKind::BackupCode, Location::Row(0)),
+        (RecordKind::ApiToken, Location::Row(1)),
+        (RecordKind::ApiToken, Location::Row(0)),
     ];
     assert_eq!(rows, expected);
-    assert!(reason(&node).iter().all(|why| *why == Why::TooMany(10)));
-    let alice = user(&found, "alice");
-    assert_eq!((alice.backup_codes.len(), alice.api_tokens.len()), (10, 11));
     assert!(
-        alice.backup_codes[0]
+        reasons_only(&node)
+            .iter()
+            .all(|reason| *reason == SkipReason::TooMany(10))
+    );
+    let alice = user(&found, "alice");
+    assert_eq!(
+        (backup_codes(alice).len(), alice.api_tokens.len()),
+        (10, 11)
+    );
+    assert!(
+        backup_codes(alice)[0]
             .record
             .expose()
             .starts_with("$2b$04$c")
@@ -272,16 +271,23 @@ fn backup_codes_need_a_second_factor() {
         &[&SECRET],
     );
     assert_eq!(
-        reason(&node),
-        [Why::Missing("user_id".into()), Why::NoSecondFactor]
+        reasons_only(&node),
+        [
+            SkipReason::Missing("user_id".into()),
+            SkipReason::NoSecondFactor
+        ]
     );
 }
 
 #[test]
-fn a_user_is_known_again() {
+fn a_later_import_recognizes_a_user() {
     let origins = |node: &Node| -> Vec<_> {
         let found = node.read();
-        found.newcomers.iter().map(|user| user.origin).collect()
+        found
+            .users
+            .iter()
+            .map(|imported| imported.user.origin)
+            .collect()
     };
     let node = Node::new();
     node.user(1, "alice");
@@ -292,7 +298,7 @@ fn a_user_is_known_again() {
     let first = origins(&node);
     assert_ne!(first[0], first[1]);
 
-    // Whatever changes, as far as it changes there.
+    // Changes that the node itself makes.
     node.sql(
         "UPDATE user SET password = ?1 WHERE user_id = 1",
         &[&SECRET.replace('0', "1")],
@@ -303,7 +309,7 @@ fn a_user_is_known_again() {
     );
     assert_eq!(origins(&node), first);
 
-    // Another node.
+    // Rows of another node.
     for (change, is_first) in [
         ("UPDATE user SET username = username || 'x'", [false, false]),
         (
@@ -324,7 +330,7 @@ fn a_user_is_known_again() {
         let now = origins(&node);
         let is_same = [now[0] == first[0], now[1] == first[1]];
         assert_eq!(is_same, is_first, "{change}");
-        // Undone by writing the rows anew.
+        // Restores the rows.
         node.sql("DELETE FROM user", &[]).user(1, "alice");
         node.sql(
             "INSERT INTO user VALUES (2, 'bob', ?1, NULL, NULL, NULL)",
@@ -334,26 +340,26 @@ fn a_user_is_known_again() {
     }
 }
 
-/// Where one part ends and the next one begins makes a difference.
 #[test]
-fn the_parts_of_an_origin_cannot_run_into_each_other() {
+fn the_boundaries_between_the_parts_of_an_origin_matter() {
     let origin = |name: &str, created: Option<&str>| {
         let node = Node::new();
         let values: [&dyn ToSql; 4] = [&name, &SECRET, &SALT, &created];
         node.sql("INSERT INTO user VALUES (1, ?1, ?2, ?3, 10, ?4)", &values);
-        node.read().newcomers[0].origin
+        node.read().users[0].user.origin
     };
     let date = "2026-01-01 00:00:00";
-    let apart = origin("alice", Some(date));
-    assert_ne!(apart, origin(&format!("alice{date}"), None));
-    assert_eq!(apart, origin("alice", Some(date)));
+    let separate = origin("alice", Some(date));
+    assert_ne!(separate, origin(&format!("alice{date}"), None));
+    assert_eq!(separate, origin("alice", Some(date)));
 }
 
-/// Regression: of a token under a long name bcrypt had not read all that is
-/// secret, and any ending was taken for it.
+/// Regression: with a long name, bcrypt had not read the whole secret of a token, and a token with
+/// any ending was accepted.
 #[test]
-fn a_token_that_bcrypt_has_cut_stays() {
-    for (length, expected) in [(39, vec![]), (40, vec![(What::ApiToken, Why::CutToken)])] {
+fn a_token_that_bcrypt_cut_is_skipped() {
+    let cut = vec![(RecordKind::ApiToken, SkipReason::CutToken)];
+    for (length, expected) in [(39, vec![]), (40, cut)] {
         let node = Node::new();
         node.user(1, &"n".repeat(length));
         node.sql(
@@ -364,10 +370,10 @@ fn a_token_that_bcrypt_has_cut_stays() {
     }
 }
 
-/// Regression: such dates were stored, and replies wrote years that nothing reads.
+/// Regression: such dates were stored, and replies contained years that no client can parse.
 #[test]
-fn a_year_that_python_does_not_know_stays() {
-    for (date, is_taken) in [
+fn a_year_that_python_does_not_support_is_skipped() {
+    for (date, is_supported) in [
         ("0001-01-01 00:00:00", true),
         ("9999-12-31 23:59:59.999999", true),
         ("0000-12-31 23:59:59", false),
@@ -378,8 +384,11 @@ fn a_year_that_python_does_not_know_stays() {
         let node = Node::new();
         node.user(1, "alice");
         node.sql("UPDATE user SET created_at = ?1", &[&date]);
-        let why = (What::User, Why::Year("created_at".into()));
-        let expected = if is_taken { vec![] } else { vec![why] };
+        let skipped = (
+            RecordKind::User,
+            SkipReason::YearOutOfRange("created_at".into()),
+        );
+        let expected = if is_supported { vec![] } else { vec![skipped] };
         assert_eq!(reasons(&node.read()), expected, "{date}");
     }
 }

@@ -1,26 +1,25 @@
-//! The key of the second factors: needed or not, there or not, the right one
-//! or not.
+//! The key of the second factors: needed or not, missing, invalid or wrong.
 
 use super::*;
 
-fn sealed(text: &str) -> String {
+fn ciphertext(text: &str) -> String {
     json("sealed_otp.json")[text].as_str().unwrap().to_owned()
 }
 
 const SPACED: &str = "gezd gnbv gy3t qojq gezd gnbv gy3t qojq";
 
-/// A node with one user who has a second factor.
+/// Creates a node with a user that has a second factor, but without its key.
 fn node() -> Node {
     let node = Node::new();
-    node.user(1, "alice").second_factor(1, &sealed(SPACED));
+    node.user(1, "alice").second_factor(1, &ciphertext(SPACED));
     node
 }
 
 #[test]
-fn a_secret_is_read_as_people_write_it() {
+fn a_secret_may_contain_spaces_and_lower_case() {
     let node = node();
-    let found = node.key_of_the_samples().read();
-    let secret = user(&found, "alice").totp_secret.as_ref().unwrap();
+    let found = node.sample_key().read();
+    let secret = imported(&found, "alice").totp_secret.as_ref().unwrap();
     assert_eq!(
         secret.to_base32().as_str(),
         "GEZDGNBVGY3TQOJQGEZDGNBVGY3TQOJQ"
@@ -30,14 +29,14 @@ fn a_secret_is_read_as_people_write_it() {
 #[test]
 fn the_key_may_be_elsewhere() {
     let node = node();
-    let mut source = source(node.path());
-    source.otp_key = Some(sample("workdir/otp/key"));
-    let found = read(&source, now(), &mut |_| ()).unwrap();
-    assert!(user(&found, "alice").totp_secret.is_some());
+    let mut paths = node_paths(node.path());
+    paths.otp_key = Some(sample("workdir/otp/key"));
+    let found = read(&paths, now(), &mut |_| ()).unwrap();
+    assert!(imported(&found, "alice").totp_secret.is_some());
 }
 
 #[test]
-fn without_the_key_nobody_comes() {
+fn a_missing_key_is_an_error() {
     let node = node();
     let error = node.try_read().unwrap_err();
     assert!(matches!(&error, ReadError::NoKey { path, .. } if path.ends_with("otp/key")));
@@ -52,10 +51,10 @@ fn without_the_key_nobody_comes() {
 }
 
 #[test]
-fn where_nobody_needs_the_key_it_is_not_read() {
+fn a_key_that_is_not_needed_is_not_read() {
     let node = Node::new();
     node.user(1, "alice").key(b"no key");
-    // Of nobody, and of one who cannot come.
+    // Second factors without a user, and of a user that is skipped.
     node.second_factor(999, "x");
     node.sql(
         "INSERT INTO user VALUES (2, 'bob', NULL, NULL, NULL, NULL)",
@@ -63,16 +62,16 @@ fn where_nobody_needs_the_key_it_is_not_read() {
     );
     node.second_factor(2, "y");
     let found = node.read();
-    assert_eq!(found.newcomers.len(), 1);
+    assert_eq!(found.users.len(), 1);
     let expected = [
-        (What::SecondFactor, Why::Orphaned(999)),
-        (What::User, Why::NoPassword),
+        (RecordKind::SecondFactor, SkipReason::Orphaned(999)),
+        (RecordKind::User, SkipReason::NoPassword),
     ];
     assert_eq!(reasons(&found), expected);
 }
 
 #[test]
-fn what_is_no_key_is_said_so() {
+fn a_file_that_is_not_a_key_is_an_error() {
     let node = node();
     let key = std::fs::read(sample("workdir/otp/key")).unwrap();
     let key = String::from_utf8(key).unwrap();
@@ -96,10 +95,10 @@ fn what_is_no_key_is_said_so() {
 }
 
 #[test]
-fn a_key_that_opens_nothing_is_the_wrong_one() {
-    let mut source = source(&sample("workdir"));
-    source.otp_key = Some(sample("other_key"));
-    let error = read(&source, now(), &mut |_| ()).unwrap_err();
+fn a_key_that_decrypts_no_second_factor_is_wrong() {
+    let mut paths = node_paths(&sample("workdir"));
+    paths.otp_key = Some(sample("other_key"));
+    let error = read(&paths, now(), &mut |_| ()).unwrap_err();
     assert!(
         matches!(error, ReadError::WrongKey { failed: 3, .. }),
         "{error}"
@@ -107,37 +106,43 @@ fn a_key_that_opens_nothing_is_the_wrong_one() {
 }
 
 #[test]
-fn a_user_whose_second_factor_does_not_open_does_not_come() {
+fn a_user_whose_second_factor_is_not_decrypted_is_skipped() {
     let node = node();
-    node.key_of_the_samples();
+    node.sample_key();
     for (id, name, secret) in [
-        (2, "bob", sealed("hello, world!")),
+        (2, "bob", ciphertext("hello, world!")),
         (3, "carol", "no base64!".into()),
         (4, "dave", "AAAA".into()),
-        (5, "eve", sealed("GEZDGNBVGY3TQOJQ")),
-        (6, "frank", sealed(&"A".repeat(112))),
+        (5, "eve", ciphertext("GEZDGNBVGY3TQOJQ")),
+        (6, "frank", ciphertext(&"A".repeat(112))),
     ] {
         node.user(id, name).second_factor(id, &secret);
     }
     node.user(7, "grace").second_factor(7, "");
     let found = node.read();
-    assert_eq!(found.newcomers.len(), 1);
+    assert_eq!(found.users.len(), 1);
     let expected = [
-        Why::Unopened,
-        Why::Unopened,
-        Why::Unopened,
-        Why::SecretLength,
-        Why::SecretLength,
-        Why::Missing("otp_secret".into()),
+        SkipReason::Undecryptable,
+        SkipReason::Undecryptable,
+        SkipReason::Undecryptable,
+        SkipReason::SecretLength,
+        SkipReason::SecretLength,
+        SkipReason::Missing("otp_secret".into()),
     ];
-    assert_eq!(reasons(&found), expected.map(|why| (What::User, why)));
+    assert_eq!(
+        reasons(&found),
+        expected.map(|reason| (RecordKind::User, reason))
+    );
 }
 
-/// The key fits, so that it is not the key that is at fault.
+/// The key decrypts the secret, so the key is right.
 #[test]
-fn a_weak_secret_is_no_wrong_key() {
+fn a_weak_secret_does_not_mean_a_wrong_key() {
     let node = Node::new();
-    node.key_of_the_samples().user(1, "eve");
-    node.second_factor(1, &sealed("GEZDGNBVGY3TQOJQ"));
-    assert_eq!(reasons(&node.read()), [(What::User, Why::SecretLength)]);
+    node.sample_key().user(1, "eve");
+    node.second_factor(1, &ciphertext("GEZDGNBVGY3TQOJQ"));
+    assert_eq!(
+        reasons(&node.read()),
+        [(RecordKind::User, SkipReason::SecretLength)]
+    );
 }

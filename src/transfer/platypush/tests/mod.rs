@@ -1,9 +1,8 @@
-//! Reading nodes: those that Platypush wrote (`tests/data/platypush/`), and
-//! those that nobody should write.
+//! Reads nodes that Platypush wrote (`tests/data/platypush/`), and unusual and damaged ones.
 
 mod assembly;
+mod invalid_cells;
 mod keys;
-mod odd_cells;
 mod open;
 mod samples;
 
@@ -13,27 +12,26 @@ use chrono::DateTime;
 use rusqlite::{Connection, ToSql};
 use tempfile::TempDir;
 
-use super::{Found, Newcomer, ReadError, Source, read};
+use super::{NodeContents, NodePaths, ReadError, read};
 use crate::clock::Timestamp;
-use crate::credentials::imported;
-use crate::model::PasswordRecord;
-use crate::transfer::{LeftBehind, Location, What, Why};
+use crate::credentials::imported::{parse, verify};
+use crate::model::{ApiToken, ApiTokenRecord, ImportedCode, PasswordRecord, User};
+use crate::transfer::{ImportedUser, Location, RecordKind, SkipReason, Skipped};
 
-/// A day after the samples were made, and before anything in them expires that
-/// does not have to.
+/// A day after the samples were created. No record of them expires in between.
 const NOW: &str = "2026-11-25T12:00:00Z";
 
 /// Salt and hash of "secret" with 10 iterations, by Python's hashlib.
 const SALT: &str = "000102030405060708090a0b0c0d0e0f";
 const SECRET: &str = "f8332ea7a39557af003df934f09c9a92e648b4fe4cd432aeea7b4d017c35ab3f";
-/// bcrypt of "secret".
+/// bcrypt hash of "secret".
 const BCRYPT: &str = "$2b$04$abcdefghijklmnopqrstuu2r9OfJnfCsdneAXAGHnS4UpFFP8WIrW";
 
 fn now() -> Timestamp {
-    moment(NOW)
+    timestamp(NOW)
 }
 
-fn moment(text: &str) -> Timestamp {
+fn timestamp(text: &str) -> Timestamp {
     DateTime::parse_from_rfc3339(text).unwrap().to_utc()
 }
 
@@ -46,31 +44,49 @@ fn json(name: &str) -> serde_json::Value {
     serde_json::from_slice(&std::fs::read(sample(name)).unwrap()).unwrap()
 }
 
-fn source(workdir: &Path) -> Source {
-    Source {
+fn node_paths(workdir: &Path) -> NodePaths {
+    NodePaths {
         workdir: workdir.to_owned(),
         otp_key: None,
     }
 }
 
-fn read_at(workdir: &Path) -> Result<Found, ReadError> {
-    read(&source(workdir), now(), &mut |_| ())
+fn read_at(workdir: &Path) -> Result<NodeContents, ReadError> {
+    read(&node_paths(workdir), now(), &mut |_| ())
 }
 
 fn is_right(password: &str, record: &PasswordRecord) -> bool {
-    let scheme = imported::parse(record).unwrap().unwrap();
-    imported::verify(password.as_bytes(), &scheme)
+    let scheme = parse(record).unwrap().unwrap();
+    verify(password.as_bytes(), &scheme)
 }
 
-fn user<'f>(found: &'f Found, name: &str) -> &'f Newcomer {
-    let mut users = found.newcomers.iter();
-    users.find(|user| user.username == name).expect(name)
+fn imported<'f>(found: &'f NodeContents, name: &str) -> &'f ImportedUser {
+    let mut users = found.users.iter();
+    users
+        .find(|imported| imported.user.username == name)
+        .expect(name)
 }
 
-/// What and why of all that was left behind, in order.
-fn reasons(found: &Found) -> Vec<(What, Why)> {
-    let reason = |left: &LeftBehind| (left.what, left.why.clone());
-    found.left_behind.iter().map(reason).collect()
+fn user<'f>(found: &'f NodeContents, name: &str) -> &'f User {
+    &imported(found, name).user
+}
+
+fn backup_codes(user: &User) -> &[ImportedCode] {
+    let factor = user.second_factor.as_ref();
+    factor.map_or(&[], |factor| &factor.imported_codes)
+}
+
+fn record(token: &ApiToken) -> &PasswordRecord {
+    match &token.record {
+        ApiTokenRecord::Imported(record) => record,
+        ApiTokenRecord::Hash(_) => panic!("a node has no such token"),
+    }
+}
+
+/// Returns the kind and reason of each skipped record, in order.
+fn reasons(found: &NodeContents) -> Vec<(RecordKind, SkipReason)> {
+    let reason = |skipped: &Skipped| (skipped.kind, skipped.reason.clone());
+    found.skipped.iter().map(reason).collect()
 }
 
 /// A working directory with a database that the test writes.
@@ -80,7 +96,7 @@ struct Node {
 }
 
 impl Node {
-    /// With the tables of Platypush 1.3.39, and nothing in them.
+    /// Creates a node with the empty tables of Platypush 1.3.39.
     fn new() -> Self {
         Self::with(include_str!("schema.sql"))
     }
@@ -89,7 +105,7 @@ impl Node {
         let directory = tempfile::tempdir().unwrap();
         let database = Connection::open(directory.path().join("main.db")).unwrap();
         database.execute_batch(schema).unwrap();
-        // As Python's is, which is how rows are orphaned.
+        // As in Python, so that rows without a user can exist.
         database.execute_batch("PRAGMA foreign_keys = OFF").unwrap();
         Self {
             directory,
@@ -106,7 +122,7 @@ impl Node {
         self
     }
 
-    /// A user whose password is "secret".
+    /// Adds a user with the password "secret".
     fn user(&self, id: i64, name: &str) -> &Self {
         self.sql(
             "INSERT INTO user VALUES (?1, ?2, ?3, ?4, 10, '2026-01-01 00:00:00.000000')",
@@ -114,15 +130,15 @@ impl Node {
         )
     }
 
-    /// A second factor, with the key that opens it if it is of the samples.
-    fn second_factor(&self, user_id: i64, sealed: &str) -> &Self {
+    /// Adds a second factor.
+    fn second_factor(&self, user_id: i64, ciphertext: &str) -> &Self {
         self.sql(
             "INSERT INTO user_otp VALUES (?1, ?2, NULL, NULL)",
-            &[&user_id, &sealed],
+            &[&user_id, &ciphertext],
         )
     }
 
-    fn key_of_the_samples(&self) -> &Self {
+    fn sample_key(&self) -> &Self {
         self.key(&std::fs::read(sample("workdir/otp/key")).unwrap())
     }
 
@@ -132,11 +148,11 @@ impl Node {
         self
     }
 
-    fn read(&self) -> Found {
+    fn read(&self) -> NodeContents {
         self.try_read().unwrap()
     }
 
-    fn try_read(&self) -> Result<Found, ReadError> {
+    fn try_read(&self) -> Result<NodeContents, ReadError> {
         read_at(self.path())
     }
 }

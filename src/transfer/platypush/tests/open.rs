@@ -1,4 +1,4 @@
-//! Folders and files of all kinds, and nodes that run meanwhile.
+//! Opens databases: unusual folders and files, running and killed nodes.
 
 use std::collections::BTreeMap;
 use std::ffi::OsStr;
@@ -11,7 +11,7 @@ use super::*;
 use crate::transfer::platypush::database::Database;
 use crate::transfer::platypush::rows::USERS;
 
-/// All that lies in a folder.
+/// Returns all files of a folder with their contents.
 fn files(folder: &Path) -> BTreeMap<PathBuf, Vec<u8>> {
     let entries = fs::read_dir(folder)
         .unwrap()
@@ -22,7 +22,7 @@ fn files(folder: &Path) -> BTreeMap<PathBuf, Vec<u8>> {
         .collect()
 }
 
-/// A folder whose `main.db` holds those bytes.
+/// Creates a folder with a `main.db` of these bytes.
 fn folder(database: &[u8]) -> TempDir {
     let folder = tempfile::tempdir().unwrap();
     fs::write(folder.path().join("main.db"), database).unwrap();
@@ -30,16 +30,16 @@ fn folder(database: &[u8]) -> TempDir {
 }
 
 #[test]
-fn where_no_database_is_it_says_what_was_looked_for() {
+fn a_missing_database_is_named_in_the_error() {
     let empty = tempfile::tempdir().unwrap();
     let is_a_file = sample("workdir/main.db");
     for path in [empty.path(), &empty.path().join("missing"), &is_a_file] {
         let error = read_at(path).unwrap_err();
         assert!(matches!(error, ReadError::NoDatabase(_)), "{error}");
-        let said = error.to_string();
+        let message = error.to_string();
         assert!(
-            said.contains("no main.db in ") && said.contains(path.to_str().unwrap()),
-            "{said}"
+            message.contains("no main.db in ") && message.contains(path.to_str().unwrap()),
+            "{message}"
         );
     }
     fs::create_dir(empty.path().join("main.db")).unwrap();
@@ -48,7 +48,7 @@ fn where_no_database_is_it_says_what_was_looked_for() {
 }
 
 #[test]
-fn what_is_no_database_is_said_so() {
+fn a_file_that_is_not_a_database_is_an_error() {
     let database = fs::read(sample("workdir/main.db")).unwrap();
     for bytes in [
         b"".as_slice(),
@@ -82,10 +82,10 @@ fn a_truncated_database_is_damaged() {
 }
 
 #[test]
-fn a_database_of_something_else_is_said_so() {
+fn a_database_without_a_user_table_is_an_error() {
     let node = Node::with("CREATE TABLE users (id, name)");
     assert!(matches!(node.try_read(), Err(ReadError::NoUsers(_))));
-    // A file that SQLite made and never wrote to is empty.
+    // SQLite creates an empty file until the first write.
     assert!(matches!(
         Node::with("").try_read(),
         Err(ReadError::NotADatabase(_))
@@ -93,7 +93,7 @@ fn a_database_of_something_else_is_said_so() {
 }
 
 #[test]
-fn tables_of_another_make_are_refused_before_they_run_anything() {
+fn tables_with_another_schema_are_rejected_before_they_run_code() {
     let endless = "WITH RECURSIVE n(n) AS (SELECT 1 UNION ALL SELECT n FROM n) SELECT n AS user_id, \
                    n AS username, n AS password FROM n";
     for (schema, what) in [
@@ -104,7 +104,7 @@ fn tables_of_another_make_are_refused_before_they_run_anything() {
         ),
         (
             "CREATE TABLE user (user_id PRIMARY KEY, username, password) WITHOUT ROWID".into(),
-            "its rows have no numbers",
+            "it has no rowids",
         ),
         (
             "CREATE TABLE user (user_id, username)".into(),
@@ -128,7 +128,7 @@ fn tables_of_another_make_are_refused_before_they_run_anything() {
 }
 
 #[test]
-fn columns_and_tables_that_came_later_may_be_missing() {
+fn columns_and_tables_of_later_versions_may_be_missing() {
     let node = Node::with("CREATE TABLE User (USER_ID, Username, password)");
     node.sql("INSERT INTO user VALUES (1, 'alice', ?1)", &[&BCRYPT]);
     let found = node.read();
@@ -137,7 +137,7 @@ fn columns_and_tables_that_came_later_may_be_missing() {
 }
 
 #[test]
-fn a_folder_may_be_called_anything() {
+fn a_folder_may_have_any_name() {
     let folder = tempfile::tempdir().unwrap();
     for name in [
         b"a b?mode=rw&x#y%41".as_slice(),
@@ -148,38 +148,38 @@ fn a_folder_may_be_called_anything() {
         let path = folder.path().join(OsStr::from_bytes(name));
         fs::create_dir_all(&path).unwrap();
         fs::copy(sample("legacy-0.50.3/main.db"), path.join("main.db")).unwrap();
-        assert_eq!(read_at(&path).unwrap().newcomers.len(), 1, "{path:?}");
+        assert_eq!(read_at(&path).unwrap().users.len(), 1, "{path:?}");
     }
 }
 
 #[test]
-fn a_running_node_is_read_as_it_stands_and_left_alone() {
+fn a_running_node_is_read_and_not_changed() {
     for mode in ["delete", "truncate", "wal"] {
         let node = Node::new();
         let set = format!("PRAGMA journal_mode = {mode}");
         node.database.query_row(&set, [], |_| Ok(())).unwrap();
         node.user(1, "alice");
-        // What is not committed is not there.
+        // An uncommitted user is not read.
         node.sql("BEGIN IMMEDIATE", &[]).user(2, "bob");
         let before = files(node.path());
         let found = node.read();
-        assert_eq!(found.newcomers.len(), 1, "{mode}");
+        assert_eq!(found.users.len(), 1, "{mode}");
         let after = files(node.path());
         assert!(before.keys().eq(after.keys()), "{mode}");
         for (path, bytes) in before {
-            // The index of the -wal file also says who reads.
+            // The index of the -wal file also records readers.
             assert!(
                 path.ends_with("main.db-shm") || after[&path] == bytes,
                 "{path:?}"
             );
         }
         node.sql("COMMIT", &[]);
-        assert_eq!(node.read().newcomers.len(), 2, "{mode}");
+        assert_eq!(node.read().users.len(), 2, "{mode}");
     }
 }
 
 #[test]
-fn all_tables_are_read_as_they_stood_at_one_moment() {
+fn all_tables_are_read_from_one_snapshot() {
     let node = Node::new();
     let set = "PRAGMA journal_mode = wal";
     node.database.query_row(set, [], |_| Ok(())).unwrap();
@@ -187,11 +187,11 @@ fn all_tables_are_read_as_they_stood_at_one_moment() {
     let mut database = Database::open(node.path()).unwrap();
     node.user(2, "bob");
     assert_eq!(database.rows(&USERS).unwrap().unwrap().len(), 1);
-    assert_eq!(node.read().newcomers.len(), 2);
+    assert_eq!(node.read().users.len(), 2);
 }
 
 #[test]
-fn a_node_that_is_stopped_is_read_without_writing_beside_it() {
+fn reading_a_stopped_node_creates_no_file() {
     for mode in ["delete", "wal"] {
         let node = Node::new();
         let set = format!("PRAGMA journal_mode = {mode}");
@@ -204,12 +204,12 @@ fn a_node_that_is_stopped_is_read_without_writing_beside_it() {
         database.close().unwrap();
         let before = files(directory.path());
         assert_eq!(before.len(), 1, "{mode}");
-        assert_eq!(read_at(directory.path()).unwrap().newcomers.len(), 1);
+        assert_eq!(read_at(directory.path()).unwrap().users.len(), 1);
         assert_eq!(files(directory.path()), before, "{mode}");
     }
 }
 
-/// A node that was killed, in a copy.
+/// Returns a copy of a node's files, as if the node had been killed.
 fn killed(node: &Node) -> TempDir {
     let copy = tempfile::tempdir().unwrap();
     for (path, bytes) in files(node.path()) {
@@ -221,7 +221,7 @@ fn killed(node: &Node) -> TempDir {
 }
 
 #[test]
-fn what_a_killed_node_had_committed_is_read_from_its_wal_file() {
+fn committed_data_of_a_killed_node_is_read_from_its_wal_file() {
     let node = Node::new();
     node.database
         .query_row("PRAGMA journal_mode = wal", [], |_| Ok(()))
@@ -230,14 +230,14 @@ fn what_a_killed_node_had_committed_is_read_from_its_wal_file() {
     let copy = killed(&node);
     let before = files(copy.path());
     assert_eq!(before.len(), 2);
-    assert_eq!(read_at(copy.path()).unwrap().newcomers.len(), 1);
+    assert_eq!(read_at(copy.path()).unwrap().users.len(), 1);
     for (path, bytes) in before {
         assert!(files(copy.path())[&path] == bytes, "{path:?}");
     }
 }
 
 #[test]
-fn what_a_killed_node_had_half_written_is_not_read() {
+fn a_database_with_an_unfinished_write_is_not_read() {
     let node = Node::new();
     node.user(1, "alice");
     node.database
@@ -254,7 +254,7 @@ fn what_a_killed_node_had_half_written_is_not_read() {
 }
 
 #[test]
-fn a_node_that_writes_all_the_time_is_locked() {
+fn a_locked_database_is_an_error() {
     let node = Node::new();
     node.sql("BEGIN EXCLUSIVE", &[]);
     let error = node.try_read().unwrap_err();
@@ -264,7 +264,7 @@ fn a_node_that_writes_all_the_time_is_locked() {
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(200))]
 
-    /// Whatever is damaged, it is an error, or somebody who was there.
+    /// The result is an error, or at most the one user of the sample.
     #[test]
     fn a_damaged_database_never_panics(
         at in prop::collection::vec((0usize..53_248, any::<u8>()), 1..20),
@@ -276,7 +276,7 @@ proptest! {
         }
         let folder = folder(&bytes);
         if let Ok(found) = read_at(folder.path()) {
-            prop_assert!(found.newcomers.len() <= 1);
+            prop_assert!(found.users.len() <= 1);
         }
     }
 }

@@ -1,4 +1,4 @@
-//! What Platypush wrote, down to the last code.
+//! Reads the samples that Platypush wrote, and checks every secret of them.
 
 use std::collections::HashMap;
 
@@ -9,10 +9,10 @@ use super::*;
 use crate::clock::Iso;
 use crate::credentials::token_hash;
 use crate::model::ApiTokenRecord;
-use crate::transfer::platypush::Progress;
-use crate::transfer::{Person, PersonRecord};
+use crate::transfer::ImportedUserRecord;
+use crate::transfer::platypush::ReadProgress;
 
-fn found() -> Found {
+fn found() -> NodeContents {
     read_at(&sample("workdir")).unwrap()
 }
 
@@ -22,10 +22,10 @@ fn texts(list: &Value) -> Vec<&str> {
 }
 
 #[test]
-fn every_password_is_right_and_no_other() {
+fn every_password_matches_and_no_other() {
     let (found, secrets) = (found(), json("secrets.json"));
     let secrets = secrets["users"].as_object().unwrap();
-    assert_eq!(found.newcomers.len(), secrets.len());
+    assert_eq!(found.users.len(), secrets.len());
     for (name, secret) in secrets {
         let user = user(&found, name);
         assert!(
@@ -39,21 +39,21 @@ fn every_password_is_right_and_no_other() {
 }
 
 #[test]
-fn every_second_factor_is_opened() {
+fn every_second_factor_is_decrypted() {
     let (found, secrets) = (found(), json("secrets.json"));
     for (name, secret) in secrets["users"].as_object().unwrap() {
-        let totp = user(&found, name).totp_secret.as_ref();
+        let totp = imported(&found, name).totp_secret.as_ref();
         let totp = totp.map(|secret| secret.to_base32().to_string());
         assert_eq!(totp.as_deref(), secret["otp_secret"].as_str(), "{name}");
     }
 }
 
 #[test]
-fn every_backup_code_that_is_left_is_right_and_no_other() {
+fn every_valid_backup_code_matches_and_no_other() {
     let (found, secrets) = (found(), json("secrets.json"));
     let mut count = 0;
     for (name, secret) in secrets["users"].as_object().unwrap() {
-        let codes = &user(&found, name).backup_codes;
+        let codes = backup_codes(user(&found, name));
         let valid = [&secret["backup_codes_valid"], &secret["backup_codes"]]
             .map(texts)
             .concat();
@@ -79,7 +79,7 @@ fn every_backup_code_that_is_left_is_right_and_no_other() {
 }
 
 #[test]
-fn every_api_token_that_is_valid_is_right_and_no_other() {
+fn every_valid_api_token_matches_and_no_other() {
     let (found, secrets) = (found(), json("secrets.json"));
     let mut count = 0;
     for (name, secret) in secrets["users"].as_object().unwrap() {
@@ -89,8 +89,8 @@ fn every_api_token_that_is_valid_is_right_and_no_other() {
             .map_or(&[][..], Vec::as_slice);
         for token in tokens {
             let text = token["token"].as_str().unwrap();
-            let right = known.iter().find(|known| is_right(text, &known.record));
-            // Platypush itself never accepts those of bcrypt users.
+            let right = known.iter().find(|known| is_right(text, record(known)));
+            // Platypush itself accepts no token of a bcrypt user.
             if token["valid"] == false {
                 assert!(right.is_none(), "{text}");
                 continue;
@@ -99,7 +99,7 @@ fn every_api_token_that_is_valid_is_right_and_no_other() {
             count += 1;
             match token["name"].as_str().unwrap() {
                 "(auto)" => assert_eq!(right.name, "tokenuser__USOUENYP"),
-                called => assert_eq!(right.name, called),
+                name => assert_eq!(right.name, name),
             }
             let expiry = right.expires_at.map(|at| format!("{}+00:00", Iso(at)));
             assert_eq!(expiry.as_deref(), token["expires_at"].as_str());
@@ -108,21 +108,21 @@ fn every_api_token_that_is_valid_is_right_and_no_other() {
     assert_eq!(count, 5);
     assert_eq!(
         found
-            .newcomers
+            .users
             .iter()
-            .map(|user| user.api_tokens.len())
+            .map(|imported| imported.user.api_tokens.len())
             .sum::<usize>(),
         5
     );
 }
 
 #[test]
-fn every_session_that_is_valid_goes_on() {
+fn every_valid_session_is_read() {
     let (found, secrets) = (found(), json("secrets.json"));
     let sessions = secrets["users"]["tokenuser"]["sessions"]
         .as_array()
         .unwrap();
-    let known = &user(&found, "tokenuser").sessions;
+    let known = &imported(&found, "tokenuser").sessions;
     let known: HashMap<_, _> = known
         .iter()
         .map(|session| (session.token, session))
@@ -137,14 +137,14 @@ fn every_session_that_is_valid_goes_on() {
             assert_eq!(expiry.as_deref(), session["expires_at"].as_str());
         }
     }
-    let all = found.newcomers.iter().map(|user| user.sessions.len());
+    let all = found.users.iter().map(|user| user.sessions.len());
     assert_eq!(all.sum::<usize>(), 2);
 }
 
 #[test]
-fn what_is_left_behind_is_said_so() {
+fn skipped_records_are_listed_with_reasons() {
     let found = found();
-    let said: Vec<_> = found.left_behind.iter().map(ToString::to_string).collect();
+    let skipped: Vec<_> = found.skipped.iter().map(ToString::to_string).collect();
     let expected = [
         "API token \"orphan-token\" (row 7): its user, number 999, does not exist",
         "session (row 4): its user, number 999, does not exist",
@@ -152,11 +152,11 @@ fn what_is_left_behind_is_said_so() {
         "API token \"expired\" of user \"tokenuser\" (row 4): it expired at 2026-11-23T02:36:18.965413",
         "session of user \"tokenuser\" (row 3): it expired at 2026-11-23T02:36:19.259538",
     ];
-    assert_eq!(said, expected);
+    assert_eq!(skipped, expected);
 }
 
 #[test]
-fn dates_are_those_of_the_node_or_that_of_reading() {
+fn a_missing_time_of_creation_is_the_time_of_reading() {
     let found = found();
     let created = |name| Iso(user(&found, name).created_at).to_string();
     assert_eq!(created("legacy"), "2026-11-24T02:36:07.992624");
@@ -169,64 +169,65 @@ fn dates_are_those_of_the_node_or_that_of_reading() {
 }
 
 #[test]
-fn a_node_before_salts_and_second_factors_is_read() {
+fn a_node_without_salts_and_second_factors_is_read() {
     let found = read_at(&sample("legacy-0.50.3")).unwrap();
-    assert_eq!((found.newcomers.len(), found.left_behind.len()), (1, 0));
-    let user = user(&found, "oldtimer");
+    assert_eq!((found.users.len(), found.skipped.len()), (1, 0));
+    let imported = imported(&found, "oldtimer");
+    let user = &imported.user;
     assert!(is_right("old-Passw0rd!", &user.password));
     assert!(!is_right("old-Passw0rd", &user.password));
-    assert!(
-        user.totp_secret.is_none() && user.backup_codes.is_empty() && user.api_tokens.is_empty()
-    );
+    assert!(imported.totp_secret.is_none() && user.second_factor.is_none());
+    assert!(user.api_tokens.is_empty());
     let token = "b5e81cc23f8857eb3f3a13c1fa308a2bcfb09712791c02f79772bb7d02b477e0";
-    assert_eq!(user.sessions.len(), 1);
+    assert_eq!(imported.sessions.len(), 1);
     assert_eq!(
-        user.sessions[0].token,
+        imported.sessions[0].token,
         token_hash(&SecretString::from(token))
     );
 }
 
 #[test]
-fn reading_twice_finds_the_same_and_says_how_far_it_is() {
+fn reading_is_repeatable_and_reports_progress() {
     let mut seen = Vec::new();
-    let again = read(&source(&sample("workdir")), now(), &mut |progress| {
+    let again = read(&node_paths(&sample("workdir")), now(), &mut |progress| {
         seen.push(progress)
     });
     assert_eq!(again.unwrap(), found());
-    let expected: Vec<_> = (1..=8).map(|done| Progress { done, total: 8 }).collect();
+    let expected: Vec<_> = (1..=8)
+        .map(|done| ReadProgress { done, total: 8 })
+        .collect();
     assert_eq!(seen, expected);
 }
 
 #[test]
-fn people_cross_a_socket_as_json_and_print_no_secret() {
-    for newcomer in found().newcomers {
-        let person = Person::from(newcomer);
-        let json = serde_json::to_string(&PersonRecord::of(&person)).unwrap();
-        let again: PersonRecord = serde_json::from_str(&json).unwrap();
-        let printed = format!("{person:?} {again:?}");
-        let again = again.into_person().unwrap();
-        assert_eq!(again, person);
+fn users_survive_json_and_print_no_secret() {
+    for imported in found().users {
+        let json = serde_json::to_string(&ImportedUserRecord::of(&imported)).unwrap();
+        let again: ImportedUserRecord = serde_json::from_str(&json).unwrap();
+        let printed = format!("{imported:?} {again:?}");
+        let again = again.into_user().unwrap();
+        assert_eq!(again, imported);
 
-        let factor = person.user.second_factor.iter();
+        let factor = imported.user.second_factor.iter();
         let codes = factor.flat_map(|factor| &factor.imported_codes);
         let codes = codes.map(|code| code.record.expose().to_owned());
-        let tokens = person
+        let tokens = imported
             .user
             .api_tokens
             .iter()
             .map(|token| match &token.record {
                 ApiTokenRecord::Imported(record) => record.expose().to_owned(),
-                ApiTokenRecord::Hash(_) => panic!("a node has none"),
+                ApiTokenRecord::Hash(_) => panic!("a node has no such token"),
             });
-        let secret = person
+        let secret = imported
             .totp_secret
             .iter()
             .map(|secret| secret.to_base32().to_string());
-        let sessions = person
+        let sessions = imported
             .sessions
             .iter()
             .map(|session| hex::encode(session.token.0));
-        let password = [person.user.password.expose().to_owned()];
+        let password = [imported.user.password.expose().to_owned()];
         for secret in codes
             .chain(tokens)
             .chain(secret)

@@ -21,13 +21,13 @@ pub const CASES: &[Case] = &[
         Error("Invalid API token"),
     ),
     Case::new(
-        "of a user who is gone",
-        |it| json!({"token": it.api_token_of_nobody}),
+        "of a deleted user",
+        |it| json!({"token": it.api_token_of_deleted_user}),
         Error("Invalid API token"),
     ),
     Case::new(
         "under the name of another user",
-        |it| json!({"token": it.api_token.replace("alice", "keeper")}),
+        |it| json!({"token": it.api_token.replace("alice", "admin")}),
         Error("Invalid API token"),
     ),
     Case::new(
@@ -51,12 +51,12 @@ pub const CASES: &[Case] = &[
         Error("Invalid API token"),
     ),
     Case::new(
-        "a session token is none",
+        "a session token",
         |it| json!({"token": it.session}),
         Error("Invalid API token"),
     ),
     Case::new(
-        "a password is none",
+        "a password",
         |_| json!({"token": "alice:secret"}),
         Error("Invalid API token"),
     ),

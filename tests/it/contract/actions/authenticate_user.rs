@@ -25,11 +25,11 @@ pub const CASES: &[Case] = &[
         Output(|_| json!(false)),
     ),
     Case::new(
-        "no user at all",
+        "no users",
         |_| json!({"username": "bob", "password": "secret"}),
         Output(|_| json!(false)),
     )
-    .with_nobody(),
+    .without_users(),
     Case::new(
         "empty name",
         |_| json!({"username": "", "password": "secret"}),
@@ -56,7 +56,7 @@ pub const CASES: &[Case] = &[
         Output(|_| json!(true)),
     ),
     Case::new(
-        "a code does not make up for the password",
+        "a wrong password with a code, without a second factor",
         |_| {
             json!({"username": "alice", "password": "wrong", "code": "000000",
                 "return_details": true})

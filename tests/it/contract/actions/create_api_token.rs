@@ -5,7 +5,7 @@ use crate::contract::case::Case;
 use crate::contract::shape::{API_TOKEN, API_TOKEN_NAME};
 use crate::contract::stage::Fixture;
 
-fn made(it: &Fixture, name: &str) -> Value {
+fn created_token(it: &Fixture, name: &str) -> Value {
     json!({"id": it.next_api_token_id, "name": name, "token": API_TOKEN, "expires_at": null})
 }
 
@@ -13,20 +13,20 @@ pub const CASES: &[Case] = &[
     Case::new(
         "with a name",
         |_| json!({"username": "alice", "password": "secret", "name": "backup"}),
-        Output(|it| made(it, "backup")),
+        Output(|it| created_token(it, "backup")),
     ),
     Case::new(
         "without a name",
         |_| json!({"username": "alice", "password": "secret"}),
-        Output(|it| made(it, API_TOKEN_NAME)),
+        Output(|it| created_token(it, API_TOKEN_NAME)),
     ),
     Case::new(
         "a name of digits",
         |_| json!({"username": "alice", "password": "secret", "name": 7}),
-        Output(|it| made(it, "7")),
+        Output(|it| created_token(it, "7")),
     ),
     Case::new(
-        "with an end",
+        "with an expiry",
         |_| {
             json!({"username": "alice", "password": "secret", "name": "a",
                 "expires_at": "2031-01-01"})
@@ -37,27 +37,27 @@ pub const CASES: &[Case] = &[
         }),
     ),
     Case::new(
-        "the name of one that was deleted",
+        "the name of a deleted token",
         |_| json!({"username": "alice", "password": "secret", "name": "deleted"}),
-        Output(|it| made(it, "deleted")),
+        Output(|it| created_token(it, "deleted")),
     ),
     Case::new(
-        "the name of one that has expired",
+        "the name of an expired token",
         |_| json!({"username": "alice", "password": "secret", "name": "expired"}),
-        Output(|it| made(it, "expired")),
+        Output(|it| created_token(it, "expired")),
     ),
     Case::new(
         "a code is ignored without a second factor",
         |_| json!({"username": "alice", "password": "secret", "code": "000000"}),
-        Output(|it| made(it, API_TOKEN_NAME)),
+        Output(|it| created_token(it, API_TOKEN_NAME)),
     ),
     Case::new(
-        "right code, name of another's",
+        "right code, the name of another user's token",
         |it| {
             json!({"username": it.otto.name, "password": "secret", "code": it.otto.code,
                 "name": "script"})
         },
-        Output(|it| made(it, "script")),
+        Output(|it| created_token(it, "script")),
     )
     .with_otto(),
     Case::new(
@@ -66,7 +66,7 @@ pub const CASES: &[Case] = &[
         Error("An API token named script already exists"),
     ),
     Case::new(
-        "no end",
+        "an invalid expiry",
         |_| json!({"username": "alice", "password": "secret", "expires_at": "garbage"}),
         Error("Invalid isoformat string: 'garbage'"),
     ),
@@ -77,7 +77,7 @@ pub const CASES: &[Case] = &[
     ),
     Case::new(
         "unknown user",
-        |_| json!({"username": "nobody", "password": "secret"}),
+        |_| json!({"username": "unknown", "password": "secret"}),
         Error("Invalid credentials"),
     ),
     Case::new(

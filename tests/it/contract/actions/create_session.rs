@@ -45,7 +45,7 @@ pub const CASES: &[Case] = &[
         Output(|it| session(it.alice_id, "alice", json!("1970-01-01T00:00:00.000000"))),
     ),
     Case::new(
-        "an expiry that is none",
+        "an invalid expiry",
         |_| json!({"username": "alice", "password": "secret", "expires_at": "garbage"}),
         Error("Invalid isoformat string: 'garbage'"),
     ),

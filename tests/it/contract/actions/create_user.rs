@@ -15,7 +15,7 @@ pub const CASES: &[Case] = &[
         |_| json!({"username": "bob", "password": "hunter2"}),
         Output(bob),
     )
-    .with_nobody(),
+    .without_users(),
     Case::new(
         "credentials do not matter while there is no user",
         |_| {
@@ -24,7 +24,7 @@ pub const CASES: &[Case] = &[
         },
         Output(bob),
     )
-    .with_nobody(),
+    .without_users(),
     Case::new(
         "credentials of any user",
         |_| {
@@ -45,7 +45,7 @@ pub const CASES: &[Case] = &[
     )
     .with_otto(),
     Case::new(
-        "a valid session suffices where the password is wrong",
+        "a valid session is sufficient with a wrong password",
         |it| {
             json!({"username": "bob", "password": "hunter2", "executing_user": "alice",
                 "executing_user_password": "wrong", "session_token": it.session})
@@ -53,7 +53,7 @@ pub const CASES: &[Case] = &[
         Output(bob),
     ),
     Case::new(
-        "right credentials suffice where the session is expired",
+        "right credentials are sufficient with an expired session",
         |it| {
             json!({"username": "bob", "password": "hunter2", "executing_user": "alice",
                 "executing_user_password": "secret", "session_token": it.expired})
@@ -61,12 +61,12 @@ pub const CASES: &[Case] = &[
         Output(bob),
     ),
     Case::new(
-        "nobody asks",
+        "no credentials",
         |_| json!({"username": "bob", "password": "hunter2"}),
         Error("You need to authenticate in order to create another user"),
     ),
     Case::new(
-        "nulls are nobody",
+        "null credentials",
         |_| {
             json!({"username": "bob", "password": "hunter2", "executing_user": null,
                 "executing_user_password": null, "session_token": null})
@@ -74,7 +74,7 @@ pub const CASES: &[Case] = &[
         Error("You need to authenticate in order to create another user"),
     ),
     Case::new(
-        "empty texts are nobody",
+        "empty credentials",
         |_| {
             json!({"username": "bob", "password": "hunter2", "executing_user": "",
                 "executing_user_password": "", "session_token": ""})
@@ -82,7 +82,7 @@ pub const CASES: &[Case] = &[
         Error("You need to authenticate in order to create another user"),
     ),
     Case::new(
-        "a password of nobody",
+        "a password without an executing user",
         |_| {
             json!({"username": "bob", "password": "hunter2",
                 "executing_user_password": "secret"})
@@ -135,7 +135,7 @@ pub const CASES: &[Case] = &[
         Error("Invalid credentials and/or session_token"),
     ),
     Case::new(
-        "a name that is taken",
+        "a name that exists",
         |it| json!({"username": "alice", "password": "hunter2", "session_token": it.session}),
         Error("The user alice already exists"),
     ),
@@ -154,7 +154,7 @@ pub const CASES: &[Case] = &[
         |_| json!({"username": "", "password": "hunter2"}),
         Error("Invalid or empty username"),
     )
-    .with_nobody(),
+    .without_users(),
     Case::new(
         "empty password",
         |it| json!({"username": "bob", "password": "", "session_token": it.session}),
@@ -165,9 +165,9 @@ pub const CASES: &[Case] = &[
         |_| json!({"username": "bob", "password": ""}),
         Error("Please provide a password for the user"),
     )
-    .with_nobody(),
+    .without_users(),
     Case::new(
-        "a further keyword",
+        "an unknown keyword",
         |it| {
             json!({"username": "bob", "password": "hunter2", "session_token": it.session,
                 "foo": "bar"})

@@ -5,22 +5,22 @@ use crate::contract::case::Case;
 
 pub const CASES: &[Case] = &[
     Case::new(
-        "one's own",
+        "own token",
         |it| json!({"session_token": it.session, "id": it.api_token_id}),
         Output(|_| json!(true)),
     ),
     Case::new(
-        "its digits as text",
+        "the id as text",
         |it| json!({"session_token": it.session, "id": it.api_token_id.to_string()}),
         Output(|_| json!(true)),
     ),
     Case::new(
-        "there is none of that number",
+        "unknown id",
         |it| json!({"session_token": it.session, "id": it.next_api_token_id}),
         Output(|_| json!(false)),
     ),
     Case::new(
-        "that of somebody else",
+        "token of another user",
         |it| json!({"session_token": it.otto.session, "id": it.api_token_id}),
         Output(|_| json!(false)),
     )
@@ -36,7 +36,7 @@ pub const CASES: &[Case] = &[
         Error("Invalid session token"),
     ),
     Case::new(
-        "no number",
+        "not a number",
         |it| json!({"session_token": it.session, "id": "none"}),
         Error("'id' must be a whole number from 1 on, not none"),
     ),

@@ -11,7 +11,7 @@ pub const CASES: &[Case] = &[
     )
     .with_otto(),
     Case::new(
-        "all of them",
+        "all sessions",
         |_| json!({"username": "alice", "password": "secret"}),
         Output(|_| json!(true)),
     ),
@@ -21,7 +21,7 @@ pub const CASES: &[Case] = &[
         Output(|_| json!(true)),
     ),
     Case::new(
-        "one by its id",
+        "one session by id",
         |it| json!({"username": "alice", "password": "secret", "session_id": it.session_id}),
         Output(|_| json!(true)),
     ),
@@ -39,7 +39,7 @@ pub const CASES: &[Case] = &[
         Output(|_| json!(false)),
     ),
     Case::new(
-        "of somebody else",
+        "session of another user",
         |it| {
             json!({"username": it.otto.name, "password": "secret", "code": it.otto.code,
                 "session_id": it.session_id})

@@ -7,13 +7,13 @@ pub const CASES: &[Case] = &[
     Case::new(
         "credentials of any user",
         |_| {
-            json!({"username": "alice", "executing_user": "keeper",
-                "executing_user_password": "kept"})
+            json!({"username": "alice", "executing_user": "admin",
+                "executing_user_password": "admin-secret"})
         },
         Output(|_| json!(true)),
     ),
     Case::new(
-        "its own credentials",
+        "credentials of the deleted user",
         |_| {
             json!({"username": "alice", "executing_user": "alice",
                 "executing_user_password": "secret"})
@@ -21,7 +21,7 @@ pub const CASES: &[Case] = &[
         Output(|_| json!(true)),
     ),
     Case::new(
-        "its own session",
+        "session of the deleted user",
         |it| json!({"username": "alice", "session_token": it.session}),
         Output(|_| json!(true)),
     ),
@@ -38,7 +38,7 @@ pub const CASES: &[Case] = &[
     )
     .with_otto(),
     Case::new(
-        "a valid session suffices where the password is wrong",
+        "a valid session is sufficient with a wrong password",
         |it| {
             json!({"username": "alice", "executing_user": "alice",
                 "executing_user_password": "wrong", "session_token": it.session})
@@ -46,7 +46,7 @@ pub const CASES: &[Case] = &[
         Output(|_| json!(true)),
     ),
     Case::new(
-        "right credentials suffice where the session is unknown",
+        "right credentials are sufficient with an unknown session",
         |_| {
             json!({"username": "alice", "executing_user": "alice",
                 "executing_user_password": "secret", "session_token": "unknown"})
@@ -54,16 +54,16 @@ pub const CASES: &[Case] = &[
         Output(|_| json!(true)),
     ),
     Case::new(
-        "nobody asks",
+        "no credentials",
         |_| json!({"username": "alice"}),
         Error("Invalid credentials and/or session_token"),
     ),
     Case::new(
-        "there is nobody",
+        "no users",
         |_| json!({"username": "bob"}),
         Error("Invalid credentials and/or session_token"),
     )
-    .with_nobody(),
+    .without_users(),
     Case::new(
         "wrong password of the executing user",
         |_| {
@@ -102,7 +102,7 @@ pub const CASES: &[Case] = &[
         Error("No such user: bob"),
     ),
     Case::new(
-        "who may not ask is not told who exists",
+        "without authentication the error hides whether the user exists",
         |_| json!({"username": "bob", "session_token": "unknown"}),
         Error("Invalid credentials and/or session_token"),
     ),

@@ -44,7 +44,7 @@ pub const CASES: &[Case] = &[
         Error("2FA is not enabled for alice"),
     ),
     Case::new(
-        "a code, and no second factor",
+        "a code without a second factor",
         |_| json!({"username": "alice", "password": "secret", "code": "123456"}),
         Error("2FA is not enabled for alice"),
     ),

@@ -10,7 +10,7 @@ fn enrolment(otp_secret: &str, backup_codes: usize) -> Value {
         "qrcode": QR_CODE, "backup_codes": vec![BACKUP_CODE; backup_codes]})
 }
 
-fn already_on(it: &Fixture) -> String {
+fn already_enabled(it: &Fixture) -> String {
     format!(
         "2FA is already enabled for {}: disable it first",
         it.otto.name
@@ -27,7 +27,7 @@ pub const CASES: &[Case] = &[
         Output(|_| enrolment(OTP_SECRET, 0)),
     ),
     Case::new(
-        "a dry run with a secret of one's own",
+        "a dry run with a given secret",
         |it| {
             json!({"username": "alice", "password": "secret",
                 "otp_secret": it.authenticator.secret, "dry_run": true})
@@ -75,7 +75,7 @@ pub const CASES: &[Case] = &[
         Error(BAD_SECRET),
     ),
     Case::new(
-        "longer than a picture holds",
+        "too long for a QR code",
         |it| {
             json!({"username": "alice", "password": "secret", "otp_secret": "A".repeat(4096),
                 "code": it.authenticator.code})
@@ -83,7 +83,7 @@ pub const CASES: &[Case] = &[
         Error(BAD_SECRET),
     ),
     Case::new(
-        "no base32",
+        "not base32",
         |it| {
             json!({"username": "alice", "password": "secret", "otp_secret": "1".repeat(32),
                 "code": it.authenticator.code})
@@ -91,22 +91,22 @@ pub const CASES: &[Case] = &[
         Error(BAD_SECRET),
     ),
     Case::new(
-        "on already",
+        "already enabled",
         |it| {
             json!({"username": it.otto.name, "password": "secret",
                 "otp_secret": it.authenticator.secret, "code": it.authenticator.code})
         },
-        ErrorOf(already_on),
+        ErrorOf(already_enabled),
     )
     .with_otto(),
     Case::new(
-        "a dry run where it is on already",
+        "a dry run while already enabled",
         |it| json!({"username": it.otto.name, "password": "secret", "dry_run": true}),
-        ErrorOf(already_on),
+        ErrorOf(already_enabled),
     )
     .with_otto(),
     Case::new(
-        "wrong password where it is on already",
+        "wrong password while already enabled",
         |it| json!({"username": it.otto.name, "password": "wrong", "dry_run": true}),
         Error("Invalid credentials"),
     )

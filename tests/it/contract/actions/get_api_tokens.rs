@@ -6,7 +6,7 @@ use crate::contract::shape::TIME;
 
 pub const CASES: &[Case] = &[
     Case::new(
-        "valid, neither the expired one nor the deleted one",
+        "valid, without expired and deleted tokens",
         |it| json!({"session_token": it.session}),
         Output(|it| {
             json!([{"id": it.api_token_id, "name": "script", "created_at": TIME,
@@ -14,13 +14,13 @@ pub const CASES: &[Case] = &[
         }),
     ),
     Case::new(
-        "of a user who has none",
+        "of a user without tokens",
         |it| json!({"session_token": it.otto.session}),
         Output(|_| json!([])),
     )
     .with_otto(),
     Case::new(
-        "an API token is no session token",
+        "an API token instead of a session token",
         |it| json!({"session_token": it.api_token}),
         Error("Invalid session token"),
     ),

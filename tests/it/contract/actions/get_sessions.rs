@@ -10,7 +10,7 @@ fn current(session_id: &str) -> Value {
 
 pub const CASES: &[Case] = &[
     Case::new(
-        "valid, neither the expired one nor the deleted one",
+        "valid, without expired and deleted sessions",
         |it| json!({"session_token": it.session}),
         Output(|it| current(&it.session_id)),
     ),
@@ -31,7 +31,7 @@ pub const CASES: &[Case] = &[
         Error("Invalid session token"),
     ),
     Case::new(
-        "an id is no token",
+        "a session id instead of a token",
         |it| json!({"session_token": it.session_id}),
         Error("Invalid session token"),
     ),

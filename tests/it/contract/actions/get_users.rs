@@ -5,13 +5,13 @@ use crate::contract::case::Case;
 use crate::contract::shape::TIME;
 
 pub const CASES: &[Case] = &[
-    Case::new("nobody", |_| json!({}), Output(|_| json!([]))).with_nobody(),
+    Case::new("no users", |_| json!({}), Output(|_| json!([]))).without_users(),
     Case::new(
-        "all by id",
+        "all users by id",
         |_| json!({}),
         Output(|it| {
             json!([
-                {"user_id": it.keeper_id, "username": "keeper", "created_at": TIME},
+                {"user_id": it.admin_id, "username": "admin", "created_at": TIME},
                 {"user_id": it.alice_id, "username": "alice", "created_at": TIME},
             ])
         }),

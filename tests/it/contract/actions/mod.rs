@@ -1,4 +1,4 @@
-//! The cases of each action. A new one needs a file here and its name below.
+//! The cases of each action. A new action needs a file here and an entry in `cases_of!`.
 
 mod authenticate_api_token;
 mod authenticate_session;
@@ -21,7 +21,7 @@ mod update_password;
 
 use super::case::{Case, run_all};
 
-/// Makes the table of all cases, and a test of those of each action.
+/// Defines the table of all cases and one test per action.
 macro_rules! cases_of {
     ($($action:ident)*) => {
         /// The cases of each action.
@@ -29,7 +29,7 @@ macro_rules! cases_of {
             $((stringify!($action), $action::CASES)),*
         ];
 
-        mod cases_hold {
+        mod run_cases {
             $(#[test]
             fn $action() {
                 super::run_all(stringify!($action), super::$action::CASES);
