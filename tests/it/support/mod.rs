@@ -82,10 +82,6 @@ impl Setup {
         ] {
             fs::set_permissions(path, fs::Permissions::from_mode(mode)).unwrap();
         }
-        // An older version with another schema wrote it.
-        change_database(&workdir, |database| {
-            database.insert("m:schema", &5_u32.to_be_bytes()).unwrap();
-        });
         let redis = RedisServer::start();
         Self {
             daemon: Daemon::start_in(folder, &redis, settings),
