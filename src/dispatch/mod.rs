@@ -7,14 +7,13 @@
 
 mod encoding;
 mod fair_queue;
+mod handler;
 mod policy;
 mod turns;
 
-use std::collections::HashSet;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 
-use async_trait::async_trait;
 use futures_util::FutureExt as _;
 use tracing::field::debug as debug_value;
 use tracing::{debug, error, info, warn};
@@ -32,13 +31,10 @@ use crate::events::Publisher;
 use crate::keyring::Keyring;
 use crate::log_quota::LogQuota;
 use crate::model::{DeliveryId, Reason};
-use crate::queue::{
-    self, Delivery, Disposition, Finished, Handler, Reply, UnreadReplies, UnreadShare,
-};
+use crate::queue::{Delivery, Disposition, UnreadReplies, UnreadShare};
 use crate::services::Services;
 use crate::store::StoreError;
 use crate::wire::RequestId;
-use crate::wire::dead_letter::{self, DeadLetter};
 use crate::wire::reply::Address;
 use crate::wire::request::{self, Envelope, RejectedMessage, Request, Sent};
 
@@ -405,29 +401,6 @@ impl Dispatcher {
         }
     }
 
-    fn reject(&self, rejected: RejectedMessage, left_outcome: bool) -> Disposition {
-        let reason = rejected.dead_letter.reason.clone();
-        let Ok(bytes) = rejected.dead_letter.encode(self.services.clock.now()) else {
-            return Disposition::Unresolved;
-        };
-        let reply = rejected
-            .reply_to
-            .and_then(|envelope| self.error_reply(&envelope, reason.clone()));
-        Disposition::Finished(Finished {
-            reply,
-            dead_letter: Some(queue::DeadLetter { reason, bytes }),
-            left_outcome,
-            held: None,
-        })
-    }
-
-    /// Returns an error reply to a request that is not run, if its id is usable.
-    fn error_reply(&self, envelope: &Envelope, error: String) -> Option<Reply> {
-        let id = envelope.id.as_ref()?;
-        let address = self.address(id, envelope.origin.as_deref());
-        Some(Reply::new(id.name(), address.failure(error).ok()?))
-    }
-
     /// Returns an id for a request without a usable one, or `None` if the operating system gives
     /// no randomness.
     fn generate_id(&self, origin: Option<&str>) -> Option<RequestId> {
@@ -472,57 +445,5 @@ fn outcome(result: &Result<Output, Error>) -> &'static str {
         Ok(Output::Detailed(_, reason)) if *reason != Reason::None => reason.name(),
         Ok(output) => output.error().map_or(audit::SUCCESS, Error::name),
         Err(error) => error.name(),
-    }
-}
-
-#[async_trait]
-impl Handler for Dispatcher {
-    async fn handle(self: Arc<Self>, delivery: &mut Delivery, message: Vec<u8>) -> Disposition {
-        self.handle_message(delivery, message).await
-    }
-
-    async fn quarantine(&self, id: &DeliveryId, message: &[u8], decoded: bool) -> Disposition {
-        // A request with a recorded outcome is answered from it, which runs nothing.
-        if matches!(self.services.store.outcome(id).await, Ok(Some(_))) {
-            let delivery = &mut Delivery::new(*id, true);
-            return self.handle_message(delivery, message.to_vec()).await;
-        }
-        let rejected = if decoded {
-            request::quarantine(message, &self.policy.limits)
-        } else {
-            request::quarantine_undecoded(message.len())
-        };
-        self.reject(rejected, false)
-    }
-
-    fn recovered(&self, open: &HashSet<DeliveryId>) {
-        let mut earlier = self
-            .earlier_outcomes
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner);
-        let orphaned: Vec<_> = earlier.drain(..).filter(|id| !open.contains(id)).collect();
-        if !orphaned.is_empty() {
-            debug!(count = orphaned.len(), "forgetting orphaned outcomes");
-            self.services.store.forget_outcomes(orphaned);
-        }
-    }
-
-    fn acknowledged(&self, deliveries: Vec<DeliveryId>) {
-        self.services.store.forget_outcomes(deliveries);
-    }
-
-    fn too_long_prefix(&self) -> String {
-        dead_letter::too_long_prefix(self.services.clock.now())
-    }
-
-    fn undeliverable_prefix(&self) -> String {
-        dead_letter::undeliverable_prefix(self.services.clock.now())
-    }
-
-    fn undeliverable(&self, id: &str) -> Option<queue::DeadLetter> {
-        let letter = DeadLetter::undeliverable(id);
-        let reason = letter.reason.clone();
-        let bytes = letter.encode(self.services.clock.now()).ok()?;
-        Some(queue::DeadLetter { reason, bytes })
     }
 }

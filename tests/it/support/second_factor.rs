@@ -98,7 +98,7 @@ pub async fn credentials_with(
     let keyring =
         Arc::new(Keyring::open(Keyring::default_path(workdir), hash_key.is_none()).unwrap());
     let hash_key = hash_key.unwrap_or_else(|| Vault::new_hash_key(&keyring).unwrap());
-    let parameters = Argon2Parameters::new(8, 1, 1).unwrap();
+    let parameters = Argon2Parameters::from(argon2::Params::new(8, 1, 1, None).unwrap());
     let hasher = Hasher::start(parameters, std::num::NonZeroUsize::MIN).unwrap();
     Credentials::new(
         store,

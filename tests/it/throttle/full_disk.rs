@@ -27,7 +27,7 @@ fn guess(failures: u32) -> Result<Verdict, Error> {
     let keys = Keyring::default_path(folder.path());
     let keyring = Arc::new(Keyring::open(keys, true).unwrap());
     let hash_key = Vault::new_hash_key(&keyring).unwrap();
-    let parameters = Argon2Parameters::new(8, 1, 1).unwrap();
+    let parameters = Argon2Parameters::from(argon2::Params::new(8, 1, 1, None).unwrap());
     let credentials = Credentials::new(
         store,
         Hasher::start(parameters, NonZeroUsize::MIN).unwrap(),

@@ -3,6 +3,7 @@
 mod conflicts;
 mod crash;
 mod export;
+mod export_stream;
 mod first_hour;
 mod flood;
 mod names;
