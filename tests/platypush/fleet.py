@@ -86,6 +86,8 @@ class Process:
         self.process = None
 
     def launch(self, command, env):
+        # The process that runs the tests may ignore SIGINT, as a job in the background of a shell does.
+        command = ['/usr/bin/env', '--default-signal=INT', *command]
         with open(self.log_file, 'ab') as log:
             self.process = subprocess.Popen(
                 command, env=env, stdout=log, stderr=log, stdin=subprocess.DEVNULL

@@ -479,7 +479,7 @@ class Stopping(unittest.TestCase):
         # (Platypush 1.3.39 itself, without the forwarder, takes 55 seconds to end after SIGINT.)
         stopping.send(signal.SIGINT)
         done = 'action=user.get_users], response_time='
-        wait_for(lambda: stopping.log().count(done) == 5, 'the callers to return', timeout=20)
+        wait_for(lambda: stopping.log().count(done) == 5, 'the callers to return', timeout=5)
         self.assertEqual(own.server.client.llen('queue/of/env'), 0)
 
 
