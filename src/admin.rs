@@ -17,7 +17,7 @@ use crate::keyring::Keyring;
 use crate::model::{Attempted, User, UserId};
 use crate::rotation::{self, RotationError};
 use crate::services::Services;
-use crate::store::{AdminUpdate, StoreError};
+use crate::store::{AdminUpdate, StoreError, StoreExt as _, operations};
 use crate::transfer::export::{self, Lines};
 use crate::transfer::import::{self, ImportError, ImportOutcome, ImportRequest, pause};
 
@@ -346,7 +346,8 @@ impl Operator {
             || Attempted::UnknownName(self.services.credentials.name_hash(name)),
             |user| Attempted::User(user.id),
         );
-        self.services.store.forget_failures(attempted).await?;
+        let forget = operations::ForgetFailures { attempted };
+        self.services.store.run(forget, None).await?;
         Ok(AdminReply::Unlocked {
             exists: user.is_some(),
         })
@@ -395,7 +396,9 @@ impl Operator {
         update: AdminUpdate,
         kinds: Vec<EventKind>,
     ) -> Result<Completed, AdminError> {
-        match self.services.store.update_user(name, update).await {
+        let username = name.to_owned();
+        let update = operations::UpdateUser { username, update };
+        match self.services.store.run(update, None).await {
             Ok(user) => Ok(Completed {
                 reply: AdminReply::Done,
                 events: kinds

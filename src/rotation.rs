@@ -7,7 +7,7 @@
 use crate::credentials::Vault;
 use crate::failure::{HasRemedy, Remedy};
 use crate::keyring::{Keyring, KeyringError};
-use crate::store::{Resealed, SealedItem, Store, StoreError};
+use crate::store::{Resealed, SealedItem, Store, StoreError, StoreExt as _, operations};
 
 /// Maximum number of items that are read or resealed in one step.
 const BATCH: usize = 64;
@@ -171,10 +171,10 @@ impl Resealer<'_> {
     }
 
     async fn write(&mut self) -> Result<(), RotationError> {
-        let batch = std::mem::take(&mut self.batch);
-        self.resealed += batch.len() as u64;
-        if !batch.is_empty() {
-            self.store.reseal(batch).await?;
+        let items = std::mem::take(&mut self.batch);
+        self.resealed += items.len() as u64;
+        if !items.is_empty() {
+            self.store.run(operations::Reseal { items }, None).await?;
         }
         Ok(())
     }

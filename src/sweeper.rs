@@ -10,7 +10,7 @@ use tracing::{debug, warn};
 
 use crate::clock::Clock;
 use crate::model::SessionLimits;
-use crate::store::{Result, Store};
+use crate::store::{Result, Store, StoreExt as _, operations};
 
 /// Number of sessions or users that one step examines.
 const STEP: usize = 256;
@@ -35,16 +35,17 @@ pub async fn sweep(store: Arc<dyn Store>, clock: Arc<dyn Clock>, limits: Session
 async fn sweep_sessions(store: &dyn Store, clock: &dyn Clock, limits: SessionLimits) -> Result<()> {
     let mut after = None;
     loop {
-        let step = store
-            .sweep_sessions(after, STEP, limits.at(clock.now()))
-            .await?;
-        if step.removed > 0 {
-            debug!(removed = step.removed, "swept dead sessions");
+        let rules = limits.at(clock.now());
+        let (tokens, next) = store.dead_sessions(after, STEP, rules).await?;
+        if !tokens.is_empty() {
+            let remove = operations::RemoveDeadSessions { tokens, rules };
+            let removed = store.run(remove, None).await?;
+            debug!(removed, "swept dead sessions");
         }
-        if step.next.is_none() {
+        if next.is_none() {
             return Ok(());
         }
-        after = step.next;
+        after = next;
         tokio::time::sleep(STEP_PAUSE).await;
     }
 }
@@ -59,7 +60,10 @@ async fn sweep_api_tokens(store: &dyn Store, clock: &dyn Clock) -> Result<()> {
         let page = store.users_from(from, STEP).await?;
         for user in page.items {
             if user.api_tokens.iter().any(|token| token.is_expired(now)) {
-                store.drop_expired_tokens(user.id, now);
+                store.post(operations::DropExpiredTokens {
+                    user_id: user.id,
+                    now,
+                });
             }
         }
         let Some(next) = page.next else {

@@ -17,6 +17,8 @@ mod password;
 mod requests;
 mod stage;
 mod store;
+#[path = "../../tests/common/store_changes.rs"]
+mod store_changes;
 
 fn main() {
     divan::main();

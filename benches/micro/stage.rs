@@ -4,6 +4,7 @@
 use std::num::NonZeroUsize;
 use std::sync::Arc;
 
+use crate::store_changes::{Changes as _, NewSession, NewUser};
 use futures_util::FutureExt as _;
 use futures_util::future::try_join_all;
 use platypush_userd::actions::ACTIONS;
@@ -16,7 +17,7 @@ use platypush_userd::model::{PasswordRecord, SessionLimits, User};
 use platypush_userd::queue::CrashJournal;
 use platypush_userd::services::{Limits, Services};
 use platypush_userd::store::sled::SledStore;
-use platypush_userd::store::{NewSession, NewUser, PasswordPrecondition, Precondition, Store};
+use platypush_userd::store::{PasswordPrecondition, Precondition, Store};
 use platypush_userd::wire::request::MessageLimits;
 use secrecy::SecretString;
 use tempfile::TempDir;

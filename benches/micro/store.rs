@@ -13,6 +13,7 @@ use platypush_userd::model::SessionLimits;
 use platypush_userd::store::Store as _;
 
 use crate::stage::{Stage, new_session, username, without_waiting};
+use crate::store_changes::Changes as _;
 
 /// Number of sessions that [`session_in_database`] creates at a time.
 const CHUNK: usize = 500;

@@ -17,6 +17,8 @@ mod redis_process;
 mod resp;
 mod sections;
 mod stage;
+#[path = "../../tests/common/store_changes.rs"]
+mod store_changes;
 mod table;
 
 use std::process::ExitCode;

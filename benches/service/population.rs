@@ -4,13 +4,14 @@ use std::fs::DirBuilder;
 use std::os::unix::fs::DirBuilderExt as _;
 use std::path::Path;
 
+use crate::store_changes::{Changes as _, NewSession, NewUser};
 use argon2::password_hash::phc::Salt;
 use argon2::{Argon2, Params};
 use futures_util::future::join_all;
 use platypush_userd::clock::{Clock as _, SystemClock};
 use platypush_userd::model::{PasswordRecord, TokenHash};
 use platypush_userd::store::sled::SledStore;
-use platypush_userd::store::{NewSession, NewUser, PasswordPrecondition, Precondition, Store as _};
+use platypush_userd::store::{PasswordPrecondition, Precondition};
 use sha2::{Digest as _, Sha256};
 
 /// The password of every user.

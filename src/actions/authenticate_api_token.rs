@@ -23,8 +23,11 @@ arguments! {
 
 #[async_trait]
 impl Run for AuthenticateApiToken {
-    fn cost(&self) -> Cost {
-        Cost::Depends
+    /// Returns the user name in the token.
+    fn turn(&self) -> (Cost, &str) {
+        let token = self.token.0.expose_secret();
+        let name = token.rsplit_once(':').map_or("", |(name, _)| name);
+        (Cost::Depends, name)
     }
 
     /// A token made here is found by its SHA-256. An imported token needs slow hashes, and so does
@@ -37,12 +40,6 @@ impl Run for AuthenticateApiToken {
         } else {
             Cost::Light
         })
-    }
-
-    /// Returns the user name in the token.
-    fn turn_name(&self) -> &str {
-        let token = self.token.0.expose_secret();
-        token.rsplit_once(':').map_or("", |(name, _)| name)
     }
 
     async fn run(self: Box<Self>, services: &Services, call: &Call) -> Result<Output, Error> {

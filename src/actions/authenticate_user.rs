@@ -9,6 +9,7 @@ use crate::credentials::Verdict;
 use crate::error::Error;
 use crate::model::Reason;
 use crate::services::{Services, retry_on_conflict};
+use crate::store::{StoreExt as _, operations};
 
 pub(super) const ACTION: Action = Action::new::<AuthenticateUser>(
     "authenticate_user",
@@ -29,12 +30,8 @@ arguments! {
 
 #[async_trait]
 impl Run for AuthenticateUser {
-    fn cost(&self) -> Cost {
-        Cost::Hash
-    }
-
-    fn turn_name(&self) -> &str {
-        &self.username.0
+    fn turn(&self) -> (Cost, &str) {
+        (Cost::Hash, &self.username.0)
     }
 
     fn refused(&self, error: Error) -> Result<Output, Error> {
@@ -56,10 +53,9 @@ impl AuthenticateUser {
                 // A success without a code and without earlier failures changes no record.
                 if verified.precondition.code.is_some() || verified.user.failures.count > 0 {
                     let outcome = call.outcome(move |()| answer(Reason::None, details));
-                    services
-                        .store
-                        .accept(verified.precondition, outcome)
-                        .await?;
+                    let precondition = verified.precondition;
+                    let accept = operations::Accept { precondition };
+                    services.store.run(accept, outcome).await?;
                 }
                 return Ok(answer(Reason::None, details));
             }

@@ -10,7 +10,7 @@ use crate::credentials::{ApiTokenText, draw_api_token_name};
 use crate::error::Error;
 use crate::events::{Event, EventKind};
 use crate::services::{Services, retry_on_conflict};
-use crate::store::{NewApiToken, StoreError};
+use crate::store::{StoreError, StoreExt as _, operations};
 use crate::text;
 
 /// Maximum number of valid API tokens of one user.
@@ -36,12 +36,8 @@ arguments! {
 
 #[async_trait]
 impl Run for CreateApiToken {
-    fn cost(&self) -> Cost {
-        Cost::Hash
-    }
-
-    fn turn_name(&self) -> &str {
-        &self.username.0
+    fn turn(&self) -> (Cost, &str) {
+        (Cost::Hash, &self.username.0)
     }
 
     async fn run(self: Box<Self>, services: &Services, call: &Call) -> Result<Output, Error> {
@@ -59,20 +55,18 @@ impl Run for CreateApiToken {
                 Some(Name(name)) => name.clone(),
                 None => draw_api_token_name(&text::usable_name(username))?,
             };
-            let new = NewApiToken {
+            let create = operations::CreateApiToken {
                 name: name.clone(),
                 token: token.hash(),
                 name_in_token: Some(name_in_token.into_owned()).filter(|name| name != username),
                 created_at: services.clock.now(),
                 expires_at: self.expires_at,
+                limit: MAX_TOKENS,
+                precondition: verified.precondition,
             };
             let answer = move |created: &_| Output::new_api_token(token.clone(), created);
             let outcome = call.outcome(answer.clone());
-            let created = services
-                .store
-                .create_api_token(new, MAX_TOKENS, verified.precondition, outcome)
-                .await;
-            match created {
+            match services.store.run(create, outcome).await {
                 Ok(created) => {
                     call.notes.event(|| {
                         Event::of(&verified.user, EventKind::api_token_created(&created))

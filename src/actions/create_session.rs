@@ -10,7 +10,7 @@ use crate::credentials::SessionToken;
 use crate::error::Error;
 use crate::events::{Event, EventKind};
 use crate::services::{Services, retry_on_conflict};
-use crate::store::NewSession;
+use crate::store::{StoreExt as _, operations};
 
 pub(super) const ACTION: Action = Action::new::<CreateSession>(
     "create_session",
@@ -31,12 +31,8 @@ arguments! {
 
 #[async_trait]
 impl Run for CreateSession {
-    fn cost(&self) -> Cost {
-        Cost::Hash
-    }
-
-    fn turn_name(&self) -> &str {
-        &self.username.0
+    fn turn(&self) -> (Cost, &str) {
+        (Cost::Hash, &self.username.0)
     }
 
     async fn run(self: Box<Self>, services: &Services, call: &Call) -> Result<Output, Error> {
@@ -44,17 +40,15 @@ impl Run for CreateSession {
         retry_on_conflict(|| async {
             let verified = proof::authenticate(services, call, login).await?;
             let token = SessionToken::generate()?;
-            let new = NewSession {
+            let create = operations::CreateSession {
                 token: token.hash(),
                 created_at: services.clock.now(),
                 expires_at: self.expires_at,
+                precondition: verified.precondition,
             };
             let answer = move |(session, user): &_| Output::session(token.clone(), session, user);
             let outcome = call.outcome(answer.clone());
-            let created = services
-                .store
-                .create_session(new, verified.precondition, outcome)
-                .await?;
+            let created = services.store.run(create, outcome).await?;
             call.notes.event(|| {
                 let (session, user) = &created;
                 let kind = EventKind::SessionCreated {

@@ -11,7 +11,7 @@ use crate::error::Error;
 use crate::events::{Event, EventKind};
 use crate::model::User;
 use crate::services::{Services, retry_on_conflict};
-use crate::store::{NewUser, Precondition, StoreError};
+use crate::store::{Precondition, StoreError, StoreExt as _, operations};
 
 pub(super) const ACTION: Action = Action::new::<CreateUser>(
     "create_user",
@@ -33,12 +33,8 @@ arguments! {
 
 #[async_trait]
 impl Run for CreateUser {
-    fn cost(&self) -> Cost {
-        Cost::Hash
-    }
-
-    fn turn_name(&self) -> &str {
-        self.executor().turn_name()
+    fn turn(&self) -> (Cost, &str) {
+        (Cost::Hash, self.executor().turn_name())
     }
 
     async fn run(self: Box<Self>, services: &Services, call: &Call) -> Result<Output, Error> {
@@ -68,13 +64,14 @@ impl CreateUser {
             return Err(Error::UserExists(username.clone()));
         }
         call.mark_hashed();
-        let new = NewUser {
+        let create = operations::CreateUser {
             username: username.clone(),
             password: services.credentials.hash(&self.password.0).await?,
             created_at: services.clock.now(),
+            precondition,
         };
         let outcome = call.outcome(answer);
-        match services.store.create_user(new, precondition, outcome).await {
+        match services.store.run(create, outcome).await {
             Ok(user) => {
                 call.notes.user(Identity::User(user.username.clone()));
                 call.notes

@@ -3,12 +3,13 @@
 use async_trait::async_trait;
 
 use super::parameter::SESSION_TOKEN;
-use super::{Action, Call, Cost, Output, Run, Secret};
+use super::{Action, Call, Output, Run, Secret, proof};
 use crate::arguments;
 use crate::audit::Identity;
 use crate::error::Error;
 use crate::events::{Event, EventKind};
 use crate::services::{Services, retry_on_conflict};
+use crate::store::{StoreExt as _, operations};
 
 pub(super) const ACTION: Action = Action::new::<DeleteApiToken>(
     "delete_api_token",
@@ -25,22 +26,15 @@ arguments! {
 
 #[async_trait]
 impl Run for DeleteApiToken {
-    fn cost(&self) -> Cost {
-        Cost::Light
-    }
-
     async fn run(self: Box<Self>, services: &Services, call: &Call) -> Result<Output, Error> {
         let deleted = retry_on_conflict(|| async {
-            let (session, user) = services
-                .credentials
-                .session(&self.session_token.0)
-                .await?
-                .ok_or(Error::InvalidSession)?;
+            let (session, user) = proof::session(services, &self.session_token).await?;
             let outcome = call.outcome(|deleted: &Option<_>| Output::Flag(deleted.is_some()));
-            let deleted = services
-                .store
-                .delete_api_token(session.token, self.id, outcome)
-                .await?;
+            let delete = operations::DeleteApiToken {
+                session: session.token,
+                id: self.id,
+            };
+            let deleted = services.store.run(delete, outcome).await?;
             match &deleted {
                 Some(token) => call.notes.event(|| {
                     Event::of_user(user.id, &user.username, EventKind::api_token_deleted(token))

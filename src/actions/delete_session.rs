@@ -3,13 +3,14 @@
 use async_trait::async_trait;
 
 use super::parameter::SESSION_TOKEN;
-use super::{Action, Call, Cost, Output, Run, Secret};
+use super::{Action, Call, Output, Run, Secret};
 use crate::arguments;
 use crate::audit::Identity;
 use crate::credentials::token_hash;
 use crate::error::Error;
 use crate::events::{Event, EventKind};
 use crate::services::Services;
+use crate::store::{StoreExt as _, operations};
 
 pub(super) const ACTION: Action = Action::new::<DeleteSession>(
     "delete_session",
@@ -25,10 +26,6 @@ arguments! {
 
 #[async_trait]
 impl Run for DeleteSession {
-    fn cost(&self) -> Cost {
-        Cost::Light
-    }
-
     async fn run(self: Box<Self>, services: &Services, call: &Call) -> Result<Output, Error> {
         let token = &self.session_token.0;
         let mut event = None;
@@ -39,14 +36,12 @@ impl Run for DeleteSession {
             }
             call.notes.user(Identity::User(user.username));
         }
-        let deleted = services
-            .store
-            .delete_session(
-                &token_hash(token),
-                services.credentials.session_rules(),
-                call.outcome(|deleted| Output::Flag(*deleted)),
-            )
-            .await?;
+        let delete = operations::DeleteSession {
+            token: token_hash(token),
+            rules: services.credentials.session_rules(),
+        };
+        let outcome = call.outcome(|deleted| Output::Flag(*deleted));
+        let deleted = services.store.run(delete, outcome).await?;
         if let Some(event) = event.filter(|_| deleted) {
             call.notes.event(|| event);
         }

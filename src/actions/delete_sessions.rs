@@ -9,6 +9,7 @@ use crate::error::Error;
 use crate::events::{Event, EventKind};
 use crate::model::TokenHash;
 use crate::services::{Services, retry_on_conflict};
+use crate::store::{StoreExt as _, operations};
 
 /// A hash that no session token has.
 const NO_TOKEN: TokenHash = TokenHash([0; 32]);
@@ -30,12 +31,8 @@ arguments! {
 
 #[async_trait]
 impl Run for DeleteSessions {
-    fn cost(&self) -> Cost {
-        Cost::Hash
-    }
-
-    fn turn_name(&self) -> &str {
-        &self.username.0
+    fn turn(&self) -> (Cost, &str) {
+        (Cost::Hash, &self.username.0)
     }
 
     async fn run(self: Box<Self>, services: &Services, call: &Call) -> Result<Output, Error> {
@@ -54,10 +51,11 @@ impl Run for DeleteSessions {
                 }
             };
             let outcome = call.outcome(|ended| Output::Flag(*ended));
-            let ended = services
-                .store
-                .end_sessions(verified.precondition, session, outcome)
-                .await?;
+            let end = operations::EndSessions {
+                precondition: verified.precondition,
+                which: session,
+            };
+            let ended = services.store.run(end, outcome).await?;
             if ended {
                 call.notes.event(|| {
                     let kind = match &self.session_id {

@@ -9,7 +9,7 @@ use crate::audit::Identity;
 use crate::error::Error;
 use crate::events::{Event, EventKind};
 use crate::services::{Services, retry_on_conflict};
-use crate::store::StoreError;
+use crate::store::{StoreError, StoreExt as _, operations};
 
 pub(super) const ACTION: Action = Action::new::<DeleteUser>(
     "delete_user",
@@ -28,16 +28,12 @@ arguments! {
 
 #[async_trait]
 impl Run for DeleteUser {
-    fn cost(&self) -> Cost {
-        if self.executing_user_password.is_some() {
-            Cost::Hash
-        } else {
-            Cost::Light
-        }
-    }
-
-    fn turn_name(&self) -> &str {
-        self.executor().turn_name()
+    fn turn(&self) -> (Cost, &str) {
+        let cost = match self.executing_user_password {
+            Some(_) => Cost::Hash,
+            None => Cost::Light,
+        };
+        (cost, self.executor().turn_name())
     }
 
     async fn run(self: Box<Self>, services: &Services, call: &Call) -> Result<Output, Error> {
@@ -45,11 +41,11 @@ impl Run for DeleteUser {
         retry_on_conflict(|| async {
             let precondition = proof::authorize(services, call, self.executor()).await?;
             let outcome = call.outcome(|_| Output::Flag(true));
-            match services
-                .store
-                .delete_user(username, precondition, outcome)
-                .await
-            {
+            let delete = operations::DeleteUser {
+                username: username.clone(),
+                precondition,
+            };
+            match services.store.run(delete, outcome).await {
                 Err(StoreError::NoSuchUser) => {
                     let hash = services.credentials.name_hash(username);
                     call.notes.user(Identity::UnknownName(hash));

@@ -8,6 +8,7 @@ use crate::arguments;
 use crate::error::Error;
 use crate::events::{Event, EventKind};
 use crate::services::{Services, retry_on_conflict};
+use crate::store::{StoreExt as _, operations};
 
 pub(super) const ACTION: Action = Action::new::<DisableOtp>(
     "disable_otp",
@@ -25,12 +26,8 @@ arguments! {
 
 #[async_trait]
 impl Run for DisableOtp {
-    fn cost(&self) -> Cost {
-        Cost::Hash
-    }
-
-    fn turn_name(&self) -> &str {
-        &self.username.0
+    fn turn(&self) -> (Cost, &str) {
+        (Cost::Hash, &self.username.0)
     }
 
     async fn run(self: Box<Self>, services: &Services, call: &Call) -> Result<Output, Error> {
@@ -38,10 +35,11 @@ impl Run for DisableOtp {
         retry_on_conflict(|| async {
             let verified = proof::authenticate_with_second_factor(services, call, login).await?;
             let outcome = call.outcome(|()| Output::Flag(true));
-            services
-                .store
-                .set_second_factor(verified.precondition, None, outcome)
-                .await?;
+            let disable = operations::SetSecondFactor {
+                precondition: verified.precondition,
+                second_factor: None,
+            };
+            services.store.run(disable, outcome).await?;
             call.notes
                 .event(|| Event::of(&verified.user, EventKind::OtpDisabled {}));
             Ok(Output::Flag(true))

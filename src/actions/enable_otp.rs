@@ -11,6 +11,7 @@ use crate::credentials::{BackupCode, TotpSecret, Verified};
 use crate::error::Error;
 use crate::events::{Event, EventKind};
 use crate::services::{Services, retry_on_conflict};
+use crate::store::{StoreExt as _, operations};
 
 pub(super) const ACTION: Action = Action::new::<EnableOtp>(
     "enable_otp",
@@ -33,12 +34,8 @@ arguments! {
 
 #[async_trait]
 impl Run for EnableOtp {
-    fn cost(&self) -> Cost {
-        Cost::Hash
-    }
-
-    fn turn_name(&self) -> &str {
-        &self.username.0
+    fn turn(&self) -> (Cost, &str) {
+        (Cost::Hash, &self.username.0)
     }
 
     async fn run(self: Box<Self>, services: &Services, call: &Call) -> Result<Output, Error> {
@@ -80,10 +77,9 @@ async fn propose(
     if verified.user.failures.count > 0 {
         let proposed = enrolment.clone();
         let outcome = call.outcome(move |()| proposed.answer(Vec::new()));
-        services
-            .store
-            .accept(verified.precondition, outcome)
-            .await?;
+        let precondition = verified.precondition;
+        let accept = operations::Accept { precondition };
+        services.store.run(accept, outcome).await?;
     }
     Ok(enrolment.answer(Vec::new()))
 }
@@ -116,10 +112,11 @@ impl EnableOtp {
         };
         let (recorded, recorded_codes) = (enrolment.clone(), codes.clone());
         let outcome = call.outcome(move |()| recorded.answer(recorded_codes.clone()));
-        services
-            .store
-            .set_second_factor(verified.precondition, Some(factor), outcome)
-            .await?;
+        let enable = operations::SetSecondFactor {
+            precondition: verified.precondition,
+            second_factor: Some(factor),
+        };
+        services.store.run(enable, outcome).await?;
         call.notes
             .event(|| Event::of(&verified.user, EventKind::OtpEnabled {}));
         Ok(enrolment.answer(codes))

@@ -5,7 +5,7 @@ use secrecy::ExposeSecret as _;
 
 use super::output::OwnSessions;
 use super::parameter::SESSION_TOKEN;
-use super::{Action, Call, Cost, Output, Run, Secret};
+use super::{Action, Call, Cost, Output, Run, Secret, proof};
 use crate::arguments;
 use crate::error::Error;
 use crate::services::Services;
@@ -25,21 +25,13 @@ arguments! {
 
 #[async_trait]
 impl Run for GetSessions {
-    fn cost(&self) -> Cost {
+    fn turn(&self) -> (Cost, &str) {
         // The number of sessions of a user is not limited.
-        Cost::Sessions
-    }
-
-    fn turn_name(&self) -> &str {
-        self.session_token.0.expose_secret()
+        (Cost::Sessions, self.session_token.0.expose_secret())
     }
 
     async fn run(self: Box<Self>, services: &Services, _: &Call) -> Result<Output, Error> {
-        let (current, user) = services
-            .credentials
-            .session(&self.session_token.0)
-            .await?
-            .ok_or(Error::InvalidSession)?;
+        let (current, user) = proof::session(services, &self.session_token).await?;
         let rules = services.credentials.session_rules();
         let mut sessions = services.store.sessions_of(user.id, user.generation).await?;
         sessions.retain(|session| !session.is_expired(&rules));

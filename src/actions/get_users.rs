@@ -20,8 +20,8 @@ arguments! {
 
 #[async_trait]
 impl Run for GetUsers {
-    fn cost(&self) -> Cost {
-        Cost::Listing
+    fn turn(&self) -> (Cost, &str) {
+        (Cost::Listing, "")
     }
 
     async fn run(self: Box<Self>, services: &Services, _: &Call) -> Result<Output, Error> {

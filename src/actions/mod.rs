@@ -171,8 +171,11 @@ impl Action {
 /// The arguments of an action, ready to run it.
 #[async_trait]
 pub trait Run: Send + Sync + 'static {
-    /// Returns the cost of the request.
-    fn cost(&self) -> Cost;
+    /// Returns the cost of the request, and the name under which it waits for its turn: the name
+    /// whose password or token is checked, whether or not a user has it.
+    fn turn(&self) -> (Cost, &str) {
+        (Cost::Light, "")
+    }
 
     /// Returns the present cost of a request whose cost [depends](Cost::Depends) on the store.
     ///
@@ -180,12 +183,6 @@ pub trait Run: Send + Sync + 'static {
     /// When the store fails.
     async fn cost_now(&self, _: &Services) -> Result<Cost, Error> {
         Ok(Cost::Hash)
-    }
-
-    /// Returns the name under which the request waits for its turn: the name whose password or
-    /// token is checked, whether or not a user has it.
-    fn turn_name(&self) -> &str {
-        ""
     }
 
     /// Returns the result of a request that is refused without running. An action whose output

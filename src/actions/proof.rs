@@ -8,7 +8,7 @@ use crate::audit::Identity;
 use crate::credentials::{Failure, Verdict, Verified};
 use crate::error::Error;
 use crate::events::Event;
-use crate::model::Reason;
+use crate::model::{Profile, Reason, Session};
 use crate::services::Services;
 use crate::store::Precondition;
 
@@ -132,6 +132,15 @@ pub(super) async fn authenticate_with_second_factor(
         return Err(Error::OtpNotEnabled(login.username.to_owned()));
     }
     Ok(verified)
+}
+
+/// Returns the valid session of a token, and its user.
+pub(super) async fn session(
+    services: &Services,
+    token: &Secret,
+) -> Result<(Session, Profile), Error> {
+    let found = services.credentials.session(&token.0).await?;
+    found.ok_or(Error::InvalidSession)
 }
 
 /// Checks the session token or the password of the executing user, and returns the precondition of

@@ -8,6 +8,7 @@ use crate::arguments;
 use crate::error::Error;
 use crate::events::{Event, EventKind};
 use crate::services::{Services, retry_on_conflict};
+use crate::store::{StoreExt as _, operations};
 
 pub(super) const ACTION: Action = Action::new::<RefreshBackupCodes>(
     "refresh_backup_codes",
@@ -26,12 +27,8 @@ arguments! {
 
 #[async_trait]
 impl Run for RefreshBackupCodes {
-    fn cost(&self) -> Cost {
-        Cost::Hash
-    }
-
-    fn turn_name(&self) -> &str {
-        &self.username.0
+    fn turn(&self) -> (Cost, &str) {
+        (Cost::Hash, &self.username.0)
     }
 
     async fn run(self: Box<Self>, services: &Services, call: &Call) -> Result<Output, Error> {
@@ -41,10 +38,11 @@ impl Run for RefreshBackupCodes {
             let (codes, hashes) = services.credentials.new_backup_codes(&verified.user)?;
             let recorded = codes.clone();
             let outcome = call.outcome(move |()| Output::BackupCodes(recorded.clone()));
-            services
-                .store
-                .replace_backup_codes(verified.precondition, hashes, outcome)
-                .await?;
+            let replace = operations::ReplaceBackupCodes {
+                precondition: verified.precondition,
+                backup_codes: hashes,
+            };
+            services.store.run(replace, outcome).await?;
             call.notes
                 .event(|| Event::of(&verified.user, EventKind::BackupCodesRefreshed {}));
             Ok(Output::BackupCodes(codes))

@@ -10,6 +10,7 @@ use crate::credentials::Verdict;
 use crate::error::Error;
 use crate::events::{Event, EventKind};
 use crate::services::{Services, retry_on_conflict};
+use crate::store::{StoreExt as _, operations};
 
 pub(super) const ACTION: Action = Action::new::<UpdatePassword>(
     "update_password",
@@ -30,12 +31,8 @@ arguments! {
 
 #[async_trait]
 impl Run for UpdatePassword {
-    fn cost(&self) -> Cost {
-        Cost::Hash
-    }
-
-    fn turn_name(&self) -> &str {
-        &self.username.0
+    fn turn(&self) -> (Cost, &str) {
+        (Cost::Hash, &self.username.0)
     }
 
     fn refused(&self, error: Error) -> Result<Output, Error> {
@@ -62,10 +59,12 @@ impl Run for UpdatePassword {
             };
             let record = services.credentials.hash(new).await?;
             let outcome = call.outcome(|_| Output::Flag(true));
-            let user = services
-                .store
-                .set_password(verified.precondition, record, sessions_revoked, outcome)
-                .await?;
+            let set = operations::SetPassword {
+                precondition: verified.precondition,
+                password: record,
+                revoke_sessions: sessions_revoked,
+            };
+            let user = services.store.run(set, outcome).await?;
             call.notes
                 .event(|| Event::of(&user, EventKind::PasswordUpdated { sessions_revoked }));
             Ok(Output::Flag(true))

@@ -21,7 +21,7 @@ use crate::clock::Timestamp;
 use crate::error::Error;
 use crate::model::{ApiToken, ApiTokenId, ApiTokenRecord, PasswordRecord, TokenHash, User};
 use crate::random;
-use crate::store::StoreError;
+use crate::store::{StoreError, StoreExt as _, operations};
 
 /// Characters of a token, 6 bits each. They need no escaping in URLs, JSON or shells.
 const DIGITS: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_";
@@ -183,16 +183,13 @@ impl Credentials {
             return Ok(None);
         };
         let (user, id) = owners[index];
-        match self
-            .store
-            .replace_api_token_record(
-                user.id,
-                id,
-                records[index].clone(),
-                token::hash(token.expose_secret()),
-            )
-            .await
-        {
+        let replace = operations::ReplaceApiTokenRecord {
+            user_id: user.id,
+            id,
+            from: records[index].clone(),
+            to: token::hash(token.expose_secret()),
+        };
+        match self.store.run(replace, None).await {
             Err(StoreError::Stopped) => Err(StoreError::Stopped.into()),
             // A conflict: another request has used or deleted the token in the meantime.
             Ok(()) | Err(StoreError::Conflict) => self.own_api_token(token.expose_secret()).await,

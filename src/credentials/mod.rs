@@ -42,7 +42,7 @@ use crate::model::{
     SecondFactor, Session, SessionLimits, SessionRules, TokenHash, User,
 };
 use crate::random;
-use crate::store::{Outcome, PasswordPrecondition, Store, StoreError};
+use crate::store::{Outcome, PasswordPrecondition, Store, StoreError, StoreExt as _, operations};
 
 /// Number of times that the use of a session is recorded within an idle time-out.
 const TOUCHES_PER_TIMEOUT: i32 = 20;
@@ -206,7 +206,7 @@ impl Credentials {
         };
         if self.throttle.is_on() {
             // Reject all logins if a failure could not be counted.
-            self.store.can_write().await?;
+            self.store.run(operations::CanWrite, None).await?;
         }
         let attempted = attempted(user.as_ref(), hash);
         let record = user
@@ -325,10 +325,11 @@ impl Credentials {
         failure: Failure,
         outcome: Option<Outcome<Failures>>,
     ) -> Result<Failures, Error> {
-        Ok(self
-            .store
-            .note_failure(failure.attempted, failure.at, outcome)
-            .await?)
+        let note = operations::NoteFailure {
+            attempted: failure.attempted,
+            at: failure.at,
+        };
+        Ok(self.store.run(note, outcome).await?)
     }
 
     /// Returns the session of a token and its user, or `None` if the session is invalid.
@@ -344,8 +345,11 @@ impl Credentials {
             // Not recorded at each use, because it costs a write.
             let interval = (timeout / TOUCHES_PER_TIMEOUT).min(MAX_TOUCH_INTERVAL);
             if rules.now - session.used_at >= interval {
-                self.store
-                    .touch_session(&session.token, rules.now, interval);
+                self.store.post(operations::TouchSession {
+                    token: session.token,
+                    at: rules.now,
+                    step: interval,
+                });
             }
         }
         Ok(found)
@@ -414,11 +418,12 @@ impl Credentials {
             return Ok(user);
         }
         let rehashed = self.hasher.hash(password).await?;
-        match self
-            .store
-            .replace_password_record(user.id, user.password.clone(), rehashed.clone())
-            .await
-        {
+        let replace = operations::ReplacePasswordRecord {
+            user_id: user.id,
+            from: user.password.clone(),
+            to: rehashed.clone(),
+        };
+        match self.store.run(replace, None).await {
             Ok(()) => user.password = rehashed,
             Err(StoreError::Stopped) => return Err(StoreError::Stopped.into()),
             // Another request changed the record. If it changed the password, the precondition with

@@ -14,7 +14,7 @@ use crate::keyring::Keyring;
 use crate::queue::{CrashJournal, Keys, LeftEntries, Settings};
 use crate::redis::Connector;
 use crate::services::{Limits, Services};
-use crate::store::Store;
+use crate::store::{Store, StoreExt as _, operations};
 use crate::wire::request::MessageLimits;
 use crate::workdir::WorkdirError;
 
@@ -47,7 +47,10 @@ pub(super) async fn open_keys(
         Some(sealed) => sealed,
         None => {
             let sealed = Vault::new_hash_key(&keyring)?;
-            store.set_hash_key(sealed.clone()).await?;
+            let set = operations::SetHashKey {
+                sealed: sealed.clone(),
+            };
+            store.run(set, None).await?;
             sealed
         }
     };

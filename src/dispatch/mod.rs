@@ -326,7 +326,8 @@ impl Dispatcher {
         if let Err(error) = self.policy.check_age(sent, received_at, received_at) {
             return Ok(Err(error));
         }
-        let cost = match action.cost() {
+        let (cost, turn_name) = action.turn();
+        let cost = match cost {
             Cost::Depends => match action.cost_now(&self.services).await {
                 Ok(cost) => cost,
                 Err(Error::Store(StoreError::Stopped)) => return Err(NotRun::Unknown),
@@ -334,10 +335,7 @@ impl Dispatcher {
             },
             cost => cost,
         };
-        let name = || {
-            let credentials = &self.services.credentials;
-            credentials.name_hash(action.turn_name())
-        };
+        let name = || self.services.credentials.name_hash(turn_name);
         *turn = match self.turns.wait(cost, name, delivery).await {
             Ok(turn) => turn,
             Err(NoTurn::Closed) => return Err(NotRun::Stopping),

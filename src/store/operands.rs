@@ -4,7 +4,6 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use super::Result;
-use crate::clock::Timestamp;
 use crate::model::{
     ApiTokenId, CodeUse, DeliveryId, PasswordRecord, Session, TokenHash, User, UserId,
 };
@@ -33,43 +32,6 @@ pub struct PasswordPrecondition {
     /// Correct code, if the user has a second factor. The operation marks it as used, or fails
     /// with a conflict if it was used meanwhile.
     pub code: Option<CodeUse>,
-}
-
-/// User to create. The store assigns the id.
-#[derive(Debug, Clone)]
-pub struct NewUser {
-    /// Name of the user.
-    pub username: String,
-    /// Creation time.
-    pub created_at: Timestamp,
-    /// Hashed password.
-    pub password: PasswordRecord,
-}
-
-/// Session to create for the precondition's user.
-#[derive(Debug, Clone)]
-pub struct NewSession {
-    /// Hash of the token.
-    pub token: TokenHash,
-    /// Creation time.
-    pub created_at: Timestamp,
-    /// Expiry, or `None` if the session does not expire.
-    pub expires_at: Option<Timestamp>,
-}
-
-/// API token to create for the precondition's user. The store assigns the id.
-#[derive(Debug, Clone)]
-pub struct NewApiToken {
-    /// Name of the API token.
-    pub name: String,
-    /// Hash of the token.
-    pub token: TokenHash,
-    /// Username inside the token, if it differs from the user's name.
-    pub name_in_token: Option<String>,
-    /// Creation time.
-    pub created_at: Timestamp,
-    /// Expiry, or `None` if the token does not expire.
-    pub expires_at: Option<Timestamp>,
 }
 
 /// Record of an operation's result, written in the same step as the operation. If its request is
@@ -191,13 +153,4 @@ impl ImportProgress {
     pub fn is_interrupted(&self) -> bool {
         self.interrupted.load(Ordering::Relaxed)
     }
-}
-
-/// Result of one sweep step.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct SweepStep {
-    /// Number of removed sessions.
-    pub removed: usize,
-    /// Last session examined, after which the next step continues, or `None` at the end.
-    pub next: Option<TokenHash>,
 }

@@ -32,6 +32,35 @@ pub struct Reads {
     pub outcomes: Vec<DeliveryId>,
 }
 
+impl Reads {
+    pub(super) fn user(id: UserId) -> Self {
+        Self {
+            users: vec![id],
+            ..Self::default()
+        }
+    }
+
+    /// Declares the user with that name, and the counters.
+    pub(super) fn name(username: &str) -> Self {
+        Self {
+            names: vec![username.to_owned()],
+            ..Self::default().with_counters()
+        }
+    }
+
+    pub(super) fn sessions(tokens: &[TokenHash]) -> Self {
+        Self {
+            sessions: tokens.to_vec(),
+            ..Self::default()
+        }
+    }
+
+    pub(super) const fn with_counters(mut self) -> Self {
+        self.counters = true;
+        self
+    }
+}
+
 /// Counters of a store.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Counters {

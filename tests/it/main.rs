@@ -32,6 +32,8 @@ mod secrecy;
 mod session_limits;
 mod sled_files;
 mod smoke;
+#[path = "../common/store_changes.rs"]
+mod store_changes;
 mod store_conformance;
 mod support;
 mod throttle;

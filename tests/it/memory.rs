@@ -9,6 +9,7 @@ use platypush_userd::store::Store;
 use redis::Commands as _;
 use serde_json::{Value, json};
 
+use crate::store_changes::Changes as _;
 use crate::store_conformance::bench::{noon, rules};
 use crate::support::{Client, Setup, open_store};
 

@@ -14,6 +14,7 @@ use platypush_userd::store::sled::SledStore;
 use platypush_userd::store::{PasswordPrecondition, SealedItem, Store};
 use serde_json::json;
 
+use crate::store_changes::Changes as _;
 use crate::store_conformance::bench::{proof, wait};
 use crate::support::{
     Client, Codes, Daemon, RedisServer, credentials, enrol, open_store, wait_until_closed,

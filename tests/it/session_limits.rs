@@ -7,9 +7,10 @@ use platypush_userd::clock::{Clock, Timestamp};
 use platypush_userd::credentials::{Credentials, SessionToken};
 use platypush_userd::model::{Attempted, NameHash, SessionLimits};
 use platypush_userd::store::sled::SledStore;
-use platypush_userd::store::{NewSession, Precondition, Store};
+use platypush_userd::store::{Precondition, Store};
 use serde_json::json;
 
+use crate::store_changes::{Changes as _, NewSession};
 use crate::store_conformance::bench::{new_user, noon, proof, wait};
 use crate::support::{Setup, credentials_with};
 

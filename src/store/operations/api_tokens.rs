@@ -7,32 +7,40 @@ use super::Operation;
 use crate::clock::Timestamp;
 use crate::model::{ApiToken, ApiTokenId, ApiTokenRecord, PasswordRecord, TokenHash, User, UserId};
 use crate::store::rows::{Reads, Rows};
-use crate::store::{NewApiToken, PasswordPrecondition, Result, StoreError};
+use crate::store::{PasswordPrecondition, Result, StoreError};
 
-/// Creates an API token. Expired tokens of the user are removed first; fails if `limit` tokens
-/// remain.
+/// Creates an API token for the precondition's user and returns it. Expired tokens of the user are
+/// removed first. `TooManyApiTokens` if `limit` tokens remain.
+#[derive(Debug, Clone)]
 pub struct CreateApiToken {
-    pub(in crate::store) token: NewApiToken,
-    pub(in crate::store) limit: usize,
-    pub(in crate::store) precondition: PasswordPrecondition,
+    /// Name of the API token.
+    pub name: String,
+    /// Hash of the token.
+    pub token: TokenHash,
+    /// Username inside the token, if it differs from the user's name.
+    pub name_in_token: Option<String>,
+    /// Creation time.
+    pub created_at: Timestamp,
+    /// Expiry, or `None` if the token does not expire.
+    pub expires_at: Option<Timestamp>,
+    /// Maximum number of tokens of the user.
+    pub limit: usize,
+    /// The user's password.
+    pub precondition: PasswordPrecondition,
 }
 
 impl Operation for CreateApiToken {
     type Output = ApiToken;
 
     fn reads(&self) -> Reads {
-        Reads {
-            counters: true,
-            ..self.precondition.reads()
-        }
+        self.precondition.reads().with_counters()
     }
 
     fn apply(&self, rows: &mut Rows) -> Result<ApiToken> {
         let mut user = self.precondition.check(rows)?;
-        let new = &self.token;
         user.api_tokens
-            .retain(|token| !token.is_expired(new.created_at));
-        if user.api_tokens.iter().any(|token| token.name == new.name) {
+            .retain(|token| !token.is_expired(self.created_at));
+        if user.api_tokens.iter().any(|token| token.name == self.name) {
             return Err(StoreError::ApiTokenNameTaken);
         }
         if user.api_tokens.len() >= self.limit {
@@ -40,13 +48,13 @@ impl Operation for CreateApiToken {
         }
         let token = ApiToken {
             id: rows.take_api_token_id()?,
-            name: new.name.clone(),
-            created_at: new.created_at,
-            expires_at: new.expires_at,
-            record: ApiTokenRecord::Hash(new.token),
+            name: self.name.clone(),
+            created_at: self.created_at,
+            expires_at: self.expires_at,
+            record: ApiTokenRecord::Hash(self.token),
         };
         user.api_tokens.push(token.clone());
-        if let Some(name) = &new.name_in_token
+        if let Some(name) = &self.name_in_token
             && !user.token_names.contains(name)
         {
             rows.token_names.put((name.clone(), user.id), ());
@@ -57,21 +65,20 @@ impl Operation for CreateApiToken {
     }
 }
 
-/// Removes an API token of the session's user and returns it.
+/// Removes an API token of the session's user and returns it, or `None` if the user has no token
+/// with that id. `Conflict` if the session no longer exists or is revoked.
 pub struct DeleteApiToken {
-    pub(in crate::store) session: TokenHash,
-    pub(in crate::store) id: ApiTokenId,
+    /// Token hash of the session.
+    pub session: TokenHash,
+    /// Id of the API token.
+    pub id: ApiTokenId,
 }
 
 impl Operation for DeleteApiToken {
     type Output = Option<ApiToken>;
 
     fn reads(&self) -> Reads {
-        Reads {
-            counters: true,
-            sessions: vec![self.session],
-            ..Reads::default()
-        }
+        Reads::sessions(&[self.session]).with_counters()
     }
 
     fn apply(&self, rows: &mut Rows) -> Result<Option<ApiToken>> {
@@ -86,23 +93,24 @@ impl Operation for DeleteApiToken {
     }
 }
 
-/// Replaces the imported record of an API token with the hash of the token.
+/// Replaces the imported record of an API token with the hash of the token. `Conflict` if the
+/// token's record is no longer `from`.
 pub struct ReplaceApiTokenRecord {
-    pub(in crate::store) user_id: UserId,
-    pub(in crate::store) id: ApiTokenId,
-    pub(in crate::store) from: PasswordRecord,
-    pub(in crate::store) to: TokenHash,
+    /// Id of the token's user.
+    pub user_id: UserId,
+    /// Id of the API token.
+    pub id: ApiTokenId,
+    /// The record that was checked.
+    pub from: PasswordRecord,
+    /// Hash of the token.
+    pub to: TokenHash,
 }
 
 impl Operation for ReplaceApiTokenRecord {
     type Output = ();
 
     fn reads(&self) -> Reads {
-        Reads {
-            counters: true,
-            users: vec![self.user_id],
-            ..Reads::default()
-        }
+        Reads::user(self.user_id).with_counters()
     }
 
     fn apply(&self, rows: &mut Rows) -> Result<()> {
@@ -119,34 +127,29 @@ impl Operation for ReplaceApiTokenRecord {
 
 /// Removes the expired API tokens of a user.
 pub struct DropExpiredTokens {
-    pub(in crate::store) user_id: UserId,
-    pub(in crate::store) now: Timestamp,
+    /// Id of the user.
+    pub user_id: UserId,
+    /// Time at which the tokens have expired.
+    pub now: Timestamp,
 }
 
 impl Operation for DropExpiredTokens {
     type Output = ();
 
     fn reads(&self) -> Reads {
-        Reads {
-            counters: true,
-            users: vec![self.user_id],
-            ..Reads::default()
-        }
+        Reads::user(self.user_id).with_counters()
     }
 
     fn apply(&self, rows: &mut Rows) -> Result<()> {
-        match rows.user(self.user_id)? {
-            Some(mut user)
-                if user
-                    .api_tokens
-                    .iter()
-                    .any(|token| token.is_expired(self.now)) =>
-            {
-                user.api_tokens.retain(|token| !token.is_expired(self.now));
-                rows.put_tokens_of(user)
-            }
-            _ => Ok(()),
+        let Some(mut user) = rows.user(self.user_id)? else {
+            return Ok(());
+        };
+        let count = user.api_tokens.len();
+        user.api_tokens.retain(|token| !token.is_expired(self.now));
+        if user.api_tokens.len() == count {
+            return Ok(());
         }
+        rows.put_tokens_of(user)
     }
 }
 

@@ -6,14 +6,17 @@
 
 use super::Operation;
 use crate::clock::Timestamp;
-use crate::model::{Attempted, Failures, NameHash};
+use crate::model::{Attempted, Failures};
 use crate::store::Result;
 use crate::store::rows::{Reads, Rows};
 
-/// Counts a failed attempt.
+/// Counts a failed attempt and returns the new failures, or no failures if the user was deleted. The
+/// store keeps a bounded number of unknown names and evicts the name with the oldest last attempt.
 pub struct NoteFailure {
-    pub(in crate::store) attempted: Attempted,
-    pub(in crate::store) at: Timestamp,
+    /// The user or unknown name.
+    pub attempted: Attempted,
+    /// Time of the attempt.
+    pub at: Timestamp,
 }
 
 impl Operation for NoteFailure {
@@ -27,23 +30,18 @@ impl Operation for NoteFailure {
     }
 
     fn apply(&self, rows: &mut Rows) -> Result<Failures> {
-        match self.attempted {
-            Attempted::User(id) => match rows.user(id)? {
-                Some(mut user) => {
-                    user.failures = user.failures.plus_one(self.at);
-                    let failures = user.failures;
-                    rows.put_user(user);
-                    Ok(failures)
-                }
-                None => Ok(Failures::default()),
-            },
-            Attempted::UnknownName(name) => self.note_unknown(rows, name),
-        }
-    }
-}
-
-impl NoteFailure {
-    fn note_unknown(&self, rows: &mut Rows, name: NameHash) -> Result<Failures> {
+        let name = match self.attempted {
+            Attempted::User(id) => {
+                let Some(mut user) = rows.user(id)? else {
+                    return Ok(Failures::default());
+                };
+                let failures = user.failures.plus_one(self.at);
+                user.failures = failures;
+                rows.put_user(user);
+                return Ok(failures);
+            }
+            Attempted::UnknownName(name) => name,
+        };
         let before = rows.attempts.get(&name)?.copied().unwrap_or_default();
         if before.count == 0 {
             let is_full = rows.counters()?.attempted >= rows.max_attempted;
@@ -60,7 +58,8 @@ impl NoteFailure {
 
 /// Resets the failures of a user or of an unknown name.
 pub struct ForgetFailures {
-    pub(in crate::store) attempted: Attempted,
+    /// The user or unknown name.
+    pub attempted: Attempted,
 }
 
 impl Operation for ForgetFailures {
@@ -79,11 +78,7 @@ impl Operation for ForgetFailures {
                 }
             }
             Attempted::UnknownName(name) => {
-                if rows
-                    .attempts
-                    .get(&name)?
-                    .is_some_and(|failures| failures.count > 0)
-                {
+                if rows.attempts.get(&name)?.is_some() {
                     rows.attempts.remove(name);
                     rows.change_counters(|counters| {
                         counters.attempted = counters.attempted.saturating_sub(1);
@@ -98,14 +93,10 @@ impl Operation for ForgetFailures {
 /// Declares the row with the failures of a user or of an unknown name.
 fn reads_of(attempted: Attempted) -> Reads {
     match attempted {
-        Attempted::User(id) => Reads {
-            users: vec![id],
-            ..Reads::default()
-        },
+        Attempted::User(id) => Reads::user(id),
         Attempted::UnknownName(name) => Reads {
-            counters: true,
             attempts: vec![name],
-            ..Reads::default()
+            ..Reads::default().with_counters()
         },
     }
 }

@@ -5,16 +5,22 @@
 //! result and changes: an engine may run it again after a conflict with another process. It does
 //! no I/O and reads neither the clock nor random numbers.
 
-pub(super) mod api_tokens;
-pub(super) mod failures;
-pub(super) mod outcomes;
+mod api_tokens;
+mod failures;
+mod outcomes;
 mod preconditions;
-pub(super) mod second_factor;
-pub(super) mod sessions;
-pub(super) mod users;
+mod second_factor;
+mod sessions;
+mod users;
 
 use tokio::sync::oneshot;
 
+pub use self::api_tokens::*;
+pub use self::failures::*;
+pub use self::outcomes::*;
+pub use self::second_factor::*;
+pub use self::sessions::*;
+pub use self::users::*;
 use super::rows::{Reads, Rows};
 use super::{Outcome, Result, StoreError};
 

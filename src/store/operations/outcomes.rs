@@ -16,7 +16,8 @@ use crate::model::DeliveryId;
 use crate::store::Result;
 use crate::store::rows::{Reads, Rows};
 
-/// Changes nothing. It succeeds if the store accepts writes.
+/// Changes nothing. It succeeds if the store accepts writes. A password check requires this, because
+/// its failure must be counted.
 pub struct CanWrite;
 
 impl Operation for CanWrite {
@@ -33,7 +34,8 @@ impl Operation for CanWrite {
 
 /// Removes outcomes.
 pub struct ForgetOutcomes {
-    pub(in crate::store) deliveries: Vec<DeliveryId>,
+    /// Deliveries of the outcomes.
+    pub deliveries: Vec<DeliveryId>,
 }
 
 impl Operation for ForgetOutcomes {
@@ -58,7 +60,8 @@ impl Operation for ForgetOutcomes {
 
 /// Sets the sealed key of the keyed hashes.
 pub struct SetHashKey {
-    pub(in crate::store) sealed: Vec<u8>,
+    /// The sealed key.
+    pub sealed: Vec<u8>,
 }
 
 impl Operation for SetHashKey {

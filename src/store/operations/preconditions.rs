@@ -8,12 +8,14 @@ use crate::store::rows::{Reads, Rows};
 use crate::store::{PasswordPrecondition, Precondition, Result, StoreError};
 
 impl Precondition {
-    pub(super) fn declare(&self, reads: &mut Reads) {
+    /// Adds the rows that [`Self::check`] reads.
+    pub(super) fn add_to(&self, mut reads: Reads) -> Reads {
         match self {
             Self::NoUsers => reads.counters = true,
             Self::Session(token) => reads.sessions.push(*token),
             Self::Password(precondition) => reads.users.push(precondition.user_id),
         }
+        reads
     }
 
     /// Checks the precondition. Returns the user of a password precondition, with its code used and
@@ -34,10 +36,7 @@ impl Precondition {
 impl PasswordPrecondition {
     /// Declares the rows that [`Self::check`] reads.
     pub(super) fn reads(&self) -> Reads {
-        Reads {
-            users: vec![self.user_id],
-            ..Reads::default()
-        }
+        Reads::user(self.user_id)
     }
 
     /// Checks the precondition. Returns its user, with the code used and the failures reset.
@@ -46,14 +45,13 @@ impl PasswordPrecondition {
         if user.password != self.record || user.generation != self.generation {
             return Err(StoreError::Conflict);
         }
-        match (&mut user.second_factor, &self.code) {
-            (None, None) => {}
-            (Some(factor), Some(code)) => {
-                if !factor.take(code) {
-                    return Err(StoreError::Conflict);
-                }
-            }
-            _ => return Err(StoreError::Conflict),
+        let is_accepted = match (&mut user.second_factor, &self.code) {
+            (None, None) => true,
+            (Some(factor), Some(code)) => factor.take(code),
+            _ => false,
+        };
+        if !is_accepted {
+            return Err(StoreError::Conflict);
         }
         user.failures = Failures::default();
         Ok(user)

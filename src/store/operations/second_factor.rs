@@ -3,17 +3,19 @@
 //! Used steps belong to a secret. The store has no keys, so a second factor carries a keyed
 //! fingerprint of its secret. Switching it off moves the fingerprint and the last step to the
 //! user's `used_secrets` in the same step, and a factor with the same fingerprint takes them up
-//! again.
+//! again. The last [`MAX_USED_SECRETS`](crate::model::MAX_USED_SECRETS) secrets of a user are kept.
 
 use super::Operation;
 use crate::model::{CodeHash, SecondFactor};
 use crate::store::rows::{Reads, Rows};
 use crate::store::{PasswordPrecondition, Resealed, Result, SealedItem, StoreError};
 
-/// Switches the second factor of a user on or off.
+/// Switches the second factor of the precondition's user on or off.
 pub struct SetSecondFactor {
-    pub(in crate::store) precondition: PasswordPrecondition,
-    pub(in crate::store) second_factor: Option<SecondFactor>,
+    /// The user's password, and code if the second factor is on.
+    pub precondition: PasswordPrecondition,
+    /// The new second factor, or `None` to switch it off.
+    pub second_factor: Option<SecondFactor>,
 }
 
 impl Operation for SetSecondFactor {
@@ -31,10 +33,13 @@ impl Operation for SetSecondFactor {
     }
 }
 
-/// Replaces the backup codes of a user and removes imported codes.
+/// Replaces the backup codes of the precondition's user, and removes imported codes. The rest of the
+/// stored second factor stays unchanged.
 pub struct ReplaceBackupCodes {
-    pub(in crate::store) precondition: PasswordPrecondition,
-    pub(in crate::store) backup_codes: Vec<CodeHash>,
+    /// The user's password and code.
+    pub precondition: PasswordPrecondition,
+    /// Hashes of the new codes.
+    pub backup_codes: Vec<CodeHash>,
 }
 
 impl Operation for ReplaceBackupCodes {
@@ -56,7 +61,8 @@ impl Operation for ReplaceBackupCodes {
 
 /// Replaces each sealed item that is still as it was read with its resealed form.
 pub struct Reseal {
-    pub(in crate::store) items: Vec<Resealed>,
+    /// The items.
+    pub items: Vec<Resealed>,
 }
 
 impl Operation for Reseal {

@@ -6,19 +6,19 @@ use super::Operation;
 use crate::clock::Timestamp;
 use crate::model::{Session, SessionRules, TokenHash, User};
 use crate::store::rows::{Reads, Rows};
-use crate::store::{NewSession, PasswordPrecondition, Result};
+use crate::store::{PasswordPrecondition, Result};
 
-fn reads_of(tokens: &[TokenHash]) -> Reads {
-    Reads {
-        sessions: tokens.to_vec(),
-        ..Reads::default()
-    }
-}
-
-/// Creates a session.
+/// Creates a session for the precondition's user, and returns it with the user.
+#[derive(Debug, Clone)]
 pub struct CreateSession {
-    pub(in crate::store) session: NewSession,
-    pub(in crate::store) precondition: PasswordPrecondition,
+    /// Hash of the token.
+    pub token: TokenHash,
+    /// Creation time.
+    pub created_at: Timestamp,
+    /// Expiry, or `None` if the session does not expire.
+    pub expires_at: Option<Timestamp>,
+    /// The user's password.
+    pub precondition: PasswordPrecondition,
 }
 
 impl Operation for CreateSession {
@@ -30,14 +30,13 @@ impl Operation for CreateSession {
 
     fn apply(&self, rows: &mut Rows) -> Result<(Session, User)> {
         let user = self.precondition.check(rows)?;
-        let new = &self.session;
         let session = Session {
-            token: new.token,
+            token: self.token,
             user_id: user.id,
             generation: user.generation,
-            created_at: new.created_at,
-            expires_at: new.expires_at,
-            used_at: new.created_at,
+            created_at: self.created_at,
+            expires_at: self.expires_at,
+            used_at: self.created_at,
         };
         rows.put_user_if_changed(user.clone())?;
         rows.sessions.put(session.token, session.clone());
@@ -45,10 +44,13 @@ impl Operation for CreateSession {
     }
 }
 
-/// Ends one or all sessions of a user. Returns `false` if the user has no such session.
+/// Ends one or all sessions of the precondition's user. Returns `false` if the user has no such
+/// session.
 pub struct EndSessions {
-    pub(in crate::store) precondition: PasswordPrecondition,
-    pub(in crate::store) which: Option<TokenHash>,
+    /// The user's password.
+    pub precondition: PasswordPrecondition,
+    /// The session, or `None` for all.
+    pub which: Option<TokenHash>,
 }
 
 impl Operation for EndSessions {
@@ -84,15 +86,17 @@ impl Operation for EndSessions {
 
 /// Removes a session. Returns `false` if the session did not exist or was dead.
 pub struct DeleteSession {
-    pub(in crate::store) token: TokenHash,
-    pub(in crate::store) rules: SessionRules,
+    /// Token hash of the session.
+    pub token: TokenHash,
+    /// Rules by which a session is dead.
+    pub rules: SessionRules,
 }
 
 impl Operation for DeleteSession {
     type Output = bool;
 
     fn reads(&self) -> Reads {
-        reads_of(&[self.token])
+        Reads::sessions(&[self.token])
     }
 
     fn apply(&self, rows: &mut Rows) -> Result<bool> {
@@ -106,18 +110,23 @@ impl Operation for DeleteSession {
     }
 }
 
-/// Records the use of a session, unless the recorded use is less than `step` earlier.
+/// Records the use of a session, unless the recorded use is less than `step` earlier: many requests
+/// may use a session at once. A use that a crash loses only makes an idle session expire slightly
+/// earlier.
 pub struct TouchSession {
-    pub(in crate::store) token: TokenHash,
-    pub(in crate::store) at: Timestamp,
-    pub(in crate::store) step: TimeDelta,
+    /// Token hash of the session.
+    pub token: TokenHash,
+    /// Time of the use.
+    pub at: Timestamp,
+    /// Minimum time since the recorded use.
+    pub step: TimeDelta,
 }
 
 impl Operation for TouchSession {
     type Output = ();
 
     fn reads(&self) -> Reads {
-        reads_of(&[self.token])
+        Reads::sessions(&[self.token])
     }
 
     fn apply(&self, rows: &mut Rows) -> Result<()> {
@@ -138,15 +147,17 @@ impl Operation for TouchSession {
 /// Removes the sessions that are still dead, and returns their number. A session may have been used
 /// since the scan that found it dead.
 pub struct RemoveDeadSessions {
-    pub(in crate::store) tokens: Vec<TokenHash>,
-    pub(in crate::store) rules: SessionRules,
+    /// Token hashes of the sessions.
+    pub tokens: Vec<TokenHash>,
+    /// Rules by which a session is dead.
+    pub rules: SessionRules,
 }
 
 impl Operation for RemoveDeadSessions {
     type Output = usize;
 
     fn reads(&self) -> Reads {
-        reads_of(&self.tokens)
+        Reads::sessions(&self.tokens)
     }
 
     fn apply(&self, rows: &mut Rows) -> Result<usize> {

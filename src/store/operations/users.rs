@@ -1,33 +1,34 @@
 //! Operations on users and their passwords.
 
 use super::Operation;
+use crate::clock::Timestamp;
 use crate::model::{Failures, PasswordRecord, User, UserId};
 use crate::store::rows::{Reads, Rows};
-use crate::store::{AdminUpdate, NewUser, PasswordPrecondition, Precondition, Result, StoreError};
+use crate::store::{AdminUpdate, PasswordPrecondition, Precondition, Result, StoreError};
 
-/// Creates a user under the next id.
+/// Creates a user under the next id and returns it. `NameTaken` uses no id.
+#[derive(Debug, Clone)]
 pub struct CreateUser {
-    pub(in crate::store) user: NewUser,
-    pub(in crate::store) precondition: Precondition,
+    /// Name of the user.
+    pub username: String,
+    /// Creation time.
+    pub created_at: Timestamp,
+    /// Hashed password.
+    pub password: PasswordRecord,
+    /// What allows the creation.
+    pub precondition: Precondition,
 }
 
 impl Operation for CreateUser {
     type Output = User;
 
     fn reads(&self) -> Reads {
-        let mut reads = Reads {
-            counters: true,
-            names: vec![self.user.username.clone()],
-            ..Reads::default()
-        };
-        self.precondition.declare(&mut reads);
-        reads
+        self.precondition.add_to(Reads::name(&self.username))
     }
 
     fn apply(&self, rows: &mut Rows) -> Result<User> {
         let executor = self.precondition.check(rows)?;
-        let new = &self.user;
-        if rows.id_of(&new.username)?.is_some() {
+        if rows.id_of(&self.username)?.is_some() {
             return Err(StoreError::NameTaken);
         }
         let id = rows.take_user_id()?;
@@ -35,36 +36,28 @@ impl Operation for CreateUser {
         if let Some(executor) = executor {
             rows.put_user_if_changed(executor)?;
         }
-        let user = User::new(
-            id,
-            new.username.clone(),
-            new.created_at,
-            new.password.clone(),
-        );
+        let (username, password) = (self.username.clone(), self.password.clone());
+        let user = User::new(id, username, self.created_at, password);
         rows.names.put(user.username.clone(), id);
         rows.put_user(user.clone());
         Ok(user)
     }
 }
 
-/// Deletes a user with all its data. Its sessions are dead without the user; the sweeper removes
-/// them.
+/// Deletes a user with all its data and returns its id. Its sessions are dead without the user; the
+/// sweeper removes them.
 pub struct DeleteUser {
-    pub(in crate::store) username: String,
-    pub(in crate::store) precondition: Precondition,
+    /// Name of the user.
+    pub username: String,
+    /// What allows the deletion.
+    pub precondition: Precondition,
 }
 
 impl Operation for DeleteUser {
     type Output = UserId;
 
     fn reads(&self) -> Reads {
-        let mut reads = Reads {
-            counters: true,
-            names: vec![self.username.clone()],
-            ..Reads::default()
-        };
-        self.precondition.declare(&mut reads);
-        reads
+        self.precondition.add_to(Reads::name(&self.username))
     }
 
     fn apply(&self, rows: &mut Rows) -> Result<UserId> {
@@ -85,11 +78,14 @@ impl Operation for DeleteUser {
     }
 }
 
-/// Replaces the password of a user, given its current password.
+/// Replaces the password of the precondition's user and returns the changed user.
 pub struct SetPassword {
-    pub(in crate::store) precondition: PasswordPrecondition,
-    pub(in crate::store) password: PasswordRecord,
-    pub(in crate::store) revoke_sessions: bool,
+    /// The user's current password.
+    pub precondition: PasswordPrecondition,
+    /// New hashed password.
+    pub password: PasswordRecord,
+    /// Whether all sessions of the user end in the same step.
+    pub revoke_sessions: bool,
 }
 
 impl Operation for SetPassword {
@@ -102,29 +98,28 @@ impl Operation for SetPassword {
     fn apply(&self, rows: &mut Rows) -> Result<User> {
         let mut user = self.precondition.check(rows)?;
         user.password = self.password.clone();
-        if self.revoke_sessions {
-            user.generation += 1;
-        }
+        user.generation += u64::from(self.revoke_sessions);
         rows.put_user(user.clone());
         Ok(user)
     }
 }
 
-/// Replaces a password record with a record of the same password at another cost.
+/// Replaces a password record with a record of the same password at another cost. `Conflict` if the
+/// user's record is no longer `from`.
 pub struct ReplacePasswordRecord {
-    pub(in crate::store) user_id: UserId,
-    pub(in crate::store) from: PasswordRecord,
-    pub(in crate::store) to: PasswordRecord,
+    /// Id of the user.
+    pub user_id: UserId,
+    /// The record that was checked.
+    pub from: PasswordRecord,
+    /// The new record.
+    pub to: PasswordRecord,
 }
 
 impl Operation for ReplacePasswordRecord {
     type Output = ();
 
     fn reads(&self) -> Reads {
-        Reads {
-            users: vec![self.user_id],
-            ..Reads::default()
-        }
+        Reads::user(self.user_id)
     }
 
     fn apply(&self, rows: &mut Rows) -> Result<()> {
@@ -138,9 +133,14 @@ impl Operation for ReplacePasswordRecord {
     }
 }
 
-/// Records a successful authentication. It usually changes nothing.
+/// Records a successful authentication: marks the precondition's code as used, so that it is never
+/// accepted again, and resets the user's failures.
+///
+/// Every other operation with a password precondition does the same. If nothing changes, nothing is
+/// written and no outcome is recorded.
 pub struct Accept {
-    pub(in crate::store) precondition: PasswordPrecondition,
+    /// The password and code that were accepted.
+    pub precondition: PasswordPrecondition,
 }
 
 impl Operation for Accept {
@@ -156,21 +156,19 @@ impl Operation for Accept {
     }
 }
 
-/// Changes a user on behalf of the operator, without a password of the user.
+/// Changes a user on behalf of the operator, without a precondition, and returns it.
 pub struct UpdateUser {
-    pub(in crate::store) username: String,
-    pub(in crate::store) update: AdminUpdate,
+    /// Name of the user.
+    pub username: String,
+    /// The change.
+    pub update: AdminUpdate,
 }
 
 impl Operation for UpdateUser {
     type Output = User;
 
     fn reads(&self) -> Reads {
-        Reads {
-            counters: true,
-            names: vec![self.username.clone()],
-            ..Reads::default()
-        }
+        Reads::name(&self.username)
     }
 
     fn apply(&self, rows: &mut Rows) -> Result<User> {

@@ -39,8 +39,7 @@ use super::group::{Group, Writes};
 use super::session_cache::SessionCache;
 use crate::crash_point::crash_point;
 use crate::model::DeliveryId;
-use crate::store::operations::outcomes::ForgetOutcomes;
-use crate::store::operations::{Job, Pending};
+use crate::store::operations::{ForgetOutcomes, Job, Pending};
 use crate::store::{ImportBatch, Result, StoreError};
 
 /// Maximum number of commands in one group. sled 0.34 was seen to hang with 2,000 transactions

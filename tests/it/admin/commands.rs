@@ -12,6 +12,7 @@ use platypush_userd::store::Store;
 use serde_json::json;
 
 use super::{BOTH, Site, Way, admin, run};
+use crate::store_changes::Changes as _;
 use crate::store_conformance::bench::wait;
 use crate::support::{
     Codes, Daemon, Load, Setup, credentials, enrol, open_store, wait_until_closed,

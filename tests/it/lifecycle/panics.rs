@@ -45,8 +45,8 @@ impl<const PANICS: bool, const WAITS: bool> FromArguments for Stub<PANICS, WAITS
 
 #[async_trait]
 impl<const PANICS: bool, const WAITS: bool> Run for Stub<PANICS, WAITS> {
-    fn cost(&self) -> Cost {
-        if WAITS { Cost::Hash } else { Cost::Light }
+    fn turn(&self) -> (Cost, &str) {
+        (if WAITS { Cost::Hash } else { Cost::Light }, "")
     }
 
     async fn run(self: Box<Self>, services: &Services, _: &Call) -> Result<Output, Error> {
@@ -74,10 +74,6 @@ impl FromArguments for PanicsBefore {
 
 #[async_trait]
 impl Run for PanicsBefore {
-    fn cost(&self) -> Cost {
-        Cost::Light
-    }
-
     async fn run(self: Box<Self>, _: &Services, _: &Call) -> Result<Output, Error> {
         Ok(Output::Flag(true))
     }

@@ -6,10 +6,11 @@ use std::sync::Arc;
 use chrono::DateTime;
 use futures_util::future::join_all;
 use platypush_userd::model::{PasswordRecord, TokenHash};
-use platypush_userd::store::{NewSession, NewUser, PasswordPrecondition, Precondition, Store};
+use platypush_userd::store::{PasswordPrecondition, Precondition};
 use redis::Commands as _;
 use serde_json::json;
 
+use crate::store_changes::{Changes as _, NewSession, NewUser};
 use crate::support::{Client, Daemon, QUEUE, RedisServer, make_workdir, open_store};
 
 /// Asserts that the request was acknowledged with a dead letter that names it.

@@ -7,6 +7,7 @@ use serde_json::{Value, json};
 
 use super::{Enrolled, codes_of, is_enabled_for_alice, propose};
 use crate::admin::admin;
+use crate::store_changes::Changes as _;
 use crate::store_conformance::bench::{proof, wait};
 use crate::support::{Client, Codes, Setup, enrol, open_store, wait_until_closed};
 

@@ -14,10 +14,11 @@ use platypush_userd::model::{
 };
 use platypush_userd::queue::{Disposition, Finished, Reply};
 use platypush_userd::store::sled::SledStore;
-use platypush_userd::store::{NewSession, NewUser, Precondition, Store as _, StoreError};
+use platypush_userd::store::{Precondition, StoreError};
 use platypush_userd::value::Value;
 
 use super::scan::Secrets;
+use crate::store_changes::{Changes as _, NewSession, NewUser};
 use crate::store_conformance::bench::{at, new_session, new_user, proof, wait};
 use crate::support::credentials;
 

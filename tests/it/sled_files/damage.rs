@@ -10,6 +10,7 @@ use platypush_userd::store::Store as _;
 use platypush_userd::store::sled::{OpenError, SledStore};
 
 use super::{COMMIT_FILE, add_users, copy_folder, database_of, names_in, open, wait_until_closed};
+use crate::store_changes::Changes as _;
 use crate::store_conformance::bench::{at_once, new_session, proof, token, wait};
 
 const NAMES: [&str; 3] = ["alice", "bob", "carol"];

@@ -4,6 +4,7 @@ use platypush_userd::model::{Attempted, DeliveryId, NameHash};
 use platypush_userd::store::{Outcome, Precondition, Store as _};
 
 use super::{database_of, open, wait_until_closed};
+use crate::store_changes::Changes as _;
 use crate::store_conformance::bench::{at, new_session, noon, proof, rules, token, wait};
 
 #[test]

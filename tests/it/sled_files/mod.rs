@@ -12,6 +12,7 @@ use std::path::Path;
 use platypush_userd::store::sled::SledStore;
 use platypush_userd::store::{Precondition, Store as _};
 
+use crate::store_changes::Changes as _;
 use crate::store_conformance::bench::{new_user, proof, wait};
 use crate::support::{open_store as open, wait_until_closed};
 

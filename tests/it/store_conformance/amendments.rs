@@ -6,6 +6,7 @@ use platypush_userd::store::{AdminUpdate, StoreError};
 use super::Engine;
 use super::bench::{Bench, at, proof, record, wait};
 use super::operations::Operation;
+use crate::store_changes::Changes as _;
 
 fn all() -> [AdminUpdate; 5] {
     [

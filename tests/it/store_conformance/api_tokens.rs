@@ -1,10 +1,11 @@
 //! API tokens: creation, limits, look-up by name and deletion.
 
 use platypush_userd::model::{ApiTokenRecord, User};
-use platypush_userd::store::{NewApiToken, Precondition, StoreError};
+use platypush_userd::store::{Precondition, StoreError};
 
 use super::Engine;
 use super::bench::{Bench, assert_fails, at, noon, proof, record, token, wait};
+use crate::store_changes::{Changes as _, NewApiToken};
 
 /// Maximum number of tokens of one user in these cases.
 const LIMIT: usize = 3;

@@ -8,11 +8,10 @@ use platypush_userd::model::{
     ApiToken, CodeHash, CodeUse, PasswordRecord, Profile, Sealed, SecondFactor, SecretFingerprint,
     Session, SessionLimits, SessionRules, TokenHash, User,
 };
-use platypush_userd::store::{
-    NewApiToken, NewSession, NewUser, PasswordPrecondition, Precondition, Result, Store, StoreError,
-};
+use platypush_userd::store::{PasswordPrecondition, Precondition, Result, Store, StoreError};
 
 use super::Engine;
+use crate::store_changes::{Changes as _, NewApiToken, NewSession, NewUser};
 
 /// Store under test, and the session tokens used on it.
 pub struct Bench<E> {

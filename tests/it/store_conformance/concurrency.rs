@@ -9,6 +9,7 @@ use super::bench::{
     token, wait,
 };
 use super::operations::Operation;
+use crate::store_changes::Changes as _;
 
 /// Asserts that exactly one operation succeeded and all others failed with `others`. Returns the
 /// index of the successful one.

@@ -9,6 +9,7 @@ use super::Engine;
 use super::bench::{
     Bench, at_once, factor, new_session, new_user, noon, proof, record, rules, token, wait,
 };
+use crate::store_changes::Changes as _;
 
 const MUTATORS: usize = 64;
 

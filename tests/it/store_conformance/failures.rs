@@ -6,6 +6,7 @@ use platypush_userd::store::Store;
 use super::Engine;
 use super::bench::{Bench, at, at_once, proof, wait};
 use super::operations::Operation;
+use crate::store_changes::Changes as _;
 
 const fn name(number: u8) -> NameHash {
     NameHash([number; 16])

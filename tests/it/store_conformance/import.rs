@@ -8,6 +8,7 @@ use platypush_userd::store::{ImportBatch, NextIds, StoreError};
 
 use super::Engine;
 use super::bench::{Bench, assert_fails, factor, noon, proof, record, token, wait};
+use crate::store_changes::Changes as _;
 
 fn user(id: u64, name: &str) -> User {
     User {

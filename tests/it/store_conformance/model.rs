@@ -8,10 +8,11 @@ use platypush_userd::model::{
     TokenHash, User, UserId,
 };
 use platypush_userd::store::{
-    AdminUpdate, NewSession, NewUser, PasswordPrecondition, Precondition, Result, Store, StoreError,
+    AdminUpdate, PasswordPrecondition, Precondition, Result, Store, StoreError,
 };
 
 use super::bench::rules;
+use crate::store_changes::{Changes as _, NewSession, NewUser};
 
 /// Operation with its arguments.
 #[derive(Debug, Clone)]

@@ -1,9 +1,10 @@
 //! Table of the operations with a password precondition.
 
 use platypush_userd::model::CodeUse;
-use platypush_userd::store::{NewApiToken, PasswordPrecondition, Precondition, Result, Store};
+use platypush_userd::store::{PasswordPrecondition, Precondition, Result, Store};
 
 use super::bench::{factor, new_session, new_user, noon, record, token};
+use crate::store_changes::{Changes as _, NewApiToken};
 
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub enum Operation {

@@ -5,6 +5,7 @@ use platypush_userd::store::{Outcome, StoreError};
 
 use super::Engine;
 use super::bench::{Bench, factor, noon, proof, wait};
+use crate::store_changes::Changes as _;
 
 const fn delivery(position: u32) -> DeliveryId {
     DeliveryId {

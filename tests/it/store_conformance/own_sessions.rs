@@ -6,6 +6,7 @@ use platypush_userd::store::{AdminUpdate, StoreError};
 
 use super::Engine;
 use super::bench::{Bench, at, noon, proof, record, rules, token, wait};
+use crate::store_changes::Changes as _;
 
 const NONE: [u64; 0] = [];
 

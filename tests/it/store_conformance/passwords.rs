@@ -5,6 +5,7 @@ use platypush_userd::store::StoreError;
 
 use super::Engine;
 use super::bench::{Bench, proof, record, wait};
+use crate::store_changes::Changes as _;
 
 pub fn a_new_password_changes_nothing_else<E: Engine>() {
     let mut bench = Bench::<E>::fresh();

@@ -6,6 +6,7 @@ use platypush_userd::store::{PasswordPrecondition, Precondition, StoreError};
 use super::Engine;
 use super::bench::{Bench, factor, new_user, noon, proof, record, rules, token, wait};
 use super::operations::Operation;
+use crate::store_changes::Changes as _;
 
 /// Change between reading a user and acting on it.
 #[derive(Debug, Clone, Copy)]

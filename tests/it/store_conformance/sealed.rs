@@ -5,6 +5,7 @@ use platypush_userd::store::{Outcome, Precondition, Resealed, SealedItem};
 
 use super::Engine;
 use super::bench::{Bench, factor, new_user, proof, wait};
+use crate::store_changes::Changes as _;
 
 const DELIVERY: DeliveryId = DeliveryId {
     run_id: [7; 16],

@@ -7,6 +7,7 @@ use platypush_userd::store::{
 
 use super::Engine;
 use super::bench::{Bench, assert_fails, backup_code, factor_of, new_user, proof, wait};
+use crate::store_changes::Changes as _;
 
 pub fn is_switched_on_and_off<E: Engine>() {
     let mut bench = Bench::<E>::fresh();

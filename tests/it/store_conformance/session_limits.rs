@@ -6,6 +6,7 @@ use platypush_userd::model::{SessionLimits, SessionRules};
 
 use super::Engine;
 use super::bench::{Bench, noon, rules, token, wait};
+use crate::store_changes::Changes as _;
 
 const LIMIT: TimeDelta = TimeDelta::seconds(10);
 

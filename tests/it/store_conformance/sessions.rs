@@ -6,6 +6,7 @@ use platypush_userd::model::Session;
 
 use super::Engine;
 use super::bench::{Bench, at, new_session, noon, proof, rules, token, wait};
+use crate::store_changes::Changes as _;
 
 const SECOND: i64 = 1_000_000;
 

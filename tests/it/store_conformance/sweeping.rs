@@ -2,10 +2,10 @@
 
 use platypush_userd::clock::Timestamp;
 use platypush_userd::model::TokenHash;
-use platypush_userd::store::SweepStep;
 
 use super::Engine;
 use super::bench::{Bench, at, at_once, new_session, noon, proof, rules, token, wait};
+use crate::store_changes::{Changes as _, SweepStep};
 
 const SESSIONS: u64 = 1_000;
 

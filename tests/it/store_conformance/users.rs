@@ -5,6 +5,7 @@ use platypush_userd::store::{Precondition, StoreError};
 
 use super::Engine;
 use super::bench::{Bench, at, at_once, new_user, proof, wait};
+use crate::store_changes::Changes as _;
 
 fn ids<E: Engine>(bench: &Bench<E>) -> Vec<u64> {
     let users = wait(bench.store().users()).unwrap();

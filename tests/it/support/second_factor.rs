@@ -12,6 +12,7 @@ use platypush_userd::model::SessionLimits;
 use platypush_userd::store::Store;
 
 use super::open_store;
+use crate::store_changes::Changes as _;
 use crate::store_conformance::bench::{proof, wait};
 
 /// The authenticator app of a user.

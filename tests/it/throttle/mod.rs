@@ -20,6 +20,7 @@ use platypush_userd::store::Store;
 use serde_json::{Value, json};
 
 pub use self::answers::calls;
+use crate::store_changes::Changes as _;
 use crate::store_conformance::bench::wait;
 use crate::support::{Client, Reply, Setup, credentials, open_store, wait_until_closed};
 

@@ -8,12 +8,11 @@ use tempfile::TempDir;
 
 use super::*;
 use crate::model::{PasswordRecord, User};
+use crate::store::Precondition;
 use crate::store::operations::Operation;
-use crate::store::operations::outcomes::CanWrite;
-use crate::store::operations::users::CreateUser;
+use crate::store::operations::{CanWrite, CreateUser};
 use crate::store::rows::{Reads, Rows};
 use crate::store::sled::{lookup::Lookup as _, open};
-use crate::store::{NewUser, Precondition};
 
 type Answer = oneshot::Receiver<Result<User>>;
 
@@ -37,13 +36,13 @@ fn disk() -> (TempDir, Disk) {
 
 /// Returns a job that creates the first user, or conflicts if a user exists.
 fn job() -> (Box<dyn Job>, Answer) {
-    let user = NewUser {
+    let create = CreateUser {
         username: "first".into(),
         created_at: DateTime::UNIX_EPOCH,
         password: PasswordRecord::new("record".into()),
+        precondition: Precondition::NoUsers,
     };
-    let precondition = Precondition::NoUsers;
-    Pending::job(CreateUser { user, precondition }, None)
+    Pending::job(create, None)
 }
 
 /// Submits a job to the writer and waits for its result.
