@@ -65,8 +65,7 @@ impl AuthenticateUser {
             Verdict::Throttled { seconds, .. } => return self.refused(Error::Throttled(seconds)),
         };
         let answer = move || Ok(answer(reason, details));
-        proof::count_failure(services, call, login.username, failure, answer).await?;
-        answer()
+        proof::answer_failure(services, call, login.username, failure, answer).await
     }
 }
 

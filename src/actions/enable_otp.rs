@@ -3,11 +3,12 @@
 use async_trait::async_trait;
 use secrecy::ExposeSecret as _;
 
+use super::output::Enrolment;
 use super::parameter::{CODE, PASSWORD, USERNAME};
-use super::{Action, Call, Cost, Name, Output, Password, Run, Secret, output, proof};
+use super::{Action, Call, Cost, Name, Output, Password, Run, Secret, proof};
 use crate::arguments;
 use crate::clock::Iso;
-use crate::credentials::{BackupCode, TotpSecret, Verified};
+use crate::credentials::{TotpSecret, Verified};
 use crate::error::Error;
 use crate::events::{Event, EventKind};
 use crate::services::{Services, retry_on_conflict};
@@ -55,7 +56,7 @@ impl Run for EnableOtp {
             };
             // Only after the password check: drawing the QR code takes longer than a look-up, and
             // any client can send a request.
-            let enrolment = Enrolment::new(services, login.username, &secret)?;
+            let enrolment = enrolment(services, login.username, &secret)?;
             if self.dry_run {
                 propose(services, call, verified, enrolment).await
             } else {
@@ -76,12 +77,12 @@ async fn propose(
     call.notes.refusal(Some("proposed"));
     if verified.user.failures.count > 0 {
         let proposed = enrolment.clone();
-        let outcome = call.outcome(move |()| proposed.answer(Vec::new()));
+        let outcome = call.outcome(move |()| Output::Enrolment(proposed.clone()));
         let precondition = verified.precondition;
         let accept = operations::Accept { precondition };
         services.store.run(accept, outcome).await?;
     }
-    Ok(enrolment.answer(Vec::new()))
+    Ok(Output::Enrolment(enrolment))
 }
 
 impl EnableOtp {
@@ -90,28 +91,24 @@ impl EnableOtp {
         services: &Services,
         call: &Call,
         verified: Verified,
-        enrolment: Enrolment,
+        mut enrolment: Enrolment,
     ) -> Result<Output, Error> {
         let code = self.code.as_ref().ok_or(Error::MissingCode)?;
-        let enrolled =
-            services
-                .credentials
-                .new_second_factor(&verified.user, &enrolment.secret, &code.0)?;
+        let enrolled = services.credentials.new_second_factor(
+            &verified.user,
+            &enrolment.otp_secret,
+            &code.0,
+        )?;
         let Some((factor, codes)) = enrolled else {
             call.notes.refusal(Some("invalid_otp_code"));
             let failure = services.credentials.failure_of(verified);
             let now = Iso(services.clock.now()).to_string();
-            let checked_at = now.clone();
-            let answer = move || {
-                Err(Error::WrongEnrolmentCode {
-                    now: checked_at.clone(),
-                })
-            };
-            proof::count_failure(services, call, &self.username.0, failure, answer).await?;
-            return Err(Error::WrongEnrolmentCode { now });
+            let answer = move || Err(Error::WrongEnrolmentCode { now: now.clone() });
+            return proof::answer_failure(services, call, &self.username.0, failure, answer).await;
         };
-        let (recorded, recorded_codes) = (enrolment.clone(), codes.clone());
-        let outcome = call.outcome(move |()| recorded.answer(recorded_codes.clone()));
+        enrolment.backup_codes = codes;
+        let recorded = enrolment.clone();
+        let outcome = call.outcome(move |()| Output::Enrolment(recorded.clone()));
         let enable = operations::SetSecondFactor {
             precondition: verified.precondition,
             second_factor: Some(factor),
@@ -119,40 +116,18 @@ impl EnableOtp {
         services.store.run(enable, outcome).await?;
         call.notes
             .event(|| Event::of(&verified.user, EventKind::OtpEnabled {}));
-        Ok(enrolment.answer(codes))
+        Ok(Output::Enrolment(enrolment))
     }
 }
 
-/// Setup data for the user's authenticator.
-#[derive(Clone)]
-struct Enrolment {
-    username: String,
-    secret: TotpSecret,
-    uri: String,
-    qr_code: Option<String>,
-}
-
-impl Enrolment {
-    fn new(services: &Services, username: &str, secret: &TotpSecret) -> Result<Self, Error> {
-        let (uri, qr_code) = secret.enrolment(&services.issuer, username)?;
-        Ok(Self {
-            username: username.to_owned(),
-            secret: secret.clone(),
-            uri,
-            qr_code,
-        })
-    }
-
-    fn answer(&self, backup_codes: Vec<BackupCode>) -> Output {
-        Output::Enrolment(output::Enrolment {
-            username: self.username.clone(),
-            otp_secret: self.secret.clone(),
-            otp_uri: self.uri.clone().into(),
-            qrcode: self
-                .qr_code
-                .as_ref()
-                .map(|png| format!("data:image/png;base64,{png}").into()),
-            backup_codes,
-        })
-    }
+/// Returns the setup data for the user's authenticator, without backup codes.
+fn enrolment(services: &Services, username: &str, secret: &TotpSecret) -> Result<Enrolment, Error> {
+    let (uri, qr_code) = secret.enrolment(&services.issuer, username)?;
+    Ok(Enrolment {
+        username: username.to_owned(),
+        otp_secret: secret.clone(),
+        otp_uri: uri.into(),
+        qrcode: qr_code.map(|png| format!("data:image/png;base64,{png}").into()),
+        backup_codes: Vec::new(),
+    })
 }

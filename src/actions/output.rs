@@ -1,6 +1,5 @@
 //! Results of actions, which serialize as the `output` of a reply.
 
-use serde::ser::SerializeStruct;
 use serde::{Serialize, Serializer};
 use zeroize::Zeroizing;
 
@@ -56,44 +55,47 @@ impl Serialize for RefusedOutput {
     }
 }
 
-/// Serializes the public fields of a user.
-struct Public<'a>(&'a Profile);
+/// The public form of a user.
+#[derive(Serialize)]
+struct PublicUser<'a> {
+    user_id: UserId,
+    username: &'a str,
+    #[serde(serialize_with = "iso")]
+    created_at: Timestamp,
+    /// Only for the holder of one of the user's sessions.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    has_2fa: Option<bool>,
+}
 
-impl Serialize for Public<'_> {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let mut fields = serializer.serialize_struct("User", 3)?;
-        serialize_public_fields(self.0, &mut fields)?;
-        fields.end()
+impl<'a> From<&'a Profile> for PublicUser<'a> {
+    fn from(user: &'a Profile) -> Self {
+        Self {
+            user_id: user.id,
+            username: &user.username,
+            created_at: user.created_at,
+            has_2fa: None,
+        }
     }
 }
 
 fn public<S: Serializer>(user: &Profile, serializer: S) -> Result<S::Ok, S::Error> {
-    Public(user).serialize(serializer)
+    PublicUser::from(user).serialize(serializer)
 }
 
 fn all_public<S: Serializer>(users: &[Profile], serializer: S) -> Result<S::Ok, S::Error> {
-    serializer.collect_seq(users.iter().map(Public))
+    serializer.collect_seq(users.iter().map(PublicUser::from))
 }
 
-/// Serializes the fields of a user for the holder of one of its sessions.
 fn public_of_session<S: Serializer>(user: &Profile, serializer: S) -> Result<S::Ok, S::Error> {
-    let mut fields = serializer.serialize_struct("User", 4)?;
-    serialize_public_fields(user, &mut fields)?;
-    fields.serialize_field("has_2fa", &user.has_second_factor)?;
-    fields.end()
-}
-
-fn serialize_public_fields<S: SerializeStruct>(
-    user: &Profile,
-    fields: &mut S,
-) -> Result<(), S::Error> {
-    fields.serialize_field("user_id", &user.id)?;
-    fields.serialize_field("username", &user.username)?;
-    fields.serialize_field("created_at", &IsoText(user.created_at))
+    let public = PublicUser {
+        has_2fa: Some(user.has_second_factor),
+        ..user.into()
+    };
+    public.serialize(serializer)
 }
 
 /// A new second factor with its secrets, as its user gets it once.
-#[derive(Serialize)]
+#[derive(Clone, Serialize)]
 pub struct Enrolment {
     pub(super) username: String,
     #[serde(serialize_with = "exposed_secret")]
@@ -221,14 +223,6 @@ impl Output {
             created_at: session.created_at,
             expires_at: session.expires_at,
         })
-    }
-}
-
-struct IsoText(Timestamp);
-
-impl Serialize for IsoText {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        iso(&self.0, serializer)
     }
 }
 

@@ -103,18 +103,12 @@ pub(super) async fn authenticate(
     match verify(services, call, login).await? {
         Verdict::Verified(verified) => Ok(*verified),
         Verdict::InvalidCredentials(failure) => {
-            count_failure(services, call, login.username, failure, || {
-                Err(Error::InvalidCredentials)
-            })
-            .await?;
-            Err(Error::InvalidCredentials)
+            let error = || Error::InvalidCredentials;
+            Err(refuse(services, call, login.username, failure, error).await)
         }
         Verdict::InvalidCode(failure) => {
-            count_failure(services, call, login.username, failure, || {
-                Err(Error::InvalidCode)
-            })
-            .await?;
-            Err(Error::InvalidCode)
+            let error = || Error::InvalidCode;
+            Err(refuse(services, call, login.username, failure, error).await)
         }
         Verdict::MissingCode => Err(Error::MissingCode),
         Verdict::Throttled { seconds, .. } => Err(Error::Throttled(seconds)),
@@ -165,26 +159,36 @@ pub(super) async fn authorize(
     match verdict {
         Verdict::Verified(verified) => Ok(Precondition::Password(verified.precondition)),
         Verdict::InvalidCredentials(failure) | Verdict::InvalidCode(failure) => {
-            count_failure(services, call, login.username, failure, || {
-                Err(Error::InvalidExecutor)
-            })
-            .await?;
-            Err(Error::InvalidExecutor)
+            let error = || Error::InvalidExecutor;
+            Err(refuse(services, call, login.username, failure, error).await)
         }
         Verdict::MissingCode => Err(Error::InvalidExecutor),
         Verdict::Throttled { seconds, .. } => Err(Error::Throttled(seconds)),
     }
 }
 
-/// Counts a failed attempt under a name if the throttle is on, records `answer` as the outcome, and
-/// notes the event.
-pub(super) async fn count_failure(
+/// Counts a failed attempt as [`answer_failure`] does, and returns its error, or that of the store.
+async fn refuse(
     services: &Services,
     call: &Call,
     username: &str,
     failure: Failure,
-    answer: impl Fn() -> Result<Output, Error> + Send + 'static,
-) -> Result<(), Error> {
+    error: fn() -> Error,
+) -> Error {
+    let answer = move || Err(error());
+    let answer = answer_failure(services, call, username, failure, answer).await;
+    answer.err().unwrap_or_else(error)
+}
+
+/// Counts a failed attempt under a name if the throttle is on, with `answer` as the outcome, and
+/// notes the event. Returns the answer.
+pub(super) async fn answer_failure(
+    services: &Services,
+    call: &Call,
+    username: &str,
+    failure: Failure,
+    answer: impl Fn() -> Result<Output, Error> + Clone + Send + 'static,
+) -> Result<Output, Error> {
     let attempted = failure.attempted;
     let reason = if failure.wrong_code {
         Reason::InvalidCode
@@ -192,6 +196,7 @@ pub(super) async fn count_failure(
         Reason::InvalidCredentials
     };
     let attempts = if services.credentials.counts_failures() {
+        let answer = answer.clone();
         let outcome = call.outcome_of(move |_| answer());
         let failures = services.credentials.count(failure, outcome).await?;
         // The count is 0 if the user was deleted meanwhile.
@@ -201,5 +206,5 @@ pub(super) async fn count_failure(
     };
     call.notes
         .event(|| Event::login_failed(attempted, username, attempts, reason));
-    Ok(())
+    answer()
 }

@@ -49,8 +49,8 @@ impl Run for UpdatePassword {
                 Verdict::Verified(verified) => verified,
                 Verdict::InvalidCredentials(failure) | Verdict::InvalidCode(failure) => {
                     let answer = || Ok(Output::Flag(false));
-                    proof::count_failure(services, call, login.username, failure, answer).await?;
-                    return answer();
+                    return proof::answer_failure(services, call, login.username, failure, answer)
+                        .await;
                 }
                 Verdict::MissingCode => return Ok(Output::Flag(false)),
                 Verdict::Throttled { seconds, .. } => {
