@@ -1,13 +1,13 @@
 //! `user.enable_otp`
 
 use async_trait::async_trait;
-use secrecy::ExposeSecret as _;
+use secrecy::{ExposeSecret as _, SecretString};
 
 use super::parameter::{CODE, PASSWORD, USERNAME};
 use super::{Action, Call, Cost, Name, Output, Password, Run, Secret, output, proof};
 use crate::arguments;
 use crate::clock::Iso;
-use crate::credentials::{BackupCode, TotpSecret, Verified};
+use crate::credentials::{TotpSecret, Verified};
 use crate::error::Error;
 use crate::events::{Event, EventKind};
 use crate::services::{Services, retry_on_conflict};
@@ -146,7 +146,7 @@ impl Enrolment {
         })
     }
 
-    fn answer(&self, backup_codes: Vec<BackupCode>) -> Output {
+    fn answer(&self, backup_codes: Vec<SecretString>) -> Output {
         Output::Enrolment(output::Enrolment {
             username: self.username.clone(),
             otp_secret: self.secret.clone(),

@@ -23,7 +23,7 @@ use ring::pbkdf2::{PBKDF2_HMAC_SHA256, derive};
 use subtle::ConstantTimeEq as _;
 use zeroize::Zeroizing;
 
-use super::error::HasherError;
+use super::hasher::HasherError;
 use crate::model::PasswordRecord;
 
 /// Maximum number of PBKDF2 iterations, about 0.3 s of work. Platypush uses 100,000; OWASP

@@ -5,7 +5,7 @@ use argon2::{Algorithm, Argon2, Block, Params, Version};
 use subtle::ConstantTimeEq as _;
 use zeroize::{Zeroize as _, Zeroizing};
 
-use super::error::HasherError;
+use super::hasher::HasherError;
 use super::imported::{self, Checker};
 use crate::error::Error;
 use crate::model::PasswordRecord;

@@ -53,9 +53,8 @@ impl RequestId {
     /// # Errors
     /// When the operating system gives no randomness.
     pub fn generate() -> Result<Self, NoRandomness> {
-        let bytes = random::bytes::<16>()?;
         Ok(Self {
-            name: hex::encode(bytes),
+            name: random::hex_id()?,
             number: None,
         })
     }

@@ -5,11 +5,12 @@ use std::sync::Arc;
 
 use platypush_userd::clock::{Clock, SystemClock, Timestamp};
 use platypush_userd::credentials::{
-    Argon2Parameters, BackupCode, Credentials, Hasher, STEP_SECONDS, Throttle, TotpSecret, Vault,
+    Argon2Parameters, Credentials, Hasher, STEP_SECONDS, Throttle, TotpSecret, Vault,
 };
 use platypush_userd::keyring::Keyring;
 use platypush_userd::model::SessionLimits;
 use platypush_userd::store::Store;
+use secrecy::SecretString;
 
 use super::open_store;
 use crate::store_conformance::bench::{proof, wait};
@@ -57,7 +58,7 @@ fn steps_away(steps: i64) -> Timestamp {
 /// codes.
 ///
 /// The enrolment uses the code of a past step, so that [`Codes::now`] stays unused.
-pub fn enrol(workdir: &Path, username: &str) -> Vec<BackupCode> {
+pub fn enrol(workdir: &Path, username: &str) -> Vec<SecretString> {
     let store = Arc::new(open_store(workdir).unwrap());
     let past = Past(steps_away(-10));
     let secret = Codes::of(username).0;
