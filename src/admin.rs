@@ -256,12 +256,12 @@ impl Operator {
         // The client has most of an export before it ends.
         let is_export = matches!(command, AdminCommand::Export);
         if is_export {
-            audit::admin(&act, None, "success");
+            act.log(None, "success");
         }
         let result = self.execute(command, lines).await;
         if is_audited && !(is_export && result.is_ok()) {
             let outcome = result.as_ref().map_or_else(AdminError::name, |_| "success");
-            audit::admin(&act, subject.as_ref(), outcome);
+            act.log(subject.as_ref(), outcome);
         }
         // Without a daemon the trail goes to standard error. A terminal does not keep it, and a
         // line for each user would hide the report.
@@ -273,7 +273,7 @@ impl Operator {
             for (number, outcome) in outcomes.iter().enumerate() {
                 pause(number).await;
                 if let ImportOutcome::Imported { name, .. } = outcome {
-                    audit::admin(&act, Some(&Identity::User(name.clone())), "success");
+                    act.log(Some(&Identity::User(name.clone())), "success");
                 }
             }
         }

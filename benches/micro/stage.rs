@@ -177,7 +177,7 @@ fn services(config: &Config, store: &Arc<SledStore>, keyring: &Arc<Keyring>) -> 
     let (clock, password) = (Arc::new(SystemClock), &config.password);
     let credentials = Credentials::new(
         Arc::clone(&store),
-        Hasher::start(password.argon2.clone().into(), NonZeroUsize::MIN).unwrap(),
+        Hasher::start(password.argon2.clone(), NonZeroUsize::MIN).unwrap(),
         vault,
         Throttle::new(config.throttle.failures),
         clock.clone(),

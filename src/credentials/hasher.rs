@@ -7,12 +7,13 @@ use std::sync::Arc;
 use std::thread;
 use std::time::Duration;
 
+use argon2::Params;
 use crossbeam_channel::RecvTimeoutError;
 use secrecy::{ExposeSecret as _, SecretString};
 use tokio::sync::oneshot;
 
 use super::equalizer::Equalizer;
-use super::password::{self, Argon2Parameters, Cost, Memory};
+use super::password::{self, Cost, Memory};
 use crate::error::Error;
 use crate::model::PasswordRecord;
 use crate::priority;
@@ -54,7 +55,9 @@ type Job = Box<dyn FnOnce(&mut Memory) + Send>;
 
 /// Hashes and checks passwords outside the async runtime.
 pub struct Hasher {
-    pub(super) parameters: Argon2Parameters,
+    /// Parameters of new hashes. OWASP's minimum is 19 MiB, two passes, one lane (Password Storage
+    /// Cheat Sheet).
+    pub(super) parameters: Params,
     equalizer: Arc<Equalizer>,
     jobs: crossbeam_channel::Sender<Job>,
 }
@@ -64,7 +67,7 @@ impl Hasher {
     ///
     /// # Errors
     /// When a thread cannot be started.
-    pub fn start(parameters: Argon2Parameters, threads: NonZeroUsize) -> Result<Self, HasherError> {
+    pub fn start(parameters: Params, threads: NonZeroUsize) -> Result<Self, HasherError> {
         let (jobs, queue) = crossbeam_channel::unbounded::<Job>();
         for number in 0..threads.get() {
             let queue = queue.clone();
@@ -74,7 +77,7 @@ impl Hasher {
                 .map_err(|error| HasherError::Thread(error.to_string()))?;
         }
         Ok(Self {
-            equalizer: Arc::new(Equalizer::new(parameters.cost())),
+            equalizer: Arc::new(Equalizer::new(Cost::of(&parameters))),
             parameters,
             jobs,
         })
@@ -87,8 +90,10 @@ impl Hasher {
     ) -> Result<PasswordRecord, HasherError> {
         let parameters = self.parameters.clone();
         let password = password.clone();
-        self.run(move |memory| parameters.hash(password.expose_secret().as_bytes(), memory))
-            .await
+        self.run(move |memory| {
+            password::hash(&parameters, password.expose_secret().as_bytes(), memory)
+        })
+        .await
     }
 
     /// Checks a password against a record. Takes as long as a hash with the current parameters, or

@@ -27,7 +27,6 @@ use tokio::time::{Instant, sleep_until};
 pub use self::api_token::{draw_api_token_name, new_api_token};
 pub use self::blocklist::{Blocklist, BlocklistError};
 pub use self::hasher::{Hasher, HasherError};
-pub use self::password::Argon2Parameters;
 pub use self::second_factor::{STEP_SECONDS, TotpSecret};
 pub use self::throttle::{AttemptPermit, Throttle};
 pub use self::token::{new_session_token, token_hash};
@@ -156,7 +155,7 @@ impl Credentials {
         clock: Arc<dyn Clock>,
         session_limits: SessionLimits,
     ) -> Result<Self, Error> {
-        let unmatchable = hasher.parameters.unmatchable_record()?;
+        let unmatchable = password::unmatchable_record(&hasher.parameters)?;
         Ok(Self {
             store,
             hasher,
@@ -410,7 +409,7 @@ impl Credentials {
         // bcrypt may have read only a part of the password. If its ending is wrong, a new record of
         // it would lock the user out.
         if imported::is_cut(password.expose_secret(), &user.password)
-            || !self.hasher.parameters.is_weaker(&user.password)
+            || !password::is_weaker(&user.password, &self.hasher.parameters)
         {
             return Ok(user);
         }

@@ -70,7 +70,7 @@ pub(super) fn services(
 ) -> Result<Services> {
     let clock: Arc<dyn Clock> = Arc::new(SystemClock);
     let password = &config.password;
-    let hasher = Hasher::start(password.argon2.clone().into(), password.threads)?;
+    let hasher = Hasher::start(password.argon2.clone(), password.threads)?;
     Ok(Services {
         credentials: Credentials::new(
             Arc::clone(&store),

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use platypush_userd::clock::{Clock, SystemClock, Timestamp};
 use platypush_userd::credentials::{
-    Argon2Parameters, Credentials, Hasher, STEP_SECONDS, Throttle, TotpSecret, Vault,
+    Credentials, Hasher, STEP_SECONDS, Throttle, TotpSecret, Vault,
 };
 use platypush_userd::keyring::Keyring;
 use platypush_userd::model::SessionLimits;
@@ -99,7 +99,7 @@ pub async fn credentials_with(
     let keyring =
         Arc::new(Keyring::open(Keyring::default_path(workdir), hash_key.is_none()).unwrap());
     let hash_key = hash_key.unwrap_or_else(|| Vault::new_hash_key(&keyring).unwrap());
-    let parameters = Argon2Parameters::from(argon2::Params::new(8, 1, 1, None).unwrap());
+    let parameters = argon2::Params::new(8, 1, 1, None).unwrap();
     let hasher = Hasher::start(parameters, std::num::NonZeroUsize::MIN).unwrap();
     Credentials::new(
         store,
