@@ -305,12 +305,12 @@ impl Operator {
                 keep_api_tokens,
             } => self.reset_password(&name, &password, keep_api_tokens).await,
             AdminCommand::DeleteSessions { name } => {
-                let kind = EventKind::all_sessions_deleted();
+                let kind = EventKind::session_deleted(None);
                 self.update(&name, AdminUpdate::EndSessions, vec![kind])
                     .await
             }
             AdminCommand::DeleteApiTokens { name } => {
-                let kind = EventKind::all_api_tokens_deleted();
+                let kind = EventKind::api_token_deleted(None);
                 self.update(&name, AdminUpdate::DropApiTokens, vec![kind])
                     .await
             }
@@ -384,7 +384,7 @@ impl Operator {
         };
         let mut kinds = vec![password_updated];
         if !keep_api_tokens {
-            kinds.push(EventKind::all_api_tokens_deleted());
+            kinds.push(EventKind::api_token_deleted(None));
         }
         self.update(name, update, kinds).await
     }

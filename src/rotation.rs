@@ -107,10 +107,8 @@ async fn reseal(keyring: &Keyring, store: &dyn Store) -> Result<RotationReport, 
             count => resealed += count,
         }
     }
-    Ok(RotationReport {
-        key: keyring.newest(),
-        resealed,
-    })
+    let key = keyring.newest();
+    Ok(RotationReport { key, resealed })
 }
 
 /// Reseals all items that are sealed with another key. Returns their number.
