@@ -256,12 +256,12 @@ impl Operator {
         // The client has most of an export before it ends.
         let is_export = matches!(command, AdminCommand::Export);
         if is_export {
-            audit::admin(&act, None, "success");
+            act.log(None, "success");
         }
         let result = self.execute(command, lines).await;
         if is_audited && !(is_export && result.is_ok()) {
             let outcome = result.as_ref().map_or_else(AdminError::name, |_| "success");
-            audit::admin(&act, subject.as_ref(), outcome);
+            act.log(subject.as_ref(), outcome);
         }
         // Without a daemon the trail goes to standard error. A terminal does not keep it, and a
         // line for each user would hide the report.
@@ -273,7 +273,7 @@ impl Operator {
             for (number, outcome) in outcomes.iter().enumerate() {
                 pause(number).await;
                 if let ImportOutcome::Imported { name, .. } = outcome {
-                    audit::admin(&act, Some(&Identity::User(name.clone())), "success");
+                    act.log(Some(&Identity::User(name.clone())), "success");
                 }
             }
         }
@@ -305,12 +305,12 @@ impl Operator {
                 keep_api_tokens,
             } => self.reset_password(&name, &password, keep_api_tokens).await,
             AdminCommand::DeleteSessions { name } => {
-                let kind = EventKind::all_sessions_deleted();
+                let kind = EventKind::session_deleted(None);
                 self.update(&name, AdminUpdate::EndSessions, vec![kind])
                     .await
             }
             AdminCommand::DeleteApiTokens { name } => {
-                let kind = EventKind::all_api_tokens_deleted();
+                let kind = EventKind::api_token_deleted(None);
                 self.update(&name, AdminUpdate::DropApiTokens, vec![kind])
                     .await
             }
@@ -385,7 +385,7 @@ impl Operator {
         };
         let mut kinds = vec![password_updated];
         if !keep_api_tokens {
-            kinds.push(EventKind::all_api_tokens_deleted());
+            kinds.push(EventKind::api_token_deleted(None));
         }
         self.update(name, update, kinds).await
     }

@@ -51,15 +51,15 @@ impl fmt::Debug for Identity {
 pub struct Notes {
     noted: Mutex<Noted>,
     wants_event: bool,
-    event: Mutex<Option<Event>>,
 }
 
-#[derive(Debug, Default, Clone)]
+#[derive(Debug, Default)]
 struct Noted {
     user: Option<Identity>,
     by: Option<Identity>,
     refusal: Option<&'static str>,
     factor: Option<&'static str>,
+    event: Option<Event>,
 }
 
 impl Notes {
@@ -69,44 +69,44 @@ impl Notes {
         Self {
             noted: Mutex::default(),
             wants_event,
-            event: Mutex::default(),
         }
     }
 
     /// Notes the user that the request is about.
     pub fn user(&self, identity: Identity) {
-        self.change(|noted| noted.user = Some(identity));
+        self.noted().user = Some(identity);
     }
 
     /// Notes the requester, if that is another user.
     pub fn by(&self, identity: Identity) {
-        self.change(|noted| noted.by = Some(identity));
+        self.noted().by = Some(identity);
     }
 
     /// Turns the noted user into the requester: the action is about another user.
     pub fn executing(&self) {
-        self.change(|noted| noted.by = noted.user.take());
+        let mut noted = self.noted();
+        noted.by = noted.user.take();
     }
 
     /// Notes why a login was refused; `None` if it was not.
     pub fn refusal(&self, reason: Option<&'static str>) {
-        self.change(|noted| noted.refusal = reason);
+        self.noted().refusal = reason;
     }
 
     /// Notes the kind of code that was verified in addition to the password.
     pub fn factor(&self, code: Option<&CodeUse>) {
-        let factor = code.map(|code| match code {
+        self.noted().factor = code.map(|code| match code {
             CodeUse::Step(_) => "totp",
             CodeUse::Backup(_) | CodeUse::Imported(_) => "backup_code",
         });
-        self.change(|noted| noted.factor = factor);
     }
 
     /// Notes the event of the request, after the store has applied its effect. A request has at
     /// most one effect.
     pub fn event(&self, event: impl FnOnce() -> Event) {
         if self.wants_event {
-            *lock(&self.event) = Some(event());
+            let event = event();
+            self.noted().event = Some(event);
         }
     }
 
@@ -119,24 +119,17 @@ impl Notes {
     /// Takes the event, if there is one, with the name of the requester, if that is another user.
     #[must_use]
     pub fn take_event(&self) -> Option<(Event, Option<String>)> {
-        let event = lock(&self.event).take()?;
-        match self.get().by {
-            Some(Identity::User(name)) => Some((event, Some(name))),
+        let mut noted = self.noted();
+        let event = noted.event.take()?;
+        match &noted.by {
+            Some(Identity::User(name)) => Some((event, Some(name.clone()))),
             Some(Identity::UnknownName(_)) | None => Some((event, None)),
         }
     }
 
-    fn change(&self, change: impl FnOnce(&mut Noted)) {
-        change(&mut lock(&self.noted));
+    fn noted(&self) -> MutexGuard<'_, Noted> {
+        self.noted.lock().unwrap_or_else(PoisonError::into_inner)
     }
-
-    fn get(&self) -> Noted {
-        lock(&self.noted).clone()
-    }
-}
-
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// Writes the entries of requests within a quota, and counts the others.
@@ -158,7 +151,7 @@ impl Trail {
 
     /// Logs the outcome of a request.
     pub fn log(&self, entry: &Entry<'_>, notes: &Notes, outcome: &'static str) {
-        let noted = notes.get();
+        let noted = notes.noted();
         let outcome = noted.refusal.unwrap_or(outcome);
         if !is_unbounded(&noted, outcome) || self.0.admits(outcome) {
             entry.write(&noted, outcome);
@@ -204,13 +197,10 @@ impl Entry<'_> {
         let action = echo(self.action);
         let (user, by) = (noted.user.as_ref().map(debug), noted.by.as_ref().map(debug));
         // A code is used only if the request takes effect.
-        let factor = noted.factor.filter(|_| is_effective(noted, outcome));
+        let takes_effect = noted.refusal.is_none() && matches!(outcome, SUCCESS | NO_SUCH_SESSION);
+        let factor = noted.factor.filter(|_| takes_effect);
         info!(target: "audit", ?id, origin = origin.map(debug), ?action, user, by, factor, outcome);
     }
-}
-
-fn is_effective(noted: &Noted, outcome: &str) -> bool {
-    noted.refusal.is_none() && matches!(outcome, SUCCESS | NO_SUCH_SESSION)
 }
 
 /// The process that sends a command of the operator.
@@ -233,24 +223,21 @@ pub struct AdminAct<'a> {
     pub keep_api_tokens: Option<bool>,
 }
 
-/// Logs a command of the operator. `sudo_uid` is logged as a claim: the command itself reports it.
-pub fn admin(act: &AdminAct<'_>, user: Option<&Identity>, outcome: &str) {
-    let AdminAct {
-        action,
-        by: caller,
-        keep_api_tokens,
-    } = act;
-    let Caller { uid, sudo_uid } = caller;
-    let by = format!("uid {uid}");
-    info!(
-        target: "audit",
-        ?action,
-        user = user.map(debug),
-        ?by,
-        claimed_sudo_uid = sudo_uid,
-        keep_api_tokens,
-        outcome
-    );
+impl AdminAct<'_> {
+    /// Logs the command. `sudo_uid` is logged as a claim: the command itself reports it.
+    pub fn log(&self, user: Option<&Identity>, outcome: &str) {
+        let action = self.action;
+        let by = format!("uid {}", self.by.uid);
+        info!(
+            target: "audit",
+            ?action,
+            user = user.map(debug),
+            ?by,
+            claimed_sudo_uid = self.by.sudo_uid,
+            keep_api_tokens = self.keep_api_tokens,
+            outcome
+        );
+    }
 }
 
 /// Whether a refusal with this error is audited even if the action is a look-up.

@@ -2,7 +2,7 @@
 
 use std::io::{self, ErrorKind};
 use std::os::unix::fs::MetadataExt as _;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use rustix::io::Errno;
 use rustix::process::{Resource, geteuid, getrlimit};
@@ -56,6 +56,32 @@ impl Remedy {
             Self::Operator => 78,
             Self::Wait | Self::Restart => 1,
         }
+    }
+}
+
+/// An error of the operating system about a file or directory.
+#[derive(Debug, thiserror::Error)]
+#[error("cannot use {path}: {error}{}", advice(path, error), path = path.display())]
+pub struct FileError {
+    /// The file or directory.
+    pub path: PathBuf,
+    /// The error of the operating system.
+    pub error: io::Error,
+}
+
+impl FileError {
+    /// Returns a function that makes an error about `path`, for [`Result::map_err`].
+    pub fn at<E: Into<io::Error>>(path: &Path) -> impl Fn(E) -> Self {
+        |error| Self {
+            path: path.to_owned(),
+            error: error.into(),
+        }
+    }
+}
+
+impl HasRemedy for FileError {
+    fn remedy(&self) -> Remedy {
+        Remedy::of_io(&self.error)
     }
 }
 

@@ -13,15 +13,15 @@ use std::fs;
 use std::io::{self, Read as _};
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
-use std::sync::{Mutex, PoisonError, RwLock};
+use std::sync::{Mutex, PoisonError, RwLock, RwLockReadGuard};
 
 use chacha20poly1305::aead::{Aead as _, KeyInit as _, Payload};
 use chacha20poly1305::{Key, XChaCha20Poly1305, XNonce};
 use tokio::sync::mpsc;
 use zeroize::Zeroizing;
 
-use crate::failure::{HasRemedy, Remedy, advice};
-use crate::random;
+use crate::failure::{FileError, HasRemedy, Remedy};
+use crate::random::{self, NoRandomness};
 use crate::workdir::write_atomic;
 
 /// Name of the key file in the working directory.
@@ -33,29 +33,18 @@ const NONCE_BYTES: usize = 24;
 #[derive(Debug, thiserror::Error)]
 pub enum KeyringError {
     /// The file cannot be read or created.
-    #[error("cannot use {path}: {error}{}", advice(path, error), path = path.display())]
-    Io {
-        /// The file.
-        path: PathBuf,
-        /// The error of the operating system.
-        error: io::Error,
-    },
+    #[error(transparent)]
+    File(#[from] FileError),
     /// The file is missing, but the database has been used.
     #[error(
-        "{path} is missing, but the database has been used with it: restore it from a backup. Without it nothing that is sealed in the database can be opened", path = path.display()
+        "{path} is missing, but the database has been used with it: restore it from a backup. Without it nothing that is sealed in the database can be opened", path = .0.display()
     )]
-    Missing {
-        /// The file.
-        path: PathBuf,
-    },
+    Missing(PathBuf),
     /// The file does not contain valid keys.
     #[error(
-        "{path} does not contain valid keys (a line for each: a unique number, a space, 64 hex digits): restore it from a backup", path = path.display()
+        "{path} does not contain valid keys (a line for each: a unique number, a space, 64 hex digits): restore it from a backup", path = .0.display()
     )]
-    Malformed {
-        /// The file.
-        path: PathBuf,
-    },
+    Malformed(PathBuf),
     /// Users other than the owner may read or write the file.
     #[error("others may read or write the keys in {path} (mode {mode:o}): chmod 600 {path}", path = path.display())]
     OpenToOthers {
@@ -65,21 +54,17 @@ pub enum KeyringError {
         mode: u32,
     },
     /// The keys are not those that the database was used with.
-    #[error("{path} does not hold the key that the database was used with: restore the right file from a backup", path = path.display())]
-    Wrong {
-        /// The file.
-        path: PathBuf,
-    },
+    #[error("{path} does not hold the key that the database was used with: restore the right file from a backup", path = .0.display())]
+    Wrong(PathBuf),
 }
 
 impl HasRemedy for KeyringError {
     fn remedy(&self) -> Remedy {
         match self {
-            Self::Io { error, .. } => Remedy::of_io(error),
-            Self::Missing { .. }
-            | Self::Malformed { .. }
-            | Self::OpenToOthers { .. }
-            | Self::Wrong { .. } => Remedy::Operator,
+            Self::File(error) => error.remedy(),
+            Self::Missing(_) | Self::Malformed(_) | Self::OpenToOthers { .. } | Self::Wrong(_) => {
+                Remedy::Operator
+            }
         }
     }
 }
@@ -87,8 +72,16 @@ impl HasRemedy for KeyringError {
 /// Seals and opens items. `Debug` does not print the keys.
 pub struct Keyring {
     path: PathBuf,
-    keys: RwLock<Vec<(u8, XChaCha20Poly1305)>>,
+    keys: RwLock<Keys>,
     leases: Mutex<Leases>,
+}
+
+/// The keys of the file, each with its number.
+struct Keys {
+    /// The keys that only open.
+    older: Vec<(u8, XChaCha20Poly1305)>,
+    /// The key that seals.
+    newest: (u8, XChaCha20Poly1305),
 }
 
 /// Held by a request for as long as it may hold a sealed item.
@@ -128,33 +121,29 @@ impl Keyring {
     /// When the file is missing, damaged, accessible to others or cannot be used. An existing file
     /// is never overwritten.
     pub fn open(path: PathBuf, may_create: bool) -> Result<Self, KeyringError> {
-        let io_error = |error| KeyringError::Io {
-            path: path.clone(),
-            error,
-        };
         let text = match fs::File::open(&path) {
             Ok(file) => {
                 check_mode(&path, &file)?;
                 read_keys_file(&path, file)?
             }
             Err(error) if error.kind() == io::ErrorKind::NotFound && may_create => {
-                let text = new_key_line(1).map_err(io_error)?;
-                write_atomic(&path, &text).map_err(io_error)?;
+                let text = new_key_line(1).map_err(FileError::at(&path))?;
+                write_atomic(&path, &text).map_err(FileError::at(&path))?;
                 text
             }
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
-                return Err(KeyringError::Missing { path });
+                return Err(KeyringError::Missing(path));
             }
-            Err(error) => return Err(io_error(error)),
+            Err(error) => return Err(FileError { path, error }.into()),
         };
-        match parse(&text) {
-            Some(keys) if !keys.is_empty() => Ok(Self {
-                path,
-                keys: RwLock::new(keys),
-                leases: Mutex::new(Leases::new()),
-            }),
-            _ => Err(KeyringError::Malformed { path }),
-        }
+        let Some(keys) = parse(&text) else {
+            return Err(KeyringError::Malformed(path));
+        };
+        Ok(Self {
+            path,
+            keys: RwLock::new(keys),
+            leases: Mutex::new(Leases::new()),
+        })
     }
 
     /// Returns a lease, to be held while a sealed item is read from or written to the store.
@@ -177,14 +166,14 @@ impl Keyring {
 
     /// Returns the number of the key that seals.
     #[must_use]
-    pub fn newest(&self) -> Option<u8> {
-        self.read_keys().last().map(|(number, _)| *number)
+    pub fn newest(&self) -> u8 {
+        self.read_keys().newest.0
     }
 
     /// Whether there are keys other than the one that seals.
     #[must_use]
     pub fn has_older_keys(&self) -> bool {
-        self.read_keys().len() > 1
+        !self.read_keys().older.is_empty()
     }
 
     /// Returns the number of the key that an item was sealed with.
@@ -200,13 +189,11 @@ impl Keyring {
     pub fn add_key(&self) -> Result<u8, KeyringError> {
         self.rewrite(|text| {
             // Numbered after the keys in the file: the operator may have edited it.
-            let number = parse(text)
-                .and_then(|keys| keys.last().map(|(number, _)| number.wrapping_add(1)))
-                .unwrap_or(1);
+            let number = parse(text).map_or(1, |keys| keys.newest.0.wrapping_add(1));
             let line = new_key_line(number)?;
             Ok(Zeroizing::new([text.trim_end(), "\n", &line].concat()))
         })?;
-        Ok(self.newest().unwrap_or_default())
+        Ok(self.newest())
     }
 
     /// Drops all keys except the one that seals.
@@ -223,51 +210,38 @@ impl Keyring {
     /// Rewrites the file, and then replaces the keys in memory by those of the file.
     fn rewrite(
         &self,
-        change: impl FnOnce(&str) -> io::Result<Zeroizing<String>>,
+        change: impl FnOnce(&str) -> Result<Zeroizing<String>, NoRandomness>,
     ) -> Result<(), KeyringError> {
-        let io_error = |error| KeyringError::Io {
-            path: self.path.clone(),
-            error,
-        };
-        let file = fs::File::open(&self.path).map_err(io_error)?;
-        let text = read_keys_file(&self.path, file)?;
-        let text = change(&text).map_err(io_error)?;
-        let Some(keys) = parse(&text).filter(|keys| !keys.is_empty()) else {
-            return Err(KeyringError::Malformed {
-                path: self.path.clone(),
-            });
-        };
-        write_atomic(&self.path, &text).map_err(io_error)?;
+        let path = &self.path;
+        let file = fs::File::open(path).map_err(FileError::at(path))?;
+        let text = read_keys_file(path, file)?;
+        let text = change(&text).map_err(FileError::at(path))?;
+        let keys = parse(&text).ok_or_else(|| KeyringError::Malformed(path.clone()))?;
+        write_atomic(path, &text).map_err(FileError::at(path))?;
         *self.keys.write().unwrap_or_else(PoisonError::into_inner) = keys;
         Ok(())
     }
 
-    fn read_keys(&self) -> std::sync::RwLockReadGuard<'_, Vec<(u8, XChaCha20Poly1305)>> {
+    fn read_keys(&self) -> RwLockReadGuard<'_, Keys> {
         self.keys.read().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Returns the error for a store that was sealed with other keys.
     #[must_use]
     pub fn wrong(&self) -> KeyringError {
-        KeyringError::Wrong {
-            path: self.path.clone(),
-        }
+        KeyringError::Wrong(self.path.clone())
     }
 
     /// Returns a [`Sealer`] for one item. Every step that can fail is done here.
     ///
     /// # Errors
     /// When the operating system provides no randomness.
-    pub fn sealer(&self) -> io::Result<Sealer> {
-        let keys = self.read_keys();
-        let (number, cipher) = keys
-            .last()
-            .ok_or_else(|| io::Error::other("there is no key"))?;
-        let nonce = random::bytes()?;
+    pub fn sealer(&self) -> Result<Sealer, NoRandomness> {
+        let (number, cipher) = self.read_keys().newest.clone();
         Ok(Sealer {
-            number: *number,
-            cipher: cipher.clone(),
-            nonce,
+            number,
+            cipher,
+            nonce: random::bytes()?,
         })
     }
 
@@ -278,7 +252,8 @@ impl Keyring {
         let (number, rest) = sealed.split_first()?;
         let (nonce, sealed) = rest.split_first_chunk::<NONCE_BYTES>()?;
         let keys = self.read_keys();
-        let (_, key) = keys.iter().find(|(known, _)| known == number)?;
+        let mut known = keys.older.iter().chain([&keys.newest]);
+        let (_, key) = known.find(|(known, _)| known == number)?;
         let payload = Payload {
             msg: sealed,
             aad: context,
@@ -316,10 +291,7 @@ impl Sealer {
 
 /// Rejects a file that group or others can read or write, as ssh does.
 fn check_mode(path: &Path, file: &fs::File) -> Result<(), KeyringError> {
-    let metadata = file.metadata().map_err(|error| KeyringError::Io {
-        path: path.to_owned(),
-        error,
-    })?;
+    let metadata = file.metadata().map_err(FileError::at(path))?;
     let mode = metadata.permissions().mode() & 0o777;
     if mode & 0o077 == 0 || is_credential(path) {
         return Ok(());
@@ -343,29 +315,25 @@ fn read_keys_file(path: &Path, mut file: fs::File) -> Result<Zeroizing<String>, 
     match file.read_to_string(&mut text) {
         Ok(_) => Ok(text),
         // The file is not UTF-8.
-        Err(error) if error.kind() == io::ErrorKind::InvalidData => Err(KeyringError::Malformed {
-            path: path.to_owned(),
-        }),
-        Err(error) => Err(KeyringError::Io {
-            path: path.to_owned(),
-            error,
-        }),
+        Err(error) if error.kind() == io::ErrorKind::InvalidData => {
+            Err(KeyringError::Malformed(path.to_owned()))
+        }
+        Err(error) => Err(FileError::at(path)(error).into()),
     }
 }
 
-fn new_key_line(number: u8) -> io::Result<Zeroizing<String>> {
-    let mut key = Zeroizing::new([0; 32]);
-    random::fill(key.as_mut_slice())?;
+fn new_key_line(number: u8) -> Result<Zeroizing<String>, NoRandomness> {
+    let key = random::secret::<32>()?;
     let hex = Zeroizing::new(hex::encode(key.as_slice()));
     Ok(Zeroizing::new(format!("{number} {}\n", *hex)))
 }
 
-/// Parses the keys of a file. Returns `None` if a line is invalid or a number occurs twice: it
-/// would not identify the key of an item.
-fn parse(text: &str) -> Option<Vec<(u8, XChaCha20Poly1305)>> {
+/// Parses the keys of a file. Returns `None` if there is none, if a line is invalid or if a number
+/// occurs twice: it would not identify the key of an item.
+fn parse(text: &str) -> Option<Keys> {
     // An editor may have added a byte order mark.
     let text = text.trim_start_matches('\u{feff}');
-    let keys: Vec<(u8, XChaCha20Poly1305)> = text
+    let mut keys: Vec<(u8, XChaCha20Poly1305)> = text
         .lines()
         .map(|line| {
             let (number, hex) = line.split_once(' ')?;
@@ -376,7 +344,12 @@ fn parse(text: &str) -> Option<Vec<(u8, XChaCha20Poly1305)>> {
         })
         .collect::<Option<_>>()?;
     let numbers: HashSet<u8> = keys.iter().map(|(number, _)| *number).collect();
-    (numbers.len() == keys.len()).then_some(keys)
+    let are_unique = numbers.len() == keys.len();
+    let newest = keys.pop().filter(|_| are_unique)?;
+    Some(Keys {
+        older: keys,
+        newest,
+    })
 }
 
 #[cfg(test)]

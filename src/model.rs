@@ -109,25 +109,24 @@ impl User {
     /// not block another secret, even if the clock was ahead when they were used.
     pub fn set_second_factor(&mut self, factor: Option<SecondFactor>) {
         if let Some(earlier) = &self.second_factor {
-            let SecondFactor {
-                fingerprint,
-                last_step,
-                ..
-            } = *earlier;
+            let used = UsedSecret {
+                fingerprint: earlier.fingerprint,
+                last_step: earlier.last_step,
+            };
             self.used_secrets
-                .retain(|used| used.fingerprint != fingerprint);
-            self.used_secrets.push(UsedSecret {
-                fingerprint,
-                last_step,
-            });
+                .retain(|other| other.fingerprint != used.fingerprint);
+            self.used_secrets.push(used);
             let excess = self.used_secrets.len().saturating_sub(MAX_USED_SECRETS);
             self.used_secrets.drain(..excess);
         }
         self.second_factor = factor.map(|mut factor| {
-            let used = self.used_secrets.iter();
-            let mut same = used.filter(|used| used.fingerprint == factor.fingerprint);
-            let last_step = same.next().map_or(0, |used| used.last_step);
-            factor.last_step = factor.last_step.max(last_step);
+            let is_same = |used: &&UsedSecret| used.fingerprint == factor.fingerprint;
+            let last_step = self
+                .used_secrets
+                .iter()
+                .find(is_same)
+                .map(|used| used.last_step);
+            factor.last_step = factor.last_step.max(last_step.unwrap_or(0));
             factor
         });
     }
@@ -245,14 +244,12 @@ impl SecondFactor {
             }
             CodeUse::Step(_) => false,
             CodeUse::Backup(hash) => {
-                let before = self.backup_codes.len();
-                self.backup_codes.retain(|code| code != hash);
-                self.backup_codes.len() < before
+                let taken = self.backup_codes.extract_if(.., |code| code == hash);
+                taken.count() > 0
             }
             CodeUse::Imported(id) => {
-                let before = self.imported_codes.len();
-                self.imported_codes.retain(|code| code.id() != *id);
-                self.imported_codes.len() < before
+                let taken = self.imported_codes.extract_if(.., |code| code.id() == *id);
+                taken.count() > 0
             }
         }
     }

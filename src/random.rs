@@ -2,25 +2,22 @@
 
 use std::io;
 
+use zeroize::Zeroizing;
+
 /// Error for an operating system that gives no randomness.
 #[derive(Debug, Clone, Copy, thiserror::Error)]
 #[error("no randomness: {0}")]
 pub struct NoRandomness(getrandom::Error);
 
-/// Fills `bytes` with cryptographically secure random bytes.
-///
-/// # Errors
-/// When the operating system gives no randomness.
 #[expect(
     clippy::disallowed_methods,
     reason = "the only place that reads randomness"
 )]
-pub fn fill(bytes: &mut [u8]) -> Result<(), NoRandomness> {
+fn fill(bytes: &mut [u8]) -> Result<(), NoRandomness> {
     getrandom::fill(bytes).map_err(NoRandomness)
 }
 
-/// Returns cryptographically secure random bytes. For a secret, prefer [`fill`] on a buffer that is
-/// wiped, because this one is not.
+/// Returns cryptographically secure random bytes. For a secret, prefer [`secret`], which is wiped.
 ///
 /// # Errors
 /// When the operating system gives no randomness.
@@ -28,6 +25,24 @@ pub fn bytes<const N: usize>() -> Result<[u8; N], NoRandomness> {
     let mut bytes = [0; N];
     fill(&mut bytes)?;
     Ok(bytes)
+}
+
+/// Returns cryptographically secure random bytes that are wiped when they are dropped.
+///
+/// # Errors
+/// When the operating system gives no randomness.
+pub fn secret<const N: usize>() -> Result<Zeroizing<[u8; N]>, NoRandomness> {
+    let mut bytes = Zeroizing::new([0; N]);
+    fill(bytes.as_mut_slice())?;
+    Ok(bytes)
+}
+
+/// Returns 128 random bits as 32 hexadecimal digits.
+///
+/// # Errors
+/// When the operating system gives no randomness.
+pub fn hex_id() -> Result<String, NoRandomness> {
+    Ok(hex::encode(bytes::<16>()?))
 }
 
 impl From<NoRandomness> for io::Error {

@@ -4,6 +4,8 @@
 //! item by compare-and-set until a pass finds none left, and only then drops the old key. After a
 //! crash at any point the file has both keys, and the next start or rotation finishes the work.
 
+use std::io;
+
 use crate::credentials::Vault;
 use crate::failure::{HasRemedy, Remedy};
 use crate::keyring::{Keyring, KeyringError};
@@ -39,7 +41,7 @@ pub enum RotationError {
     DoesNotOpen(SealedItem),
     /// The operating system provides no randomness.
     #[error("no randomness from the operating system: {0}")]
-    Randomness(#[from] std::io::Error),
+    Randomness(#[from] io::Error),
 }
 
 impl HasRemedy for RotationError {
@@ -105,10 +107,8 @@ async fn reseal(keyring: &Keyring, store: &dyn Store) -> Result<RotationReport, 
             count => resealed += count,
         }
     }
-    Ok(RotationReport {
-        key: keyring.newest().unwrap_or_default(),
-        resealed,
-    })
+    let key = keyring.newest();
+    Ok(RotationReport { key, resealed })
 }
 
 /// Reseals all items that are sealed with another key. Returns their number.
@@ -159,10 +159,11 @@ impl Resealer<'_> {
             .keyring
             .open_sealed(&context, &from)
             .ok_or(RotationError::DoesNotOpen(item))?;
-        if Keyring::number_of(&from) == self.keyring.newest() {
+        if Keyring::number_of(&from) == Some(self.keyring.newest()) {
             return Ok(());
         }
-        let to = self.keyring.sealer()?.seal(&context, &plain);
+        let sealer = self.keyring.sealer().map_err(io::Error::from)?;
+        let to = sealer.seal(&context, &plain);
         self.batch.push(Resealed { item, from, to });
         if self.batch.len() >= BATCH {
             self.write().await?;
@@ -183,7 +184,7 @@ impl Resealer<'_> {
 /// Returns the context that an item is sealed under.
 fn context(item: &SealedItem) -> Vec<u8> {
     match item {
-        SealedItem::HashKey => Vault::hash_key_context(),
+        SealedItem::HashKey => Vault::HASH_KEY_CONTEXT.into(),
         SealedItem::SecondFactor(user_id) => Vault::totp_context(*user_id),
         SealedItem::Outcome(delivery) => delivery.outcome_context(),
     }

@@ -89,8 +89,8 @@ impl fmt::Display for Unusable {
             }
             Self::Invisible(character) => write!(
                 f,
-                "{}, a control or invisible character",
-                CodePoint(*character)
+                "U+{:04X}, a control or invisible character",
+                u32::from(*character)
             ),
         }
     }
@@ -132,7 +132,7 @@ pub fn usable_name(name: &str) -> Cow<'_, str> {
     let mut visible = String::with_capacity(name.len());
     for character in name.chars() {
         if is_invisible(character) {
-            visible.push_str(&format!("[{}]", CodePoint(character)));
+            visible.push_str(&format!("[U+{:04X}]", u32::from(character)));
         } else {
             visible.push(character);
         }
@@ -196,14 +196,6 @@ pub fn printable_json(json: &str) -> String {
         }
     }
     printable
-}
-
-struct CodePoint(char);
-
-impl fmt::Display for CodePoint {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "U+{:04X}", u32::from(self.0))
-    }
 }
 
 /// Returns whether a character is a control or invisible character. Spaces are neither.

@@ -5,7 +5,7 @@ use std::io::{self, Write as _};
 use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 
-use crate::failure::{HasRemedy, Remedy, advice};
+use crate::failure::{FileError, HasRemedy, Remedy};
 use crate::random;
 
 /// Locked by the running daemon.
@@ -23,21 +23,13 @@ const MAX_EARLIER_RUNS: usize = 1_000;
 #[derive(Debug, thiserror::Error)]
 pub enum WorkdirError {
     /// The directory or a file in it cannot be used.
-    #[error("cannot use {path}: {error}{}", advice(path, error), path = path.display())]
-    Io {
-        /// The directory or file.
-        path: PathBuf,
-        /// Cause.
-        error: io::Error,
-    },
+    #[error(transparent)]
+    File(#[from] FileError),
     /// Another daemon holds the lock.
     #[error(
-        "another platypush-userd runs on {path}: stop it first, or set another workdir for this one", path = path.display()
+        "another platypush-userd runs on {path}: stop it first, or set another workdir for this one", path = .0.display()
     )]
-    Locked {
-        /// The directory.
-        path: PathBuf,
-    },
+    Locked(PathBuf),
     /// Users other than the owner may write to the directory.
     #[error(
         "others may write to the working directory {path} (mode {mode:o}), and so could replace the database or its keys: chmod go-w {path}", path = path.display()
@@ -50,21 +42,18 @@ pub enum WorkdirError {
     },
     /// The file exists but does not contain a store id.
     #[error(
-        "{path} does not hold a store id (32 hex digits): restore it from a backup. Without it, requests that were in flight when the daemon last ended cannot be recovered", path = path.display()
+        "{path} does not hold a store id (32 hex digits): restore it from a backup. Without it, requests that were in flight when the daemon last ended cannot be recovered", path = .0.display()
     )]
-    BadStoreId {
-        /// The file.
-        path: PathBuf,
-    },
+    BadStoreId(PathBuf),
 }
 
 impl HasRemedy for WorkdirError {
     fn remedy(&self) -> Remedy {
         match self {
-            Self::Io { error, .. } => Remedy::of_io(error),
+            Self::File(error) => error.remedy(),
             // The other daemon may exit.
-            Self::Locked { .. } => Remedy::Restart,
-            Self::WritableByOthers { .. } | Self::BadStoreId { .. } => Remedy::Operator,
+            Self::Locked(_) => Remedy::Restart,
+            Self::WritableByOthers { .. } | Self::BadStoreId(_) => Remedy::Operator,
         }
     }
 }
@@ -85,7 +74,7 @@ impl Workdir {
     /// When the directory cannot be used, other users may write to it or another daemon has
     /// locked it.
     pub fn open(path: &Path) -> Result<Self, WorkdirError> {
-        create_folder(path).map_err(|error| io_error(path, error))?;
+        create_folder(path).map_err(FileError::at(path))?;
         check_mode(path)?;
         let lock = lock(path)?;
         Ok(Self {
@@ -116,7 +105,7 @@ impl Workdir {
         };
         // The file only gives an order, so a damaged line must not prevent the start.
         let mut run_ids: Vec<[u8; 16]> = text
-            .map_err(|error| io_error(&path, error))?
+            .map_err(FileError::at(&path))?
             .split(|byte| *byte == b'\n')
             .filter_map(|line| {
                 let mut run_id = [0; 16];
@@ -125,9 +114,8 @@ impl Workdir {
             })
             .collect();
         run_ids.drain(..run_ids.len().saturating_sub(MAX_EARLIER_RUNS));
-        let run_id = random::bytes().map_err(|error| io_error(&path, error.into()))?;
-        run_ids.push(run_id);
-        write_run_ids(&path, &run_ids).map_err(|error| io_error(&path, error))?;
+        run_ids.push(random::bytes().map_err(FileError::at(&path))?);
+        self.write_runs(&run_ids)?;
         Ok(run_ids)
     }
 
@@ -137,22 +125,19 @@ impl Workdir {
     /// # Errors
     /// When the file of run ids cannot be used.
     pub fn forget_run(&self, run_ids: &[[u8; 16]]) -> Result<(), WorkdirError> {
+        self.write_runs(run_ids.split_last().map_or(&[], |(_, kept)| kept))
+    }
+
+    fn write_runs(&self, run_ids: &[[u8; 16]]) -> Result<(), WorkdirError> {
         let path = self.path.join(RUNS_FILE);
-        let kept = run_ids.split_last().map_or(&[][..], |(_, kept)| kept);
-        write_run_ids(&path, kept).map_err(|error| io_error(&path, error))
+        let lines: String = run_ids.iter().map(|id| hex::encode(id) + "\n").collect();
+        Ok(write_atomic(&path, &lines).map_err(FileError::at(&path))?)
     }
 
     /// Returns the random id of the store in the directory.
     #[must_use]
     pub fn store_id(&self) -> &str {
         &self.store_id
-    }
-}
-
-fn io_error(path: &Path, error: io::Error) -> WorkdirError {
-    WorkdirError::Io {
-        path: path.to_owned(),
-        error,
     }
 }
 
@@ -170,7 +155,7 @@ fn create_folder(path: &Path) -> io::Result<()> {
 /// checked. A directory that other users may only enter is a warning, because each file in it has
 /// its own mode.
 fn check_mode(path: &Path) -> Result<(), WorkdirError> {
-    let metadata = fs::metadata(path).map_err(|error| io_error(path, error))?;
+    let metadata = fs::metadata(path).map_err(FileError::at(path))?;
     let mode = metadata.permissions().mode() & 0o777;
     if metadata.is_dir() && mode & 0o022 != 0 {
         return Err(WorkdirError::WritableByOthers {
@@ -196,13 +181,11 @@ fn lock(folder: &Path) -> Result<File, WorkdirError> {
         .truncate(false)
         .mode(0o600)
         .open(&path)
-        .map_err(|error| io_error(&path, error))?;
+        .map_err(FileError::at(&path))?;
     match file.try_lock() {
         Ok(()) => Ok(file),
-        Err(TryLockError::WouldBlock) => Err(WorkdirError::Locked {
-            path: folder.to_owned(),
-        }),
-        Err(TryLockError::Error(error)) => Err(io_error(&path, error)),
+        Err(TryLockError::WouldBlock) => Err(WorkdirError::Locked(folder.to_owned())),
+        Err(TryLockError::Error(error)) => Err(FileError { path, error }.into()),
     }
 }
 
@@ -213,30 +196,15 @@ fn store_id(path: &Path) -> Result<String, WorkdirError> {
             Ok(id) if id.len() == 32 && id.bytes().all(|b| b.is_ascii_hexdigit()) => {
                 Ok(id.to_owned())
             }
-            _ => Err(WorkdirError::BadStoreId {
-                path: path.to_owned(),
-            }),
+            _ => Err(WorkdirError::BadStoreId(path.to_owned())),
         },
         Err(error) if error.kind() == io::ErrorKind::NotFound => {
-            let id = random_id().map_err(|error| io_error(path, error))?;
-            write_atomic(path, &format!("{id}\n")).map_err(|error| io_error(path, error))?;
+            let id = random::hex_id().map_err(FileError::at(path))?;
+            write_atomic(path, &format!("{id}\n")).map_err(FileError::at(path))?;
             Ok(id)
         }
-        Err(error) => Err(io_error(path, error)),
+        Err(error) => Err(FileError::at(path)(error).into()),
     }
-}
-
-/// Returns 128 random bits as 32 hexadecimal digits.
-///
-/// # Errors
-/// When the operating system provides no random bytes.
-pub fn random_id() -> io::Result<String> {
-    Ok(hex::encode(random::bytes::<16>()?))
-}
-
-fn write_run_ids(path: &Path, run_ids: &[[u8; 16]]) -> io::Result<()> {
-    let lines: String = run_ids.iter().map(|id| hex::encode(id) + "\n").collect();
-    write_atomic(path, &lines)
 }
 
 /// Replaces a file atomically: writes and syncs a file with the extension `new` beside it, renames

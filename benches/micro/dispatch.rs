@@ -5,10 +5,11 @@ use std::sync::Arc;
 
 use divan::Bencher;
 use platypush_userd::clock::{Clock as _, SystemClock};
-use platypush_userd::credentials::SessionToken;
+use platypush_userd::credentials::new_session_token;
 use platypush_userd::dispatch::Dispatcher;
 use platypush_userd::model::DeliveryId;
 use platypush_userd::queue::{Delivery, Disposition, Handler as _};
+use secrecy::{ExposeSecret as _, SecretString};
 
 use crate::requests;
 use crate::stage::{Stage, without_waiting};
@@ -30,15 +31,15 @@ fn known_session(bencher: Bencher<'_, '_>) {
 /// `user.authenticate_session` with an unknown token, which is looked up in the database.
 #[divan::bench(sample_count = 1_000, sample_size = 100)]
 fn unknown_token(bencher: Bencher<'_, '_>) {
-    let token = SessionToken::generate().unwrap();
+    let token = new_session_token().unwrap();
     bench_dispatch(bencher, &Stage::new(), &token, "\"success\": false");
 }
 
-fn bench_dispatch(bencher: Bencher<'_, '_>, stage: &Stage, token: &SessionToken, expected: &str) {
+fn bench_dispatch(bencher: Bencher<'_, '_>, stage: &Stage, token: &SecretString, expected: &str) {
     let dispatcher = stage.dispatcher();
     #[expect(clippy::cast_precision_loss, reason = "as Python does it")]
     let now = SystemClock.now().timestamp_micros() as f64 / 1e6;
-    let message = requests::json(&stage.config.device_id, token.expose(), now);
+    let message = requests::json(&stage.config.device_id, token.expose_secret(), now);
     let reply = match handle(&dispatcher, message.clone().into_bytes()) {
         Disposition::Finished(finished) => finished.reply.unwrap(),
         other => panic!("{other:?}"),

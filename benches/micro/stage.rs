@@ -10,7 +10,9 @@ use futures_util::future::try_join_all;
 use platypush_userd::actions::ACTIONS;
 use platypush_userd::clock::{Clock as _, SystemClock};
 use platypush_userd::config::{self, Config, Environment};
-use platypush_userd::credentials::{Credentials, Hasher, SessionToken, Throttle, Vault};
+use platypush_userd::credentials::{
+    Credentials, Hasher, Throttle, Vault, new_session_token, token_hash,
+};
 use platypush_userd::dispatch::{Dispatcher, Policy, Turns};
 use platypush_userd::keyring::Keyring;
 use platypush_userd::model::{PasswordRecord, SessionLimits, User};
@@ -111,7 +113,7 @@ impl Stage {
             });
             let users = self.runtime.block_on(try_join_all(users)).unwrap();
             let sessions = users.iter().map(|user| {
-                let session = new_session(&SessionToken::generate().unwrap());
+                let session = new_session(&new_session_token().unwrap());
                 self.store.create_session(session, precondition(user), None)
             });
             self.runtime.block_on(try_join_all(sessions)).unwrap();
@@ -125,10 +127,8 @@ impl Stage {
 
     /// Creates sessions of the first user. They were never looked up, so none of them is in the
     /// store's cache.
-    pub fn sessions(&self, count: usize) -> Vec<SessionToken> {
-        let tokens: Vec<_> = (0..count)
-            .map(|_| SessionToken::generate().unwrap())
-            .collect();
+    pub fn sessions(&self, count: usize) -> Vec<SecretString> {
+        let tokens: Vec<_> = (0..count).map(|_| new_session_token().unwrap()).collect();
         for tokens in tokens.chunks(IN_FLIGHT) {
             let sessions = tokens.iter().map(|token| {
                 self.store
@@ -140,9 +140,9 @@ impl Stage {
     }
 
     /// Creates a session and looks it up, so that it is in the store's cache.
-    pub fn known_session(&self) -> SessionToken {
+    pub fn known_session(&self) -> SecretString {
         let token = self.sessions(1).remove(0);
-        let found = without_waiting(self.store.session(&token.hash())).unwrap();
+        let found = without_waiting(self.store.session(&token_hash(&token))).unwrap();
         assert!(found.is_some());
         token
     }
@@ -178,7 +178,7 @@ fn services(config: &Config, store: &Arc<SledStore>, keyring: &Arc<Keyring>) -> 
     let (clock, password) = (Arc::new(SystemClock), &config.password);
     let credentials = Credentials::new(
         Arc::clone(&store),
-        Hasher::start(password.argon2.clone().into(), NonZeroUsize::MIN).unwrap(),
+        Hasher::start(password.argon2.clone(), NonZeroUsize::MIN).unwrap(),
         vault,
         Throttle::new(config.throttle.failures),
         clock.clone(),
@@ -208,9 +208,9 @@ fn new_user(number: u64, record: &PasswordRecord) -> NewUser {
 }
 
 /// Returns a session without an expiry.
-pub fn new_session(token: &SessionToken) -> NewSession {
+pub fn new_session(token: &SecretString) -> NewSession {
     NewSession {
-        token: token.hash(),
+        token: token_hash(token),
         created_at: SystemClock.now(),
         expires_at: None,
     }

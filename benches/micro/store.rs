@@ -8,7 +8,7 @@ use divan::counter::ItemsCount;
 use divan::{Bencher, black_box};
 use futures_util::future::try_join_all;
 use platypush_userd::clock::{Clock as _, SystemClock};
-use platypush_userd::credentials::SessionToken;
+use platypush_userd::credentials::{new_session_token, token_hash};
 use platypush_userd::model::SessionLimits;
 use platypush_userd::store::Store as _;
 
@@ -21,7 +21,7 @@ const CHUNK: usize = 500;
 #[divan::bench(sample_count = 1_000, sample_size = 100)]
 fn session_in_cache(bencher: Bencher<'_, '_>) {
     let stage = Stage::new();
-    let token = stage.known_session().hash();
+    let token = token_hash(&stage.known_session());
     bencher.bench_local(|| without_waiting(stage.store.session(black_box(&token))));
 }
 
@@ -36,7 +36,7 @@ fn session_in_database(bencher: Bencher<'_, '_>) {
             if uncached.is_empty() {
                 uncached = stage.sessions(CHUNK);
             }
-            uncached.pop().map(|token| token.hash()).unwrap()
+            uncached.pop().map(|token| token_hash(&token)).unwrap()
         })
         .bench_local_refs(|token| without_waiting(stage.store.session(token)));
 }
@@ -44,7 +44,7 @@ fn session_in_database(bencher: Bencher<'_, '_>) {
 #[divan::bench(sample_count = 1_000, sample_size = 100)]
 fn unknown_session(bencher: Bencher<'_, '_>) {
     let stage = Stage::new();
-    let token = SessionToken::generate().unwrap().hash();
+    let token = token_hash(&new_session_token().unwrap());
     bencher.bench_local(|| without_waiting(stage.store.session(black_box(&token))));
 }
 
@@ -63,7 +63,7 @@ fn create_session(bencher: Bencher<'_, '_>, count: usize) {
     bencher
         .counter(ItemsCount::new(count))
         .with_inputs(|| {
-            let tokens = (0..count).map(|_| SessionToken::generate().unwrap());
+            let tokens = (0..count).map(|_| new_session_token().unwrap());
             tokens.map(|token| new_session(&token)).collect::<Vec<_>>()
         })
         .bench_local_values(|sessions| {
@@ -84,7 +84,7 @@ fn delete_session(bencher: Bencher<'_, '_>, count: usize) {
         .counter(ItemsCount::new(count))
         .with_inputs(|| {
             let tokens = stage.sessions(count);
-            tokens.iter().map(SessionToken::hash).collect::<Vec<_>>()
+            tokens.iter().map(token_hash).collect::<Vec<_>>()
         })
         .bench_local_refs(|tokens| {
             let deleted = tokens

@@ -6,7 +6,7 @@ use super::parameter::{CODE, PASSWORD, USERNAME};
 use super::{Action, Call, Cost, Name, Output, Password, Run, Secret, proof};
 use crate::arguments;
 use crate::clock::Timestamp;
-use crate::credentials::{ApiTokenText, draw_api_token_name};
+use crate::credentials::{draw_api_token_name, new_api_token, token_hash};
 use crate::error::Error;
 use crate::events::{Event, EventKind};
 use crate::services::{Services, retry_on_conflict};
@@ -50,14 +50,14 @@ impl Run for CreateApiToken {
             let verified = proof::authenticate(services, call, login).await?;
             // The token contains the name, and a node would evaluate or decode parts of it.
             let name_in_token = text::neutralize(username);
-            let token = ApiTokenText::generate(&name_in_token)?;
+            let token = new_api_token(&name_in_token)?;
             let name = match &self.name {
                 Some(Name(name)) => name.clone(),
                 None => draw_api_token_name(&text::usable_name(username))?,
             };
             let create = operations::CreateApiToken {
                 name: name.clone(),
-                token: token.hash(),
+                token: token_hash(&token),
                 name_in_token: Some(name_in_token.into_owned()).filter(|name| name != username),
                 created_at: services.clock.now(),
                 expires_at: self.expires_at,

@@ -6,7 +6,7 @@ use super::parameter::{CODE, PASSWORD, USERNAME};
 use super::{Action, Call, Cost, Name, Output, Password, Run, Secret, proof};
 use crate::arguments;
 use crate::clock::Timestamp;
-use crate::credentials::SessionToken;
+use crate::credentials::{new_session_token, token_hash};
 use crate::error::Error;
 use crate::events::{Event, EventKind};
 use crate::services::{Services, retry_on_conflict};
@@ -39,9 +39,9 @@ impl Run for CreateSession {
         let login = proof::Login::new(&self.username, &self.password, self.code.as_ref());
         retry_on_conflict(|| async {
             let verified = proof::authenticate(services, call, login).await?;
-            let token = SessionToken::generate()?;
+            let token = new_session_token()?;
             let create = operations::CreateSession {
-                token: token.hash(),
+                token: token_hash(&token),
                 created_at: services.clock.now(),
                 expires_at: self.expires_at,
                 precondition: verified.precondition,

@@ -37,7 +37,8 @@ impl Run for DeleteApiToken {
             let deleted = services.store.run(delete, outcome).await?;
             match &deleted {
                 Some(token) => call.notes.event(|| {
-                    Event::of_user(user.id, &user.username, EventKind::api_token_deleted(token))
+                    let kind = EventKind::api_token_deleted(Some(token));
+                    Event::of_user(user.id, &user.username, kind)
                 }),
                 None => call.notes.refusal(Some("no_such_api_token")),
             }

@@ -31,7 +31,7 @@ impl Run for DeleteSession {
         let mut event = None;
         if let Some((session, user)) = services.credentials.session(token).await? {
             if call.notes.wants_event() {
-                let kind = EventKind::session_deleted(session.id());
+                let kind = EventKind::session_deleted(Some(session.id()));
                 event = Some(Event::of_user(user.id, &user.username, kind));
             }
             call.notes.user(Identity::User(user.username));

@@ -58,11 +58,8 @@ impl Run for DeleteSessions {
             let ended = services.store.run(end, outcome).await?;
             if ended {
                 call.notes.event(|| {
-                    let kind = match &self.session_id {
-                        None => EventKind::all_sessions_deleted(),
-                        Some(Text(id)) => EventKind::session_deleted(id.clone()),
-                    };
-                    Event::of(&verified.user, kind)
+                    let session_id = self.session_id.as_ref().map(|Text(id)| id.clone());
+                    Event::of(&verified.user, EventKind::session_deleted(session_id))
                 });
             }
             Ok(ended)

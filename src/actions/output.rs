@@ -1,10 +1,11 @@
 //! Results of actions, which serialize as the `output` of a reply.
 
+use secrecy::{ExposeSecret as _, SecretString};
 use serde::{Serialize, Serializer};
 use zeroize::Zeroizing;
 
 use crate::clock::{Timestamp, iso, optional_iso};
-use crate::credentials::{ApiTokenText, BackupCode, SessionToken, TotpSecret};
+use crate::credentials::TotpSecret;
 use crate::error::Error;
 use crate::model::{ApiToken, ApiTokenId, Profile, Reason, Session, TokenHash, User, UserId};
 
@@ -31,7 +32,7 @@ pub enum Output {
     Enrolment(Enrolment),
     /// Backup codes.
     #[serde(serialize_with = "exposed_codes")]
-    BackupCodes(Vec<BackupCode>),
+    BackupCodes(Vec<SecretString>),
     /// Sessions of a user.
     Sessions(OwnSessions),
     /// A new API token.
@@ -103,7 +104,7 @@ pub struct Enrolment {
     pub(super) otp_uri: Zeroizing<String>,
     pub(super) qrcode: Option<Zeroizing<String>>,
     #[serde(serialize_with = "exposed_codes")]
-    pub(super) backup_codes: Vec<BackupCode>,
+    pub(super) backup_codes: Vec<SecretString>,
 }
 
 impl std::fmt::Debug for Enrolment {
@@ -146,7 +147,7 @@ struct PublicSession {
 #[derive(Debug, Serialize)]
 pub struct NewSession {
     #[serde(serialize_with = "exposed")]
-    session_token: SessionToken,
+    session_token: SecretString,
     user_id: UserId,
     username: String,
     #[serde(serialize_with = "iso")]
@@ -171,8 +172,8 @@ pub struct PublicApiToken {
 pub struct NewApiToken {
     id: ApiTokenId,
     name: String,
-    #[serde(serialize_with = "exposed_api_token")]
-    token: ApiTokenText,
+    #[serde(serialize_with = "exposed")]
+    token: SecretString,
     #[serde(serialize_with = "optional_iso")]
     expires_at: Option<Timestamp>,
 }
@@ -190,7 +191,7 @@ impl Output {
     }
 
     /// Returns a new API token.
-    pub(super) fn new_api_token(token: ApiTokenText, created: &ApiToken) -> Self {
+    pub(super) fn new_api_token(token: SecretString, created: &ApiToken) -> Self {
         Self::NewApiToken(NewApiToken {
             id: created.id,
             name: created.name.clone(),
@@ -215,7 +216,7 @@ impl Output {
     }
 
     /// Returns a new session.
-    pub(super) fn session(session_token: SessionToken, session: &Session, user: &User) -> Self {
+    pub(super) fn session(session_token: SecretString, session: &Session, user: &User) -> Self {
         Self::Session(NewSession {
             session_token,
             user_id: user.id,
@@ -230,17 +231,10 @@ fn exposed_secret<S: Serializer>(secret: &TotpSecret, serializer: S) -> Result<S
     serializer.serialize_str(&secret.to_base32())
 }
 
-fn exposed_codes<S: Serializer>(codes: &[BackupCode], serializer: S) -> Result<S::Ok, S::Error> {
-    serializer.collect_seq(codes.iter().map(BackupCode::expose))
+fn exposed_codes<S: Serializer>(codes: &[SecretString], serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.collect_seq(codes.iter().map(SecretString::expose_secret))
 }
 
-fn exposed_api_token<S: Serializer>(
-    token: &ApiTokenText,
-    serializer: S,
-) -> Result<S::Ok, S::Error> {
-    serializer.serialize_str(token.expose())
-}
-
-fn exposed<S: Serializer>(token: &SessionToken, serializer: S) -> Result<S::Ok, S::Error> {
-    serializer.serialize_str(token.expose())
+fn exposed<S: Serializer>(token: &SecretString, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.serialize_str(token.expose_secret())
 }

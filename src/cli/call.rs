@@ -17,9 +17,9 @@ use super::{ConfigFile, complain, print, prompt, qr_code, usage_error};
 use crate::actions::{ACTIONS, Kind, PLUGIN, Parameter, Signature};
 use crate::clock::{Clock as _, SystemClock};
 use crate::config::{Config, suggest};
+use crate::random;
 use crate::redis::Connector;
 use crate::text::{printable, printable_json};
-use crate::workdir::random_id;
 
 /// Exit status if the reply carries errors or its output is false.
 const REFUSED: u8 = 1;
@@ -207,7 +207,7 @@ impl Call {
             let value = convert(self.action, key, read_value(key, value)?);
             arguments.insert(key.to_owned(), value);
         }
-        let id = random_id().context("no randomness for the request id")?;
+        let id = random::hex_id().context("no randomness for the request id")?;
         let mut message = json!({
             "type": "request",
             "action": format!("{PLUGIN}.{}", self.action.name),

@@ -325,7 +325,7 @@ fn read_export(
     };
     let keyring = Keyring::open(keys.map_or_else(own_keys, Path::to_owned), false);
     let keyring = keyring.map_err(|error| match error {
-        KeyringError::Missing { path } => anyhow!(
+        KeyringError::Missing(path) => anyhow!(
             "there is no key file {}: an export is sealed with the keys that the daemon had when \
              it was written. Name a copy of that file (secret.keys in the working directory of \
              that daemon) with --keys FILE",

@@ -9,8 +9,6 @@
 //! carries: otherwise the time would reveal which users have imported tokens. So the cost of such a
 //! request depends on the store (`Run::cost_now`).
 
-use std::fmt;
-
 use secrecy::{ExposeSecret as _, SecretString};
 use subtle::ConstantTimeEq as _;
 use zeroize::Zeroizing;
@@ -30,56 +28,31 @@ const RANDOM_DIGITS: usize = 32;
 /// Number of random characters of a generated token name.
 const NAME_DIGITS: usize = 8;
 
-/// A new API token. `Debug` does not print it; only the reply to its user exposes it.
-#[derive(Clone)]
-pub struct ApiTokenText(Zeroizing<String>);
-
-impl ApiTokenText {
-    /// Generates a token for a user.
-    ///
-    /// # Errors
-    /// When the operating system provides no randomness.
-    pub fn generate(username: &str) -> Result<Self, Error> {
-        // Allocated at its final size: growing would leave copies in memory.
-        let mut text = Zeroizing::new(String::with_capacity(username.len() + 1 + RANDOM_DIGITS));
-        text.push_str(username);
-        text.push(':');
-        push_digits(&mut text, RANDOM_DIGITS)?;
-        Ok(Self(text))
-    }
-
-    /// Returns the hash that the store keeps.
-    #[must_use]
-    pub fn hash(&self) -> TokenHash {
-        token::hash(&self.0)
-    }
-
-    /// Returns the token itself, for the reply.
-    #[must_use]
-    pub fn expose(&self) -> &str {
-        &self.0
-    }
-}
-
-impl fmt::Debug for ApiTokenText {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("ApiTokenText(…)")
-    }
+/// Generates an API token for a user.
+///
+/// # Errors
+/// When the operating system provides no randomness.
+pub fn new_api_token(username: &str) -> Result<SecretString, Error> {
+    // Allocated at its final size: growing would leave copies in memory.
+    let mut text = Zeroizing::new(String::with_capacity(username.len() + 1 + RANDOM_DIGITS));
+    text.push_str(username);
+    text.push(':');
+    push_digits(&mut text, RANDOM_DIGITS)?;
+    Ok(text.as_str().into())
 }
 
 /// Generates the name of a token that was created without one, as Platypush does.
 ///
 /// # Errors
 /// When the operating system provides no randomness.
-pub fn draw_name(username: &str) -> Result<String, Error> {
+pub fn draw_api_token_name(username: &str) -> Result<String, Error> {
     let mut name = format!("{username}__");
     push_digits(&mut name, NAME_DIGITS)?;
     Ok(name)
 }
 
 fn push_digits(text: &mut String, count: usize) -> Result<(), Error> {
-    let mut bytes = Zeroizing::new([0u8; RANDOM_DIGITS]);
-    random::fill(bytes.as_mut_slice())?;
+    let bytes = random::secret::<RANDOM_DIGITS>()?;
     // 64 divides 256, so all characters are equally likely.
     let digits = bytes.iter().map(|byte| DIGITS[usize::from(byte % 64)]);
     text.extend(digits.take(count).map(char::from));
@@ -217,9 +190,9 @@ mod tests {
     #[test]
     fn a_token_is_the_name_a_colon_and_32_characters() {
         for name in ["alice", "a:b", "Zoë", ""] {
-            let token = ApiTokenText::generate(name).unwrap();
-            assert_eq!(name_in(token.expose()), Some(name));
-            let random = &token.expose()[name.len() + 1..];
+            let token = new_api_token(name).unwrap();
+            assert_eq!(name_in(token.expose_secret()), Some(name));
+            let random = &token.expose_secret()[name.len() + 1..];
             assert_eq!(random.len(), RANDOM_DIGITS);
             assert!(random.bytes().all(|digit| DIGITS.contains(&digit)));
         }
@@ -228,7 +201,7 @@ mod tests {
     #[test]
     fn all_characters_occur_and_no_token_occurs_twice() {
         let tokens: Vec<_> = (0..1_000)
-            .map(|_| ApiTokenText::generate("").unwrap().expose().to_owned())
+            .map(|_| new_api_token("").unwrap().expose_secret().to_owned())
             .collect();
         let digits: std::collections::HashSet<_> = tokens.concat().bytes().collect();
         assert_eq!(digits.len(), 1 + DIGITS.len());

@@ -80,9 +80,7 @@ impl Blocklist {
 fn hash(password: &str) -> u64 {
     let lower = zeroize::Zeroizing::new(password.to_lowercase());
     let hash: [u8; 32] = Sha256::digest(lower.as_bytes()).into();
-    let mut first = [0; 8];
-    first.copy_from_slice(&hash[..8]);
-    u64::from_be_bytes(first)
+    u64::from_be_bytes(std::array::from_fn(|index| hash[index]))
 }
 
 #[cfg(test)]

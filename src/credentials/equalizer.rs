@@ -13,7 +13,7 @@ use std::time::Duration;
 
 use rustix::time::{ClockId, clock_gettime};
 
-use super::error::HasherError;
+use super::hasher::HasherError;
 use super::password::{Cost, Memory, spend};
 use crate::random;
 

@@ -7,23 +7,57 @@ use std::sync::Arc;
 use std::thread;
 use std::time::Duration;
 
+use argon2::Params;
+use crossbeam_channel::RecvTimeoutError;
 use secrecy::{ExposeSecret as _, SecretString};
 use tokio::sync::oneshot;
 
 use super::equalizer::Equalizer;
-use super::error::HasherError;
-use super::password::{self, Argon2Parameters, Cost, Memory};
+use super::password::{self, Cost, Memory};
+use crate::error::Error;
 use crate::model::PasswordRecord;
 use crate::priority;
+use crate::random::NoRandomness;
 
 /// Time after which an idle thread frees its work memory.
 const KEEP_MEMORY: Duration = Duration::from_secs(5);
+
+/// Why a password could not be hashed or checked. It does not depend on the password.
+#[derive(Debug, thiserror::Error)]
+pub enum HasherError {
+    /// The stored record is malformed, or exceeds the bounds for imported hashes.
+    #[error("a stored password record is unreadable: restore a backup, or set a new password")]
+    Record,
+    /// Argon2 refused its input.
+    #[error("argon2: {0}")]
+    Argon2(String),
+    /// The operating system provides no randomness.
+    #[error(transparent)]
+    Randomness(#[from] NoRandomness),
+    /// The work memory cannot be allocated.
+    #[error("not enough memory for a password hash: lower password.memory_kib or password.threads")]
+    OutOfMemory,
+    /// A hashing thread panicked.
+    #[error("a password hash panicked")]
+    Panicked,
+    /// A hashing thread cannot be started.
+    #[error("cannot start a hashing thread: {0}")]
+    Thread(String),
+}
+
+impl From<HasherError> for Error {
+    fn from(error: HasherError) -> Self {
+        Self::Internal(error.to_string())
+    }
+}
 
 type Job = Box<dyn FnOnce(&mut Memory) + Send>;
 
 /// Hashes and checks passwords outside the async runtime.
 pub struct Hasher {
-    parameters: Argon2Parameters,
+    /// Parameters of new hashes. OWASP's minimum is 19 MiB, two passes, one lane (Password Storage
+    /// Cheat Sheet).
+    pub(super) parameters: Params,
     equalizer: Arc<Equalizer>,
     jobs: crossbeam_channel::Sender<Job>,
 }
@@ -33,7 +67,7 @@ impl Hasher {
     ///
     /// # Errors
     /// When a thread cannot be started.
-    pub fn start(parameters: Argon2Parameters, threads: NonZeroUsize) -> Result<Self, HasherError> {
+    pub fn start(parameters: Params, threads: NonZeroUsize) -> Result<Self, HasherError> {
         let (jobs, queue) = crossbeam_channel::unbounded::<Job>();
         for number in 0..threads.get() {
             let queue = queue.clone();
@@ -43,14 +77,10 @@ impl Hasher {
                 .map_err(|error| HasherError::Thread(error.to_string()))?;
         }
         Ok(Self {
-            equalizer: Arc::new(Equalizer::new(parameters.cost())),
+            equalizer: Arc::new(Equalizer::new(Cost::of(&parameters))),
             parameters,
             jobs,
         })
-    }
-
-    pub(super) const fn parameters(&self) -> &Argon2Parameters {
-        &self.parameters
     }
 
     /// Hashes a new password with the current parameters and a new salt.
@@ -60,8 +90,10 @@ impl Hasher {
     ) -> Result<PasswordRecord, HasherError> {
         let parameters = self.parameters.clone();
         let password = password.clone();
-        self.run(move |memory| parameters.hash(password.expose_secret().as_bytes(), memory))
-            .await
+        self.run(move |memory| {
+            password::hash(&parameters, password.expose_secret().as_bytes(), memory)
+        })
+        .await
     }
 
     /// Checks a password against a record. Takes as long as a hash with the current parameters, or
@@ -134,16 +166,13 @@ fn work(queue: &crossbeam_channel::Receiver<Job>) {
     priority::lower();
     let mut memory = Memory::default();
     loop {
-        let job = match queue.recv_timeout(KEEP_MEMORY) {
-            Ok(job) => job,
-            Err(crossbeam_channel::RecvTimeoutError::Disconnected) => return,
-            Err(crossbeam_channel::RecvTimeoutError::Timeout) => {
-                memory = Memory::default();
-                match queue.recv() {
-                    Ok(job) => job,
-                    Err(_) => return,
-                }
-            }
+        let mut received = queue.recv_timeout(KEEP_MEMORY);
+        if matches!(received, Err(RecvTimeoutError::Timeout)) {
+            memory = Memory::default();
+            received = queue.recv().map_err(RecvTimeoutError::from);
+        }
+        let Ok(job) = received else {
+            return;
         };
         // A panic drops the job's sender, so the receiver gets an error.
         if catch_unwind(AssertUnwindSafe(|| job(&mut memory))).is_err() {

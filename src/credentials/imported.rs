@@ -15,15 +15,15 @@ use std::fmt;
 use std::num::NonZeroU32;
 use std::ops::RangeInclusive;
 
-use argon2::password_hash::phc::{Ident, Output, ParamsString, PasswordHash, Salt};
+use argon2::password_hash::phc::{PasswordHash, Salt};
 use base64::alphabet::BCRYPT;
 use base64::engine::Engine as _;
-use base64::engine::general_purpose::{GeneralPurpose, NO_PAD};
+use base64::engine::general_purpose::{GeneralPurpose, NO_PAD, STANDARD_NO_PAD};
 use ring::pbkdf2::{PBKDF2_HMAC_SHA256, derive};
 use subtle::ConstantTimeEq as _;
 use zeroize::Zeroizing;
 
-use super::error::HasherError;
+use super::hasher::HasherError;
 use crate::model::PasswordRecord;
 
 /// Maximum number of PBKDF2 iterations, about 0.3 s of work. Platypush uses 100,000; OWASP
@@ -95,30 +95,18 @@ pub fn pbkdf2_record(
 ) -> Result<PasswordRecord, UnusableHash> {
     let mut hash = [0; PBKDF2_BYTES];
     hex::decode_to_slice(hash_hex, &mut hash).map_err(|_| UnusableHash::NotPbkdf2)?;
-    if salt_hex.len() > 2 * Salt::MAX_LENGTH {
+    let salt = hex::decode(salt_hex).map_err(|_| UnusableHash::Salt)?;
+    if !(Salt::MIN_LENGTH..=Salt::MAX_LENGTH).contains(&salt.len()) {
         return Err(UnusableHash::Salt);
     }
-    let salt = hex::decode(salt_hex).map_err(|_| UnusableHash::Salt)?;
-    let salt = Salt::new(&salt).map_err(|_| UnusableHash::Salt)?;
     let bounded = u32::try_from(iterations)
         .ok()
         .filter(|count| (1..=MAX_PBKDF2_ITERATIONS).contains(count))
         .ok_or(UnusableHash::Iterations(iterations))?;
-
-    let mut params = ParamsString::new();
-    for (name, value) in [("i", bounded), ("l", PBKDF2_BYTES as u32)] {
-        params
-            .add_decimal(name, value)
-            .map_err(|_| UnusableHash::NotPbkdf2)?;
-    }
-    let phc = PasswordHash {
-        algorithm: Ident::new(PBKDF2).map_err(|_| UnusableHash::NotPbkdf2)?,
-        version: None,
-        params,
-        salt: Some(salt),
-        hash: Some(Output::new(&hash).map_err(|_| UnusableHash::NotPbkdf2)?),
-    };
-    Ok(PasswordRecord::new(phc.to_string()))
+    let (salt, hash) = (STANDARD_NO_PAD.encode(salt), STANDARD_NO_PAD.encode(hash));
+    Ok(PasswordRecord::new(format!(
+        "{PBKDF2_PREFIX}i={bounded},l={PBKDF2_BYTES}${salt}${hash}"
+    )))
 }
 
 /// Creates a record of bcrypt from the text in a node's database.
@@ -225,11 +213,6 @@ impl Checker {
         let known = known.unwrap_or_else(|| (iterations, *salt, pbkdf2(secret, salt, iterations)));
         &self.last.insert(known).2
     }
-}
-
-/// Checks a password. Compares the hashes in constant time.
-pub(crate) fn verify(password: &[u8], scheme: &Scheme) -> bool {
-    Checker::default().verify(password, scheme)
 }
 
 fn parse_pbkdf2(text: &str) -> Option<Scheme> {

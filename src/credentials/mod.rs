@@ -7,9 +7,7 @@
 mod api_token;
 mod blocklist;
 mod equalizer;
-mod error;
 mod hasher;
-mod keeping;
 
 pub mod imported;
 mod password;
@@ -26,20 +24,18 @@ use chrono::TimeDelta;
 use secrecy::{ExposeSecret as _, SecretString};
 use tokio::time::{Instant, sleep_until};
 
-pub use self::api_token::{ApiTokenText, draw_name as draw_api_token_name};
+pub use self::api_token::{draw_api_token_name, new_api_token};
 pub use self::blocklist::{Blocklist, BlocklistError};
-pub use self::error::HasherError;
-pub use self::hasher::Hasher;
-pub use self::password::Argon2Parameters;
-pub use self::second_factor::{BackupCode, STEP_SECONDS, TotpSecret};
+pub use self::hasher::{Hasher, HasherError};
+pub use self::second_factor::{STEP_SECONDS, TotpSecret};
 pub use self::throttle::{AttemptPermit, Throttle};
-pub use self::token::SessionToken;
+pub use self::token::{new_session_token, token_hash};
 pub use self::vault::Vault;
 use crate::clock::{Clock, Timestamp};
 use crate::error::Error;
 use crate::model::{
     Attempted, CodeHash, CodeUse, Failures, ImportedCode, NameHash, PasswordRecord, Profile,
-    SecondFactor, Session, SessionLimits, SessionRules, TokenHash, User,
+    SecondFactor, Session, SessionLimits, SessionRules, User,
 };
 use crate::random;
 use crate::store::{Outcome, PasswordPrecondition, Store, StoreError, StoreExt as _, operations};
@@ -61,7 +57,8 @@ const THROTTLED_JITTER: Duration = Duration::from_micros(16);
 pub struct Credentials {
     store: Arc<dyn Store>,
     hasher: Hasher,
-    vault: Vault,
+    /// Seals and hashes what the store keeps of credentials.
+    pub vault: Vault,
     throttle: Throttle,
     clock: Arc<dyn Clock>,
     session_limits: SessionLimits,
@@ -158,7 +155,7 @@ impl Credentials {
         clock: Arc<dyn Clock>,
         session_limits: SessionLimits,
     ) -> Result<Self, Error> {
-        let unmatchable = hasher.parameters().unmatchable_record()?;
+        let unmatchable = password::unmatchable_record(&hasher.parameters)?;
         Ok(Self {
             store,
             hasher,
@@ -382,7 +379,7 @@ impl Credentials {
         user: &User,
         secret: &TotpSecret,
         code: &SecretString,
-    ) -> Result<Option<(SecondFactor, Vec<BackupCode>)>, Error> {
+    ) -> Result<Option<(SecondFactor, Vec<SecretString>)>, Error> {
         let now = self.clock.now();
         let code = second_factor::totp_code(code.expose_secret());
         let Some(last_step) = code.and_then(|code| secret.step_of(&code, now)) else {
@@ -403,7 +400,10 @@ impl Credentials {
     ///
     /// # Errors
     /// When the operating system provides no randomness.
-    pub fn new_backup_codes(&self, user: &User) -> Result<(Vec<BackupCode>, Vec<CodeHash>), Error> {
+    pub fn new_backup_codes(
+        &self,
+        user: &User,
+    ) -> Result<(Vec<SecretString>, Vec<CodeHash>), Error> {
         second_factor::new_backup_codes(&self.vault, user.id)
     }
 
@@ -413,7 +413,7 @@ impl Credentials {
         // bcrypt may have read only a part of the password. If its ending is wrong, a new record of
         // it would lock the user out.
         if imported::is_cut(password.expose_secret(), &user.password)
-            || !self.hasher.parameters().is_weaker(&user.password)
+            || !password::is_weaker(&user.password, &self.hasher.parameters)
         {
             return Ok(user);
         }
@@ -440,16 +440,4 @@ fn attempted(user: Option<&User>, hash: NameHash) -> Attempted {
     user.map_or(Attempted::UnknownName(hash), |user| {
         Attempted::User(user.id)
     })
-}
-
-/// Returns the hash under which the store keeps a session token.
-#[must_use]
-pub fn token_hash(token: &SecretString) -> TokenHash {
-    token::hash(token.expose_secret())
-}
-
-impl From<HasherError> for Error {
-    fn from(error: HasherError) -> Self {
-        Self::Internal(error.to_string())
-    }
 }

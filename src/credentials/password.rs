@@ -5,9 +5,8 @@ use argon2::{Algorithm, Argon2, Block, Params, Version};
 use subtle::ConstantTimeEq as _;
 use zeroize::{Zeroize as _, Zeroizing};
 
-use super::error::HasherError;
+use super::hasher::HasherError;
 use super::imported::{self, Checker};
-use crate::error::Error;
 use crate::model::PasswordRecord;
 use crate::random;
 
@@ -16,64 +15,46 @@ const HASH_BYTES: usize = 32;
 /// Length of a salt in bytes (RFC 9106, section 3.1: 16 bytes for password hashing).
 const SALT_BYTES: usize = 16;
 
-/// Parameters of new hashes. OWASP's minimum is 19 MiB, two passes, one lane (Password Storage
-/// Cheat Sheet).
-#[derive(Debug, Clone)]
-pub struct Argon2Parameters(Params);
-
-impl From<Params> for Argon2Parameters {
-    /// Keeps the cost of `params`.
-    fn from(params: Params) -> Self {
-        Self(params)
+/// Whether a record costs less than one with these parameters, or was imported. `false` for a
+/// malformed record: checking it returns an error.
+pub(super) fn is_weaker(record: &PasswordRecord, current: &Params) -> bool {
+    if let Some(scheme) = imported::parse(record) {
+        return scheme.is_ok();
     }
+    parse(record).is_ok_and(|(params, ..)| {
+        params.m_cost() < current.m_cost() || params.t_cost() < current.t_cost()
+    })
 }
 
-impl Argon2Parameters {
-    /// Returns the cost of a hash.
-    pub(super) fn cost(&self) -> Cost {
-        Cost::of(&self.0)
-    }
+/// Creates a record that costs as much to check as any other with these parameters and that no
+/// password matches, because its hash is random.
+pub(super) fn unmatchable_record(params: &Params) -> Result<PasswordRecord, HasherError> {
+    let hash = random::bytes::<HASH_BYTES>()?;
+    record(params, &random::bytes::<SALT_BYTES>()?, &hash)
+}
 
-    /// Whether a record costs less than these parameters, or was imported. `false` for a malformed
-    /// record: checking it returns an error.
-    pub(super) fn is_weaker(&self, record: &PasswordRecord) -> bool {
-        if let Some(scheme) = imported::parse(record) {
-            return scheme.is_ok();
-        }
-        parse(record).is_ok_and(|parsed| {
-            parsed.params.m_cost() < self.0.m_cost() || parsed.params.t_cost() < self.0.t_cost()
-        })
-    }
+/// Hashes a password with a new salt.
+pub(super) fn hash(
+    params: &Params,
+    password: &[u8],
+    memory: &mut Memory,
+) -> Result<PasswordRecord, HasherError> {
+    let salt = random::bytes::<SALT_BYTES>()?;
+    let mut hash = Zeroizing::new([0u8; HASH_BYTES]);
+    derive(params, password, &salt, hash.as_mut_slice(), memory)?;
+    record(params, &salt, hash.as_slice())
+}
 
-    /// Creates a record that costs as much to check as any other and that no password matches,
-    /// because its hash is random.
-    pub(super) fn unmatchable_record(&self) -> Result<PasswordRecord, Error> {
-        let hash = random::bytes::<HASH_BYTES>()?;
-        Ok(self.record(&random::bytes::<SALT_BYTES>()?, &hash)?)
-    }
-
-    pub(super) fn hash(
-        &self,
-        password: &[u8],
-        memory: &mut Memory,
-    ) -> Result<PasswordRecord, HasherError> {
-        let salt = random::bytes::<SALT_BYTES>()?;
-        let mut hash = Zeroizing::new([0u8; HASH_BYTES]);
-        derive(&self.0, password, &salt, hash.as_mut_slice(), memory)?;
-        self.record(&salt, hash.as_slice())
-    }
-
-    fn record(&self, salt: &[u8], hash: &[u8]) -> Result<PasswordRecord, HasherError> {
-        let unwritable = |_| HasherError::Record;
-        let phc = PasswordHash {
-            algorithm: Ident::new(Algorithm::Argon2id.as_str()).map_err(unwritable)?,
-            version: Some(Version::V0x13.into()),
-            params: ParamsString::try_from(&self.0).map_err(|_| HasherError::Record)?,
-            salt: Some(Salt::new(salt).map_err(unwritable)?),
-            hash: Some(Output::new(hash).map_err(unwritable)?),
-        };
-        Ok(PasswordRecord::new(phc.to_string()))
-    }
+fn record(params: &Params, salt: &[u8], hash: &[u8]) -> Result<PasswordRecord, HasherError> {
+    let unwritable = |_| HasherError::Record;
+    let phc = PasswordHash {
+        algorithm: Ident::new(Algorithm::Argon2id.as_str()).map_err(unwritable)?,
+        version: Some(Version::V0x13.into()),
+        params: ParamsString::try_from(params).map_err(|_| HasherError::Record)?,
+        salt: Some(Salt::new(salt).map_err(unwritable)?),
+        hash: Some(Output::new(hash).map_err(unwritable)?),
+    };
+    Ok(PasswordRecord::new(phc.to_string()))
 }
 
 /// Cost of a hash: memory, passes over it, and lanes.
@@ -93,7 +74,7 @@ impl Cost {
         }
     }
 
-    fn of(params: &Params) -> Self {
+    pub(super) fn of(params: &Params) -> Self {
         Self::new(params.m_cost(), params.t_cost(), params.p_cost())
     }
 }
@@ -116,14 +97,12 @@ pub(super) fn verify(
     memory: &mut Memory,
 ) -> Result<(bool, Option<Cost>), HasherError> {
     if let Some(scheme) = imported::parse(record) {
-        let scheme = scheme?;
-        return Ok((imported::verify(password, &scheme), None));
+        return Ok((Checker::default().verify(password, &scheme?), None));
     }
-    let parsed = parse(record)?;
-    let mut hash = Zeroizing::new(vec![0u8; parsed.hash.len()]);
-    derive(&parsed.params, password, &parsed.salt, &mut hash, memory)?;
-    let matches = hash.ct_eq(parsed.hash.as_bytes()).into();
-    Ok((matches, Some(Cost::of(&parsed.params))))
+    let (params, salt, known) = parse(record)?;
+    let mut hash = Zeroizing::new(vec![0u8; known.len()]);
+    derive(&params, password, &salt, &mut hash, memory)?;
+    Ok((hash.ct_eq(known.as_bytes()).into(), Some(Cost::of(&params))))
 }
 
 /// Returns the index of the imported record that a secret matches. Malformed records match nothing.
@@ -136,22 +115,12 @@ pub(super) fn find(secret: &[u8], records: &[PasswordRecord]) -> Option<usize> {
     records.iter().position(matches)
 }
 
-struct Parsed {
-    params: Params,
-    salt: Salt,
-    hash: Output,
-}
-
-fn parse(record: &PasswordRecord) -> Result<Parsed, HasherError> {
+fn parse(record: &PasswordRecord) -> Result<(Params, Salt, Output), HasherError> {
     let phc = PasswordHash::new(record.expose()).map_err(|_| HasherError::Record)?;
     let known = phc.algorithm.as_str() == Algorithm::Argon2id.as_str()
         && phc.version == Some(Version::V0x13.into());
-    match (known, phc.salt, phc.hash) {
-        (true, Some(salt), Some(hash)) => Ok(Parsed {
-            params: Params::try_from(&phc).map_err(|_| HasherError::Record)?,
-            salt,
-            hash,
-        }),
+    match (Params::try_from(&phc), phc.salt, phc.hash) {
+        (Ok(params), Some(salt), Some(hash)) if known => Ok((params, salt, hash)),
         _ => Err(HasherError::Record),
     }
 }
@@ -204,20 +173,20 @@ impl Memory {
 mod tests {
     use super::*;
 
-    fn cheap(iterations: u32) -> Argon2Parameters {
-        Params::new(8, iterations, 1, None).unwrap().into()
+    fn cheap(iterations: u32) -> Params {
+        Params::new(8, iterations, 1, None).unwrap()
     }
 
     #[test]
     fn a_record_is_a_phc_string_with_its_parameters() {
-        let record = cheap(3).hash(b"secret", &mut Memory::default()).unwrap();
+        let record = hash(&cheap(3), b"secret", &mut Memory::default()).unwrap();
         assert!(record.expose().starts_with("$argon2id$v=19$m=8,t=3,p=1$"));
     }
 
     #[test]
     fn only_the_same_bytes_match() {
         let memory = &mut Memory::default();
-        let record = cheap(1).hash("pässword".as_bytes(), memory).unwrap();
+        let record = hash(&cheap(1), "pässword".as_bytes(), memory).unwrap();
         assert!(verify("pässword".as_bytes(), &record, memory).unwrap().0);
         for wrong in ["passwort", "pässword ", "", "PÄSSWORD"] {
             assert!(!verify(wrong.as_bytes(), &record, memory).unwrap().0);
@@ -242,11 +211,12 @@ mod tests {
 
     #[test]
     fn a_record_with_less_memory_or_fewer_passes_is_weaker() {
-        let record = cheap(2).hash(b"x", &mut Memory::default()).unwrap();
-        assert!(cheap(3).is_weaker(&record));
-        assert!(!cheap(2).is_weaker(&record));
-        assert!(!cheap(1).is_weaker(&record));
-        assert!(Argon2Parameters::from(Params::new(16, 1, 1, None).unwrap()).is_weaker(&record));
+        let record = hash(&cheap(2), b"x", &mut Memory::default()).unwrap();
+        assert!(is_weaker(&record, &cheap(3)));
+        assert!(!is_weaker(&record, &cheap(2)));
+        assert!(!is_weaker(&record, &cheap(1)));
+        let more_memory = Params::new(16, 1, 1, None).unwrap();
+        assert!(is_weaker(&record, &more_memory));
     }
 
     #[test]
@@ -257,17 +227,17 @@ mod tests {
             "$2b$12$EcfJx/g23yjNwKR2DN393OA5lJ8C5EqNPNMfT0IyDMCkhlXSoIwKa",
         ] {
             assert!(
-                cheap(1).is_weaker(&PasswordRecord::new(text.into())),
+                is_weaker(&PasswordRecord::new(text.into()), &cheap(1)),
                 "{text}"
             );
         }
         let unreadable = PasswordRecord::new("$2b$99$x".into());
-        assert!(!cheap(1).is_weaker(&unreadable));
+        assert!(!is_weaker(&unreadable, &cheap(1)));
     }
 
     #[test]
     fn nothing_matches_the_unmatchable_record() {
-        let record = cheap(1).unmatchable_record().unwrap();
+        let record = unmatchable_record(&cheap(1)).unwrap();
         assert!(!verify(b"", &record, &mut Memory::default()).unwrap().0);
     }
 

@@ -7,9 +7,7 @@
 
 use std::fmt;
 
-use hmac::{Hmac, KeyInit as _, Mac as _};
-use secrecy::SecretString;
-use sha2::Sha256;
+use secrecy::{ExposeSecret as _, SecretString};
 use subtle::ConstantTimeEq as _;
 use totp_rs::{Algorithm, Builder, Secret, Totp};
 use zeroize::Zeroizing;
@@ -51,24 +49,6 @@ impl fmt::Debug for TotpSecret {
     }
 }
 
-/// A new backup code, which the user sees once. `Debug` does not print it.
-#[derive(Clone)]
-pub struct BackupCode(Zeroizing<String>);
-
-impl fmt::Debug for BackupCode {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("BackupCode(…)")
-    }
-}
-
-impl BackupCode {
-    /// Returns the code itself, for the reply.
-    #[must_use]
-    pub fn expose(&self) -> &str {
-        &self.0
-    }
-}
-
 impl TotpSecret {
     /// Wraps raw bytes.
     #[must_use]
@@ -81,9 +61,7 @@ impl TotpSecret {
     /// # Errors
     /// When the operating system provides no randomness.
     pub fn generate() -> Result<Self, Error> {
-        let mut bytes = vec![0; SECRET_BYTES];
-        random::fill(&mut bytes)?;
-        Ok(Self::new(bytes))
+        Ok(Self::new(random::secret::<SECRET_BYTES>()?.to_vec()))
     }
 
     /// Parses base32, with or without spaces and padding, in any case.
@@ -198,17 +176,16 @@ pub(super) fn check(
 pub(super) fn new_backup_codes(
     vault: &Vault,
     user_id: UserId,
-) -> Result<(Vec<BackupCode>, Vec<CodeHash>), Error> {
+) -> Result<(Vec<SecretString>, Vec<CodeHash>), Error> {
     let mut codes = Vec::with_capacity(BACKUP_CODES);
     for _ in 0..BACKUP_CODES {
-        let mut bytes = Zeroizing::new([0; BACKUP_CODE_BYTES]);
-        random::fill(bytes.as_mut_slice())?;
-        let text = Secret::new(bytes.as_slice().into()).to_base32();
-        codes.push(BackupCode(Zeroizing::new(text)));
+        let bytes = random::secret::<BACKUP_CODE_BYTES>()?;
+        let text = Zeroizing::new(Secret::new(bytes.as_slice().into()).to_base32());
+        codes.push(SecretString::from(text.as_str()));
     }
     let hashes = codes
         .iter()
-        .map(|code| hash_backup_code(vault, user_id, code.expose()))
+        .map(|code| hash_backup_code(vault, user_id, code.expose_secret()))
         .collect();
     Ok((codes, hashes))
 }
@@ -272,19 +249,6 @@ pub(super) fn imported_code(code: &str) -> Option<SecretString> {
     let is_valid = code.len() == IMPORTED_CODE_LENGTH
         && code.bytes().all(|c| matches!(c, b'A'..=b'Z' | b'2'..=b'7'));
     is_valid.then(|| SecretString::from(code.as_str()))
-}
-
-/// Computes an HMAC-SHA-256. No `purpose` is a prefix of another one, so the parts cannot be
-/// confused.
-pub(super) fn keyed_hash(key: &[u8], purpose: &[u8], user_id: UserId, data: &[u8]) -> [u8; 32] {
-    // Cannot fail: HMAC accepts keys of any length, and this one has 32 bytes.
-    let Ok(mut mac) = Hmac::<Sha256>::new_from_slice(key) else {
-        return [0; 32];
-    };
-    mac.update(purpose);
-    mac.update(&user_id.to_be_bytes());
-    mac.update(data);
-    mac.finalize().into_bytes().into()
 }
 
 #[cfg(test)]

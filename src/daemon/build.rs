@@ -10,6 +10,7 @@ use crate::clock::{Clock, SystemClock};
 use crate::config::Config;
 use crate::credentials::{Blocklist, Credentials, Hasher, Throttle, Vault};
 use crate::dispatch::{Policy, Turns};
+use crate::failure::FileError;
 use crate::keyring::Keyring;
 use crate::queue::{CrashJournal, Keys, LeftEntries, Settings};
 use crate::redis::Connector;
@@ -27,7 +28,7 @@ pub(super) fn open_crash_journal(
 ) -> Result<(Arc<CrashJournal>, LeftEntries)> {
     let path = workdir.join(JOURNAL_FILE);
     let opened = CrashJournal::open(&path, Turns::count(turns));
-    Ok(opened.map_err(|error| WorkdirError::Io { path, error })?)
+    Ok(opened.map_err(|error| WorkdirError::from(FileError { path, error }))?)
 }
 
 /// Opens the sealing keys, and checks them against the hash key that the first start sealed with
@@ -72,7 +73,7 @@ pub(super) fn services(
 ) -> Result<Services> {
     let clock: Arc<dyn Clock> = Arc::new(SystemClock);
     let password = &config.password;
-    let hasher = Hasher::start(password.argon2.clone().into(), password.threads)?;
+    let hasher = Hasher::start(password.argon2.clone(), password.threads)?;
     Ok(Services {
         credentials: Credentials::new(
             Arc::clone(&store),

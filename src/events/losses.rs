@@ -1,6 +1,6 @@
 //! Counts events that were not published, and logs the count at most once a minute.
 
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use tracing::warn;
@@ -15,7 +15,7 @@ pub(super) struct Losses(Mutex<Unlogged>);
 /// Losses since the last log line.
 #[derive(Default)]
 struct Unlogged {
-    count: u64,
+    count: usize,
     /// Reason for the first of these losses.
     why: String,
     /// Time of the last log line.
@@ -25,26 +25,26 @@ struct Unlogged {
 impl Losses {
     /// Counts lost events. The first loss is logged at once, later ones at most once a minute.
     pub(super) fn add(&self, count: usize, why: impl FnOnce() -> String) {
-        let mut lost = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut lost = self.lock();
         if lost.count == 0 {
             lost.why = why();
         }
-        lost.count = lost
-            .count
-            .saturating_add(u64::try_from(count).unwrap_or(u64::MAX));
+        lost.count = lost.count.saturating_add(count);
         lost.log_if_due();
     }
 
     /// Logs the unlogged losses if the last log line is a minute old.
     pub(super) fn log_if_due(&self) {
-        let mut lost = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        lost.log_if_due();
+        self.lock().log_if_due();
     }
 
     /// Logs the unlogged losses now; for the end of the daemon.
     pub(super) fn log(&self) {
-        let mut lost = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        lost.log();
+        self.lock().log();
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Unlogged> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

@@ -149,12 +149,12 @@ event_kinds! {
 }
 
 impl EventKind {
-    /// Returns the kind for the end of all sessions of a user.
+    /// Returns the kind for the end of one session, or of all sessions of a user without an id.
     #[must_use]
-    pub const fn all_sessions_deleted() -> Self {
+    pub const fn session_deleted(session_id: Option<String>) -> Self {
         Self::SessionDeleted {
-            session_id: None,
-            all_sessions: true,
+            all_sessions: session_id.is_none(),
+            session_id,
         }
     }
 
@@ -168,32 +168,13 @@ impl EventKind {
         }
     }
 
-    /// Returns the kind for the deletion of one API token.
+    /// Returns the kind for the deletion of one API token, or of all API tokens of a user.
     #[must_use]
-    pub fn api_token_deleted(token: &ApiToken) -> Self {
+    pub fn api_token_deleted(token: Option<&ApiToken>) -> Self {
         Self::ApiTokenDeleted {
-            token_id: Some(token.id),
-            token_name: Some(token.name.clone()),
-            all_tokens: false,
-        }
-    }
-
-    /// Returns the kind for the deletion of all API tokens of a user.
-    #[must_use]
-    pub const fn all_api_tokens_deleted() -> Self {
-        Self::ApiTokenDeleted {
-            token_id: None,
-            token_name: None,
-            all_tokens: true,
-        }
-    }
-
-    /// Returns the kind for the end of one session.
-    #[must_use]
-    pub const fn session_deleted(session_id: String) -> Self {
-        Self::SessionDeleted {
-            session_id: Some(session_id),
-            all_sessions: false,
+            token_id: token.map(|token| token.id),
+            token_name: token.map(|token| token.name.clone()),
+            all_tokens: token.is_none(),
         }
     }
 }

@@ -48,13 +48,13 @@ impl Publisher {
         let (queue, receiver) = mpsc::channel(QUEUE_CAPACITY);
         let (stop, stopped) = watch::channel(false);
         let losses = Arc::new(Losses::default());
-        let task = PublisherTask::new(
+        let task = PublisherTask {
             connector,
-            destinations.to_vec(),
-            receiver,
+            destinations: destinations.to_vec(),
+            queue: receiver,
             stopped,
-            Arc::clone(&losses),
-        );
+            losses: Arc::clone(&losses),
+        };
         let handle = PublisherHandle {
             stop,
             task: tokio::spawn(task.run()),
@@ -76,12 +76,11 @@ impl Publisher {
             Ok(message) => message,
             Err(error) => return error!(%error, "an event could not be encoded"),
         };
-        match self.queue.try_send(message) {
-            Ok(()) => {}
-            Err(TrySendError::Full(_)) => self.losses.add(1, || {
-                format!("{QUEUE_CAPACITY} events already wait for Redis")
-            }),
-            Err(TrySendError::Closed(_)) => self.losses.add(1, || "the daemon is stopping".into()),
+        if let Err(error) = self.queue.try_send(message) {
+            self.losses.add(1, || match error {
+                TrySendError::Full(_) => format!("{QUEUE_CAPACITY} events already wait for Redis"),
+                TrySendError::Closed(_) => "the daemon is stopping".into(),
+            });
         }
     }
 }

@@ -36,30 +36,14 @@ return count";
 
 /// Receives events from the queue and sends them.
 pub(super) struct PublisherTask {
-    connector: Connector,
-    destinations: Vec<Destination>,
-    queue: mpsc::Receiver<Vec<u8>>,
-    stopped: watch::Receiver<bool>,
-    losses: Arc<Losses>,
+    pub(super) connector: Connector,
+    pub(super) destinations: Vec<Destination>,
+    pub(super) queue: mpsc::Receiver<Vec<u8>>,
+    pub(super) stopped: watch::Receiver<bool>,
+    pub(super) losses: Arc<Losses>,
 }
 
 impl PublisherTask {
-    pub(super) const fn new(
-        connector: Connector,
-        destinations: Vec<Destination>,
-        queue: mpsc::Receiver<Vec<u8>>,
-        stopped: watch::Receiver<bool>,
-        losses: Arc<Losses>,
-    ) -> Self {
-        Self {
-            connector,
-            destinations,
-            queue,
-            stopped,
-            losses,
-        }
-    }
-
     /// Runs until it is stopped and either the queue is empty or Redis is unavailable.
     pub(super) async fn run(mut self) {
         let mut batch = Vec::with_capacity(MAX_BATCH);

@@ -58,10 +58,7 @@ impl Session {
     /// token.
     #[must_use]
     pub fn id(&self) -> String {
-        self.token.0[..8]
-            .iter()
-            .map(|b| format!("{b:02x}"))
-            .collect()
+        hex::encode(&self.token.0[..8])
     }
 
     /// Returns whether the session authenticates `user`.

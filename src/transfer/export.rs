@@ -92,8 +92,8 @@ pub async fn export(services: &Services, keyring: &Keyring, lines: &Lines) -> Re
     let mut writer = Writer {
         services,
         keyring,
-        export: hex::encode(random::bytes::<16>()?),
-        key: keyring.newest().unwrap_or_default(),
+        export: random::hex_id()?,
+        key: keyring.newest(),
         lines: Vec::new(),
     };
     writer.header().await?;
@@ -154,7 +154,7 @@ impl Writer<'_> {
         let restore = Restore {
             next_user_id: next.user,
             next_api_token_id: next.api_token,
-            hash_key: self.services.credentials.hash_key(),
+            hash_key: self.services.credentials.vault.expose_hash_key(),
         };
         let header = Header {
             platypush_userd_export: VERSION,
@@ -169,9 +169,8 @@ impl Writer<'_> {
         let factor = user.second_factor.as_ref();
         let totp_secret = factor
             .map(|factor| {
-                self.services
-                    .credentials
-                    .open_second_factor(user.id, factor)
+                let vault = &self.services.credentials.vault;
+                vault.open_totp(user.id, &factor.secret)
             })
             .transpose()?;
         let mut line = UserLine {
@@ -214,9 +213,7 @@ impl Writer<'_> {
 
     fn seal(&self, context: &[u8], secret: &impl Serialize) -> Result<String, Error> {
         let plain = Zeroizing::new(serde_json::to_vec(secret).map_err(encode_error)?);
-        let sealer = self.keyring.sealer();
-        let sealer = sealer.map_err(|error| Error::Internal(error.to_string()))?;
-        let sealed = sealer.seal(context, &plain);
+        let sealed = self.keyring.sealer()?.seal(context, &plain);
         if Keyring::number_of(&sealed) != Some(self.key) {
             return Err(Error::Internal(
                 "the key was rotated during the export: run it again".into(),

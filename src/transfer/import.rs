@@ -267,12 +267,12 @@ impl<'a> Importer<'a> {
             factor.is_some_and(|factor| !factor.backup_codes.is_empty())
                 || !imported.user.used_secrets.is_empty()
         };
-        self.keep_keyed_hashes = self.services.credentials.has_hash_key(&key);
+        self.keep_keyed_hashes = self.services.credentials.vault.has_hash_key(&key);
         if !self.keep_keyed_hashes && users.iter().any(needs_key) {
             if is_serving {
                 return Err(ImportError::DaemonRunning);
             }
-            self.batch.hash_key = Some(self.services.credentials.seal_hash_key(&key)?);
+            self.batch.hash_key = Some(self.services.credentials.vault.seal_hash_key(&key)?);
             self.keep_keyed_hashes = true;
         }
         // Requests may have created users and tokens after the export recorded the next ids.
@@ -383,11 +383,11 @@ impl<'a> Importer<'a> {
         let credentials = &self.services.credentials;
         let renamed_tokens = rename_tokens(&mut user.api_tokens);
         if let (Some(factor), Some(secret)) = (&mut user.second_factor, &imported.totp_secret) {
-            factor.secret = credentials.seal_second_factor(user.id, secret)?;
+            factor.secret = credentials.vault.seal_totp(user.id, secret)?;
             // Versions before 0.1 exported none.
             let is_unknown = factor.fingerprint == SecretFingerprint::UNKNOWN;
             if !self.keep_keyed_hashes || (is_unknown && self.batch.hash_key.is_none()) {
-                factor.fingerprint = credentials.secret_fingerprint(user.id, secret);
+                factor.fingerprint = credentials.vault.secret_fingerprint(user.id, secret);
             }
         }
         if !self.keep_keyed_hashes {

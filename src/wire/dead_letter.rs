@@ -4,17 +4,18 @@
 use serde::Serialize;
 
 use super::json;
-use crate::clock::{Iso, Timestamp};
+use crate::clock::{Iso, Timestamp, optional_iso};
 use crate::value::Value;
 
 /// Reason of a message longer than the limit.
-pub const TOO_LONG: &str = "the message is longer than max_message_size";
+pub(super) const TOO_LONG: &str = "the message is longer than max_message_size";
 
 /// Reason of a reply that Redis rejected.
 const UNDELIVERABLE: &str = "the reply could not be delivered: its list is of another type, or not ours to write, or the reply too long for Redis";
 
-/// Reason of a poison request.
-pub const POISON: &str = "the daemon ended each time it ran this request: it is not run any more";
+/// Reason of a poison request, one that ended the process each time it ran.
+pub(super) const POISON: &str =
+    "the daemon ended each time it ran this request: it is not run any more";
 
 /// Maximum length of a text copied from a message, in characters.
 const MAX_TEXT_CHARS: usize = 128;
@@ -26,8 +27,11 @@ const MAX_NAMES: usize = 32;
 pub struct DeadLetter {
     /// Why the message was not run.
     pub reason: String,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    time: Option<String>,
+    #[serde(
+        skip_serializing_if = "Option::is_none",
+        serialize_with = "optional_iso"
+    )]
+    time: Option<Timestamp>,
     length: usize,
     #[serde(skip_serializing_if = "Option::is_none")]
     r#type: Option<String>,
@@ -42,40 +46,20 @@ pub struct DeadLetter {
 }
 
 impl DeadLetter {
-    /// Returns the dead letter of a message that could not be decoded.
-    pub(super) const fn unreadable(reason: String, length: usize) -> Self {
+    /// Returns the dead letter of a message of `length` bytes, with the fields of the decoded
+    /// message, if it could be decoded.
+    pub(super) fn new(reason: &str, length: usize, message: Option<&Value<'_>>) -> Self {
+        let field = |key| message.and_then(|message| message.get(key));
+        let text = |key| field(key).and_then(short_text);
         Self {
-            reason,
+            reason: reason.to_owned(),
             time: None,
             length,
-            r#type: None,
-            action: None,
-            id: None,
-            origin: None,
-            args: None,
-        }
-    }
-
-    /// Returns the dead letter of a decoded message.
-    pub(super) fn of(reason: &str, length: usize, message: &Value<'_>) -> Self {
-        let text = |key| message.get(key).and_then(short_text);
-        Self {
             r#type: text("type"),
             action: text("action").or_else(|| text("name")),
             id: text("id"),
             origin: text("origin"),
-            args: message.get("args").and_then(names),
-            ..Self::unreadable(reason.to_owned(), length)
-        }
-    }
-
-    /// Returns the dead letter of a poison request, one that ended the process each time it ran.
-    /// `message` is `None` if decoding itself may crash.
-    #[must_use]
-    pub fn poison(length: usize, message: Option<&Value<'_>>) -> Self {
-        match message {
-            Some(message) => Self::of(POISON, length, message),
-            None => Self::unreadable(POISON.to_owned(), length),
+            args: field("args").and_then(names),
         }
     }
 
@@ -84,7 +68,7 @@ impl DeadLetter {
     pub fn undeliverable(id: &str) -> Self {
         Self {
             id: Some(shorten(id)),
-            ..Self::unreadable(UNDELIVERABLE.to_owned(), 0)
+            ..Self::new(UNDELIVERABLE, 0, None)
         }
     }
 
@@ -93,7 +77,7 @@ impl DeadLetter {
     /// # Errors
     /// Never in practice: a dead letter holds only text and numbers.
     pub fn encode(mut self, now: Timestamp) -> serde_json::Result<Vec<u8>> {
-        self.time = Some(iso(now));
+        self.time = Some(now);
         json::encode(&self)
     }
 }
@@ -104,7 +88,7 @@ impl DeadLetter {
 pub fn too_long_prefix(now: Timestamp) -> String {
     format!(
         "{{\"reason\": \"{TOO_LONG}\", \"time\": \"{}\", \"length\": ",
-        iso(now)
+        Iso(now)
     )
 }
 
@@ -114,12 +98,8 @@ pub fn too_long_prefix(now: Timestamp) -> String {
 pub fn undeliverable_prefix(now: Timestamp) -> String {
     format!(
         "{{\"reason\": \"{UNDELIVERABLE}\", \"time\": \"{}\", \"length\": 0, \"id\": ",
-        iso(now)
+        Iso(now)
     )
-}
-
-fn iso(now: Timestamp) -> String {
-    Iso(now).to_string()
 }
 
 fn short_text(value: &Value<'_>) -> Option<String> {
@@ -137,11 +117,6 @@ fn names(args: &Value<'_>) -> Option<Vec<String>> {
     let Value::Dict(entries) = args else {
         return None;
     };
-    Some(
-        entries
-            .iter()
-            .filter_map(|(name, _)| short_text(name))
-            .take(MAX_NAMES)
-            .collect(),
-    )
+    let names = entries.iter().filter_map(|(name, _)| short_text(name));
+    Some(names.take(MAX_NAMES).collect())
 }

@@ -1,5 +1,6 @@
 //! Request ids: text or a number. A reply echoes the id with the same JSON type.
 
+use serde::ser::Error as _;
 use serde::{Serialize, Serializer};
 use serde_json::value::RawValue;
 
@@ -10,16 +11,18 @@ use crate::value::Value;
 #[derive(Debug, Clone)]
 pub struct RequestId {
     name: String,
-    /// The JSON form of a number; `None` for text.
-    number: Option<Box<RawValue>>,
+    /// Whether the id is a number, whose name is its JSON form.
+    is_number: bool,
 }
 
 /// Serializes the id with its JSON type, as the reply echoes it.
 impl Serialize for RequestId {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        match &self.number {
-            Some(number) => number.serialize(serializer),
-            None => serializer.serialize_str(&self.name),
+        if self.is_number {
+            let number: &RawValue = serde_json::from_str(&self.name).map_err(S::Error::custom)?;
+            number.serialize(serializer)
+        } else {
+            serializer.serialize_str(&self.name)
         }
     }
 }
@@ -37,15 +40,7 @@ impl RequestId {
             }
             _ => return None,
         };
-        if name.len() > max_length {
-            return None;
-        }
-        let number = if is_number {
-            Some(RawValue::from_string(name.clone()).ok()?)
-        } else {
-            None
-        };
-        Some(Self { name, number })
+        (name.len() <= max_length).then_some(Self { name, is_number })
     }
 
     /// Returns a random id of 32 hex digits, for a request without a usable one.
@@ -53,10 +48,9 @@ impl RequestId {
     /// # Errors
     /// When the operating system gives no randomness.
     pub fn generate() -> Result<Self, NoRandomness> {
-        let bytes = random::bytes::<16>()?;
         Ok(Self {
-            name: hex::encode(bytes),
-            number: None,
+            name: random::hex_id()?,
+            is_number: false,
         })
     }
 

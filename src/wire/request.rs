@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 
 use super::RequestId;
-use super::dead_letter::DeadLetter;
+use super::dead_letter::{DeadLetter, POISON, TOO_LONG};
 use super::literal;
 use crate::value::Value;
 
@@ -79,43 +79,36 @@ pub fn decode<'m>(
     limits: &MessageLimits,
 ) -> Result<Request<'m>, Box<RejectedMessage>> {
     let length = message.len();
-    let reject = |reason: String| {
+    let reject = |reason: &str, value: Option<&Value<'_>>, reply_to| {
         Box::new(RejectedMessage {
-            dead_letter: DeadLetter::unreadable(reason, length),
-            reply_to: None,
-        })
-    };
-    if length > limits.max_message_size {
-        return Err(reject(super::dead_letter::TOO_LONG.into()));
-    }
-    let decoded = literal::decode(message).map_err(|error| reject(error.to_string()))?;
-    let value = decoded.value;
-    if !matches!(value, Value::Dict(_)) {
-        return Err(reject(format!(
-            "the message is not an object but {}",
-            value.type_name()
-        )));
-    }
-    let reject = |reason: &str, reply_to| {
-        Box::new(RejectedMessage {
-            dead_letter: DeadLetter::of(reason, length, &value),
+            dead_letter: DeadLetter::new(reason, length, value),
             reply_to,
         })
     };
+    if length > limits.max_message_size {
+        return Err(reject(TOO_LONG, None, None));
+    }
+    let decoded = literal::decode(message);
+    let decoded = decoded.map_err(|error| reject(&error.to_string(), None, None))?;
+    let value = decoded.value;
+    if !matches!(value, Value::Dict(_)) {
+        let reason = format!("the message is not an object but {}", value.type_name());
+        return Err(reject(&reason, None, None));
+    }
     match value.get("type") {
         Some(Value::Text(kind)) if kind == "request" => {}
         None | Some(Value::Null) if value.get("action").or(value.get("name")).is_some() => {}
         None | Some(Value::Null) => {
-            return Err(reject("neither a type nor an action", None));
+            return Err(reject("neither a type nor an action", Some(&value), None));
         }
-        Some(_) => return Err(reject("the type is not \"request\"", None)),
+        Some(_) => return Err(reject("the type is not \"request\"", Some(&value), None)),
     }
     let envelope = envelope(&value, limits);
     if let Some(flaw) = decoded.flaw {
         // No client reads the list of an id in which a lone surrogate was replaced.
         let usable = |id: &RequestId| !id.name().contains(char::REPLACEMENT_CHARACTER);
         let reply_to = envelope.id.as_ref().is_some_and(usable).then_some(envelope);
-        return Err(reject(&flaw.to_string(), reply_to));
+        return Err(reject(&flaw.to_string(), Some(&value), reply_to));
     }
     Ok(read_fields(value, envelope))
 }
@@ -127,7 +120,7 @@ pub fn quarantine(message: &[u8], limits: &MessageLimits) -> RejectedMessage {
     let value = decoded.map(|decoded| decoded.value);
     RejectedMessage {
         reply_to: value.as_ref().map(|value| envelope(value, limits)),
-        dead_letter: DeadLetter::poison(message.len(), value.as_ref()),
+        dead_letter: DeadLetter::new(POISON, message.len(), value.as_ref()),
     }
 }
 
@@ -137,7 +130,7 @@ pub fn quarantine(message: &[u8], limits: &MessageLimits) -> RejectedMessage {
 pub fn quarantine_undecoded(length: usize) -> RejectedMessage {
     RejectedMessage {
         reply_to: None,
-        dead_letter: DeadLetter::poison(length, None),
+        dead_letter: DeadLetter::new(POISON, length, None),
     }
 }
 

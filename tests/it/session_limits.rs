@@ -4,10 +4,11 @@ use std::sync::{Arc, Mutex};
 
 use chrono::TimeDelta;
 use platypush_userd::clock::{Clock, Timestamp};
-use platypush_userd::credentials::{Credentials, SessionToken};
+use platypush_userd::credentials::{Credentials, new_session_token, token_hash};
 use platypush_userd::model::{Attempted, NameHash, SessionLimits};
 use platypush_userd::store::sled::SledStore;
 use platypush_userd::store::{Precondition, Store};
+use secrecy::SecretString;
 use serde_json::json;
 
 use crate::store_changes::{Changes as _, NewSession};
@@ -27,7 +28,7 @@ struct Bench {
     clock: Arc<ManualClock>,
     store: Arc<SledStore>,
     credentials: Credentials,
-    token: SessionToken,
+    token: SecretString,
     folder: tempfile::TempDir,
 }
 
@@ -37,14 +38,14 @@ impl Bench {
         let folder = tempfile::tempdir().unwrap();
         let store = Arc::new(SledStore::open(folder.path()).unwrap());
         let clock = Arc::new(ManualClock(Mutex::new(noon())));
-        let token = SessionToken::generate().unwrap();
+        let token = new_session_token().unwrap();
         let credentials = wait(async {
             let alice = store
                 .create_user(new_user("alice"), Precondition::NoUsers, None)
                 .await
                 .unwrap();
             let session = NewSession {
-                token: token.hash(),
+                token: token_hash(&token),
                 created_at: noon(),
                 expires_at: None,
             };
@@ -66,7 +67,7 @@ impl Bench {
     /// Returns whether the session is valid so many seconds after noon.
     fn is_valid(&self, seconds: i64) -> bool {
         *self.clock.0.lock().unwrap() = noon() + TimeDelta::seconds(seconds);
-        let found = wait(self.credentials.session(&self.token.expose().into()));
+        let found = wait(self.credentials.session(&self.token));
         // No caller waits for the write of `used_at`, but the single writer applies it
         // before this one.
         let unknown = Attempted::UnknownName(NameHash([0; 16]));
@@ -135,7 +136,7 @@ fn not_every_use_is_written() {
         idle_timeout: Some(TimeDelta::seconds(1_000)),
     });
     let used_at = |bench: &Bench| {
-        let found = wait(bench.store.session(&bench.token.hash())).unwrap();
+        let found = wait(bench.store.session(&token_hash(&bench.token))).unwrap();
         (found.unwrap().0.used_at - noon()).num_seconds()
     };
     assert!(bench.is_valid(49));

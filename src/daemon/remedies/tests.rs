@@ -10,7 +10,7 @@ use rustix::process::{Resource, geteuid, getrlimit};
 
 use super::*;
 use crate::config::{Environment, load};
-use crate::failure::advice;
+use crate::failure::{FileError, advice};
 use crate::store::SealedItem;
 
 /// Returns the remedy of an error below a context, as `main` and the start of the daemon add one.
@@ -46,7 +46,7 @@ fn only_errors_for_the_operator_have_exit_status_78() {
             path: path(),
             mode: 0o770,
         }),
-        remedy(WorkdirError::BadStoreId { path: path() }),
+        remedy(WorkdirError::BadStoreId(path())),
         remedy(engine),
         remedy(OpenError::Missing {
             path: path(),
@@ -60,14 +60,14 @@ fn only_errors_for_the_operator_have_exit_status_78() {
             acknowledged: 2,
         }),
         remedy(OpenError::BadCommitFile { file: path() }),
-        remedy(KeyringError::Missing { path: path() }),
-        remedy(KeyringError::Malformed { path: path() }),
-        remedy(KeyringError::Wrong { path: path() }),
+        remedy(KeyringError::Missing(path())),
+        remedy(KeyringError::Malformed(path())),
+        remedy(KeyringError::Wrong(path())),
         remedy(KeyringError::OpenToOthers {
             path: path(),
             mode: 0o644,
         }),
-        remedy(RotationError::Keys(KeyringError::Wrong { path: path() })),
+        remedy(RotationError::Keys(KeyringError::Wrong(path()))),
         remedy(RotationError::DoesNotOpen(SealedItem::HashKey)),
         remedy(ControlError::PathTooLong { path: path() }),
     ];
@@ -92,7 +92,7 @@ fn only_errors_for_the_operator_have_exit_status_78() {
     assert_eq!(remedy(full()), Remedy::Wait);
     assert_eq!(remedy(RotationError::Store(full())), Remedy::Wait);
     let others = [
-        remedy(WorkdirError::Locked { path: path() }),
+        remedy(WorkdirError::Locked(path())),
         remedy(OpenError::Threads {
             started: 0,
             needed: 7,
@@ -123,18 +123,18 @@ fn io_remedies(code: Errno) -> [Remedy; 5] {
             path: path(),
             error: error(),
         }),
-        remedy(WorkdirError::Io {
+        remedy(WorkdirError::from(FileError {
             path: path(),
             error: error(),
-        }),
+        })),
         remedy(OpenError::Io {
             path: path(),
             error: error(),
         }),
-        remedy(KeyringError::Io {
+        remedy(KeyringError::from(FileError {
             path: path(),
             error: error(),
-        }),
+        })),
         remedy(ControlError::Io {
             path: path(),
             error: error(),

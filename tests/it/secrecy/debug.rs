@@ -7,7 +7,7 @@ use platypush_userd::actions::{Password, Secret};
 use platypush_userd::admin::AdminCommand;
 use platypush_userd::clock::SystemClock;
 use platypush_userd::config::{self, Environment};
-use platypush_userd::credentials::{LastCheck, SessionToken, TotpSecret, Verdict, token_hash};
+use platypush_userd::credentials::{LastCheck, TotpSecret, Verdict, new_session_token, token_hash};
 use platypush_userd::model::{
     ApiToken, ApiTokenRecord, CodeHash, ImportedCode, PasswordRecord, Sealed, SecondFactor,
     SecretFingerprint, TokenHash, User,
@@ -16,6 +16,7 @@ use platypush_userd::queue::{Disposition, Finished, Reply};
 use platypush_userd::store::sled::SledStore;
 use platypush_userd::store::{Precondition, StoreError};
 use platypush_userd::value::Value;
+use secrecy::ExposeSecret as _;
 
 use super::scan::Secrets;
 use crate::store_changes::{Changes as _, NewSession, NewUser};
@@ -168,10 +169,13 @@ fn debug_output_contains_no_secret() {
 
 #[test]
 fn debug_output_of_a_session_token_contains_neither_token_nor_hash() {
-    let token = SessionToken::generate().unwrap();
+    let token = new_session_token().unwrap();
     let mut secrets = Secrets::default();
-    secrets.add_password("the token", token.expose());
-    let shown = format!("{token:?} {:?} {token:#?}", token.hash());
+    secrets.add_password("the token", token.expose_secret());
+    let shown = format!("{token:?} {:?} {token:#?}", token_hash(&token));
     assert_eq!(secrets.found_in(shown.as_bytes()), [""; 0], "{shown}");
-    assert_eq!(token.hash(), token_hash(&token.expose().into()));
+    assert_eq!(
+        token_hash(&token),
+        token_hash(&token.expose_secret().into())
+    );
 }

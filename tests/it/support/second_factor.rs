@@ -5,11 +5,12 @@ use std::sync::Arc;
 
 use platypush_userd::clock::{Clock, SystemClock, Timestamp};
 use platypush_userd::credentials::{
-    Argon2Parameters, BackupCode, Credentials, Hasher, STEP_SECONDS, Throttle, TotpSecret, Vault,
+    Credentials, Hasher, STEP_SECONDS, Throttle, TotpSecret, Vault,
 };
 use platypush_userd::keyring::Keyring;
 use platypush_userd::model::SessionLimits;
 use platypush_userd::store::Store;
+use secrecy::SecretString;
 
 use super::open_store;
 use crate::store_changes::Changes as _;
@@ -58,7 +59,7 @@ fn steps_away(steps: i64) -> Timestamp {
 /// codes.
 ///
 /// The enrolment uses the code of a past step, so that [`Codes::now`] stays unused.
-pub fn enrol(workdir: &Path, username: &str) -> Vec<BackupCode> {
+pub fn enrol(workdir: &Path, username: &str) -> Vec<SecretString> {
     let store = Arc::new(open_store(workdir).unwrap());
     let past = Past(steps_away(-10));
     let secret = Codes::of(username).0;
@@ -99,7 +100,7 @@ pub async fn credentials_with(
     let keyring =
         Arc::new(Keyring::open(Keyring::default_path(workdir), hash_key.is_none()).unwrap());
     let hash_key = hash_key.unwrap_or_else(|| Vault::new_hash_key(&keyring).unwrap());
-    let parameters = Argon2Parameters::from(argon2::Params::new(8, 1, 1, None).unwrap());
+    let parameters = argon2::Params::new(8, 1, 1, None).unwrap();
     let hasher = Hasher::start(parameters, std::num::NonZeroUsize::MIN).unwrap();
     Credentials::new(
         store,

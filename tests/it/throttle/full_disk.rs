@@ -5,9 +5,7 @@ use std::sync::Arc;
 
 use platypush_userd::clock::SystemClock;
 use platypush_userd::credentials::LastCheck;
-use platypush_userd::credentials::{
-    Argon2Parameters, Credentials, Hasher, Throttle, Vault, Verdict,
-};
+use platypush_userd::credentials::{Credentials, Hasher, Throttle, Vault, Verdict};
 use platypush_userd::error::Error;
 use platypush_userd::keyring::Keyring;
 use platypush_userd::model::SessionLimits;
@@ -27,7 +25,7 @@ fn guess(failures: u32) -> Result<Verdict, Error> {
     let keys = Keyring::default_path(folder.path());
     let keyring = Arc::new(Keyring::open(keys, true).unwrap());
     let hash_key = Vault::new_hash_key(&keyring).unwrap();
-    let parameters = Argon2Parameters::from(argon2::Params::new(8, 1, 1, None).unwrap());
+    let parameters = argon2::Params::new(8, 1, 1, None).unwrap();
     let credentials = Credentials::new(
         store,
         Hasher::start(parameters, NonZeroUsize::MIN).unwrap(),

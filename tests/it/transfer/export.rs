@@ -4,6 +4,7 @@ use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 
+use secrecy::ExposeSecret as _;
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
@@ -64,7 +65,7 @@ fn populated() -> (Setup, Value) {
     setup.client.call("delete_user", delete).ok();
     assert!(setup.daemon.stop().success());
     let codes = enrol(&setup.daemon.workdir(), "alice");
-    let codes: Vec<_> = codes.iter().map(|code| code.expose()).collect();
+    let codes: Vec<_> = codes.iter().map(|code| code.expose_secret()).collect();
     let known = json!({"token": token, "session": session, "codes": codes});
     wait_until_closed(&setup.daemon.workdir());
     setup.daemon.restart();

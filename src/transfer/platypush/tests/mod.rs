@@ -14,7 +14,7 @@ use tempfile::TempDir;
 
 use super::{NodeContents, NodePaths, ReadError, read};
 use crate::clock::Timestamp;
-use crate::credentials::imported::{parse, verify};
+use crate::credentials::imported::{Checker, parse};
 use crate::model::{ApiToken, ApiTokenRecord, ImportedCode, PasswordRecord, User};
 use crate::transfer::{ImportedUser, Location, RecordKind, SkipReason, Skipped};
 
@@ -57,7 +57,7 @@ fn read_at(workdir: &Path) -> Result<NodeContents, ReadError> {
 
 fn is_right(password: &str, record: &PasswordRecord) -> bool {
     let scheme = parse(record).unwrap().unwrap();
-    verify(password.as_bytes(), &scheme)
+    Checker::default().verify(password.as_bytes(), &scheme)
 }
 
 fn imported<'f>(found: &'f NodeContents, name: &str) -> &'f ImportedUser {
