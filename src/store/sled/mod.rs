@@ -47,7 +47,7 @@ pub struct Bounds {
 impl Default for Bounds {
     fn default() -> Self {
         Self {
-            max_attempted: open::MAX_ATTEMPTED,
+            max_attempted: 1_000_000,
             reserved_mib: writer::RESERVED_MIB,
         }
     }
@@ -59,7 +59,7 @@ impl SledStore {
     /// # Errors
     /// If it cannot be opened, has another schema version, or lacks commits that were answered.
     pub fn open(workdir: &Path) -> std::result::Result<Self, OpenError> {
-        Self::start(open::open(workdir)?)
+        Self::open_bounded(workdir, Bounds::default())
     }
 
     /// Opens the database like [`Self::open`], with other bounds.
@@ -67,14 +67,7 @@ impl SledStore {
     /// # Errors
     /// As [`Self::open`].
     pub fn open_bounded(workdir: &Path, bounds: Bounds) -> std::result::Result<Self, OpenError> {
-        Self::start(writer::Disk {
-            max_attempted: bounds.max_attempted,
-            reserved_mib: bounds.reserved_mib,
-            ..open::open(workdir)?
-        })
-    }
-
-    fn start(disk: writer::Disk) -> std::result::Result<Self, OpenError> {
+        let disk = open::open(workdir, bounds)?;
         let tree = disk.tree.clone();
         let sessions = Arc::clone(&disk.sessions);
         let writer = Writer::start(disk).map_err(|error| OpenError::Threads {

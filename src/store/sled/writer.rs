@@ -35,6 +35,8 @@ use crossbeam_channel::RecvTimeoutError;
 use tokio::sync::{oneshot, watch};
 
 use self::importing::PendingImport;
+use super::Bounds;
+use super::files::free_bytes;
 use super::group::{Group, Writes};
 use super::session_cache::SessionCache;
 use crate::crash_point::crash_point;
@@ -269,7 +271,7 @@ fn commit_group(
         return Ok(());
     }
     let tree = disk.tree.clone();
-    let mut group = Group::new(&tree, disk.max_attempted);
+    let mut group = Group::new(&tree, disk.bounds.max_attempted);
     let (forget, _) = Pending::job(
         ForgetOutcomes {
             deliveries: forgotten.to_vec(),
@@ -324,10 +326,7 @@ pub(super) struct Disk {
     pub(super) commit: u64,
     /// Cache of sessions, which the writer invalidates.
     pub(super) sessions: Arc<SessionCache>,
-    /// Minimum free disk space in MiB for a write.
-    pub(super) reserved_mib: u64,
-    /// Maximum number of unknown names with failures.
-    pub(super) max_attempted: u64,
+    pub(super) bounds: Bounds,
 }
 
 impl Disk {
@@ -351,18 +350,15 @@ impl Disk {
     }
 
     fn check_free_space(&self) -> Result<()> {
-        // If the free space is unknown, continue: a failed write is noticed.
-        let Ok(fs) = rustix::fs::statvfs(&self.folder) else {
-            return Ok(());
-        };
-        let free_mib = fs.f_bavail.saturating_mul(fs.f_frsize) >> 20;
-        if free_mib >= self.reserved_mib {
+        let needed_mib = self.bounds.reserved_mib;
+        let free_mib = free_bytes(&self.folder) >> 20;
+        if free_mib >= needed_mib {
             return Ok(());
         }
         Err(StoreError::DiskFull {
             path: self.folder.clone(),
             free_mib,
-            needed_mib: self.reserved_mib,
+            needed_mib,
         })
     }
 }
