@@ -5,7 +5,6 @@
 
 mod files;
 mod group;
-mod import;
 mod lookup;
 mod open;
 mod records;
@@ -85,7 +84,7 @@ impl SledStore {
     /// Returns the progress of the writer, for the watchdog.
     #[must_use]
     pub fn progress(&self) -> Arc<Progress> {
-        Arc::clone(self.writer.progress())
+        Arc::clone(&self.writer.progress)
     }
 
     /// Reads from the tree, and returns once everything that was read is on disk.
@@ -94,7 +93,7 @@ impl SledStore {
         read: impl FnOnce(&::sled::Tree) -> Result<T> + Send,
     ) -> Result<T> {
         let result = read(&self.tree)?;
-        self.writer.progress().wait_durable().await?;
+        self.writer.progress.wait_durable().await?;
         Ok(result)
     }
 
@@ -108,7 +107,7 @@ impl SledStore {
         let result = tokio::task::spawn_blocking(move || read(&tree))
             .await
             .map_err(|_| StoreError::Engine("a read of many records panicked".into()))??;
-        self.writer.progress().wait_durable().await?;
+        self.writer.progress.wait_durable().await?;
         Ok(result)
     }
 }
@@ -233,11 +232,7 @@ impl Store for SledStore {
     }
 
     async fn by_origin(&self, origin: Origin) -> Result<Option<(UserId, Option<User>)>> {
-        self.read(|tree| match tree.number(&records::origin_key(origin))? {
-            Some(id) => Ok(Some((id, tree.user(id)?))),
-            None => Ok(None),
-        })
-        .await
+        self.read(|tree| tree.by_origin(origin)).await
     }
 
     async fn import(&self, batch: ImportBatch) -> Result<()> {

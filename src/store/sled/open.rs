@@ -14,10 +14,9 @@ use std::sync::Arc;
 use super::Bounds;
 use super::files::{self, DATABASE};
 use super::group::Writes;
-use super::import;
 use super::records;
 use super::session_cache::{MAX_BYTES, SessionCache};
-use super::writer::Disk;
+use super::writer::{Disk, import};
 use crate::failure::{HasRemedy, Remedy, advice};
 use crate::store::StoreError;
 

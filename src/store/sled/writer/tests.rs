@@ -131,7 +131,7 @@ fn a_group_that_cannot_be_synced_is_neither_answered_nor_visible() {
     // The thread sets the failure last.
     writer.thread.take().unwrap().join().unwrap();
 
-    let progress = Arc::clone(writer.progress());
+    let progress = Arc::clone(&writer.progress);
     assert!(poll(pin!(progress.wait_durable())).is_pending());
     let error = progress.fatal_error(Duration::MAX).unwrap();
     assert!(error.contains("fdatasync"), "{error}");
@@ -181,7 +181,7 @@ fn an_operation_that_panics_is_fatal_and_gets_no_answer() {
     assert!(wait(answer).is_err());
     // The thread sets the failure last.
     writer.thread.take().unwrap().join().unwrap_err();
-    let error = writer.progress().fatal_error(Duration::MAX);
+    let error = writer.progress.fatal_error(Duration::MAX);
     assert_eq!(error.as_deref(), Some("the database writer panicked"));
 }
 
