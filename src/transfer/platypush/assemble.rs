@@ -70,6 +70,8 @@ pub(super) fn assemble(
         key,
         now,
         skipped: Vec::new(),
+        known_ids: HashSet::new(),
+        known_names: HashSet::new(),
         known_sessions: HashSet::new(),
     };
     let known = tables.users.iter().filter_map(|user| user.user_id().ok());
@@ -77,9 +79,8 @@ pub(super) fn assemble(
     let owned = assembler.by_owner(&tables.records, &known);
 
     let mut users = Vec::with_capacity(total);
-    let mut seen = Seen::default();
     for (number, user) in tables.users.iter().enumerate() {
-        match assembler.user(user, &owned, &mut seen) {
+        match assembler.user(user, &owned) {
             Ok(user) => users.push(user),
             Err(UserError::Abort(error)) => return Err(error),
             Err(UserError::Skip(reason)) => assembler.skip(RecordKind::User, user, None, reason),
@@ -99,13 +100,6 @@ pub(super) fn assemble(
 /// Rows of all tables but that of the users, by their kind and the id of the user.
 type ByOwner<'t> = HashMap<(RecordKind, i64), Vec<&'t Row>>;
 
-/// Ids and names of the users that were processed.
-#[derive(Default)]
-struct Seen<'t> {
-    ids: HashSet<i64>,
-    names: HashSet<&'t str>,
-}
-
 /// Why a user cannot be assembled.
 #[derive(Debug, thiserror::Error)]
 enum UserError {
@@ -117,10 +111,13 @@ enum UserError {
     Abort(#[from] ReadError),
 }
 
-struct Assembler {
+struct Assembler<'t> {
     key: OtpKey,
     now: Timestamp,
     skipped: Vec<Skipped>,
+    /// Ids and names of the users that were processed.
+    known_ids: HashSet<i64>,
+    known_names: HashSet<&'t str>,
     known_sessions: HashSet<TokenHash>,
 }
 
@@ -145,9 +142,9 @@ fn hash_record(user: &Row, text: &str) -> Result<PasswordRecord, SkipReason> {
     }
 }
 
-impl Assembler {
+impl<'t> Assembler<'t> {
     /// Groups rows by user. Skips rows without an existing user.
-    fn by_owner<'t>(
+    fn by_owner(
         &mut self,
         records: &'t [(RecordKind, Vec<Row>)],
         known: &HashSet<i64>,
@@ -178,14 +175,9 @@ impl Assembler {
     }
 
     /// Assembles a user with all its records.
-    fn user<'t>(
-        &mut self,
-        user: &'t Row,
-        owned: &ByOwner<'t>,
-        seen: &mut Seen<'t>,
-    ) -> Result<ImportedUser, UserError> {
+    fn user(&mut self, user: &'t Row, owned: &ByOwner<'t>) -> Result<ImportedUser, UserError> {
         let source_id = user.user_id()?;
-        if !seen.ids.insert(source_id) {
+        if !self.known_ids.insert(source_id) {
             return Err(SkipReason::Duplicate("user_id".into()).into());
         }
         let username = user.required_text("username")?;
@@ -193,7 +185,7 @@ impl Assembler {
         let password = hash_record(user, password)?;
         let created_at = user.date("created_at")?.unwrap_or(self.now);
         let origin = user.fingerprint()?;
-        if !seen.names.insert(username) {
+        if !self.known_names.insert(username) {
             return Err(SkipReason::Duplicate("username".into()).into());
         }
         let of = |kind| owned.get(&(kind, source_id)).map_or(&[][..], Vec::as_slice);
@@ -231,7 +223,7 @@ impl Assembler {
 
 /// Converts the rows of one user.
 struct UserRecords<'a, 't> {
-    assembler: &'a mut Assembler,
+    assembler: &'a mut Assembler<'t>,
     user: &'t Row,
     username: &'t str,
 }
