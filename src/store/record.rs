@@ -16,6 +16,9 @@ use crate::model::{
 #[error("{0} is malformed")]
 pub struct Malformed(pub &'static str);
 
+/// What is malformed if any part of a second factor is.
+const SECOND_FACTOR: &str = "a second factor";
+
 /// User in its JSON form.
 #[derive(Serialize, Deserialize)]
 pub struct UserRecord {
@@ -112,30 +115,20 @@ impl UserRecord {
     /// # Errors
     /// If a part of the record is malformed.
     pub fn into_user(self, id: UserId) -> Result<User, Malformed> {
-        let record = self;
-        let tokens = record.api_tokens.into_iter();
+        let second_factor = self.second_factor.map(SecondFactorRecord::read);
+        let origin = self.origin.map(|hex| fixed(&hex, "an origin"));
         Ok(User {
             id,
-            username: record.username,
-            created_at: timestamp(record.created_at)?,
-            password: PasswordRecord::new(record.password),
-            generation: record.generation,
-            second_factor: record
-                .second_factor
-                .map(SecondFactorRecord::read)
-                .transpose()?,
-            used_secrets: record
-                .used_secrets
-                .iter()
-                .map(UsedSecretFields::read)
-                .collect::<Result<_, _>>()?,
-            failures: failures(record.failures, record.failed_at)?,
-            api_tokens: tokens.map(ApiTokenFields::read).collect::<Result<_, _>>()?,
-            origin: record
-                .origin
-                .map(|hex| fixed(&hex, "an origin").map(Origin))
-                .transpose()?,
-            token_names: record.token_names,
+            username: self.username,
+            created_at: timestamp(self.created_at)?,
+            password: PasswordRecord::new(self.password),
+            generation: self.generation,
+            second_factor: second_factor.transpose()?,
+            used_secrets: read_all(self.used_secrets, UsedSecretFields::read)?,
+            failures: failures(self.failures, self.failed_at)?,
+            api_tokens: read_all(self.api_tokens, ApiTokenFields::read)?,
+            origin: origin.transpose()?.map(Origin),
+            token_names: self.token_names,
         })
     }
 }
@@ -144,21 +137,21 @@ impl SecondFactorRecord {
     fn of(factor: &SecondFactor) -> Self {
         let codes = factor.backup_codes.iter();
         let imported = factor.imported_codes.iter();
+        let imported = imported.map(|code| ImportedCodeFields {
+            record: code.record.expose().to_owned(),
+            expires_at: code.expires_at.map(|at| at.timestamp_micros()),
+        });
         Self {
             secret: hex::encode(&factor.secret.0),
             fingerprint: Some(hex::encode(factor.fingerprint.0)),
             last_step: factor.last_step,
             backup_codes: codes.map(|code| hex::encode(code.0)).collect(),
-            imported_codes: imported
-                .map(|code| ImportedCodeFields {
-                    record: code.record.expose().to_owned(),
-                    expires_at: code.expires_at.map(|at| at.timestamp_micros()),
-                })
-                .collect(),
+            imported_codes: imported.collect(),
         }
     }
 
     fn read(self) -> Result<SecondFactor, Malformed> {
+        let code = |hex: String| fixed(&hex, SECOND_FACTOR).map(CodeHash);
         let imported = |code: ImportedCodeFields| {
             Ok(ImportedCode {
                 record: PasswordRecord::new(code.record),
@@ -166,22 +159,14 @@ impl SecondFactorRecord {
             })
         };
         Ok(SecondFactor {
-            secret: Sealed(hex::decode(&self.secret).map_err(|_| Malformed("a second factor"))?),
+            secret: Sealed(hex::decode(&self.secret).map_err(|_| Malformed(SECOND_FACTOR))?),
             fingerprint: match self.fingerprint {
                 Some(hex) => fingerprint(&hex)?,
                 None => SecretFingerprint::UNKNOWN,
             },
             last_step: self.last_step,
-            backup_codes: self
-                .backup_codes
-                .iter()
-                .map(|hex| fixed(hex, "a second factor").map(CodeHash))
-                .collect::<Result<_, _>>()?,
-            imported_codes: self
-                .imported_codes
-                .into_iter()
-                .map(imported)
-                .collect::<Result<_, _>>()?,
+            backup_codes: read_all(self.backup_codes, code)?,
+            imported_codes: read_all(self.imported_codes, imported)?,
         })
     }
 }
@@ -194,7 +179,7 @@ impl UsedSecretFields {
         }
     }
 
-    fn read(&self) -> Result<UsedSecret, Malformed> {
+    fn read(self) -> Result<UsedSecret, Malformed> {
         Ok(UsedSecret {
             fingerprint: fingerprint(&self.fingerprint)?,
             last_step: self.last_step,
@@ -203,7 +188,7 @@ impl UsedSecretFields {
 }
 
 fn fingerprint(hex: &str) -> Result<SecretFingerprint, Malformed> {
-    fixed(hex, "a second factor").map(SecretFingerprint)
+    fixed(hex, SECOND_FACTOR).map(SecretFingerprint)
 }
 
 impl ApiTokenFields {
@@ -287,6 +272,13 @@ pub(super) fn failures(count: u32, micros: i64) -> Result<Failures, Malformed> {
         count,
         last: (micros != 0).then(|| timestamp(micros)).transpose()?,
     })
+}
+
+fn read_all<R, T>(
+    records: Vec<R>,
+    read: impl Fn(R) -> Result<T, Malformed>,
+) -> Result<Vec<T>, Malformed> {
+    records.into_iter().map(read).collect()
 }
 
 fn timestamp(micros: i64) -> Result<Timestamp, Malformed> {

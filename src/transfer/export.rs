@@ -14,6 +14,7 @@ use tokio::sync::mpsc;
 use zeroize::Zeroizing;
 
 use super::import::{Restore, pause};
+use super::imported_user::ImportedSessionRecord;
 use super::{ImportedUser, ImportedUserRecord};
 use crate::clock::Iso;
 use crate::error::Error;
@@ -21,7 +22,6 @@ use crate::keyring::Keyring;
 use crate::model::{Session, TokenHash, User, UserId};
 use crate::random;
 use crate::services::Services;
-use crate::store::record::SessionRecord;
 
 /// Version of the format. Exports of other versions are not read.
 pub(super) const VERSION: u32 = 1;
@@ -63,7 +63,7 @@ pub(super) struct SessionLine {
     pub(super) user: UserId,
     pub(super) created_at: String,
     pub(super) expires_at: Option<String>,
-    /// The sealed hash of the token, in hexadecimal, and [`SessionRecord`].
+    /// A sealed [`ImportedSessionRecord`].
     pub(super) sealed: String,
 }
 
@@ -166,12 +166,10 @@ impl Writer<'_> {
     }
 
     fn user(&mut self, user: User) -> Result<(), Error> {
+        let vault = &self.services.credentials.vault;
         let factor = user.second_factor.as_ref();
         let totp_secret = factor
-            .map(|factor| {
-                let vault = &self.services.credentials.vault;
-                vault.open_totp(user.id, &factor.secret)
-            })
+            .map(|factor| vault.open_totp(user.id, &factor.secret))
             .transpose()?;
         let mut line = UserLine {
             user: user.id,
@@ -191,7 +189,7 @@ impl Writer<'_> {
     }
 
     fn session(&mut self, session: &Session) -> Result<(), Error> {
-        let secret = (hex::encode(session.token.0), SessionRecord::of(session));
+        let secret = ImportedSessionRecord::of(session);
         let line = SessionLine {
             session: session.id(),
             user: session.user_id,

@@ -163,7 +163,7 @@ pub async fn import(
             }
             outcomes.push(importer.import(user).await?);
         }
-        let batch = importer.finish();
+        let batch = importer.batch;
         if request.dry_run || batch.users.is_empty() {
             return Ok(outcomes);
         }
@@ -211,7 +211,6 @@ struct Importer<'a> {
     keep_ids: bool,
     /// Whether keyed hashes, which include the id, stay valid.
     keep_keyed_hashes: bool,
-    next: NextIds,
     /// Names of the users in the batch.
     assigned_names: HashSet<String>,
     /// Names of the users in the source. Empty if no user can be renamed.
@@ -234,7 +233,6 @@ impl<'a> Importer<'a> {
             request,
             keep_ids: request.restore.is_some() && before.user == 1,
             keep_keyed_hashes: false,
-            next: before,
             assigned_names: HashSet::new(),
             source_names: source_names().filter(|_| may_rename).collect(),
             batch: ImportBatch {
@@ -279,8 +277,10 @@ impl<'a> Importer<'a> {
         let tokens = users.iter().flat_map(|imported| &imported.user.api_tokens);
         let max_token = tokens.map(|token| token.id).max().unwrap_or(0);
         let max_user = users.iter().map(|imported| imported.user.id).max();
-        self.next.user = restore.next_user_id.max(max_user.unwrap_or(0) + 1);
-        self.next.api_token = restore.next_api_token_id.max(max_token + 1);
+        self.batch.after = NextIds {
+            user: restore.next_user_id.max(max_user.unwrap_or(0) + 1),
+            api_token: restore.next_api_token_id.max(max_token + 1),
+        };
         Ok(())
     }
 
@@ -365,11 +365,12 @@ impl<'a> Importer<'a> {
         let mut user = imported.user.clone();
         let mut loses_codes = false;
         if !self.keep_ids {
-            user.id = self.next.user;
-            self.next.user += 1;
+            let next = &mut self.batch.after;
+            user.id = next.user;
+            next.user += 1;
             for token in &mut user.api_tokens {
-                token.id = self.next.api_token;
-                self.next.api_token += 1;
+                token.id = next.api_token;
+                next.api_token += 1;
             }
             if let Some(factor) = &mut user.second_factor {
                 loses_codes = !factor.backup_codes.is_empty();
@@ -408,10 +409,5 @@ impl<'a> Importer<'a> {
             loses_codes,
             renamed_tokens,
         })
-    }
-
-    fn finish(mut self) -> ImportBatch {
-        self.batch.after = self.next;
-        self.batch
     }
 }

@@ -45,9 +45,24 @@ pub struct ImportedUserRecord {
     /// Secret of the second factor, in base32.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     totp_secret: Option<Zeroizing<String>>,
-    /// Hashes of session tokens, in hexadecimal, and the records of the sessions.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    sessions: Vec<(String, SessionRecord)>,
+    sessions: Vec<ImportedSessionRecord>,
+}
+
+/// A session as JSON: the hash of its token, in hexadecimal, and its record.
+#[derive(Serialize, Deserialize)]
+pub(super) struct ImportedSessionRecord(String, SessionRecord);
+
+impl ImportedSessionRecord {
+    pub(super) fn of(session: &Session) -> Self {
+        Self(hex::encode(session.token.0), SessionRecord::of(session))
+    }
+
+    pub(super) fn into_session(self) -> Result<Session, Malformed> {
+        let mut token = [0; 32];
+        hex::decode_to_slice(self.0, &mut token).map_err(|_| Malformed("a session"))?;
+        self.1.into_session(TokenHash(token))
+    }
 }
 
 impl std::fmt::Debug for ImportedUserRecord {
@@ -60,13 +75,12 @@ impl ImportedUserRecord {
     /// Returns the record of a user.
     #[must_use]
     pub fn of(imported: &ImportedUser) -> Self {
-        let session =
-            |session: &Session| (hex::encode(session.token.0), SessionRecord::of(session));
+        let sessions = imported.sessions.iter();
         Self {
             id: imported.user.id,
             user: UserRecord::of(&imported.user),
             totp_secret: imported.totp_secret.as_ref().map(TotpSecret::to_base32),
-            sessions: imported.sessions.iter().map(session).collect(),
+            sessions: sessions.map(ImportedSessionRecord::of).collect(),
         }
     }
 
@@ -76,21 +90,15 @@ impl ImportedUserRecord {
     /// When a part of the record is malformed.
     pub fn into_user(self) -> Result<ImportedUser, Malformed> {
         let secret = self.totp_secret.as_ref();
-        let session = |(hex, record): (String, SessionRecord)| {
-            let mut token = [0; 32];
-            hex::decode_to_slice(hex, &mut token).map_err(|_| Malformed("a session"))?;
-            record.into_session(TokenHash(token))
-        };
+        let sessions = self.sessions.into_iter();
         Ok(ImportedUser {
             user: self.user.into_user(self.id)?,
             totp_secret: secret
                 .map(|text| TotpSecret::from_base32(text))
                 .transpose()
                 .map_err(|_| Malformed("the secret of a second factor"))?,
-            sessions: self
-                .sessions
-                .into_iter()
-                .map(session)
+            sessions: sessions
+                .map(ImportedSessionRecord::into_session)
                 .collect::<Result<_, _>>()?,
         })
     }

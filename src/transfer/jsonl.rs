@@ -13,12 +13,12 @@ use super::export::{
     session_context, user_context,
 };
 use super::import::Restore;
+use super::imported_user::ImportedSessionRecord;
 use super::{ImportedUser, ImportedUserRecord, Location, RecordKind, SkipReason, Skipped};
 use crate::clock::{Timestamp, is_in_iso_years};
 use crate::credentials::imported::is_cut_token;
 use crate::keyring::Keyring;
-use crate::model::{ApiTokenRecord, PasswordRecord, TokenHash, UserId};
-use crate::store::record::SessionRecord;
+use crate::model::{ApiTokenRecord, PasswordRecord, UserId};
 
 /// Why an export cannot be read.
 #[derive(Debug, thiserror::Error)]
@@ -124,16 +124,19 @@ pub fn read(export: impl BufRead, keyring: &Keyring) -> Result<ExportContents, J
         match serde_json::from_str(&line) {
             Ok(Line::User(user)) => reader.user(&user).map_err(damaged)?,
             Ok(Line::Session(session)) => reader.session(&session).map_err(damaged)?,
-            Ok(Line::Footer(last)) => {
-                reader.footer(&last).map_err(damaged)?;
-                footer = Some(last);
+            Ok(Line::Footer(Footer {
+                users,
+                sessions,
+                sealed,
+            })) => {
+                let context = footer_context(&reader.export, users, sessions);
+                reader.open::<()>(&context, &sealed).map_err(damaged)?;
+                footer = Some((users, sessions));
             }
             Err(_) => return Err(damaged("it is neither a user nor a session")),
         }
     }
-    let Footer {
-        users, sessions, ..
-    } = footer.ok_or(JsonlError::CutOff)?;
+    let (users, sessions) = footer.ok_or(JsonlError::CutOff)?;
     let found_users = reader.indexes.len() as u64;
     if (users, sessions) != (found_users, reader.sessions) {
         return Err(JsonlError::Incomplete {
@@ -185,7 +188,7 @@ impl Reader<'_> {
         let name = user.username.clone();
         if !is_in_iso_years(user.created_at) {
             let reason = SkipReason::YearOutOfRange("created_at".into());
-            self.skip(RecordKind::User, Some(name), None, reason);
+            self.skip(RecordKind::User, Some(&name), None, reason);
             return false;
         }
         // A token may have been created under any name that the user had.
@@ -194,27 +197,22 @@ impl Reader<'_> {
             let mut names = token_names.iter().chain([&name]);
             names.all(|name| is_cut_token(name, record))
         };
-        let mut skipped = Vec::new();
         user.api_tokens.retain(|token| {
             let reason = match &token.record {
                 ApiTokenRecord::Imported(record) if is_cut(record) => Some(SkipReason::CutToken),
                 _ => year_out_of_range(token.created_at, token.expires_at),
             };
-            let keep = reason.is_none();
-            let name = || Some(token.name.clone());
-            skipped.extend(reason.map(|reason| (RecordKind::ApiToken, name(), reason)));
-            keep
+            let Some(reason) = reason else { return true };
+            self.skip(RecordKind::ApiToken, Some(&token.name), Some(&name), reason);
+            false
         });
         if let Some(factor) = &mut user.second_factor {
             factor.imported_codes.retain(|code| {
                 let reason = year_out_of_range(user.created_at, code.expires_at);
-                let keep = reason.is_none();
-                skipped.extend(reason.map(|reason| (RecordKind::BackupCode, None, reason)));
-                keep
+                let Some(reason) = reason else { return true };
+                self.skip(RecordKind::BackupCode, None, Some(&name), reason);
+                false
             });
-        }
-        for (kind, its_name, reason) in skipped {
-            self.skip(kind, its_name, Some(name.clone()), reason);
         }
         true
     }
@@ -222,22 +220,17 @@ impl Reader<'_> {
     fn skip(
         &mut self,
         kind: RecordKind,
-        name: Option<String>,
-        owner: Option<String>,
+        name: Option<&str>,
+        owner: Option<&str>,
         reason: SkipReason,
     ) {
         self.skipped.push(Skipped {
             kind,
             location: Location::Line(self.line),
-            name,
-            owner,
+            name: name.map(str::to_owned),
+            owner: owner.map(str::to_owned),
             reason,
         });
-    }
-
-    fn footer(&self, line: &Footer) -> Result<(), &'static str> {
-        let context = footer_context(&self.export, line.users, line.sessions);
-        self.open(&context, &line.sealed)
     }
 
     fn open<T: DeserializeOwned>(&self, context: &[u8], sealed: &str) -> Result<T, &'static str> {
@@ -245,14 +238,11 @@ impl Reader<'_> {
     }
 
     fn session(&mut self, line: &SessionLine) -> Result<(), &'static str> {
-        let (token, record): (String, SessionRecord) =
+        let record: ImportedSessionRecord =
             self.open(&session_context(&self.export, line.user), &line.sealed)?;
-        let malformed = "its session is malformed";
-        let mut hash = [0; 32];
-        hex::decode_to_slice(token, &mut hash).map_err(|_| malformed)?;
         let session = record
-            .into_session(TokenHash(hash))
-            .map_err(|_| malformed)?;
+            .into_session()
+            .map_err(|_| "its session is malformed")?;
         self.sessions += 1;
         // Ignores sessions of users that were skipped, or that were created or ended all their
         // sessions during the export.
@@ -262,7 +252,7 @@ impl Reader<'_> {
         };
         if let Some(reason) = year_out_of_range(session.created_at, session.expires_at) {
             let owner = imported.user.username.clone();
-            self.skip(RecordKind::Session, None, Some(owner), reason);
+            self.skip(RecordKind::Session, None, Some(&owner), reason);
         } else if session.belongs_to(&imported.user) {
             imported.sessions.push(session);
         }

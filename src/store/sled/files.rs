@@ -6,10 +6,9 @@
 //!   and ended first.
 
 use std::fs::{self, DirEntry, File};
-use std::io::{self, ErrorKind, Read as _};
-use std::os::unix::fs::FileExt as _;
+use std::io::{self, BufReader, ErrorKind, Read as _};
 use std::path::{Path, PathBuf};
-use std::sync::mpsc;
+use std::sync::Mutex;
 use std::thread;
 
 use super::open::{COMMIT_FILE, OpenError, SEGMENT_BYTES};
@@ -27,6 +26,8 @@ const SPARE_FILES: usize = 8;
 /// Number of threads that sled starts for its reads and writes. sled hangs if no thread can be
 /// started.
 const SLED_THREADS: usize = 7;
+/// Number of bytes that are read of a file at a time.
+const READ_BYTES: usize = 1 << 20;
 
 /// Checks the files of a locked working directory, and removes leftovers of an interrupted
 /// opening that would make sled refuse the database.
@@ -58,11 +59,8 @@ pub(super) fn prepare(workdir: &Path) -> Result<(), OpenError> {
 /// Returns whether the data file is missing or empty.
 fn is_new(folder: &Path) -> Result<bool, OpenError> {
     let data = folder.join("db");
-    match fs::metadata(&data) {
-        Ok(metadata) => Ok(metadata.len() == 0),
-        Err(error) if error.kind() == ErrorKind::NotFound => Ok(true),
-        Err(error) => Err(io_error(&data, error)),
-    }
+    let metadata = if_exists(&data, fs::metadata(&data))?;
+    Ok(metadata.is_none_or(|metadata| metadata.len() == 0))
 }
 
 /// Returns a file that shows that a database was used. Commit number 0 does not show it: it is
@@ -74,11 +72,9 @@ fn usage_marker(workdir: &Path) -> Result<Option<PathBuf>, OpenError> {
             let mut beginning = Vec::new();
             file.take(64).read_to_end(&mut beginning).map(|_| beginning)
         });
-        match read {
-            Ok(bytes) if bytes.iter().all(|b| b"0\n".contains(b)) => {}
-            Ok(_) => return Ok(Some(path)),
-            Err(error) if error.kind() == ErrorKind::NotFound => {}
-            Err(error) => return Err(io_error(&path, error)),
+        let bytes = if_exists(&path, read)?.unwrap_or_default();
+        if !bytes.iter().all(|b| b"0\n".contains(b)) {
+            return Ok(Some(path));
         }
     }
     Ok(None)
@@ -86,14 +82,11 @@ fn usage_marker(workdir: &Path) -> Result<Option<PathBuf>, OpenError> {
 
 /// Removes a leftover of an interrupted opening, if it exists and is a regular file.
 fn remove(path: &Path) -> Result<(), OpenError> {
-    match fs::symlink_metadata(path) {
-        Ok(metadata) if metadata.is_file() => {}
-        Ok(_) => return Ok(()),
-        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(()),
-        Err(error) => return Err(io_error(path, error)),
+    let metadata = if_exists(path, fs::symlink_metadata(path))?;
+    if metadata.is_some_and(|metadata| metadata.is_file()) {
+        fs::remove_file(path).map_err(|error| io_error(path, error))?;
+        tracing::warn!(file = ?path, "removed a leftover file of an interrupted database opening");
     }
-    fs::remove_file(path).map_err(|error| io_error(path, error))?;
-    tracing::warn!(file = ?path, "removed a leftover file of an interrupted database opening");
     Ok(())
 }
 
@@ -104,7 +97,6 @@ fn check_access(workdir: &Path) -> Result<(), OpenError> {
     let files = entries(&folder)?
         .into_iter()
         .chain(entries(&folder.join("blobs"))?);
-    let mut buffer = vec![0; 1 << 20];
     for entry in files {
         let path = entry.path();
         let failed = |error| io_error(&path, error);
@@ -114,76 +106,62 @@ fn check_access(workdir: &Path) -> Result<(), OpenError> {
         let mut options = File::options();
         // sled opens only the data file for writing.
         let writes = entry.file_name() == "db";
-        let file = options
-            .read(true)
-            .write(writes)
-            .open(&path)
-            .map_err(failed)?;
-        let mut offset = 0;
-        loop {
-            match file.read_at(&mut buffer, offset) {
-                Ok(0) => break,
-                Ok(read) => offset += read as u64,
-                Err(error) if error.kind() == ErrorKind::Interrupted => {}
-                Err(error) => return Err(failed(error)),
-            }
-        }
+        let file = options.read(true).write(writes).open(&path);
+        file.and_then(|file| {
+            io::copy(
+                &mut BufReader::with_capacity(READ_BYTES, file),
+                &mut io::sink(),
+            )
+        })
+        .map_err(failed)?;
     }
     let mut spare = Vec::with_capacity(SPARE_FILES);
     for _ in 0..SPARE_FILES {
         spare.push(File::open(workdir).map_err(|error| io_error(workdir, error))?);
     }
-    check_free_space(workdir)
+    if free_bytes(workdir) < NEEDED_BYTES {
+        return Err(io_error(workdir, ErrorKind::StorageFull.into()));
+    }
+    Ok(())
 }
 
-fn check_free_space(workdir: &Path) -> Result<(), OpenError> {
-    // If the free space is unknown, continue: a failed write is noticed.
-    let Ok(fs) = rustix::fs::statvfs(workdir) else {
-        return Ok(());
-    };
-    if fs.f_bavail.saturating_mul(fs.f_frsize) >= NEEDED_BYTES {
-        return Ok(());
-    }
-    Err(io_error(workdir, ErrorKind::StorageFull.into()))
+/// Returns the free space for a folder in bytes, or the maximum if it is unknown: a failed write is
+/// noticed.
+pub(super) fn free_bytes(folder: &Path) -> u64 {
+    rustix::fs::statvfs(folder).map_or(u64::MAX, |fs| fs.f_bavail.saturating_mul(fs.f_frsize))
 }
 
 /// Starts as many concurrent threads as sled will, and ends them.
 fn check_threads() -> Result<(), OpenError> {
-    let mut threads = Vec::with_capacity(SLED_THREADS);
-    let (end, ended) = mpsc::channel::<()>();
-    let ended = std::sync::Arc::new(std::sync::Mutex::new(ended));
-    let mut failed = None;
-    while threads.len() < SLED_THREADS && failed.is_none() {
-        let ended = std::sync::Arc::clone(&ended);
-        let wait = move || {
-            let _ = ended.lock().map(|ended| ended.recv());
-        };
-        match thread::Builder::new().spawn(wait) {
-            Ok(thread) => threads.push(thread),
-            Err(error) => failed = Some(error),
+    let gate = Mutex::new(());
+    thread::scope(|scope| {
+        // The threads wait until this is dropped at the end of the closure.
+        let _closed = gate.lock();
+        for started in 0..SLED_THREADS {
+            thread::Builder::new()
+                .spawn_scoped(scope, || drop(gate.lock()))
+                .map_err(|error| OpenError::Threads {
+                    started,
+                    needed: SLED_THREADS,
+                    error,
+                })?;
         }
-    }
-    let started = threads.len();
-    drop(end);
-    for thread in threads {
-        let _ = thread.join();
-    }
-    match failed {
-        None => Ok(()),
-        Some(error) => Err(OpenError::Threads {
-            started,
-            needed: SLED_THREADS,
-            error,
-        }),
-    }
+        Ok(())
+    })
 }
 
 /// Returns the entries of a folder, or none if it does not exist.
 fn entries(folder: &Path) -> Result<Vec<DirEntry>, OpenError> {
     let read = || fs::read_dir(folder)?.collect::<io::Result<Vec<_>>>();
-    match read() {
-        Err(error) if error.kind() == ErrorKind::NotFound => Ok(Vec::new()),
-        result => result.map_err(|error| io_error(folder, error)),
+    Ok(if_exists(folder, read())?.unwrap_or_default())
+}
+
+/// Returns `None` for the error that a file or folder does not exist.
+fn if_exists<T>(path: &Path, result: io::Result<T>) -> Result<Option<T>, OpenError> {
+    match result {
+        Ok(found) => Ok(Some(found)),
+        Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(io_error(path, error)),
     }
 }
 

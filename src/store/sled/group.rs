@@ -1,6 +1,7 @@
 //! Group of operations on sled: loads the rows that the operations declare, and collects their
 //! changes in one atomic batch.
 
+use std::hash::Hash;
 use std::ops::Bound;
 
 use super::lookup::Lookup as _;
@@ -9,7 +10,7 @@ use super::writer::MAX_GROUP;
 use super::{engine_error, records};
 use crate::model::{Failures, NameHash, Profile, Session, User};
 use crate::store::Result;
-use crate::store::rows::{Counters, Reads, Rows};
+use crate::store::rows::{Counters, Reads, Rows, Table};
 
 /// Number of unknown names that are loaded for each operation that may evict one, if their table may
 /// become full: the operation may evict the oldest name and renew the last attempt of another one.
@@ -35,39 +36,34 @@ impl<'a> Group<'a> {
     /// Loads the rows that an operation reads.
     pub(super) fn load(&mut self, reads: &Reads) -> Result<()> {
         let (tree, rows) = (self.tree, &mut self.rows);
-        if reads.counters && !rows.counters.is_loaded(&()) {
-            rows.counters.load((), Some(counters(tree)?));
+        if reads.counters {
+            load(&mut rows.counters, &(), || counters(tree).map(Some))?;
         }
-        if reads.hash_key && !rows.hash_key.is_loaded(&()) {
-            rows.hash_key.load((), tree.bytes(records::HASH_KEY)?);
+        if reads.hash_key {
+            load(&mut rows.hash_key, &(), || tree.bytes(records::HASH_KEY))?;
         }
         for name in &reads.names {
-            if !rows.names.is_loaded(name) {
-                rows.names.load(name.clone(), tree.id_of(name)?);
-            }
-            if let Some(id) = rows.names.get(name)?.copied() {
-                self::load_user(tree, rows, id)?;
+            load(&mut rows.names, name, || tree.id_of(name))?;
+            if let Some(id) = rows.names.get(name)? {
+                load(&mut rows.users, id, || tree.user(*id))?;
             }
         }
         for id in &reads.users {
-            load_user(tree, rows, *id)?;
+            load(&mut rows.users, id, || tree.user(*id))?;
         }
         for token in &reads.sessions {
-            if !rows.sessions.is_loaded(token) {
-                rows.sessions.load(*token, tree.session_record(token)?);
-            }
-            if let Some(id) = rows.sessions.get(token)?.map(|session| session.user_id) {
-                load_user(tree, rows, id)?;
+            load(&mut rows.sessions, token, || tree.session_record(token))?;
+            if let Some(session) = rows.sessions.get(token)? {
+                let id = session.user_id;
+                load(&mut rows.users, &id, || tree.user(id))?;
             }
         }
         for name in &reads.attempts {
-            load_attempts(tree, rows, name)?;
+            load(&mut rows.attempts, name, || attempts(tree, name))?;
         }
         for delivery in &reads.outcomes {
-            if !rows.outcomes.is_loaded(delivery) {
-                let outcome = tree.bytes(&records::outcome_key(delivery))?;
-                rows.outcomes.load(*delivery, outcome);
-            }
+            let key = || records::outcome_key(delivery);
+            load(&mut rows.outcomes, delivery, || tree.bytes(&key()))?;
         }
         if reads.oldest_attempt {
             self.load_oldest_attempts()?;
@@ -91,7 +87,7 @@ impl<'a> Group<'a> {
                 break;
             }
             let name = records::name_of_time_key(&key)?;
-            load_attempts(tree, rows, &name)?;
+            load(&mut rows.attempts, &name, || attempts(tree, &name))?;
             rows.oldest_attempts.push(name);
             self.last_attempt = key.to_vec();
         }
@@ -133,7 +129,7 @@ impl<'a> Group<'a> {
         for (delivery, _, now) in rows.outcomes.changes() {
             writes.set(records::outcome_key(delivery), now.cloned());
         }
-        Ok(Some(writes).filter(|writes| !writes.is_empty))
+        Ok(Some(writes).filter(|writes| writes.has_changes))
     }
 }
 
@@ -151,36 +147,28 @@ fn counters(tree: &::sled::Tree) -> Result<Counters> {
     })
 }
 
-fn load_user(tree: &::sled::Tree, rows: &mut Rows, id: u64) -> Result<()> {
-    if !rows.users.is_loaded(&id) {
-        rows.users.load(id, tree.user(id)?);
-    }
-    Ok(())
+fn attempts(tree: &::sled::Tree, name: &NameHash) -> Result<Option<Failures>> {
+    Ok(Some(tree.failures(name)?).filter(|failures| failures.count > 0))
 }
 
-fn load_attempts(tree: &::sled::Tree, rows: &mut Rows, name: &NameHash) -> Result<()> {
-    if !rows.attempts.is_loaded(name) {
-        let failures = Some(tree.failures(name)?).filter(|failures| failures.count > 0);
-        rows.attempts.load(*name, failures);
+/// Loads a row, unless an earlier operation of the group has loaded it.
+fn load<K: Clone + Eq + Hash, V: Clone>(
+    table: &mut Table<K, V>,
+    key: &K,
+    read: impl FnOnce() -> Result<Option<V>>,
+) -> Result<()> {
+    if !table.is_loaded(key) {
+        table.load(key.clone(), read()?);
     }
     Ok(())
 }
 
 /// Batch of writes, and the cached sessions that it invalidates.
+#[derive(Default)]
 pub(super) struct Writes {
     batch: ::sled::Batch,
-    is_empty: bool,
+    pub(super) has_changes: bool,
     pub(super) stale: Stale,
-}
-
-impl Default for Writes {
-    fn default() -> Self {
-        Self {
-            batch: ::sled::Batch::default(),
-            is_empty: true,
-            stale: Stale::default(),
-        }
-    }
 }
 
 impl Writes {
@@ -190,12 +178,8 @@ impl Writes {
         (self.batch, self.stale)
     }
 
-    pub(super) const fn is_empty(&self) -> bool {
-        self.is_empty
-    }
-
     pub(super) fn set(&mut self, key: Vec<u8>, value: Option<Vec<u8>>) {
-        self.is_empty = false;
+        self.has_changes = true;
         match value {
             Some(value) => self.batch.insert(key, value),
             None => self.batch.remove(key),

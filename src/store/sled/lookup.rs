@@ -1,7 +1,7 @@
 //! Look-ups of single records by key.
 
 use super::records;
-use crate::model::{Failures, NameHash, Session, TokenHash, User, UserId};
+use crate::model::{Failures, NameHash, Origin, Session, TokenHash, User, UserId};
 use crate::store::{NextIds, Result};
 
 pub(super) trait Lookup {
@@ -39,6 +39,15 @@ pub(super) trait Lookup {
 
     fn id_of(&self, username: &str) -> Result<Option<UserId>> {
         self.number(&records::name_key(username))
+    }
+
+    /// Returns the id of the user that was imported from an origin, and the user unless it was
+    /// deleted.
+    fn by_origin(&self, origin: Origin) -> Result<Option<(UserId, Option<User>)>> {
+        let Some(id) = self.number(&records::origin_key(origin))? else {
+            return Ok(None);
+        };
+        Ok(Some((id, self.user(id)?)))
     }
 
     fn user(&self, id: UserId) -> Result<Option<User>> {

@@ -5,7 +5,6 @@
 
 mod files;
 mod group;
-mod import;
 mod lookup;
 mod open;
 mod records;
@@ -47,7 +46,7 @@ pub struct Bounds {
 impl Default for Bounds {
     fn default() -> Self {
         Self {
-            max_attempted: open::MAX_ATTEMPTED,
+            max_attempted: 1_000_000,
             reserved_mib: writer::RESERVED_MIB,
         }
     }
@@ -59,7 +58,7 @@ impl SledStore {
     /// # Errors
     /// If it cannot be opened, has another schema version, or lacks commits that were answered.
     pub fn open(workdir: &Path) -> std::result::Result<Self, OpenError> {
-        Self::start(open::open(workdir)?)
+        Self::open_bounded(workdir, Bounds::default())
     }
 
     /// Opens the database like [`Self::open`], with other bounds.
@@ -67,14 +66,7 @@ impl SledStore {
     /// # Errors
     /// As [`Self::open`].
     pub fn open_bounded(workdir: &Path, bounds: Bounds) -> std::result::Result<Self, OpenError> {
-        Self::start(writer::Disk {
-            max_attempted: bounds.max_attempted,
-            reserved_mib: bounds.reserved_mib,
-            ..open::open(workdir)?
-        })
-    }
-
-    fn start(disk: writer::Disk) -> std::result::Result<Self, OpenError> {
+        let disk = open::open(workdir, bounds)?;
         let tree = disk.tree.clone();
         let sessions = Arc::clone(&disk.sessions);
         let writer = Writer::start(disk).map_err(|error| OpenError::Threads {
@@ -92,7 +84,7 @@ impl SledStore {
     /// Returns the progress of the writer, for the watchdog.
     #[must_use]
     pub fn progress(&self) -> Arc<Progress> {
-        Arc::clone(self.writer.progress())
+        Arc::clone(&self.writer.progress)
     }
 
     /// Reads from the tree, and returns once everything that was read is on disk.
@@ -101,7 +93,7 @@ impl SledStore {
         read: impl FnOnce(&::sled::Tree) -> Result<T> + Send,
     ) -> Result<T> {
         let result = read(&self.tree)?;
-        self.writer.progress().wait_durable().await?;
+        self.writer.progress.wait_durable().await?;
         Ok(result)
     }
 
@@ -115,7 +107,7 @@ impl SledStore {
         let result = tokio::task::spawn_blocking(move || read(&tree))
             .await
             .map_err(|_| StoreError::Engine("a read of many records panicked".into()))??;
-        self.writer.progress().wait_durable().await?;
+        self.writer.progress.wait_durable().await?;
         Ok(result)
     }
 }
@@ -240,11 +232,7 @@ impl Store for SledStore {
     }
 
     async fn by_origin(&self, origin: Origin) -> Result<Option<(UserId, Option<User>)>> {
-        self.read(|tree| match tree.number(&records::origin_key(origin))? {
-            Some(id) => Ok(Some((id, tree.user(id)?))),
-            None => Ok(None),
-        })
-        .await
+        self.read(|tree| tree.by_origin(origin)).await
     }
 
     async fn import(&self, batch: ImportBatch) -> Result<()> {

@@ -11,12 +11,12 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use super::Bounds;
 use super::files::{self, DATABASE};
 use super::group::Writes;
-use super::import;
 use super::records;
 use super::session_cache::{MAX_BYTES, SessionCache};
-use super::writer::{Disk, RESERVED_MIB};
+use super::writer::{Disk, import};
 use crate::failure::{HasRemedy, Remedy, advice};
 use crate::store::StoreError;
 
@@ -27,8 +27,6 @@ pub(super) const COMMIT_FILE: &str = "commit";
 pub(super) const SEGMENT_BYTES: usize = 4 << 20;
 /// Size of sled's page cache (default: 1 GiB).
 const CACHE_BYTES: u64 = 16 << 20;
-/// Maximum number of unknown names with failures.
-pub(super) const MAX_ATTEMPTED: u64 = 1_000_000;
 
 /// Error of opening the database.
 #[derive(Debug, thiserror::Error)]
@@ -131,7 +129,7 @@ impl HasRemedy for OpenError {
     }
 }
 
-pub(super) fn open(workdir: &Path) -> Result<Disk, OpenError> {
+pub(super) fn open(workdir: &Path, bounds: Bounds) -> Result<Disk, OpenError> {
     files::prepare(workdir)?;
     let folder = workdir.join(DATABASE);
     let db = open_sled(workdir)?;
@@ -169,16 +167,14 @@ pub(super) fn open(workdir: &Path) -> Result<Disk, OpenError> {
         commit_file,
         commit: found,
         sessions: Arc::new(SessionCache::new(MAX_BYTES)),
-        reserved_mib: RESERVED_MIB,
-        max_attempted: MAX_ATTEMPTED,
+        bounds,
     })
 }
 
 fn sync(path: &Path) -> Result<File, OpenError> {
-    let file = File::open(path).map_err(|error| files::io_error(path, error))?;
-    file.sync_all()
-        .map_err(|error| files::io_error(path, error))?;
-    Ok(file)
+    File::open(path)
+        .and_then(|file| file.sync_all().map(|()| file))
+        .map_err(|error| files::io_error(path, error))
 }
 
 fn open_sled(workdir: &Path) -> Result<::sled::Db, OpenError> {
@@ -220,9 +216,8 @@ fn check_schema(workdir: &Path, tree: &::sled::Tree) -> Result<(), OpenError> {
             }
         }
         None if tree.is_empty() => {
-            tree.insert(records::SCHEMA, &known.to_be_bytes())
-                .map_err(failed)?;
-            Ok(())
+            let inserted = tree.insert(records::SCHEMA, &known.to_be_bytes());
+            inserted.map(|_| ()).map_err(failed)
         }
         None => Err(engine("it holds something else")),
     }

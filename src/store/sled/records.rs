@@ -45,7 +45,7 @@ pub const USERS: &[u8] = b"u:";
 pub const IMPORT_IN_PROGRESS: &[u8] = b"m:arriving";
 pub const IMPORTED_TOKENS: &[u8] = b"m:imported_tokens";
 pub const SESSIONS: &[u8] = b"s:";
-
+pub const USER_SESSIONS: &[u8] = b"x:";
 pub const OUTCOMES: &[u8] = b"o:";
 pub const HASH_KEY: &[u8] = b"m:hash_key";
 
@@ -104,10 +104,8 @@ pub fn attempt_time_key(last: Option<Timestamp>, name: &NameHash) -> Vec<u8> {
 }
 
 pub fn name_of_time_key(key: &[u8]) -> Result<NameHash, StoreError> {
-    key.get(ATTEMPT_TIMES.len() + 8..)
-        .and_then(|name| <[u8; 16]>::try_from(name).ok())
-        .map(NameHash)
-        .ok_or_else(|| corrupt("the time of an attempt"))
+    let name = key.get(ATTEMPT_TIMES.len() + 8..);
+    array(name, "the time of an attempt").map(NameHash)
 }
 
 /// Encodes the count and the time of the last failure in microseconds, 0 for none.
@@ -117,19 +115,15 @@ pub fn encode_failures(failures: Failures) -> Vec<u8> {
 }
 
 pub fn decode_failures(bytes: &[u8]) -> Result<Failures, StoreError> {
-    let (count, micros) = bytes
-        .split_first_chunk::<4>()
-        .ok_or_else(|| corrupt("a count of failures"))?;
-    let micros = <[u8; 8]>::try_from(micros).map_err(|_| corrupt("a count of failures"))?;
-    Ok(record::failures(
-        u32::from_be_bytes(*count),
-        i64::from_be_bytes(micros),
-    )?)
+    let what = "a count of failures";
+    let count = u32::from_be_bytes(array(bytes.get(..4), what)?);
+    let micros = i64::from_be_bytes(array(bytes.get(4..), what)?);
+    Ok(record::failures(count, micros)?)
 }
 
 /// Returns the key prefix of a user's sessions.
 pub fn user_sessions_prefix(id: UserId) -> Vec<u8> {
-    [b"x:", &id.to_be_bytes()[..]].concat()
+    [USER_SESSIONS, &id.to_be_bytes()].concat()
 }
 
 pub fn user_session_key(session: &Session) -> Vec<u8> {
@@ -137,30 +131,23 @@ pub fn user_session_key(session: &Session) -> Vec<u8> {
     [prefix.as_slice(), &session.token.0].concat()
 }
 
-pub fn token_of_user_session_key(key: &[u8], prefix: &[u8]) -> Result<TokenHash, StoreError> {
-    key.strip_prefix(prefix)
-        .and_then(|hash| <[u8; 32]>::try_from(hash).ok())
-        .map(TokenHash)
-        .ok_or_else(|| corrupt("a key of a user's session"))
-}
-
-/// Returns the token hash in an index key of a session, for any user.
-pub fn token_of_any_user_session_key(key: &[u8]) -> Result<TokenHash, StoreError> {
-    let length = user_sessions_prefix(0).len();
-    token_of_user_session_key(key, key.get(..length).unwrap_or_default())
+pub fn token_of_user_session_key(key: &[u8]) -> Result<TokenHash, StoreError> {
+    let hash = key.get(USER_SESSIONS.len() + 8..);
+    array(hash, "a key of a user's session").map(TokenHash)
 }
 
 pub fn token_of_key(key: &[u8]) -> Result<TokenHash, StoreError> {
-    key.strip_prefix(SESSIONS)
-        .and_then(|hash| <[u8; 32]>::try_from(hash).ok())
-        .map(TokenHash)
-        .ok_or_else(|| corrupt("a session key"))
+    array(key.strip_prefix(SESSIONS), "a session key").map(TokenHash)
 }
 
 pub fn number(bytes: &[u8]) -> Result<u64, StoreError> {
-    <[u8; 8]>::try_from(bytes)
-        .map(u64::from_be_bytes)
-        .map_err(|_| corrupt("a number"))
+    array(Some(bytes), "a number").map(u64::from_be_bytes)
+}
+
+/// Returns a part of a key or value that must have `N` bytes.
+fn array<const N: usize>(part: Option<&[u8]>, what: &str) -> Result<[u8; N], StoreError> {
+    part.and_then(|bytes| bytes.try_into().ok())
+        .ok_or_else(|| corrupt(what))
 }
 
 /// Version byte of user and session records.

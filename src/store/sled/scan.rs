@@ -2,10 +2,37 @@
 
 use std::ops::Bound;
 
+use ::sled::IVec;
+
 use super::lookup::Lookup as _;
 use super::{engine_error, records};
 use crate::model::{Session, SessionRules, TokenHash, User, UserId};
 use crate::store::{Page, Result};
+
+/// Returns the ids and records of all users with ids of at least `from`.
+pub(super) fn user_records(
+    tree: &::sled::Tree,
+    from: UserId,
+) -> impl Iterator<Item = Result<(UserId, IVec)>> {
+    let keys = records::user_key(from)..=records::user_key(UserId::MAX);
+    tree.range(keys).map(|entry| {
+        let (key, bytes) = entry.map_err(engine_error)?;
+        Ok((records::number(&key[records::USERS.len()..])?, bytes))
+    })
+}
+
+/// Returns the token hashes and records of all sessions from a bound on.
+fn session_records(
+    tree: &::sled::Tree,
+    from: Bound<TokenHash>,
+) -> impl Iterator<Item = Result<(TokenHash, IVec)>> {
+    let from = from.map(|token| records::session_key(&token));
+    let last = records::session_key(&TokenHash([0xff; 32]));
+    tree.range((from, Bound::Included(last))).map(|entry| {
+        let (key, bytes) = entry.map_err(engine_error)?;
+        Ok((records::token_of_key(&key)?, bytes))
+    })
+}
 
 pub(super) fn users_from(
     tree: &::sled::Tree,
@@ -13,14 +40,11 @@ pub(super) fn users_from(
     limit: usize,
 ) -> Result<Page<User, UserId>> {
     let mut items = Vec::new();
-    for entry in tree.range(records::user_key(from)..=records::user_key(UserId::MAX)) {
-        let (key, bytes) = entry.map_err(engine_error)?;
-        let id = records::number(&key[records::USERS.len()..])?;
+    for entry in user_records(tree, from) {
+        let (id, bytes) = entry?;
         if items.len() == limit {
-            return Ok(Page {
-                items,
-                next: Some(id),
-            });
+            let next = Some(id);
+            return Ok(Page { items, next });
         }
         items.push(records::decode_user(id, &bytes)?);
     }
@@ -33,15 +57,11 @@ pub(super) fn sessions_from(
     limit: usize,
 ) -> Result<Page<Session, TokenHash>> {
     let mut items = Vec::new();
-    let last = records::session_key(&TokenHash([0xff; 32]));
-    for (seen, entry) in tree.range(records::session_key(&from)..=last).enumerate() {
-        let (key, bytes) = entry.map_err(engine_error)?;
-        let token = records::token_of_key(&key)?;
+    for (seen, entry) in session_records(tree, Bound::Included(from)).enumerate() {
+        let (token, bytes) = entry?;
         if seen == limit {
-            return Ok(Page {
-                items,
-                next: Some(token),
-            });
+            let next = Some(token);
+            return Ok(Page { items, next });
         }
         let session = records::decode_session(token, &bytes)?;
         let user = tree.user(session.user_id)?;
@@ -53,10 +73,9 @@ pub(super) fn sessions_from(
 }
 
 pub(super) fn all_users<T: From<User>>(tree: &::sled::Tree) -> Result<Vec<T>> {
-    tree.scan_prefix(records::USERS)
+    user_records(tree, 0)
         .map(|entry| {
-            let (key, bytes) = entry.map_err(engine_error)?;
-            let id = records::number(&key[records::USERS.len()..])?;
+            let (id, bytes) = entry?;
             records::decode_user(id, &bytes).map(T::from)
         })
         .collect()
@@ -69,9 +88,8 @@ pub(super) fn sessions_of(
 ) -> Result<Vec<Session>> {
     let prefix = records::user_sessions_prefix(user);
     let mut sessions = Vec::new();
-    for entry in tree.scan_prefix(&prefix) {
-        let (key, _) = entry.map_err(engine_error)?;
-        let token = records::token_of_user_session_key(&key, &prefix)?;
+    for key in tree.scan_prefix(prefix).keys() {
+        let token = records::token_of_user_session_key(&key.map_err(engine_error)?)?;
         sessions.extend(
             tree.session_record(&token)?
                 .filter(|session| session.is_of(user, generation)),
@@ -92,8 +110,8 @@ pub(super) fn is_token_name(tree: &::sled::Tree, name: &str) -> Result<bool> {
 pub(super) fn users_by_token_name(tree: &::sled::Tree, name: &str) -> Result<Vec<User>> {
     let prefix = records::token_name_prefix(name);
     let mut users = Vec::new();
-    for entry in tree.scan_prefix(&prefix) {
-        let (key, _) = entry.map_err(engine_error)?;
+    for key in tree.scan_prefix(&prefix).keys() {
+        let key = key.map_err(engine_error)?;
         users.extend(tree.user(records::user_of_token_name_key(&key, &prefix)?)?);
     }
     Ok(users)
@@ -107,24 +125,16 @@ pub(super) fn dead_sessions(
     limit: usize,
     rules: &SessionRules,
 ) -> Result<(Vec<TokenHash>, Option<TokenHash>)> {
-    let start = after.map_or(Bound::Included(records::SESSIONS.to_vec()), |token| {
-        Bound::Excluded(records::session_key(&token))
-    });
+    let from = after.map_or(Bound::Included(TokenHash([0; 32])), Bound::Excluded);
     let mut dead = Vec::new();
-    let mut seen = 0;
-    for entry in tree.range((start, Bound::Unbounded)) {
-        let (key, bytes) = entry.map_err(engine_error)?;
-        if !key.starts_with(records::SESSIONS) {
-            break;
-        }
-        let token = records::token_of_key(&key)?;
+    for (seen, entry) in session_records(tree, from).enumerate() {
+        let (token, bytes) = entry?;
         let session = records::decode_session(token, &bytes)?;
         let user = tree.user(session.user_id)?;
         if !user.is_some_and(|user| session.is_valid(&user, rules)) {
             dead.push(token);
         }
-        seen += 1;
-        if seen == limit {
+        if seen + 1 == limit {
             return Ok((dead, Some(token)));
         }
     }

@@ -132,26 +132,26 @@ impl Inner {
     fn get(&mut self, token: &TokenHash) -> Option<(Session, Profile)> {
         let cached =
             self.tables[table(token)].find(hash(token), |cached| cached.token == *token)?;
-        let changed = self.users.get(&cached.user_id);
-        if changed.is_some_and(|changed| *changed > cached.ticket) {
+        if self.has_changed(cached.user_id, cached.ticket) {
             self.remove(token);
             return None;
         }
         cached.unpack()
     }
 
+    /// Returns whether a user has changed since a ticket.
+    fn has_changed(&self, user: UserId, ticket: Ticket) -> bool {
+        self.users
+            .get(&user)
+            .is_some_and(|changed| *changed > ticket)
+    }
+
     fn offer(&mut self, ticket: Ticket, session: &Session, profile: &Profile) {
         let token = session.token;
-        let changed = [
-            Some(self.oldest_valid),
-            Some(self.tokens[slot(&token)]),
-            self.users.get(&profile.id).copied(),
-        ];
-        if changed
-            .into_iter()
-            .flatten()
-            .any(|changed| changed > ticket)
-        {
+        let is_stale = self.oldest_valid > ticket
+            || self.tokens[slot(&token)] > ticket
+            || self.has_changed(profile.id, ticket);
+        if is_stale {
             return;
         }
         self.remove(&token);

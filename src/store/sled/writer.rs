@@ -21,7 +21,7 @@
 //! watchdog notices. Both end the process. The next start reads what is on disk, and the requests
 //! are still in their processing lists.
 
-mod importing;
+pub(super) mod import;
 
 use std::fs::File;
 use std::os::unix::fs::FileExt as _;
@@ -34,7 +34,8 @@ use std::time::{Duration, Instant};
 use crossbeam_channel::RecvTimeoutError;
 use tokio::sync::{oneshot, watch};
 
-use self::importing::PendingImport;
+use super::Bounds;
+use super::files::free_bytes;
 use super::group::{Group, Writes};
 use super::session_cache::SessionCache;
 use crate::crash_point::crash_point;
@@ -59,14 +60,14 @@ enum Command {
     /// Removes outcomes with the next group or after an idle time. It has no waiting caller.
     ForgetOutcomes(Vec<DeliveryId>),
     /// Imports users, in groups of their own.
-    Import(Box<PendingImport>),
+    Import(Box<ImportBatch>, oneshot::Sender<Result<()>>),
 }
 
 /// Handle of the writer thread.
 pub(super) struct Writer {
     /// `None` once the writer must stop.
     commands: Option<crossbeam_channel::Sender<Command>>,
-    progress: Arc<Progress>,
+    pub(super) progress: Arc<Progress>,
     thread: Option<thread::JoinHandle<()>>,
 }
 
@@ -148,16 +149,17 @@ impl Writer {
         let shared = Arc::clone(&progress);
         let thread = thread::Builder::new()
             .name("store-writer".into())
-            .spawn(move || run(disk, &queue, &shared))?;
+            .spawn(move || {
+                let _panic_guard = PanicGuard(&shared);
+                if let Err(error) = run(disk, &queue, &shared) {
+                    let _ = shared.failure.set(error);
+                }
+            })?;
         Ok(Self {
             commands: Some(commands),
             progress,
             thread: Some(thread),
         })
-    }
-
-    pub(super) fn progress(&self) -> &Arc<Progress> {
-        &self.progress
     }
 
     /// Submits an operation. Its caller gets the result once the operation is on disk.
@@ -168,8 +170,7 @@ impl Writer {
     /// Imports users. Resolves once the last part is on disk.
     pub(super) async fn import(&self, batch: ImportBatch) -> Result<()> {
         let (reply, result) = oneshot::channel();
-        let import = PendingImport::new(batch, reply);
-        self.send(Command::Import(Box::new(import)))?;
+        self.send(Command::Import(Box::new(batch), reply))?;
         result.await.map_err(|_| StoreError::Stopped)?
     }
 
@@ -196,18 +197,23 @@ impl Drop for Writer {
     }
 }
 
-fn run(mut disk: Disk, queue: &crossbeam_channel::Receiver<Command>, progress: &Progress) {
-    /// Reports a panic of the thread to the watchdog.
-    struct PanicGuard<'a>(&'a Progress);
-    impl Drop for PanicGuard<'_> {
-        fn drop(&mut self) {
-            if thread::panicking() {
-                let _ = self.0.failure.set("the database writer panicked".into());
-            }
+/// Reports a panic of the thread to the watchdog.
+struct PanicGuard<'a>(&'a Progress);
+
+impl Drop for PanicGuard<'_> {
+    fn drop(&mut self) {
+        if thread::panicking() {
+            let _ = self.0.failure.set("the database writer panicked".into());
         }
     }
-    let _panic_guard = PanicGuard(progress);
+}
 
+/// Runs commands until all senders are dropped or a write fails.
+fn run(
+    mut disk: Disk,
+    queue: &crossbeam_channel::Receiver<Command>,
+    progress: &Progress,
+) -> std::result::Result<(), String> {
     let mut forgotten = Vec::new();
     loop {
         let first = if forgotten.is_empty() {
@@ -215,11 +221,8 @@ fn run(mut disk: Disk, queue: &crossbeam_channel::Receiver<Command>, progress: &
         } else {
             queue.recv_timeout(IDLE_REMOVAL_DELAY)
         };
-        let (idle, ended) = match &first {
-            Ok(_) => (false, false),
-            Err(RecvTimeoutError::Timeout) => (true, false),
-            Err(RecvTimeoutError::Disconnected) => (true, true),
-        };
+        let idle = first.is_err();
+        let ended = matches!(first, Err(RecvTimeoutError::Disconnected));
         let mut jobs = Vec::new();
         let mut imports = Vec::new();
         for command in first
@@ -229,28 +232,24 @@ fn run(mut disk: Disk, queue: &crossbeam_channel::Receiver<Command>, progress: &
             match command {
                 Command::Operation(job) => jobs.push(job),
                 Command::ForgetOutcomes(deliveries) => forgotten.extend(deliveries),
-                Command::Import(import) => imports.push(import),
+                Command::Import(batch, reply) => imports.push((batch, reply)),
             }
         }
         if !jobs.is_empty() || idle || forgotten.len() >= MAX_GROUP {
             let batch = forgotten.split_off(forgotten.len().saturating_sub(MAX_GROUP));
             progress.set_busy(true);
-            if let Err(error) = commit_group(&mut disk, jobs, &batch, progress) {
-                // The jobs are dropped without a result, because it is unknown whether they took
-                // effect. The next start reads the disk.
-                let _ = progress.failure.set(error);
-                return;
-            }
+            // An error drops the jobs without a result, because it is unknown whether they took
+            // effect. The next start reads the disk.
+            commit_group(&mut disk, jobs, &batch, progress)?;
             progress.set_busy(false);
         }
-        for import in imports {
-            if let Err(error) = importing::import(&mut disk, *import, progress) {
-                let _ = progress.failure.set(error);
-                return;
-            }
+        for (batch, reply) in imports {
+            let result = import::import(&mut disk, *batch, progress)?;
+            // The caller may have stopped waiting. The effect stays.
+            let _ = reply.send(result);
         }
         if ended {
-            return;
+            return Ok(());
         }
     }
 }
@@ -268,7 +267,7 @@ fn commit_group(
         return Ok(());
     }
     let tree = disk.tree.clone();
-    let mut group = Group::new(&tree, disk.max_attempted);
+    let mut group = Group::new(&tree, disk.bounds.max_attempted);
     let (forget, _) = Pending::job(
         ForgetOutcomes {
             deliveries: forgotten.to_vec(),
@@ -323,10 +322,7 @@ pub(super) struct Disk {
     pub(super) commit: u64,
     /// Cache of sessions, which the writer invalidates.
     pub(super) sessions: Arc<SessionCache>,
-    /// Minimum free disk space in MiB for a write.
-    pub(super) reserved_mib: u64,
-    /// Maximum number of unknown names with failures.
-    pub(super) max_attempted: u64,
+    pub(super) bounds: Bounds,
 }
 
 impl Disk {
@@ -350,18 +346,15 @@ impl Disk {
     }
 
     fn check_free_space(&self) -> Result<()> {
-        // If the free space is unknown, continue: a failed write is noticed.
-        let Ok(fs) = rustix::fs::statvfs(&self.folder) else {
-            return Ok(());
-        };
-        let free_mib = fs.f_bavail.saturating_mul(fs.f_frsize) >> 20;
-        if free_mib >= self.reserved_mib {
+        let needed_mib = self.bounds.reserved_mib;
+        let free_mib = free_bytes(&self.folder) >> 20;
+        if free_mib >= needed_mib {
             return Ok(());
         }
         Err(StoreError::DiskFull {
             path: self.folder.clone(),
             free_mib,
-            needed_mib: self.reserved_mib,
+            needed_mib,
         })
     }
 }

@@ -4,17 +4,16 @@ use std::collections::{HashMap, HashSet};
 
 use secrecy::SecretString;
 
-use super::contents::{NodeContents, ReadProgress};
 use super::database::Database;
 use super::error::ReadError;
-use super::origin;
-use super::otp_key::{Decrypted, OtpKey};
+use super::otp_key::OtpKey;
 use super::rows::{API_TOKENS, BACKUP_CODES, Row, SECOND_FACTORS, SESSIONS, USERS};
+use super::{NodeContents, ReadProgress};
 use crate::clock::Timestamp;
 use crate::credentials::imported::{
     UnusableHash, bcrypt_record, is_cut_token, looks_like_bcrypt, pbkdf2_record,
 };
-use crate::credentials::{TotpSecret, token_hash};
+use crate::credentials::token_hash;
 use crate::model::{
     ApiToken, ApiTokenRecord, ImportedCode, PasswordRecord, Sealed, SecondFactor,
     SecretFingerprint, Session, TokenHash, User,
@@ -32,10 +31,8 @@ pub const MAX_BCRYPT_TOKENS: usize = 10;
 /// A snapshot of all tables.
 pub(super) struct Tables {
     users: Vec<Row>,
-    second_factors: Vec<Row>,
-    backup_codes: Vec<Row>,
-    api_tokens: Vec<Row>,
-    sessions: Vec<Row>,
+    /// Rows of the other tables.
+    records: Vec<(RecordKind, Vec<Row>)>,
 }
 
 impl Tables {
@@ -43,15 +40,18 @@ impl Tables {
     /// is open.
     pub(super) fn read(mut database: Database) -> Result<Self, ReadError> {
         let Some(users) = database.rows(&USERS)? else {
-            return Err(ReadError::NoUsers(database.path().to_owned()));
+            return Err(ReadError::NoUsers(database.path));
         };
-        Ok(Self {
-            users,
-            second_factors: database.rows(&SECOND_FACTORS)?.unwrap_or_default(),
-            backup_codes: database.rows(&BACKUP_CODES)?.unwrap_or_default(),
-            api_tokens: database.rows(&API_TOKENS)?.unwrap_or_default(),
-            sessions: database.rows(&SESSIONS)?.unwrap_or_default(),
-        })
+        let mut records = Vec::new();
+        for (kind, table) in [
+            (RecordKind::SecondFactor, &SECOND_FACTORS),
+            (RecordKind::BackupCode, &BACKUP_CODES),
+            (RecordKind::ApiToken, &API_TOKENS),
+            (RecordKind::Session, &SESSIONS),
+        ] {
+            records.push((kind, database.rows(table)?.unwrap_or_default()));
+        }
+        Ok(Self { users, records })
     }
 }
 
@@ -69,143 +69,96 @@ pub(super) fn assemble(
     let mut assembler = Assembler {
         key,
         now,
-        decrypted: 0,
-        undecryptable: 0,
         skipped: Vec::new(),
+        known_ids: HashSet::new(),
+        known_names: HashSet::new(),
         known_sessions: HashSet::new(),
     };
     let known = tables.users.iter().filter_map(|user| user.user_id().ok());
     let known: HashSet<i64> = known.collect();
-    let mut owned = |kind, rows| assembler.by_owner(kind, rows, &known);
-    let owned = OwnedRows {
-        second_factors: owned(RecordKind::SecondFactor, &tables.second_factors),
-        backup_codes: owned(RecordKind::BackupCode, &tables.backup_codes),
-        api_tokens: owned(RecordKind::ApiToken, &tables.api_tokens),
-        sessions: owned(RecordKind::Session, &tables.sessions),
-    };
+    let owned = assembler.by_owner(&tables.records, &known);
 
     let mut users = Vec::with_capacity(total);
-    let mut seen = Seen::default();
     for (number, user) in tables.users.iter().enumerate() {
-        match assembler.user(user, &owned, &mut seen) {
+        match assembler.user(user, &owned) {
             Ok(user) => users.push(user),
             Err(UserError::Abort(error)) => return Err(error),
-            Err(UserError::Skip(reason)) => assembler.skipped.push(Skipped {
-                kind: RecordKind::User,
-                location: Location::Row(user.number),
-                name: name_of(user, "username"),
-                owner: None,
-                reason,
-            }),
+            Err(UserError::Skip(reason)) => assembler.skip(RecordKind::User, user, None, reason),
         }
         progress(ReadProgress {
             done: number + 1,
             total,
         });
     }
-    if assembler.undecryptable > 0 && assembler.decrypted == 0 {
-        return Err(ReadError::WrongKey {
-            path: assembler.key.path().to_owned(),
-            failed: assembler.undecryptable,
-        });
-    }
+    assembler.key.check_use()?;
     Ok(NodeContents {
         users,
         skipped: assembler.skipped,
     })
 }
 
-type ByOwner<'t> = HashMap<i64, Vec<&'t Row>>;
-
-/// Rows of all tables but that of the users, by the id of the user.
-struct OwnedRows<'t> {
-    second_factors: ByOwner<'t>,
-    backup_codes: ByOwner<'t>,
-    api_tokens: ByOwner<'t>,
-    sessions: ByOwner<'t>,
-}
-
-/// Ids and names of the users that were processed.
-#[derive(Default)]
-struct Seen<'t> {
-    ids: HashSet<i64>,
-    names: HashSet<&'t str>,
-}
+/// Rows of all tables but that of the users, by their kind and the id of the user.
+type ByOwner<'t> = HashMap<(RecordKind, i64), Vec<&'t Row>>;
 
 /// Why a user cannot be assembled.
+#[derive(Debug, thiserror::Error)]
 enum UserError {
     /// Only this user cannot be imported.
-    Skip(SkipReason),
+    #[error(transparent)]
+    Skip(#[from] SkipReason),
     /// No user can be imported.
-    Abort(ReadError),
+    #[error(transparent)]
+    Abort(#[from] ReadError),
 }
 
-impl From<SkipReason> for UserError {
-    fn from(reason: SkipReason) -> Self {
-        Self::Skip(reason)
-    }
-}
-
-impl From<ReadError> for UserError {
-    fn from(error: ReadError) -> Self {
-        Self::Abort(error)
-    }
-}
-
-struct Assembler {
+struct Assembler<'t> {
     key: OtpKey,
     now: Timestamp,
-    /// Number of second factors that the key decrypted.
-    decrypted: usize,
-    /// Number of second factors that the key did not decrypt.
-    undecryptable: usize,
     skipped: Vec<Skipped>,
+    /// Ids and names of the users that were processed.
+    known_ids: HashSet<i64>,
+    known_names: HashSet<&'t str>,
     known_sessions: HashSet<TokenHash>,
 }
 
-/// PBKDF2 parameters of a user: salt and iterations of the hashes of its password, tokens and
-/// codes. A user without them has bcrypt hashes.
-struct HashParameters<'t> {
-    user: &'t Row,
-}
-
-impl HashParameters<'_> {
-    /// Returns the record of a hash.
-    ///
-    /// The text of the hash decides between bcrypt and PBKDF2, because a user that changed from
-    /// bcrypt to PBKDF2 keeps its older tokens. Platypush rejects all bcrypt tokens and codes,
-    /// because it compares them under a new salt. They are imported all the same, because users
-    /// were given them.
-    fn record(&self, text: &str) -> Result<PasswordRecord, SkipReason> {
-        if looks_like_bcrypt(text) {
-            return bcrypt_record(text).map_err(SkipReason::Hash);
+/// Returns the record of a hash. A user has a salt and iterations for the PBKDF2 hashes of its
+/// password, tokens and codes, or only bcrypt hashes.
+///
+/// The text of the hash decides between bcrypt and PBKDF2, because a user that changed from bcrypt
+/// to PBKDF2 keeps its older tokens. Platypush rejects all bcrypt tokens and codes, because it
+/// compares them under a new salt. They are imported all the same, because users were given them.
+fn hash_record(user: &Row, text: &str) -> Result<PasswordRecord, SkipReason> {
+    if looks_like_bcrypt(text) {
+        return bcrypt_record(text).map_err(SkipReason::Hash);
+    }
+    let salt = user.text("password_salt")?;
+    let iterations = user.integer("hmac_iterations")?;
+    match (salt, iterations.filter(|count| *count != 0)) {
+        (Some(salt), Some(iterations)) => {
+            pbkdf2_record(text, salt, iterations).map_err(SkipReason::Hash)
         }
-        let salt = self.user.text("password_salt")?;
-        let iterations = self.user.integer("hmac_iterations")?;
-        match (salt, iterations.filter(|count| *count != 0)) {
-            (Some(salt), Some(iterations)) => {
-                pbkdf2_record(text, salt, iterations).map_err(SkipReason::Hash)
-            }
-            _ if text.len() == 64 => Err(SkipReason::NoSalt),
-            _ => Err(SkipReason::Hash(UnusableHash::NotBcrypt)),
-        }
+        _ if text.len() == 64 => Err(SkipReason::NoSalt),
+        _ => Err(SkipReason::Hash(UnusableHash::NotBcrypt)),
     }
 }
 
-impl Assembler {
+impl<'t> Assembler<'t> {
     /// Groups rows by user. Skips rows without an existing user.
-    fn by_owner<'t>(
+    fn by_owner(
         &mut self,
-        kind: RecordKind,
-        rows: &'t [Row],
+        records: &'t [(RecordKind, Vec<Row>)],
         known: &HashSet<i64>,
     ) -> ByOwner<'t> {
         let mut owned = ByOwner::new();
-        for row in rows {
-            match row.user_id() {
-                Ok(id) if known.contains(&id) => owned.entry(id).or_default().push(row),
-                Ok(id) => self.skip(kind, row, None, SkipReason::Orphaned(id)),
-                Err(reason) => self.skip(kind, row, None, reason),
+        for (kind, rows) in records {
+            for row in rows {
+                match row.user_id() {
+                    Ok(id) if known.contains(&id) => {
+                        owned.entry((*kind, id)).or_default().push(row);
+                    }
+                    Ok(id) => self.skip(*kind, row, None, SkipReason::Orphaned(id)),
+                    Err(reason) => self.skip(*kind, row, None, reason),
+                }
             }
         }
         owned
@@ -215,40 +168,39 @@ impl Assembler {
         self.skipped.push(Skipped {
             kind,
             location: Location::Row(row.number),
-            name: name_of(row, "name"),
+            name: name_of(row),
             owner: owner.map(str::to_owned),
             reason,
         });
     }
 
     /// Assembles a user with all its records.
-    fn user<'t>(
-        &mut self,
-        user: &'t Row,
-        owned: &OwnedRows<'t>,
-        seen: &mut Seen<'t>,
-    ) -> Result<ImportedUser, UserError> {
+    fn user(&mut self, user: &'t Row, owned: &ByOwner<'t>) -> Result<ImportedUser, UserError> {
         let source_id = user.user_id()?;
-        if !seen.ids.insert(source_id) {
+        if !self.known_ids.insert(source_id) {
             return Err(SkipReason::Duplicate("user_id".into()).into());
         }
         let username = user.required_text("username")?;
-        let parameters = HashParameters { user };
-        let password = parameters.record(user.text("password")?.ok_or(SkipReason::NoPassword)?)?;
+        let password = user.text("password")?.ok_or(SkipReason::NoPassword)?;
+        let password = hash_record(user, password)?;
         let created_at = user.date("created_at")?.unwrap_or(self.now);
-        let origin = origin::fingerprint(user)?;
-        if !seen.names.insert(username) {
+        let origin = user.fingerprint()?;
+        if !self.known_names.insert(username) {
             return Err(SkipReason::Duplicate("username".into()).into());
         }
-        let of = |rows: &ByOwner<'t>| rows.get(&source_id).cloned().unwrap_or_default();
-        let totp_secret = self.second_factor(&of(&owned.second_factors))?;
+        let of = |kind| owned.get(&(kind, source_id)).map_or(&[][..], Vec::as_slice);
+        // Uses the first row, as Platypush does. No node creates several.
+        let totp_secret = match of(RecordKind::SecondFactor).first() {
+            Some(row) => Some(self.key.decrypt(row.required_text("otp_secret")?)??),
+            None => None,
+        };
         let has_second_factor = totp_secret.is_some();
         let mut records = UserRecords {
             assembler: self,
-            parameters,
+            user,
             username,
         };
-        let codes = records.backup_codes(of(&owned.backup_codes), has_second_factor);
+        let codes = records.backup_codes(of(RecordKind::BackupCode), has_second_factor);
         let mut imported = User::new(0, username.to_owned(), created_at, password);
         imported.origin = Some(origin);
         imported.second_factor = has_second_factor.then(|| SecondFactor {
@@ -259,42 +211,20 @@ impl Assembler {
             backup_codes: Vec::new(),
             imported_codes: codes,
         });
-        imported.api_tokens = records.api_tokens(of(&owned.api_tokens));
-        let sessions = records.sessions(of(&owned.sessions), &imported);
+        imported.api_tokens = records.api_tokens(of(RecordKind::ApiToken));
+        let sessions = records.sessions(of(RecordKind::Session), &imported);
         Ok(ImportedUser {
             user: imported,
             totp_secret,
             sessions,
         })
     }
-
-    /// Decrypts the secret of a second factor. Uses the first row, as Platypush does. No node
-    /// creates several.
-    fn second_factor(&mut self, rows: &[&Row]) -> Result<Option<TotpSecret>, UserError> {
-        let Some(row) = rows.first() else {
-            return Ok(None);
-        };
-        match self.key.decrypt(row.required_text("otp_secret")?)? {
-            Decrypted::Secret(secret) => {
-                self.decrypted += 1;
-                Ok(Some(secret))
-            }
-            Decrypted::WrongLength => {
-                self.decrypted += 1;
-                Err(SkipReason::SecretLength.into())
-            }
-            Decrypted::Failed => {
-                self.undecryptable += 1;
-                Err(SkipReason::Undecryptable.into())
-            }
-        }
-    }
 }
 
 /// Converts the rows of one user.
 struct UserRecords<'a, 't> {
-    assembler: &'a mut Assembler,
-    parameters: HashParameters<'t>,
+    assembler: &'a mut Assembler<'t>,
+    user: &'t Row,
     username: &'t str,
 }
 
@@ -304,12 +234,11 @@ impl UserRecords<'_, '_> {
     fn convert<T>(
         &mut self,
         kind: RecordKind,
-        mut rows: Vec<&Row>,
+        rows: &[&Row],
         mut convert: impl FnMut(&mut Self, &Row) -> Result<T, SkipReason>,
     ) -> Vec<T> {
-        rows.reverse();
         let mut converted = Vec::with_capacity(rows.len());
-        for row in rows {
+        for row in rows.iter().rev() {
             match convert(self, row) {
                 Ok(record) => converted.push(record),
                 Err(reason) => self.assembler.skip(kind, row, Some(self.username), reason),
@@ -332,14 +261,14 @@ impl UserRecords<'_, '_> {
     }
 
     /// Skips expired codes: Platypush sets their expiry, but does not check it.
-    fn backup_codes(&mut self, rows: Vec<&Row>, has_second_factor: bool) -> Vec<ImportedCode> {
+    fn backup_codes(&mut self, rows: &[&Row], has_second_factor: bool) -> Vec<ImportedCode> {
         let mut known = HashSet::new();
         self.convert(RecordKind::BackupCode, rows, |this, row| {
             if !has_second_factor {
                 return Err(SkipReason::NoSecondFactor);
             }
             let expires_at = this.expiry(row)?;
-            let record = this.parameters.record(row.required_text("code")?)?;
+            let record = hash_record(this.user, row.required_text("code")?)?;
             if known.len() == MAX_BACKUP_CODES {
                 return Err(SkipReason::TooMany(MAX_BACKUP_CODES));
             }
@@ -350,13 +279,13 @@ impl UserRecords<'_, '_> {
         })
     }
 
-    fn api_tokens(&mut self, rows: Vec<&Row>) -> Vec<ApiToken> {
+    fn api_tokens(&mut self, rows: &[&Row]) -> Vec<ApiToken> {
         let (mut known, mut names, mut bcrypts) = (HashSet::new(), HashSet::new(), 0);
         self.convert(RecordKind::ApiToken, rows, |this, row| {
             let name = row.required_text("name")?;
             let expires_at = this.expiry(row)?;
             let created_at = this.created_at(row)?;
-            let record = this.parameters.record(row.required_text("token")?)?;
+            let record = hash_record(this.user, row.required_text("token")?)?;
             if is_cut_token(this.username, &record) {
                 return Err(SkipReason::CutToken);
             }
@@ -385,7 +314,7 @@ impl UserRecords<'_, '_> {
         })
     }
 
-    fn sessions(&mut self, rows: Vec<&Row>, user: &User) -> Vec<Session> {
+    fn sessions(&mut self, rows: &[&Row], user: &User) -> Vec<Session> {
         self.convert(RecordKind::Session, rows, |this, row| {
             let expires_at = this.expiry(row)?;
             let created_at = this.created_at(row)?;
@@ -405,7 +334,9 @@ impl UserRecords<'_, '_> {
     }
 }
 
-/// Returns the name of a user or API token for the list of skipped records.
-fn name_of(row: &Row, column: &str) -> Option<String> {
-    row.text(column).ok().flatten().map(str::to_owned)
+/// Returns the name of a user or API token for the list of skipped records. Only the table of the
+/// users has the first of the columns.
+fn name_of(row: &Row) -> Option<String> {
+    let text = |column| row.text(column).ok().flatten();
+    text("username").or_else(|| text("name")).map(str::to_owned)
 }

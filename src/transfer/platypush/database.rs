@@ -6,11 +6,11 @@
 use std::fmt::Write as _;
 use std::fs::File;
 use std::io::{self, Read as _};
-use std::os::unix::ffi::{OsStrExt as _, OsStringExt as _};
+use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Path, PathBuf};
 
 use rusqlite::types::ValueRef;
-use rusqlite::{Connection, ErrorCode, OpenFlags, ffi};
+use rusqlite::{Connection, ErrorCode, OpenFlags, OptionalExtension as _, ffi};
 
 use super::error::ReadError;
 use super::rows::{Cell, Row, Table};
@@ -31,7 +31,7 @@ const READ_VERSION_AT: usize = 19;
 
 /// A snapshot of the database, which concurrent writes do not change.
 pub(super) struct Database {
-    path: PathBuf,
+    pub(super) path: PathBuf,
     connection: Connection,
     bytes_left: usize,
 }
@@ -44,10 +44,7 @@ impl Database {
     pub(super) fn open(workdir: &Path) -> Result<Self, ReadError> {
         let path = std::path::absolute(workdir)
             .map(|workdir| workdir.join("main.db"))
-            .map_err(|source| ReadError::Unreadable {
-                path: workdir.to_owned(),
-                source,
-            })?;
+            .map_err(|source| unreadable(workdir, source))?;
         let is_idle_wal = is_idle_wal(&path, workdir)?;
         let connection = connect(&path, is_idle_wal);
         let connection = connection.map_err(|error| read_error(&path, &error))?;
@@ -70,10 +67,7 @@ impl Database {
         let length = self
             .path
             .metadata()
-            .map_err(|source| ReadError::Unreadable {
-                path: self.path.clone(),
-                source,
-            })?;
+            .map_err(|source| unreadable(&self.path, source))?;
         if length.len().is_multiple_of(page.into()) {
             return Ok(());
         }
@@ -81,10 +75,6 @@ impl Database {
             path: self.path.clone(),
             detail: "its last page is incomplete".into(),
         })
-    }
-
-    pub(super) fn path(&self) -> &Path {
-        &self.path
     }
 
     /// Returns all rows of a table in the order of their rowids, or `None` if the table does not
@@ -118,13 +108,10 @@ impl Database {
 
     /// Returns the type of a table, and 1 if it is `WITHOUT ROWID`, else 0.
     fn kind(&self, table: &Table) -> rusqlite::Result<Option<(String, i64)>> {
-        let mut query = self.connection.prepare(
-            "SELECT type, wr FROM pragma_table_list WHERE schema = 'main' AND name = ?1 COLLATE NOCASE",
-        )?;
-        let mut rows = query.query([table.name])?;
-        rows.next()?
-            .map(|row| Ok((row.get(0)?, row.get(1)?)))
-            .transpose()
+        let query = "SELECT type, wr FROM pragma_table_list WHERE schema = 'main' AND name = ?1 COLLATE NOCASE";
+        self.connection
+            .query_row(query, [table.name], |row| Ok((row.get(0)?, row.get(1)?)))
+            .optional()
     }
 
     /// Returns the stored columns of a table. A generated column would run code from the untrusted
@@ -203,14 +190,11 @@ fn read_row(table: &'static Table, row: &rusqlite::Row<'_>) -> rusqlite::Result<
 /// Returns whether the database is in WAL mode and has no `-wal` file with data. Such a file exists
 /// as long as a process that wrote to the database has it open.
 fn is_idle_wal(path: &Path, workdir: &Path) -> Result<bool, ReadError> {
-    let unreadable = |source: io::Error| match source.kind() {
+    let failed = |source: io::Error| match source.kind() {
         io::ErrorKind::NotFound | io::ErrorKind::NotADirectory => {
             ReadError::NoDatabase(workdir.to_owned())
         }
-        _ => ReadError::Unreadable {
-            path: path.to_owned(),
-            source,
-        },
+        _ => unreadable(path, source),
     };
     let mut header = Vec::with_capacity(READ_VERSION_AT + 1);
     File::open(path)
@@ -218,7 +202,7 @@ fn is_idle_wal(path: &Path, workdir: &Path) -> Result<bool, ReadError> {
             file.take(READ_VERSION_AT as u64 + 1)
                 .read_to_end(&mut header)
         })
-        .map_err(unreadable)?;
+        .map_err(failed)?;
     if !header.starts_with(MAGIC) {
         return Err(ReadError::NotADatabase(path.to_owned()));
     }
@@ -230,9 +214,16 @@ fn is_idle_wal(path: &Path, workdir: &Path) -> Result<bool, ReadError> {
 }
 
 fn with_suffix(path: &Path, suffix: &str) -> PathBuf {
-    let mut name = path.as_os_str().to_owned().into_vec();
-    name.extend_from_slice(suffix.as_bytes());
-    PathBuf::from(std::ffi::OsString::from_vec(name))
+    let mut name = path.as_os_str().to_owned();
+    name.push(suffix);
+    name.into()
+}
+
+fn unreadable(path: &Path, source: io::Error) -> ReadError {
+    ReadError::Unreadable {
+        path: path.to_owned(),
+        source,
+    }
 }
 
 /// Opens the database for reading and starts the only transaction.
@@ -244,8 +235,9 @@ fn connect(path: &Path, is_idle_wal: bool) -> rusqlite::Result<Connection> {
     for byte in path.as_os_str().as_bytes() {
         // Writing to a String does not fail.
         let _ = match byte {
-            b'/' | b'.' | b'-' | b'_' => write!(uri, "{}", char::from(*byte)),
-            byte if byte.is_ascii_alphanumeric() => write!(uri, "{}", char::from(*byte)),
+            b'/' | b'.' | b'-' | b'_' | b'0'..=b'9' | b'A'..=b'Z' | b'a'..=b'z' => {
+                write!(uri, "{}", char::from(*byte))
+            }
             byte => write!(uri, "%{byte:02x}"),
         };
     }

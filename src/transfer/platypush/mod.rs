@@ -6,10 +6,8 @@
 //! node does not store them.
 
 mod assemble;
-mod contents;
 mod database;
 mod error;
-mod origin;
 mod otp_key;
 mod rows;
 #[cfg(test)]
@@ -19,12 +17,12 @@ use std::path::PathBuf;
 
 use self::assemble::Tables;
 pub use self::assemble::{MAX_BACKUP_CODES, MAX_BCRYPT_TOKENS, MAX_TOKENS};
-pub use self::contents::{NodeContents, ReadProgress};
 use self::database::Database;
 pub use self::database::MAX_CELL_BYTES;
 pub use self::error::ReadError;
 use self::otp_key::OtpKey;
 use crate::clock::Timestamp;
+use crate::transfer::{ImportedUser, Skipped};
 
 /// Paths of a node's database and key.
 #[derive(Debug, Clone)]
@@ -33,6 +31,25 @@ pub struct NodePaths {
     pub workdir: PathBuf,
     /// The key of the second factors, if it is not `otp/key` in `workdir`.
     pub otp_key: Option<PathBuf>,
+}
+
+/// Users and other records of a node.
+#[derive(Debug, Clone, PartialEq)]
+pub struct NodeContents {
+    /// Users that can be imported. Their ids and those of their API tokens are 0: the import
+    /// assigns them.
+    pub users: Vec<ImportedUser>,
+    /// Records that cannot be imported.
+    pub skipped: Vec<Skipped>,
+}
+
+/// Progress of reading a node.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ReadProgress {
+    /// Number of users that were read.
+    pub done: usize,
+    /// Number of all users.
+    pub total: usize,
 }
 
 /// Reads the users of a node, running or not, without changing any file of it.

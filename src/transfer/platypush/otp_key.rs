@@ -16,6 +16,7 @@ use zeroize::Zeroizing;
 
 use super::error::ReadError;
 use crate::credentials::TotpSecret;
+use crate::transfer::SkipReason;
 
 /// Maximum number of bytes that are read of the key file. A key of 8192 bits has about 6 KiB.
 const MAX_FILE_BYTES: u64 = 64 * 1024;
@@ -27,32 +28,30 @@ const MIN_TEXT_BYTES: usize = 8;
 pub(super) struct OtpKey {
     path: PathBuf,
     key: Option<PrivateKey>,
-}
-
-/// Result of decrypting a second factor.
-pub(super) enum Decrypted {
-    /// The secret.
-    Secret(TotpSecret),
-    /// The key is right, but the secret has an unsupported length.
-    WrongLength,
-    /// The plaintext is not base32: the key is wrong, or the ciphertext is damaged.
-    Failed,
+    /// Number of second factors that the key decrypted.
+    decrypted: usize,
+    /// Number of second factors that the key did not decrypt.
+    failed: usize,
 }
 
 impl OtpKey {
     pub(super) const fn at(path: PathBuf) -> Self {
-        Self { path, key: None }
+        Self {
+            path,
+            key: None,
+            decrypted: 0,
+            failed: 0,
+        }
     }
 
-    pub(super) fn path(&self) -> &Path {
-        &self.path
-    }
-
-    /// Decrypts a second factor.
+    /// Decrypts a second factor. The inner error is about this one only.
     ///
     /// # Errors
     /// When the key file cannot be read or contains no key.
-    pub(super) fn decrypt(&mut self, ciphertext: &str) -> Result<Decrypted, ReadError> {
+    pub(super) fn decrypt(
+        &mut self,
+        ciphertext: &str,
+    ) -> Result<Result<TotpSecret, SkipReason>, ReadError> {
         let key = match &mut self.key {
             Some(key) => key,
             none => none.insert(read(&self.path)?),
@@ -64,13 +63,26 @@ impl OtpKey {
             .map(Zeroizing::new);
         // With wrong padding, decryption returns random bytes instead of an error.
         let text = text.as_deref().and_then(|text| str::from_utf8(text).ok());
-        Ok(match text {
-            Some(text) => match TotpSecret::from_base32(text) {
-                Ok(secret) => Decrypted::Secret(secret),
-                Err(_) if is_base32(text) => Decrypted::WrongLength,
-                Err(_) => Decrypted::Failed,
-            },
-            None => Decrypted::Failed,
+        let text = text.unwrap_or_default();
+        let secret = TotpSecret::from_base32(text);
+        if secret.is_ok() || is_base32(text) {
+            self.decrypted += 1;
+            return Ok(secret.map_err(|_| SkipReason::SecretLength));
+        }
+        // The plaintext is not base32: the key is wrong, or the ciphertext is damaged.
+        self.failed += 1;
+        Ok(Err(SkipReason::Undecryptable))
+    }
+
+    /// Checks that the key is not that of another node: it decrypted a second factor, or there was
+    /// none.
+    pub(super) fn check_use(&self) -> Result<(), ReadError> {
+        if self.failed == 0 || self.decrypted > 0 {
+            return Ok(());
+        }
+        Err(ReadError::WrongKey {
+            path: self.path.clone(),
+            failed: self.failed,
         })
     }
 }

@@ -3,10 +3,15 @@
 //! SQLite allows any value in any column, so each access checks the type.
 
 use chrono::NaiveDateTime;
+use sha2::{Digest as _, Sha256};
 use zeroize::Zeroizing;
 
 use crate::clock::{Timestamp, is_in_iso_years};
+use crate::model::Origin;
 use crate::transfer::{CellError, SkipReason};
+
+/// Prefix of the data of a fingerprint, so that no hash for another purpose is equal.
+const PURPOSE: &[u8] = b"platypush user 1";
 
 /// A table of a node.
 pub(super) struct Table {
@@ -147,6 +152,32 @@ impl Row {
             return Err(SkipReason::YearOutOfRange(column.to_owned()));
         }
         Ok(Some(date))
+    }
+
+    /// Returns the fingerprint of a user, by which a later import recognizes it: SHA-256, truncated
+    /// to 16 bytes, of its id, name, unparsed time of creation and salt. Id and name are not
+    /// enough: on another node they may belong to another user.
+    ///
+    /// The salt is random and does not change with the password. A user without a salt has a bcrypt
+    /// hash, which includes one: the whole hash is used, so that such a user is not recognized
+    /// after a change of its password.
+    pub(super) fn fingerprint(&self) -> Result<Origin, SkipReason> {
+        let salt = match self.text("password_salt")? {
+            Some(salt) => Some(salt),
+            None => self.text("password")?,
+        };
+        let mut digest = Sha256::new();
+        digest.update(PURPOSE);
+        digest.update(self.user_id()?.to_be_bytes());
+        for part in [self.text("username")?, self.text("created_at")?, salt] {
+            // The length precedes each part. A missing part has a length that no text has.
+            let length = part.map_or(u64::MAX, |part| part.len() as u64);
+            digest.update(length.to_be_bytes());
+            digest.update(part.unwrap_or_default());
+        }
+        let mut origin = [0; 16];
+        origin.copy_from_slice(&digest.finalize()[..16]);
+        Ok(Origin(origin))
     }
 }
 

@@ -30,7 +30,7 @@ fn wait<T>(future: impl Future<Output = T>) -> T {
 
 fn disk() -> (TempDir, Disk) {
     let folder = tempfile::tempdir().unwrap();
-    let disk = open::open(folder.path()).unwrap();
+    let disk = open::open(folder.path(), Bounds::default()).unwrap();
     (folder, disk)
 }
 
@@ -130,7 +130,7 @@ fn a_group_that_cannot_be_synced_is_neither_answered_nor_visible() {
     // The thread sets the failure last.
     writer.thread.take().unwrap().join().unwrap();
 
-    let progress = Arc::clone(writer.progress());
+    let progress = Arc::clone(&writer.progress);
     assert!(poll(pin!(progress.wait_durable())).is_pending());
     let error = progress.fatal_error(Duration::MAX).unwrap();
     assert!(error.contains("fdatasync"), "{error}");
@@ -154,7 +154,7 @@ fn a_commit_number_that_cannot_be_written_fails_the_group() {
 fn a_full_disk_fails_the_operation_and_the_writer_continues() {
     let (_folder, mut disk) = disk();
     let progress = Progress::new(disk.commit);
-    let reserved_mib = std::mem::replace(&mut disk.reserved_mib, u64::MAX);
+    let reserved_mib = std::mem::replace(&mut disk.bounds.reserved_mib, u64::MAX);
     let (refused, mut answer) = job();
     commit_group(&mut disk, vec![refused], &[], &progress).unwrap();
     let error = answer.try_recv().unwrap().unwrap_err();
@@ -165,7 +165,7 @@ fn a_full_disk_fails_the_operation_and_the_writer_continues() {
     commit_group(&mut disk, vec![can_write], &[], &progress).unwrap();
     assert!(result.try_recv().unwrap().is_err());
 
-    disk.reserved_mib = reserved_mib;
+    disk.bounds.reserved_mib = reserved_mib;
     let (job, mut answer) = job();
     commit_group(&mut disk, vec![job], &[], &progress).unwrap();
     assert_eq!(answer.try_recv().unwrap().unwrap().id, 1);
@@ -180,7 +180,7 @@ fn an_operation_that_panics_is_fatal_and_gets_no_answer() {
     assert!(wait(answer).is_err());
     // The thread sets the failure last.
     writer.thread.take().unwrap().join().unwrap_err();
-    let error = writer.progress().fatal_error(Duration::MAX);
+    let error = writer.progress.fatal_error(Duration::MAX);
     assert_eq!(error.as_deref(), Some("the database writer panicked"));
 }
 
