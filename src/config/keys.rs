@@ -78,7 +78,7 @@ impl Key {
     /// off by default.
     #[must_use]
     pub fn default_text(&self) -> String {
-        Settings::defaults(&mut Vec::new()).text(self)
+        Settings::defaults().yaml(self)
     }
 }
 
