@@ -7,12 +7,13 @@
 use std::io::{self, IsTerminal as _};
 use std::sync::Arc;
 
+use clap::Subcommand;
 use secrecy::{ExposeSecret as _, SecretString};
 use serde::{Deserialize, Serialize};
 
 use crate::audit::{self, Caller, Identity};
 use crate::error::Error;
-use crate::events::{self, Event, EventKind, Publisher};
+use crate::events::{Event, EventKind, OPERATOR, Publisher};
 use crate::keyring::Keyring;
 use crate::model::{Attempted, User, UserId};
 use crate::rotation::{self, RotationError};
@@ -21,48 +22,68 @@ use crate::store::{AdminUpdate, StoreError};
 use crate::transfer::export::{self, Lines};
 use crate::transfer::import::{self, ImportError, ImportOutcome, ImportRequest, pause};
 
-/// A command of the operator, as sent over the control socket.
-#[derive(Debug, Serialize, Deserialize)]
+/// A command of the operator, as sent over the control socket. The docs are also the help of
+/// `platypush-userd admin`, which parses all commands but the last two.
+#[derive(Debug, Subcommand, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case", deny_unknown_fields)]
 pub enum AdminCommand {
-    /// List all users.
+    /// List all users with 2FA, failed attempts and lock time
     Users,
-    /// Clear the failed attempts of a name, known or unknown.
+    /// Clear the failed attempts of a name, which unlocks it at once
+    ///
+    /// Also works for the name of no user: such names are locked, too.
     Unlock {
-        /// The name.
+        /// Name of the user
         name: String,
     },
-    /// Disable a user's second factor.
+    /// Disable 2FA for a user who has lost the phone and the backup codes
+    ///
+    /// The password alone is then enough to log in. Sessions stay valid: delete
+    /// them with delete-sessions.
     DisableOtp {
-        /// Name of the user.
+        /// Name of the user
         name: String,
     },
-    /// Set a new password for a user and delete all its sessions and API tokens.
+    /// Set a new password for a user
+    ///
+    /// Prompts for the password without echo, or reads a line of standard input if
+    /// that is no terminal. Deletes all sessions and API tokens of the user and
+    /// clears its failed attempts. Does not change 2FA.
     ResetPassword {
-        /// Name of the user.
+        /// Name of the user
         name: String,
-        /// The new password.
+        /// The new password, which the command line has to add.
+        #[arg(skip)]
         #[serde(with = "exposed")]
         password: SecretString,
-        /// Whether to keep the API tokens.
+        /// Keep the API tokens of the user
+        #[arg(long)]
         #[serde(default)]
         keep_api_tokens: bool,
     },
-    /// Delete all sessions of a user.
+    /// Delete all sessions of a user
     DeleteSessions {
-        /// Name of the user.
+        /// Name of the user
         name: String,
     },
-    /// Delete all API tokens of a user.
+    /// Delete all API tokens of a user
+    ///
+    /// They stay valid when the user changes the password, and when all sessions
+    /// are deleted.
     DeleteApiTokens {
-        /// Name of the user.
+        /// Name of the user
         name: String,
     },
-    /// Seal everything with a new key and drop the old key.
+    /// Seal all secrets with a new key, and remove the old key
+    ///
+    /// The daemon keeps running. Back up the key file afterwards: an older copy
+    /// does not open secrets that are sealed with the new key.
     RotateKey,
     /// Import users.
+    #[command(skip)]
     Import(ImportRequest),
     /// Export all users and sessions.
+    #[command(skip)]
     Export,
 }
 
@@ -183,56 +204,15 @@ impl AdminCommand {
 
 /// Runs the operator's commands.
 pub struct Operator {
-    services: Arc<Services>,
-    keyring: Arc<Keyring>,
-    /// Whether the daemon serves requests at the same time.
-    is_serving: bool,
-    events: Option<Publisher>,
-}
-
-/// Result of a command: its reply and the events to publish.
-struct Completed {
-    reply: AdminReply,
-    events: Vec<Event>,
-}
-
-impl From<AdminReply> for Completed {
-    fn from(reply: AdminReply) -> Self {
-        Self {
-            reply,
-            events: Vec::new(),
-        }
-    }
+    pub(crate) services: Arc<Services>,
+    pub(crate) keyring: Arc<Keyring>,
+    /// Whether the daemon serves requests from the same store at the same time.
+    pub(crate) is_serving: bool,
+    /// Publishes events, as actions do.
+    pub(crate) events: Option<Publisher>,
 }
 
 impl Operator {
-    /// Runs commands on a store that no daemon uses.
-    #[must_use]
-    pub const fn alone(services: Arc<Services>, keyring: Arc<Keyring>) -> Self {
-        Self {
-            services,
-            keyring,
-            is_serving: false,
-            events: None,
-        }
-    }
-
-    /// Runs commands on the store that the actions use at the same time. Publishes events, as
-    /// actions do.
-    #[must_use]
-    pub const fn in_daemon(
-        services: Arc<Services>,
-        keyring: Arc<Keyring>,
-        events: Option<Publisher>,
-    ) -> Self {
-        Self {
-            services,
-            keyring,
-            is_serving: true,
-            events,
-        }
-    }
-
     /// Runs a command and logs it in the audit trail. An export goes to `lines`.
     ///
     /// # Errors
@@ -266,10 +246,8 @@ impl Operator {
         // Without a daemon the trail goes to standard error. A terminal does not keep it, and a
         // line for each user would hide the report.
         let logs_each_user = self.is_serving || !io::stderr().is_terminal();
-        if let (Ok(AdminReply::Imported(outcomes)), true) = (
-            result.as_ref().map(|completed| &completed.reply),
-            is_audited && logs_each_user,
-        ) {
+        if let (Ok(AdminReply::Imported(outcomes)), true) = (&result, is_audited && logs_each_user)
+        {
             for (number, outcome) in outcomes.iter().enumerate() {
                 pause(number).await;
                 if let ImportOutcome::Imported { name, .. } = outcome {
@@ -277,14 +255,7 @@ impl Operator {
                 }
             }
         }
-        let Completed { reply, events } = result?;
-        if let Some(publisher) = &self.events {
-            let now = self.services.clock.now();
-            for event in events {
-                publisher.publish(&event, Some(events::OPERATOR), None, now);
-            }
-        }
-        Ok(reply)
+        result
     }
 
     async fn identity(&self, name: &str) -> Result<Identity, AdminError> {
@@ -294,10 +265,14 @@ impl Operator {
         })
     }
 
-    async fn execute(&self, command: AdminCommand, lines: &Lines) -> Result<Completed, AdminError> {
+    async fn execute(
+        &self,
+        command: AdminCommand,
+        lines: &Lines,
+    ) -> Result<AdminReply, AdminError> {
         match command {
-            AdminCommand::Users => Ok(self.users().await?.into()),
-            AdminCommand::Unlock { name } => Ok(self.unlock(&name).await?.into()),
+            AdminCommand::Users => self.users().await,
+            AdminCommand::Unlock { name } => self.unlock(&name).await,
             AdminCommand::DisableOtp { name } => self.disable_otp(&name).await,
             AdminCommand::ResetPassword {
                 name,
@@ -305,24 +280,22 @@ impl Operator {
                 keep_api_tokens,
             } => self.reset_password(&name, &password, keep_api_tokens).await,
             AdminCommand::DeleteSessions { name } => {
-                let kind = EventKind::all_sessions_deleted();
-                self.update(&name, AdminUpdate::EndSessions, vec![kind])
-                    .await
+                let events = [EventKind::all_sessions_deleted()];
+                self.update(&name, AdminUpdate::EndSessions, events).await
             }
             AdminCommand::DeleteApiTokens { name } => {
-                let kind = EventKind::all_api_tokens_deleted();
-                self.update(&name, AdminUpdate::DropApiTokens, vec![kind])
-                    .await
+                let events = [EventKind::all_api_tokens_deleted()];
+                self.update(&name, AdminUpdate::DropApiTokens, events).await
             }
-            AdminCommand::RotateKey => Ok(self.rotate_key().await?.into()),
+            AdminCommand::RotateKey => self.rotate_key().await,
             AdminCommand::Import(request) => {
                 let _lease = self.keyring.lease();
                 let outcomes = import::import(&self.services, request, self.is_serving).await?;
-                Ok(AdminReply::Imported(outcomes).into())
+                Ok(AdminReply::Imported(outcomes))
             }
             AdminCommand::Export => {
                 export::export(&self.services, &self.keyring, lines).await?;
-                Ok(AdminReply::Done.into())
+                Ok(AdminReply::Done)
             }
         }
     }
@@ -352,17 +325,14 @@ impl Operator {
         })
     }
 
-    async fn disable_otp(&self, name: &str) -> Result<Completed, AdminError> {
+    async fn disable_otp(&self, name: &str) -> Result<AdminReply, AdminError> {
         let user = self.services.store.user_by_name(name).await?;
         if user.is_some_and(|user| user.second_factor.is_none()) {
             return Err(Error::OtpNotEnabled(name.to_owned()).into());
         }
-        self.update(
-            name,
-            AdminUpdate::DropSecondFactor,
-            vec![EventKind::OtpDisabled {}],
-        )
-        .await
+        let events = [EventKind::OtpDisabled {}];
+        self.update(name, AdminUpdate::DropSecondFactor, events)
+            .await
     }
 
     async fn reset_password(
@@ -370,39 +340,41 @@ impl Operator {
         name: &str,
         password: &SecretString,
         keep_api_tokens: bool,
-    ) -> Result<Completed, AdminError> {
+    ) -> Result<AdminReply, AdminError> {
         let limits = &self.services.limits;
         limits.check_password_length("password", password.expose_secret())?;
         limits.check_new_password(password.expose_secret())?;
         let record = self.services.credentials.hash(password).await?;
-        let password_updated = EventKind::PasswordUpdated {
-            sessions_revoked: true,
-        };
         let update = AdminUpdate::ResetPassword {
             record,
             keep_api_tokens,
         };
-        let mut kinds = vec![password_updated];
-        if !keep_api_tokens {
-            kinds.push(EventKind::all_api_tokens_deleted());
-        }
-        self.update(name, update, kinds).await
+        let password_updated = EventKind::PasswordUpdated {
+            sessions_revoked: true,
+        };
+        let tokens_deleted = (!keep_api_tokens).then(EventKind::all_api_tokens_deleted);
+        let events = std::iter::once(password_updated).chain(tokens_deleted);
+        self.update(name, update, events).await
     }
 
+    /// Changes a user, and publishes the events of the change.
     async fn update(
         &self,
         name: &str,
         update: AdminUpdate,
-        kinds: Vec<EventKind>,
-    ) -> Result<Completed, AdminError> {
+        events: impl IntoIterator<Item = EventKind>,
+    ) -> Result<AdminReply, AdminError> {
         match self.services.store.update_user(name, update).await {
-            Ok(user) => Ok(Completed {
-                reply: AdminReply::Done,
-                events: kinds
-                    .into_iter()
-                    .map(|kind| Event::of(&user, kind))
-                    .collect(),
-            }),
+            Ok(user) => {
+                if let Some(publisher) = &self.events {
+                    let now = self.services.clock.now();
+                    for kind in events {
+                        let event = Event::of(&user, kind);
+                        publisher.publish(&event, Some(OPERATOR), None, now);
+                    }
+                }
+                Ok(AdminReply::Done)
+            }
             Err(StoreError::NoSuchUser) => Err(Error::NoSuchUser(name.to_owned()).into()),
             Err(error) => Err(error.into()),
         }

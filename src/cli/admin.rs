@@ -3,11 +3,10 @@
 use std::process::ExitCode;
 
 use anyhow::{Result, bail};
-use clap::Subcommand;
 
-use super::admin_client::{self, AdminClient};
-use super::{ConfigFile, print, prompt};
+use super::{ConfigFile, admin_client, print, prompt};
 use crate::admin::{AdminCommand, AdminReply, UserState};
+use crate::lifecycle;
 use crate::text::{printable, printable_cell};
 
 /// Manage users and keys, on the machine of the daemon
@@ -30,107 +29,46 @@ pub(super) struct Admin {
     #[command(flatten)]
     file: ConfigFile,
     #[command(subcommand)]
-    task: Task,
-}
-
-#[derive(Debug, Subcommand)]
-enum Task {
-    /// List all users with 2FA, failed attempts and lock time
-    Users,
-    /// Clear the failed attempts of a name, which unlocks it at once
-    ///
-    /// Also works for the name of no user: such names are locked, too.
-    Unlock(Named),
-    /// Disable 2FA for a user who has lost the phone and the backup codes
-    ///
-    /// The password alone is then enough to log in. Sessions stay valid: delete
-    /// them with delete-sessions.
-    DisableOtp(Named),
-    /// Set a new password for a user
-    ///
-    /// Prompts for the password without echo, or reads a line of standard input if
-    /// that is no terminal. Deletes all sessions and API tokens of the user and
-    /// clears its failed attempts. Does not change 2FA.
-    ResetPassword {
-        #[command(flatten)]
-        named: Named,
-        /// Keep the API tokens of the user
-        #[arg(long)]
-        keep_api_tokens: bool,
-    },
-    /// Delete all sessions of a user
-    DeleteSessions(Named),
-    /// Delete all API tokens of a user
-    ///
-    /// They stay valid when the user changes the password, and when all sessions
-    /// are deleted.
-    DeleteApiTokens(Named),
-    /// Seal all secrets with a new key, and remove the old key
-    ///
-    /// The daemon keeps running. Back up the key file afterwards: an older copy
-    /// does not open secrets that are sealed with the new key.
-    RotateKey,
-}
-
-#[derive(Debug, clap::Args)]
-struct Named {
-    /// Name of the user
-    name: String,
+    command: AdminCommand,
 }
 
 impl Admin {
-    pub(super) fn run(self) -> Result<ExitCode> {
+    pub(super) fn run(mut self) -> Result<ExitCode> {
         let loaded = self.file.load()?;
         admin_client::become_owner(&loaded)?;
-        let mut client = AdminClient::new(&loaded.config);
-        let success = self.task.success_message();
-        let reply = client.run(self.task.into_command()?)?;
+        if let AdminCommand::ResetPassword { password, .. } = &mut self.command {
+            lifecycle::forbid_core_dumps();
+            *password = prompt::new_secret("new password")?.into();
+        }
+        let success = success_message(&self.command);
+        let reply = admin_client::run(&loaded.config, self.command, &mut |_| Ok(()))?;
         print(render(reply, &printable(&success))?.as_bytes())
     }
 }
 
-impl Task {
-    fn into_command(self) -> Result<AdminCommand> {
-        Ok(match self {
-            Self::Users => AdminCommand::Users,
-            Self::Unlock(Named { name }) => AdminCommand::Unlock { name },
-            Self::DisableOtp(Named { name }) => AdminCommand::DisableOtp { name },
-            Self::ResetPassword {
-                named: Named { name },
-                keep_api_tokens,
-            } => AdminCommand::ResetPassword {
-                password: prompt::new_secret("new password")?.into(),
-                name,
-                keep_api_tokens,
-            },
-            Self::DeleteSessions(Named { name }) => AdminCommand::DeleteSessions { name },
-            Self::DeleteApiTokens(Named { name }) => AdminCommand::DeleteApiTokens { name },
-            Self::RotateKey => AdminCommand::RotateKey,
-        })
-    }
-
-    /// Returns the message to print on success.
-    fn success_message(&self) -> String {
-        match self {
-            Self::Users | Self::RotateKey => String::new(),
-            Self::Unlock(Named { name }) => format!("Cleared the failed attempts of {name}"),
-            Self::DisableOtp(Named { name }) => format!("Disabled 2FA for {name}"),
-            Self::ResetPassword {
-                named: Named { name },
-                keep_api_tokens,
-            } => {
-                let deleted = if *keep_api_tokens {
-                    "sessions"
-                } else {
-                    "sessions and API tokens"
-                };
-                format!("Set a new password for {name}; deleted all its {deleted}")
-            }
-            Self::DeleteSessions(Named { name }) => format!("Deleted all sessions of {name}"),
-            Self::DeleteApiTokens(Named { name }) => {
-                format!("Deleted all API tokens of {name}")
-            }
+/// Returns the message to print on success.
+fn success_message(command: &AdminCommand) -> String {
+    match command {
+        AdminCommand::Unlock { name } => format!("Cleared the failed attempts of {name}"),
+        AdminCommand::DisableOtp { name } => format!("Disabled 2FA for {name}"),
+        AdminCommand::ResetPassword {
+            name,
+            keep_api_tokens,
+            ..
+        } => {
+            let deleted = if *keep_api_tokens {
+                "sessions"
+            } else {
+                "sessions and API tokens"
+            };
+            format!("Set a new password for {name}; deleted all its {deleted}")
         }
+        AdminCommand::DeleteSessions { name } => format!("Deleted all sessions of {name}"),
+        AdminCommand::DeleteApiTokens { name } => format!("Deleted all API tokens of {name}"),
+        AdminCommand::Users
+        | AdminCommand::RotateKey
+        | AdminCommand::Import(_)
+        | AdminCommand::Export => String::new(),
     }
 }
 
@@ -144,9 +82,7 @@ fn render(reply: AdminReply, success: &str) -> Result<String> {
         AdminReply::KeyRotated { key, resealed } => {
             format!("Rotated to key {key}: resealed {resealed} secrets and removed the old key.\n")
         }
-        AdminReply::Imported(_) => {
-            bail!("unexpected reply from the daemon")
-        }
+        AdminReply::Imported(_) => bail!("unexpected reply from the daemon"),
     })
 }
 

@@ -13,7 +13,7 @@ use redis::aio::MultiplexedConnection;
 use secrecy::{ExposeSecret as _, SecretString};
 use serde_json::{Value, json};
 
-use super::{ConfigFile, complain, print, prompt, qr_code, usage_error};
+use super::{ConfigFile, complain, print, prompt, qr_code, runtime, usage_error};
 use crate::actions::{ACTIONS, Kind, PLUGIN, Parameter, Signature};
 use crate::clock::{Clock as _, SystemClock};
 use crate::config::{Config, suggest};
@@ -138,12 +138,7 @@ impl Call {
             .map_err(|mistake| usage_error("call", mistake))?;
         let config = self.file.load()?.config;
         let request = self.request(&config)?;
-        let runtime = tokio::runtime::Builder::new_current_thread()
-            .enable_all()
-            .build()
-            .context("cannot start the runtime")?;
-        let reply = runtime.block_on(exchange(&config, &request, self.timeout))?;
-        match reply {
+        match runtime()?.block_on(exchange(&config, &request, self.timeout))? {
             Some(reply) => self.show(&reply),
             None => Ok(ExitCode::from(NO_REPLY)),
         }
@@ -227,14 +222,13 @@ impl Call {
 
     fn show(&self, reply: &str) -> Result<ExitCode> {
         let mut parsed: Value = serde_json::from_str(reply).context("the reply is not JSON")?;
-        let errors: Vec<String> = parsed["response"]["errors"]
-            .as_array()
-            .map(|errors| {
-                let texts = errors.iter().filter_map(Value::as_str);
-                texts.map(str::to_owned).collect()
-            })
-            .unwrap_or_default();
         let mut output = parsed["response"]["output"].take();
+        let errors = parsed["response"]["errors"].as_array();
+        let errors: Vec<_> = errors
+            .into_iter()
+            .flatten()
+            .filter_map(Value::as_str)
+            .collect();
         let is_success = errors.is_empty() && !is_false(&output);
         if self.json {
             print(format!("{}\n", printable_json(reply)).as_bytes())?;
@@ -246,7 +240,7 @@ impl Call {
                 show_qr_code(&uri)?;
             }
         } else {
-            for error in &errors {
+            for error in errors {
                 complain(format_args!("error: {}", printable(error)));
             }
         }
@@ -402,10 +396,7 @@ async fn withdraw(
     if removed > 0 {
         return Ok(Withdrawal::Withdrawn);
     }
-    let list = format!("{}{}", config.reply_prefix, request.id);
     // BLPOP, not LPOP: clients may have the right to BLPOP only.
-    let popped: Option<(String, String)> = connection.blpop(list, 0.01).await?;
-    Ok(popped.map_or(Withdrawal::TooLate, |(_, reply)| {
-        Withdrawal::Answered(reply)
-    }))
+    let reply = wait_for_reply(connection, config, &request.id, Duration::from_millis(10)).await?;
+    Ok(reply.map_or(Withdrawal::TooLate, Withdrawal::Answered))
 }

@@ -8,6 +8,7 @@ use std::fs::File;
 use std::io::{self, BufRead, BufReader, Read as _, Write as _};
 use std::path::{Path, PathBuf};
 use std::process::{ExitCode, Stdio};
+use std::sync::Arc;
 
 use anyhow::{Context as _, Result, anyhow, bail};
 use clap::Subcommand;
@@ -16,9 +17,8 @@ use zeroize::Zeroizing;
 
 use self::dry_run::{DryRunWorkdir, has_no_database};
 use self::report::Report;
-use self::watch::{Interrupts, WritingBar};
-use super::admin_client::{self, AdminClient};
-use super::{ConfigFile, complain, print};
+use self::watch::{Interrupts, OnInterrupt, WritingBar};
+use super::{ConfigFile, admin_client, complain, print};
 use crate::admin::{AdminCommand, AdminReply};
 use crate::clock::{Clock as _, SystemClock};
 use crate::config::{Config, Loaded};
@@ -181,7 +181,7 @@ fn import_request(
         on_conflict: options.on_conflict,
         bring_deleted: false,
         dry_run: options.dry_run,
-        progress: interrupts.progress(),
+        progress: Arc::clone(&interrupts.progress),
     }
 }
 
@@ -240,7 +240,7 @@ fn import_as_owner(
         .stdout(Stdio::piped())
         .spawn()
         .context("cannot run as the owner of the working directory")?;
-    interrupts.leave_to_child();
+    interrupts.now(OnInterrupt::LeaveToChild);
     let json = Zeroizing::new(serde_json::to_vec(request)?);
     if let Some(mut stdin) = child.stdin.take() {
         // A child that ends early reports the reason itself.
@@ -269,8 +269,8 @@ fn send_request(
     interrupts: &Interrupts,
 ) -> Result<Vec<ImportOutcome>> {
     let bar = WritingBar::start(&request);
-    interrupts.stop_the_import();
-    let reply = AdminClient::new(config).run(AdminCommand::Import(request));
+    interrupts.now(OnInterrupt::StopImport);
+    let reply = admin_client::run(config, AdminCommand::Import(request), &mut |_| Ok(()));
     bar.finish();
     match reply {
         Ok(AdminReply::Imported(outcomes)) => Ok(outcomes),
@@ -292,7 +292,7 @@ fn run_import_request(config: &Config, interrupts: &Interrupts) -> Result<ExitCo
     // serde's error is dropped: it can quote secrets.
     let request: Option<ImportRequest> = serde_json::from_slice(&json).ok();
     let mut request = request.context("standard input contains no import request")?;
-    request.progress = interrupts.progress();
+    request.progress = Arc::clone(&interrupts.progress);
     let outcomes = send_request(config, request, interrupts)?;
     print(&serde_json::to_vec(&outcomes)?)
 }

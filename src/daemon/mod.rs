@@ -131,8 +131,12 @@ async fn start(config: &Config) -> Result<Started> {
         .await?,
     );
     let control = retry(remedy, async || {
-        let (services, keyring) = (Arc::clone(&services), Arc::clone(&keyring));
-        let operator = Operator::in_daemon(services, keyring, events.clone());
+        let operator = Operator {
+            services: Arc::clone(&services),
+            keyring: Arc::clone(&keyring),
+            is_serving: true,
+            events: events.clone(),
+        };
         Ok(Control::open(workdir.path(), operator)?)
     })
     .await?;

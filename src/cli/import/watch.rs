@@ -19,10 +19,10 @@ pub(super) const INTERRUPTED: u8 = 130;
 const REDRAW: Duration = Duration::from_millis(100);
 
 /// What Ctrl-C does at present.
-enum OnInterrupt {
+pub(super) enum OnInterrupt {
     /// Ends the process: nothing has been sent to the store.
     Exit,
-    /// Stops the import; a second Ctrl-C ends the process.
+    /// Stops the import, which runs in this process or in the daemon; a second Ctrl-C ends the process.
     StopImport,
     /// Nothing: the child on this terminal gets the signal too, and reports the outcome.
     LeaveToChild,
@@ -30,7 +30,8 @@ enum OnInterrupt {
 
 /// Handles Ctrl-C, so that an interrupted import reports its outcome.
 pub(super) struct Interrupts {
-    progress: Arc<ImportProgress>,
+    /// Progress of the import.
+    pub progress: Arc<ImportProgress>,
     on_interrupt: Arc<Mutex<OnInterrupt>>,
 }
 
@@ -64,19 +65,9 @@ impl Interrupts {
         Ok(interrupts)
     }
 
-    /// Returns the progress of the import.
-    pub(super) fn progress(&self) -> Arc<ImportProgress> {
-        Arc::clone(&self.progress)
-    }
-
-    /// Makes Ctrl-C stop the import, which runs in this process or in the daemon.
-    pub(super) fn stop_the_import(&self) {
-        *lock(&self.on_interrupt) = OnInterrupt::StopImport;
-    }
-
-    /// Leaves Ctrl-C to the child that runs the import.
-    pub(super) fn leave_to_child(&self) {
-        *lock(&self.on_interrupt) = OnInterrupt::LeaveToChild;
+    /// Sets what Ctrl-C does from now on.
+    pub(super) fn now(&self, on_interrupt: OnInterrupt) {
+        *lock(&self.on_interrupt) = on_interrupt;
     }
 
     /// Whether Ctrl-C requested the import to stop.
