@@ -173,14 +173,6 @@ impl AdminCommand {
         }
     }
 
-    /// Returns whether the command is logged in the audit trail.
-    const fn is_audited(&self) -> bool {
-        match self {
-            Self::Import(request) => !request.dry_run,
-            _ => true,
-        }
-    }
-
     const fn keep_api_tokens(&self) -> Option<bool> {
         match self {
             Self::ResetPassword {
@@ -232,7 +224,7 @@ impl Operator {
             Some(name) => Some(self.identity(name).await?),
             None => None,
         };
-        let is_audited = command.is_audited();
+        let is_audited = !matches!(&command, AdminCommand::Import(request) if request.dry_run);
         // The client has most of an export before it ends.
         let is_export = matches!(command, AdminCommand::Export);
         if is_export {

@@ -102,10 +102,7 @@ fn open(config: &Config) -> Result<(Administration, Runtime)> {
 }
 
 fn is_locked(error: &anyhow::Error) -> bool {
-    matches!(
-        error.downcast_ref::<WorkdirError>(),
-        Some(WorkdirError::Locked { .. })
-    )
+    matches!(error.downcast_ref(), Some(WorkdirError::Locked { .. }))
 }
 
 /// If the process runs as root, executes the program again as the owner of the working directory.

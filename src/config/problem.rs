@@ -9,9 +9,10 @@ use std::path::PathBuf;
 use crate::failure::{HasRemedy, Remedy, advice};
 
 /// Source of a value or problem.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Debug, Default, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub enum SettingSource {
     /// The default of `config.example.yaml`.
+    #[default]
     Default,
     /// Computed when the configuration was read; the text names the origin.
     Computed(&'static str),

@@ -25,7 +25,7 @@ const TOKEN_VARIABLE: &str = "PLATYPUSH_USERD_TOKEN";
 /// A value and its source.
 ///
 /// No `Debug`: the value may be a password.
-#[derive(Clone)]
+#[derive(Default, Clone)]
 pub(super) struct Setting {
     /// A value of the type of its key, or `null`.
     pub value: Value,
@@ -151,11 +151,7 @@ impl Settings {
 
     /// Returns the setting of a key.
     pub(super) fn get(&self, key: &Key) -> Setting {
-        self.by_path.get(key.path).cloned().unwrap_or(Setting {
-            value: Value::Null,
-            source: SettingSource::Default,
-            overridden_by: None,
-        })
+        self.by_path.get(key.path).cloned().unwrap_or_default()
     }
 
     /// Drops the value of a key that another key overrides.

@@ -231,7 +231,8 @@ fn try_send(stream: &UnixStream, response: &Response) -> bool {
 
 /// Reads the request of a client; `None` where it is invalid.
 async fn read_request(stream: &mut UnixStream) -> io::Result<Option<Request<AdminCommand>>> {
-    let length = frame::read_length(stream).await?;
+    let length = timeout(frame::TIMEOUT, stream.read_u32()).await??;
+    let length = usize::try_from(length).map_err(io::Error::other)?;
     // Text of an earlier version's client is always longer.
     if length > MAX_IMPORT {
         return Ok(None);
