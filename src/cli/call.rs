@@ -13,8 +13,8 @@ use redis::aio::MultiplexedConnection;
 use secrecy::{ExposeSecret as _, SecretString};
 use serde_json::{Value, json};
 
-use super::{ConfigFile, complain, print, prompt, qr_code, runtime, usage_error};
-use crate::actions::{ACTIONS, Kind, PLUGIN, Parameter, Signature};
+use super::{ConfigFile, complain, print, prompt, qr_code, runtime, signatures, usage_error};
+use crate::actions::{Kind, PLUGIN, Parameter, Signature};
 use crate::clock::{Clock as _, SystemClock};
 use crate::config::{Config, suggest};
 use crate::redis::Connector;
@@ -71,12 +71,6 @@ pub(super) struct Call {
 #[derive(Debug, Clone)]
 struct ActionParser;
 
-impl ActionParser {
-    fn names() -> PossibleValuesParser {
-        PossibleValuesParser::new(ACTIONS.iter().map(|action| action.signature().name))
-    }
-}
-
 impl TypedValueParser for ActionParser {
     type Value = &'static Signature;
 
@@ -89,27 +83,27 @@ impl TypedValueParser for ActionParser {
         let prefix = format!("{PLUGIN}.");
         let name = value.to_str().and_then(|text| text.strip_prefix(&prefix));
         let name = name.map_or(value, OsStr::new);
-        let name = Self::names().parse_ref(command, argument, name)?;
-        let mut signatures = ACTIONS.iter().map(|action| action.signature());
-        signatures
+        let names = PossibleValuesParser::new(signatures().map(|signature| signature.name));
+        let name = names.parse_ref(command, argument, name)?;
+        let unknown = || {
+            command
+                .clone()
+                .error(ErrorKind::InvalidValue, "unknown action")
+        };
+        signatures()
             .find(|signature| signature.name == name)
-            .ok_or_else(|| {
-                command
-                    .clone()
-                    .error(ErrorKind::InvalidValue, "unknown action")
-            })
+            .ok_or_else(unknown)
     }
 
     fn possible_values(&self) -> Option<Box<dyn Iterator<Item = PossibleValue> + '_>> {
-        let names = ACTIONS.iter().map(|action| action.signature().name);
-        Some(Box::new(names.map(PossibleValue::new)))
+        let value = |signature: &Signature| PossibleValue::new(signature.name);
+        Some(Box::new(signatures().map(value)))
     }
 }
 
 fn actions_help() -> String {
     let mut help = String::from("Actions and their arguments ([] marks optional ones):\n");
-    for action in ACTIONS {
-        let signature = action.signature();
+    for signature in signatures() {
         help.push_str(&format!("\n  {}", signature.name));
         if !signature.parameters.is_empty() {
             help.push_str(&format!(" {}", parameters_of(signature)));

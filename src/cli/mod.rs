@@ -25,6 +25,7 @@ use clap::{CommandFactory as _, Parser, Subcommand};
 use tokio::runtime::Runtime;
 
 pub use self::log::complain;
+use crate::actions::{ACTIONS, Signature};
 use crate::config::{Environment, Loaded};
 
 /// The command line of `platypush-userd`.
@@ -184,6 +185,11 @@ fn render_subcommand(out: &mut Vec<u8>, command: &clap::Command, parent: &str) -
         render_subcommand(out, subcommand, &format!("{name} "))?;
     }
     Ok(())
+}
+
+/// Returns the signatures of all actions.
+fn signatures() -> impl Iterator<Item = &'static Signature> {
+    ACTIONS.iter().map(|action| action.signature())
 }
 
 /// Returns the runtime of a command other than `serve`.

@@ -34,7 +34,7 @@ impl Settings {
     /// no problem.
     pub(super) fn check(&mut self, env: &Environment) -> Config {
         let mut warnings = Vec::new();
-        let config = Config {
+        Config {
             device_id: self.device_id(env),
             workdir: self.workdir(env),
             redis: self.redis(),
@@ -65,9 +65,8 @@ impl Settings {
             password: self.password(env, &mut warnings),
             publish: self.destinations(),
             log: self.log(),
-            warnings: Vec::new(),
-        };
-        Config { warnings, ..config }
+            warnings,
+        }
     }
 
     /// Reports a problem with the value of a key.

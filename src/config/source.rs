@@ -176,24 +176,20 @@ impl Settings {
 
 /// Parses the text of a variable by the type of its key.
 fn parse_variable(kind: Kind, text: &str) -> Node {
-    match kind {
+    let value = match kind {
         Kind::Boolean => match text.to_ascii_lowercase().as_str() {
-            "true" | "yes" | "on" => Node::Boolean(true),
-            "false" | "no" | "off" => Node::Boolean(false),
-            _ => Node::Text(text.to_owned()),
+            "true" | "yes" | "on" => Some(Node::Boolean(true)),
+            "false" | "no" | "off" => Some(Node::Boolean(false)),
+            _ => None,
         },
-        Kind::Integer { .. } => match text.trim().parse() {
-            Ok(number) => Node::Integer(number),
-            Err(_) => Node::Text(text.to_owned()),
-        },
+        Kind::Integer { .. } => text.trim().parse().ok().map(Node::Integer),
         Kind::List => {
-            let texts = text
-                .split(',')
-                .map(|text| Node::Text(text.trim().to_owned()));
-            Node::List(texts.collect())
+            let texts = text.split(',').map(|text| Node::Text(text.trim().into()));
+            Some(Node::List(texts.collect()))
         }
-        _ => Node::Text(text.to_owned()),
-    }
+        _ => None,
+    };
+    value.unwrap_or_else(|| Node::Text(text.to_owned()))
 }
 
 /// Returns the value of a node. The error says what the value must be.
@@ -217,10 +213,7 @@ fn interpret(kind: Kind, node: Node) -> Result<Value, String> {
             let texts = (1..).zip(nodes).map(list_entry);
             Some(texts.collect::<Result<Vec<_>, _>>()?.into())
         }
-        (kind, other) => {
-            let found = other.type_name();
-            return Err(format!("must be {}, not {found}", expected(kind)));
-        }
+        (kind, other) => return Err(mismatch(kind, &other)),
     };
     value.ok_or_else(|| format!("must be {}", expected(kind)))
 }
@@ -235,21 +228,22 @@ fn expected(kind: Kind) -> String {
     }
 }
 
+fn mismatch(kind: Kind, found: &Node) -> String {
+    format!("must be {}, not {}", expected(kind), found.type_name())
+}
+
 /// Returns the text of an entry in a list. The error names its number.
 fn list_entry((number, node): (usize, Node)) -> Result<String, String> {
-    let error = |text: String| format!("entry {number} {text}");
-    match node {
+    let error = match node {
         Node::Text(text) => match check_text(Kind::Text, &text) {
-            Ok(()) => Ok(text),
+            Ok(()) => return Ok(text),
             // An entry has no default that the message could advise.
-            Err(_) if text.is_empty() => Err(error("must not be empty".into())),
-            Err(text) => Err(error(text.into())),
+            Err(_) if text.is_empty() => "must not be empty".to_owned(),
+            Err(error) => error.to_owned(),
         },
-        other => {
-            let (expected, found) = (expected(Kind::Text), other.type_name());
-            Err(error(format!("must be {expected}, not {found}")))
-        }
-    }
+        other => mismatch(Kind::Text, &other),
+    };
+    Err(format!("entry {number} {error}"))
 }
 
 fn check_text(kind: Kind, text: &str) -> Result<(), &'static str> {
