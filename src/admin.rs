@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::audit::{self, Caller, Identity};
 use crate::error::Error;
-use crate::events::{self, Event, EventKind, Publisher};
+use crate::events::{Event, EventKind, OPERATOR, Publisher};
 use crate::keyring::Keyring;
 use crate::model::{Attempted, User, UserId};
 use crate::rotation::{self, RotationError};
@@ -152,14 +152,6 @@ impl AdminCommand {
         }
     }
 
-    /// Returns whether the command is logged in the audit trail.
-    const fn is_audited(&self) -> bool {
-        match self {
-            Self::Import(request) => !request.dry_run,
-            _ => true,
-        }
-    }
-
     const fn keep_api_tokens(&self) -> Option<bool> {
         match self {
             Self::ResetPassword {
@@ -183,56 +175,15 @@ impl AdminCommand {
 
 /// Runs the operator's commands.
 pub struct Operator {
-    services: Arc<Services>,
-    keyring: Arc<Keyring>,
-    /// Whether the daemon serves requests at the same time.
-    is_serving: bool,
-    events: Option<Publisher>,
-}
-
-/// Result of a command: its reply and the events to publish.
-struct Completed {
-    reply: AdminReply,
-    events: Vec<Event>,
-}
-
-impl From<AdminReply> for Completed {
-    fn from(reply: AdminReply) -> Self {
-        Self {
-            reply,
-            events: Vec::new(),
-        }
-    }
+    pub(crate) services: Arc<Services>,
+    pub(crate) keyring: Arc<Keyring>,
+    /// Whether the daemon serves requests from the same store at the same time.
+    pub(crate) is_serving: bool,
+    /// Publishes events, as actions do.
+    pub(crate) events: Option<Publisher>,
 }
 
 impl Operator {
-    /// Runs commands on a store that no daemon uses.
-    #[must_use]
-    pub const fn alone(services: Arc<Services>, keyring: Arc<Keyring>) -> Self {
-        Self {
-            services,
-            keyring,
-            is_serving: false,
-            events: None,
-        }
-    }
-
-    /// Runs commands on the store that the actions use at the same time. Publishes events, as
-    /// actions do.
-    #[must_use]
-    pub const fn in_daemon(
-        services: Arc<Services>,
-        keyring: Arc<Keyring>,
-        events: Option<Publisher>,
-    ) -> Self {
-        Self {
-            services,
-            keyring,
-            is_serving: true,
-            events,
-        }
-    }
-
     /// Runs a command and logs it in the audit trail. An export goes to `lines`.
     ///
     /// # Errors
@@ -252,7 +203,7 @@ impl Operator {
             Some(name) => Some(self.identity(name).await?),
             None => None,
         };
-        let is_audited = command.is_audited();
+        let is_audited = !matches!(&command, AdminCommand::Import(request) if request.dry_run);
         // The client has most of an export before it ends.
         let is_export = matches!(command, AdminCommand::Export);
         if is_export {
@@ -266,10 +217,8 @@ impl Operator {
         // Without a daemon the trail goes to standard error. A terminal does not keep it, and a
         // line for each user would hide the report.
         let logs_each_user = self.is_serving || !io::stderr().is_terminal();
-        if let (Ok(AdminReply::Imported(outcomes)), true) = (
-            result.as_ref().map(|completed| &completed.reply),
-            is_audited && logs_each_user,
-        ) {
+        if let (Ok(AdminReply::Imported(outcomes)), true) = (&result, is_audited && logs_each_user)
+        {
             for (number, outcome) in outcomes.iter().enumerate() {
                 pause(number).await;
                 if let ImportOutcome::Imported { name, .. } = outcome {
@@ -277,14 +226,7 @@ impl Operator {
                 }
             }
         }
-        let Completed { reply, events } = result?;
-        if let Some(publisher) = &self.events {
-            let now = self.services.clock.now();
-            for event in events {
-                publisher.publish(&event, Some(events::OPERATOR), None, now);
-            }
-        }
-        Ok(reply)
+        result
     }
 
     async fn identity(&self, name: &str) -> Result<Identity, AdminError> {
@@ -294,10 +236,14 @@ impl Operator {
         })
     }
 
-    async fn execute(&self, command: AdminCommand, lines: &Lines) -> Result<Completed, AdminError> {
+    async fn execute(
+        &self,
+        command: AdminCommand,
+        lines: &Lines,
+    ) -> Result<AdminReply, AdminError> {
         match command {
-            AdminCommand::Users => Ok(self.users().await?.into()),
-            AdminCommand::Unlock { name } => Ok(self.unlock(&name).await?.into()),
+            AdminCommand::Users => self.users().await,
+            AdminCommand::Unlock { name } => self.unlock(&name).await,
             AdminCommand::DisableOtp { name } => self.disable_otp(&name).await,
             AdminCommand::ResetPassword {
                 name,
@@ -305,24 +251,22 @@ impl Operator {
                 keep_api_tokens,
             } => self.reset_password(&name, &password, keep_api_tokens).await,
             AdminCommand::DeleteSessions { name } => {
-                let kind = EventKind::session_deleted(None);
-                self.update(&name, AdminUpdate::EndSessions, vec![kind])
-                    .await
+                let events = [EventKind::session_deleted(None)];
+                self.update(&name, AdminUpdate::EndSessions, events).await
             }
             AdminCommand::DeleteApiTokens { name } => {
-                let kind = EventKind::api_token_deleted(None);
-                self.update(&name, AdminUpdate::DropApiTokens, vec![kind])
-                    .await
+                let events = [EventKind::api_token_deleted(None)];
+                self.update(&name, AdminUpdate::DropApiTokens, events).await
             }
-            AdminCommand::RotateKey => Ok(self.rotate_key().await?.into()),
+            AdminCommand::RotateKey => self.rotate_key().await,
             AdminCommand::Import(request) => {
                 let _lease = self.keyring.lease();
                 let outcomes = import::import(&self.services, request, self.is_serving).await?;
-                Ok(AdminReply::Imported(outcomes).into())
+                Ok(AdminReply::Imported(outcomes))
             }
             AdminCommand::Export => {
                 export::export(&self.services, &self.keyring, lines).await?;
-                Ok(AdminReply::Done.into())
+                Ok(AdminReply::Done)
             }
         }
     }
@@ -353,17 +297,14 @@ impl Operator {
         })
     }
 
-    async fn disable_otp(&self, name: &str) -> Result<Completed, AdminError> {
+    async fn disable_otp(&self, name: &str) -> Result<AdminReply, AdminError> {
         let user = self.services.store.user_by_name(name).await?;
         if user.is_some_and(|user| user.second_factor.is_none()) {
             return Err(Error::OtpNotEnabled(name.to_owned()).into());
         }
-        self.update(
-            name,
-            AdminUpdate::DropSecondFactor,
-            vec![EventKind::OtpDisabled {}],
-        )
-        .await
+        let events = [EventKind::OtpDisabled {}];
+        self.update(name, AdminUpdate::DropSecondFactor, events)
+            .await
     }
 
     async fn reset_password(
@@ -371,41 +312,43 @@ impl Operator {
         name: &str,
         password: &SecretString,
         keep_api_tokens: bool,
-    ) -> Result<Completed, AdminError> {
+    ) -> Result<AdminReply, AdminError> {
         let limits = &self.services.limits;
         limits.check_password_length("password", password.expose_secret())?;
         limits.check_new_password(password.expose_secret())?;
         let record = self.services.credentials.hash(password).await?;
-        let password_updated = EventKind::PasswordUpdated {
-            sessions_revoked: true,
-        };
         let update = AdminUpdate::ResetPassword {
             record,
             keep_api_tokens,
         };
-        let mut kinds = vec![password_updated];
-        if !keep_api_tokens {
-            kinds.push(EventKind::api_token_deleted(None));
-        }
-        self.update(name, update, kinds).await
+        let password_updated = EventKind::PasswordUpdated {
+            sessions_revoked: true,
+        };
+        let tokens_deleted = (!keep_api_tokens).then(|| EventKind::api_token_deleted(None));
+        let events = std::iter::once(password_updated).chain(tokens_deleted);
+        self.update(name, update, events).await
     }
 
+    /// Changes a user, and publishes the events of the change.
     async fn update(
         &self,
         name: &str,
         update: AdminUpdate,
-        kinds: Vec<EventKind>,
-    ) -> Result<Completed, AdminError> {
+        events: impl IntoIterator<Item = EventKind>,
+    ) -> Result<AdminReply, AdminError> {
         let username = name.to_owned();
         let update = operations::UpdateUser { username, update };
         match self.services.store.run(update, None).await {
-            Ok(user) => Ok(Completed {
-                reply: AdminReply::Done,
-                events: kinds
-                    .into_iter()
-                    .map(|kind| Event::of(&user, kind))
-                    .collect(),
-            }),
+            Ok(user) => {
+                if let Some(publisher) = &self.events {
+                    let now = self.services.clock.now();
+                    for kind in events {
+                        let event = Event::of(&user, kind);
+                        publisher.publish(&event, Some(OPERATOR), None, now);
+                    }
+                }
+                Ok(AdminReply::Done)
+            }
             Err(StoreError::NoSuchUser) => Err(Error::NoSuchUser(name.to_owned()).into()),
             Err(error) => Err(error.into()),
         }

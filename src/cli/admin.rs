@@ -5,9 +5,9 @@ use std::process::ExitCode;
 use anyhow::{Result, bail};
 use clap::Subcommand;
 
-use super::admin_client::{self, AdminClient};
-use super::{ConfigFile, print, prompt};
+use super::{ConfigFile, admin_client, print, prompt};
 use crate::admin::{AdminCommand, AdminReply, UserState};
+use crate::lifecycle;
 use crate::text::{printable, printable_cell};
 
 /// Manage users and keys, on the machine of the daemon
@@ -82,9 +82,11 @@ impl Admin {
     pub(super) fn run(self) -> Result<ExitCode> {
         let loaded = self.file.load()?;
         admin_client::become_owner(&loaded)?;
-        let mut client = AdminClient::new(&loaded.config);
+        // Before a password is read.
+        lifecycle::forbid_core_dumps();
         let success = self.task.success_message();
-        let reply = client.run(self.task.into_command()?)?;
+        let command = self.task.into_command()?;
+        let reply = admin_client::run(&loaded.config, command, &mut |_| Ok(()))?;
         print(render(reply, &printable(&success))?.as_bytes())
     }
 }
@@ -144,9 +146,7 @@ fn render(reply: AdminReply, success: &str) -> Result<String> {
         AdminReply::KeyRotated { key, resealed } => {
             format!("Rotated to key {key}: resealed {resealed} secrets and removed the old key.\n")
         }
-        AdminReply::Imported(_) => {
-            bail!("unexpected reply from the daemon")
-        }
+        AdminReply::Imported(_) => bail!("unexpected reply from the daemon"),
     })
 }
 

@@ -12,7 +12,7 @@ use rustix::process::{geteuid, getuid};
 use tokio::runtime::Runtime;
 use tokio::sync::mpsc;
 
-use super::{log, serve};
+use super::{log, runtime, serve};
 use crate::admin::{AdminCommand, AdminReply};
 use crate::audit::Caller;
 use crate::config::{Config, Loaded};
@@ -28,86 +28,60 @@ const LOCK_TIMEOUT: Duration = Duration::from_secs(10);
 /// Pause between two attempts.
 const RETRY_PAUSE: Duration = Duration::from_millis(50);
 
-/// Runs the operator's commands.
-pub(super) struct AdminClient<'a> {
-    config: &'a Config,
-    /// The store, opened in this process if no daemon runs.
-    local: Option<(Runtime, Administration)>,
-}
-
-impl<'a> AdminClient<'a> {
-    /// Creates a client. The process must run as the owner of the working directory.
-    pub(super) fn new(config: &'a Config) -> Self {
-        lifecycle::forbid_core_dumps();
-        serve::set_private_umask();
-        log::start(&config.log);
-        Self {
-            config,
-            local: None,
+/// Runs a command in the daemon, or on the store in this process if no daemon runs. The process
+/// must run as the owner of the working directory. The lines of an export go to `on_lines`.
+///
+/// # Errors
+/// Returns the error of the command, of the connection or the store, or of `on_lines`.
+pub(super) fn run(
+    config: &Config,
+    command: AdminCommand,
+    on_lines: &mut dyn FnMut(Vec<String>) -> io::Result<()>,
+) -> Result<AdminReply> {
+    lifecycle::forbid_core_dumps();
+    serve::set_private_umask();
+    log::start(&config.log);
+    let workdir = &config.workdir;
+    let started = Instant::now();
+    let (administration, runtime) = loop {
+        let mut written = Ok(());
+        let answer = control::ask(workdir, &command, sudo_uid(), &mut |lines| {
+            written = on_lines(lines);
+            written.is_ok()
+        });
+        written.context("cannot write the export")?;
+        let answer = answer
+            .with_context(|| format!("cannot talk to the daemon on {}", workdir.display()))?;
+        if let Some(answer) = answer {
+            return answer.map_err(printable_error);
         }
-    }
-
-    /// Runs a command in the daemon, or in this process if no daemon runs.
-    ///
-    /// # Errors
-    /// Returns the error of the command, or of the connection or the store.
-    pub(super) fn run(&mut self, command: AdminCommand) -> Result<AdminReply> {
-        self.run_with_lines(command, &mut |_| Ok(()))
-    }
-
-    /// Runs a command whose lines, those of an export, go to `on_lines`.
-    ///
-    /// # Errors
-    /// As [`run`](Self::run), and the error of `on_lines`.
-    pub(super) fn run_with_lines(
-        &mut self,
-        command: AdminCommand,
-        on_lines: &mut dyn FnMut(Vec<String>) -> io::Result<()>,
-    ) -> Result<AdminReply> {
-        let workdir = &self.config.workdir;
-        let started = Instant::now();
-        let (runtime, administration) = loop {
-            if let Some(local) = &self.local {
-                break local;
+        match open(config) {
+            Ok(opened) => break opened,
+            Err(error) if is_locked(&error) && started.elapsed() < LOCK_TIMEOUT => {
+                std::thread::sleep(RETRY_PAUSE);
             }
-            let mut written = Ok(());
-            let answer = control::ask(workdir, &command, sudo_uid(), &mut |lines| {
-                written = on_lines(lines);
-                written.is_ok()
-            });
-            written.context("cannot write the export")?;
-            let answer = answer
-                .with_context(|| format!("cannot talk to the daemon on {}", workdir.display()))?;
-            if let Some(answer) = answer {
-                return answer.map_err(printable_error);
+            Err(error) => return Err(error),
+        }
+    };
+    let administration = &administration;
+    let by = Caller {
+        uid: getuid().as_raw(),
+        sudo_uid: sudo_uid(),
+    };
+    runtime.block_on(async {
+        let (sender, mut lines) = mpsc::channel(1);
+        let run = async move { administration.run(command, &by, &sender).await };
+        // Owns the receiver, so that the export ends if the lines cannot be written.
+        let write = async move {
+            while let Some(lines) = lines.recv().await {
+                on_lines(lines).context("cannot write the export")?;
             }
-            match open(self.config) {
-                Ok(opened) => self.local = Some(opened),
-                Err(error) if is_locked(&error) && started.elapsed() < LOCK_TIMEOUT => {
-                    std::thread::sleep(RETRY_PAUSE);
-                }
-                Err(error) => return Err(error),
-            }
+            anyhow::Ok(())
         };
-        let by = Caller {
-            uid: getuid().as_raw(),
-            sudo_uid: sudo_uid(),
-        };
-        runtime.block_on(async {
-            let (sender, mut lines) = mpsc::channel(1);
-            let run = async move { administration.run(command, &by, &sender).await };
-            // Owns the receiver, so that the export ends if the lines cannot be written.
-            let write = async move {
-                while let Some(lines) = lines.recv().await {
-                    on_lines(lines).context("cannot write the export")?;
-                }
-                anyhow::Ok(())
-            };
-            let (reply, written) = tokio::join!(run, write);
-            written?;
-            reply.map_err(printable_error)
-        })
-    }
+        let (reply, written) = tokio::join!(run, write);
+        written?;
+        reply.map_err(printable_error)
+    })
 }
 
 /// Returns the uid of the user who called `sudo`, for the audit trail. The daemon sees only the
@@ -121,20 +95,14 @@ fn printable_error(error: impl ToString) -> anyhow::Error {
     anyhow::Error::msg(printable(&error.to_string()))
 }
 
-fn open(config: &Config) -> Result<(Runtime, Administration)> {
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()
-        .context("cannot start the runtime")?;
-    let administration = runtime.block_on(Administration::open(config))?;
-    Ok((runtime, administration))
+/// Opens the store in this process.
+fn open(config: &Config) -> Result<(Administration, Runtime)> {
+    let runtime = runtime()?;
+    Ok((runtime.block_on(Administration::open(config))?, runtime))
 }
 
 fn is_locked(error: &anyhow::Error) -> bool {
-    matches!(
-        error.downcast_ref::<WorkdirError>(),
-        Some(WorkdirError::Locked { .. })
-    )
+    matches!(error.downcast_ref(), Some(WorkdirError::Locked { .. }))
 }
 
 /// If the process runs as root, executes the program again as the owner of the working directory.

@@ -13,8 +13,8 @@ use redis::aio::MultiplexedConnection;
 use secrecy::{ExposeSecret as _, SecretString};
 use serde_json::{Value, json};
 
-use super::{ConfigFile, complain, print, prompt, qr_code, usage_error};
-use crate::actions::{ACTIONS, Kind, PLUGIN, Parameter, Signature};
+use super::{ConfigFile, complain, print, prompt, qr_code, runtime, signatures, usage_error};
+use crate::actions::{Kind, PLUGIN, Parameter, Signature};
 use crate::clock::{Clock as _, SystemClock};
 use crate::config::{Config, suggest};
 use crate::random;
@@ -71,12 +71,6 @@ pub(super) struct Call {
 #[derive(Debug, Clone)]
 struct ActionParser;
 
-impl ActionParser {
-    fn names() -> PossibleValuesParser {
-        PossibleValuesParser::new(ACTIONS.iter().map(|action| action.signature().name))
-    }
-}
-
 impl TypedValueParser for ActionParser {
     type Value = &'static Signature;
 
@@ -89,27 +83,27 @@ impl TypedValueParser for ActionParser {
         let prefix = format!("{PLUGIN}.");
         let name = value.to_str().and_then(|text| text.strip_prefix(&prefix));
         let name = name.map_or(value, OsStr::new);
-        let name = Self::names().parse_ref(command, argument, name)?;
-        let mut signatures = ACTIONS.iter().map(|action| action.signature());
-        signatures
+        let names = PossibleValuesParser::new(signatures().map(|signature| signature.name));
+        let name = names.parse_ref(command, argument, name)?;
+        let unknown = || {
+            command
+                .clone()
+                .error(ErrorKind::InvalidValue, "unknown action")
+        };
+        signatures()
             .find(|signature| signature.name == name)
-            .ok_or_else(|| {
-                command
-                    .clone()
-                    .error(ErrorKind::InvalidValue, "unknown action")
-            })
+            .ok_or_else(unknown)
     }
 
     fn possible_values(&self) -> Option<Box<dyn Iterator<Item = PossibleValue> + '_>> {
-        let names = ACTIONS.iter().map(|action| action.signature().name);
-        Some(Box::new(names.map(PossibleValue::new)))
+        let value = |signature: &Signature| PossibleValue::new(signature.name);
+        Some(Box::new(signatures().map(value)))
     }
 }
 
 fn actions_help() -> String {
     let mut help = String::from("Actions and their arguments ([] marks optional ones):\n");
-    for action in ACTIONS {
-        let signature = action.signature();
+    for signature in signatures() {
         help.push_str(&format!("\n  {}", signature.name));
         if !signature.parameters.is_empty() {
             help.push_str(&format!(" {}", parameters_of(signature)));
@@ -138,12 +132,7 @@ impl Call {
             .map_err(|mistake| usage_error("call", mistake))?;
         let config = self.file.load()?.config;
         let request = self.request(&config)?;
-        let runtime = tokio::runtime::Builder::new_current_thread()
-            .enable_all()
-            .build()
-            .context("cannot start the runtime")?;
-        let reply = runtime.block_on(exchange(&config, &request, self.timeout))?;
-        match reply {
+        match runtime()?.block_on(exchange(&config, &request, self.timeout))? {
             Some(reply) => self.show(&reply),
             None => Ok(ExitCode::from(NO_REPLY)),
         }
@@ -227,14 +216,13 @@ impl Call {
 
     fn show(&self, reply: &str) -> Result<ExitCode> {
         let mut parsed: Value = serde_json::from_str(reply).context("the reply is not JSON")?;
-        let errors: Vec<String> = parsed["response"]["errors"]
-            .as_array()
-            .map(|errors| {
-                let texts = errors.iter().filter_map(Value::as_str);
-                texts.map(str::to_owned).collect()
-            })
-            .unwrap_or_default();
         let mut output = parsed["response"]["output"].take();
+        let errors = parsed["response"]["errors"].as_array();
+        let errors: Vec<_> = errors
+            .into_iter()
+            .flatten()
+            .filter_map(Value::as_str)
+            .collect();
         let is_success = errors.is_empty() && !is_false(&output);
         if self.json {
             print(format!("{}\n", printable_json(reply)).as_bytes())?;
@@ -246,7 +234,7 @@ impl Call {
                 show_qr_code(&uri)?;
             }
         } else {
-            for error in &errors {
+            for error in errors {
                 complain(format_args!("error: {}", printable(error)));
             }
         }
@@ -402,10 +390,7 @@ async fn withdraw(
     if removed > 0 {
         return Ok(Withdrawal::Withdrawn);
     }
-    let list = format!("{}{}", config.reply_prefix, request.id);
     // BLPOP, not LPOP: clients may have the right to BLPOP only.
-    let popped: Option<(String, String)> = connection.blpop(list, 0.01).await?;
-    Ok(popped.map_or(Withdrawal::TooLate, |(_, reply)| {
-        Withdrawal::Answered(reply)
-    }))
+    let reply = wait_for_reply(connection, config, &request.id, Duration::from_millis(10)).await?;
+    Ok(reply.map_or(Withdrawal::TooLate, Withdrawal::Answered))
 }

@@ -5,8 +5,8 @@ use std::fmt::Write as _;
 use clap::CommandFactory as _;
 use clap_complete::Shell;
 
-use super::Cli;
-use crate::actions::{ACTIONS, Kind, PLUGIN};
+use super::{Cli, signatures};
+use crate::actions::{Kind, PLUGIN};
 
 const NAME: &str = "platypush-userd";
 /// Name of the program in clap_complete's script for bash. clap_complete 4.6 spells a name with a
@@ -34,13 +34,9 @@ pub(super) fn script(shell: Shell) -> Vec<u8> {
 /// an action.
 fn parameters() -> String {
     let mut cases = String::new();
-    let actions: Vec<_> = ACTIONS
-        .iter()
-        .map(|action| action.signature().name)
-        .collect();
+    let actions: Vec<_> = signatures().map(|signature| signature.name).collect();
     let actions = actions.join(" ");
-    for action in ACTIONS {
-        let signature = action.signature();
+    for signature in signatures() {
         let names: Vec<_> = signature.parameters.iter().map(|p| p.name).collect();
         let flags = signature.parameters.iter().filter(|p| p.kind == Kind::Flag);
         let flags: Vec<_> = flags.map(|parameter| parameter.name).collect();

@@ -5,8 +5,7 @@ use std::process::ExitCode;
 
 use anyhow::{Context as _, Result};
 
-use super::ConfigFile;
-use super::admin_client::{self, AdminClient};
+use super::{ConfigFile, admin_client};
 use crate::admin::AdminCommand;
 use crate::text::printable_json;
 
@@ -26,14 +25,13 @@ impl Export {
     pub(super) fn run(self) -> Result<ExitCode> {
         let loaded = self.file.load()?;
         admin_client::become_owner(&loaded)?;
-        let mut client = AdminClient::new(&loaded.config);
         let mut out = io::BufWriter::new(io::stdout().lock());
         let mut write = |lines: Vec<String>| {
             // Clients chose the names: control characters must not reach a terminal.
             let mut lines = lines.iter().map(|line| printable_json(line));
             lines.try_for_each(|line| writeln!(out, "{line}"))
         };
-        client.run_with_lines(AdminCommand::Export, &mut write)?;
+        admin_client::run(&loaded.config, AdminCommand::Export, &mut write)?;
         out.flush().context("cannot write the export")?;
         Ok(ExitCode::SUCCESS)
     }

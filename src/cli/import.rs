@@ -8,6 +8,7 @@ use std::fs::File;
 use std::io::{self, BufRead, BufReader, Read as _, Write as _};
 use std::path::{Path, PathBuf};
 use std::process::{ExitCode, Stdio};
+use std::sync::Arc;
 
 use anyhow::{Context as _, Result, anyhow, bail};
 use clap::Subcommand;
@@ -16,16 +17,15 @@ use zeroize::Zeroizing;
 
 use self::dry_run::{DryRunWorkdir, has_no_database};
 use self::report::Report;
-use self::watch::{Interrupts, WritingBar};
-use super::admin_client::{self, AdminClient};
-use super::{ConfigFile, complain, print};
+use self::watch::{Interrupts, OnInterrupt, WritingBar};
+use super::{ConfigFile, admin_client, complain, print};
 use crate::admin::{AdminCommand, AdminReply};
 use crate::clock::{Clock as _, SystemClock};
 use crate::config::{Config, Loaded};
 use crate::keyring::{Keyring, KeyringError};
 use crate::lifecycle;
-use crate::transfer::import::{ImportOutcome, ImportRequest, OnConflict, Restore};
-use crate::transfer::{ImportedUser, ImportedUserRecord, jsonl, platypush};
+use crate::transfer::import::{ImportOutcome, ImportRequest, OnConflict};
+use crate::transfer::{ImportedUserRecord, jsonl, platypush};
 
 /// Import users from a Platypush node or an export
 ///
@@ -132,7 +132,7 @@ impl Import {
 
     fn import_source(&self, interrupts: &Interrupts) -> Result<ExitCode> {
         let loaded = self.file.load()?;
-        match &self.source {
+        let (users, skipped, restore, bring_deleted, options) = match &self.source {
             Source::Platypush {
                 workdir,
                 otp_key,
@@ -144,13 +144,7 @@ impl Import {
                     otp_key: otp_key.clone(),
                 };
                 let node = read_node(&paths)?;
-                let users = node.users;
-                let mut request = import_request(&users, None, options, interrupts);
-                request.bring_deleted = *bring_deleted;
-                let mut report = import(&loaded, users, request, interrupts)?;
-                report.skipped = node.skipped;
-                report.is_from_node = true;
-                print(report.to_string().as_bytes())
+                (node.users, node.skipped, None, *bring_deleted, options)
             }
             Source::Jsonl {
                 export,
@@ -158,40 +152,38 @@ impl Import {
                 options,
             } => {
                 let export = read_export(&loaded.config, export, keys.as_deref())?;
-                let request =
-                    import_request(&export.users, Some(export.restore), options, interrupts);
-                let mut report = import(&loaded, export.users, request, interrupts)?;
-                report.skipped = export.skipped;
-                print(report.to_string().as_bytes())
+                let restore = Some(export.restore);
+                (export.users, export.skipped, restore, false, options)
             }
-            Source::Request => run_import_request(&loaded.config, interrupts),
-        }
-    }
-}
-
-fn import_request(
-    users: &[ImportedUser],
-    restore: Option<Restore>,
-    options: &ImportOptions,
-    interrupts: &Interrupts,
-) -> ImportRequest {
-    ImportRequest {
-        users: users.iter().map(ImportedUserRecord::of).collect(),
-        restore,
-        on_conflict: options.on_conflict,
-        bring_deleted: false,
-        dry_run: options.dry_run,
-        progress: interrupts.progress(),
+            Source::Request => return run_import_request(&loaded.config, interrupts),
+        };
+        let is_from_node = restore.is_none();
+        let dry_run = options.dry_run;
+        let request = ImportRequest {
+            users: users.iter().map(ImportedUserRecord::of).collect(),
+            restore,
+            on_conflict: options.on_conflict,
+            bring_deleted,
+            dry_run,
+            progress: Arc::clone(&interrupts.progress),
+        };
+        let outcomes = import(&loaded, request, interrupts)?;
+        let report = Report {
+            users: users.into_iter().zip(outcomes).collect(),
+            dry_run,
+            skipped,
+            is_from_node,
+        };
+        print(report.to_string().as_bytes())
     }
 }
 
 fn import(
     loaded: &Loaded,
-    users: Vec<ImportedUser>,
     request: ImportRequest,
     interrupts: &Interrupts,
-) -> Result<Report> {
-    let dry_run = request.dry_run;
+) -> Result<Vec<ImportOutcome>> {
+    let (dry_run, count) = (request.dry_run, request.users.len());
     let workdir = &loaded.config.workdir;
     let is_first = has_no_database(workdir);
     if is_first {
@@ -216,13 +208,13 @@ fn import(
             Some(command) => import_as_owner(command, &request, interrupts)?,
         }
     };
-    if outcomes.len() != users.len() {
+    if outcomes.len() != count {
         bail!("unexpected reply from the daemon");
     }
     if interrupts.requested_stop() {
         complain("The interruption came too late: the import was completed.");
     }
-    Ok(Report::new(users, outcomes, dry_run))
+    Ok(outcomes)
 }
 
 /// Runs the request in a child process as the owner of the working directory.
@@ -240,7 +232,7 @@ fn import_as_owner(
         .stdout(Stdio::piped())
         .spawn()
         .context("cannot run as the owner of the working directory")?;
-    interrupts.leave_to_child();
+    interrupts.now(OnInterrupt::LeaveToChild);
     let json = Zeroizing::new(serde_json::to_vec(request)?);
     if let Some(mut stdin) = child.stdin.take() {
         // A child that ends early reports the reason itself.
@@ -269,8 +261,8 @@ fn send_request(
     interrupts: &Interrupts,
 ) -> Result<Vec<ImportOutcome>> {
     let bar = WritingBar::start(&request);
-    interrupts.stop_the_import();
-    let reply = AdminClient::new(config).run(AdminCommand::Import(request));
+    interrupts.now(OnInterrupt::StopImport);
+    let reply = admin_client::run(config, AdminCommand::Import(request), &mut |_| Ok(()));
     bar.finish();
     match reply {
         Ok(AdminReply::Imported(outcomes)) => Ok(outcomes),
@@ -292,7 +284,7 @@ fn run_import_request(config: &Config, interrupts: &Interrupts) -> Result<ExitCo
     // serde's error is dropped: it can quote secrets.
     let request: Option<ImportRequest> = serde_json::from_slice(&json).ok();
     let mut request = request.context("standard input contains no import request")?;
-    request.progress = interrupts.progress();
+    request.progress = Arc::clone(&interrupts.progress);
     let outcomes = send_request(config, request, interrupts)?;
     print(&serde_json::to_vec(&outcomes)?)
 }

@@ -19,11 +19,13 @@ use std::io::{self, Write as _};
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use anyhow::Result;
+use anyhow::{Context as _, Result};
 use clap::error::ErrorKind;
 use clap::{CommandFactory as _, Parser, Subcommand};
+use tokio::runtime::Runtime;
 
 pub use self::log::complain;
+use crate::actions::{ACTIONS, Signature};
 use crate::config::{Environment, Loaded};
 
 /// The command line of `platypush-userd`.
@@ -183,6 +185,19 @@ fn render_subcommand(out: &mut Vec<u8>, command: &clap::Command, parent: &str) -
         render_subcommand(out, subcommand, &format!("{name} "))?;
     }
     Ok(())
+}
+
+/// Returns the signatures of all actions.
+fn signatures() -> impl Iterator<Item = &'static Signature> {
+    ACTIONS.iter().map(|action| action.signature())
+}
+
+/// Returns the runtime of a command other than `serve`.
+fn runtime() -> Result<Runtime> {
+    tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .context("cannot start the runtime")
 }
 
 fn print(bytes: &[u8]) -> Result<ExitCode> {

@@ -5,8 +5,8 @@ use std::process::ExitCode;
 use anyhow::Result;
 use clap::{CommandFactory as _, ValueEnum};
 
-use super::{Cli, print, shown_subcommands};
-use crate::actions::{ACTIONS, Action, Kind as ParameterKind, Parameter, Signature};
+use super::{Cli, print, shown_subcommands, signatures};
+use crate::actions::{Kind as ParameterKind, Parameter, Signature};
 use crate::config::keys::{self, Key, Kind as KeyKind};
 use crate::events::KINDS;
 use crate::queue::{DEAD_LETTER_CAP, Keys, OWNER_TTL, REPLY_LIST_CAP};
@@ -55,7 +55,7 @@ fn summary() -> String {
         let row = format!("| `user.{}` | {}", signature.name, names.join(", "));
         format!("{} |\n", row.trim_end())
     };
-    let rows: String = ACTIONS.iter().map(Action::signature).map(row).collect();
+    let rows: String = signatures().map(row).collect();
     format!("| action | arguments |\n|---|---|\n{}", rows.trim_end())
 }
 
@@ -82,7 +82,7 @@ fn actions() -> String {
         }
         text
     };
-    let sections: Vec<_> = ACTIONS.iter().map(Action::signature).map(section).collect();
+    let sections: Vec<_> = signatures().map(section).collect();
     sections.join("\n")
 }
 

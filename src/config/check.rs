@@ -1,15 +1,18 @@
 //! Converts settings to a [`Config`]: computes defaults, and checks the meaning of values and the
 //! rules between keys.
 
+use std::ffi::OsStr;
+use std::fmt;
 use std::num::NonZeroUsize;
 use std::path::PathBuf;
 use std::time::Duration;
 
 use chrono::TimeDelta;
+use serde::de::DeserializeOwned;
 
 use super::keys::{self, Key};
-use super::problem::{Problem, SettingSource};
-use super::source::{Setting, Settings, Value};
+use super::problem::SettingSource;
+use super::source::Settings;
 use super::{ClientTokenHash, Config, Environment, Log, LogFormat, Password, Session, Throttle};
 use crate::model::SessionLimits;
 
@@ -26,131 +29,92 @@ const OWASP_MINIMUM: [(u32, u32); 5] = [
     (7 * 1024, 5),
 ];
 
-/// Checks the settings, and adds computed values to them. The result is valid only if no problem
-/// was added.
-pub(super) fn check(
-    settings: &mut Settings,
-    env: &Environment,
-    problems: &mut Vec<Problem>,
-) -> Config {
-    let mut check = Checker { settings, problems };
-    let mut warnings = Vec::new();
-    let config = Config {
-        device_id: check.device_id(env),
-        workdir: check.workdir(env),
-        redis: check.redis(),
-        queue: check.queue(),
-        reply_prefix: check.reply_prefix(),
-        reply_ttl: check.seconds(&keys::REPLY_TTL),
-        accept_any_target: check.boolean(&keys::ACCEPT_ANY_TARGET),
-        token_hash: check.token_hash(),
-        max_request_age: check.optional_seconds(&keys::MAX_REQUEST_AGE),
-        max_login_wait: check.seconds(&keys::MAX_LOGIN_WAIT),
-        max_in_flight: check.size(&keys::MAX_IN_FLIGHT),
-        max_message_size: check.size(&keys::MAX_MESSAGE_SIZE),
-        max_username_length: check.size(&keys::MAX_USERNAME_LENGTH),
-        max_id_length: check.size(&keys::MAX_ID_LENGTH),
-        shutdown_timeout: check.seconds(&keys::SHUTDOWN_TIMEOUT),
-        write_timeout: check.seconds(&keys::WRITE_TIMEOUT),
-        secret_keys_file: check.secret_keys_file(env),
-        session: Session {
-            limits: SessionLimits {
-                max_lifetime: check.session_limit(&keys::SESSION_MAX_LIFETIME),
-                idle_timeout: check.session_limit(&keys::SESSION_IDLE_TIMEOUT),
+impl Settings {
+    /// Checks the settings, and adds computed values to them. The result is valid only if there is
+    /// no problem.
+    pub(super) fn check(&mut self, env: &Environment) -> Config {
+        let mut warnings = Vec::new();
+        Config {
+            device_id: self.device_id(env),
+            workdir: self.workdir(env),
+            redis: self.redis(),
+            queue: self.queue(),
+            reply_prefix: self.reply_prefix(),
+            reply_ttl: self.seconds(&keys::REPLY_TTL),
+            accept_any_target: self.required(&keys::ACCEPT_ANY_TARGET),
+            token_hash: self.token_hash(),
+            max_request_age: self.optional_seconds(&keys::MAX_REQUEST_AGE),
+            max_login_wait: self.seconds(&keys::MAX_LOGIN_WAIT),
+            max_in_flight: self.required(&keys::MAX_IN_FLIGHT),
+            max_message_size: self.required(&keys::MAX_MESSAGE_SIZE),
+            max_username_length: self.required(&keys::MAX_USERNAME_LENGTH),
+            max_id_length: self.required(&keys::MAX_ID_LENGTH),
+            shutdown_timeout: self.seconds(&keys::SHUTDOWN_TIMEOUT),
+            write_timeout: self.seconds(&keys::WRITE_TIMEOUT),
+            secret_keys_file: self.secret_keys_file(env),
+            session: Session {
+                limits: SessionLimits {
+                    max_lifetime: self.session_limit(&keys::SESSION_MAX_LIFETIME),
+                    idle_timeout: self.session_limit(&keys::SESSION_IDLE_TIMEOUT),
+                },
+                revoke_on_password_change: self.required(&keys::SESSION_REVOKE),
             },
-            revoke_on_password_change: check.boolean(&keys::SESSION_REVOKE),
-        },
-        throttle: Throttle {
-            failures: u32::try_from(check.size(&keys::THROTTLE_FAILURES)).unwrap_or(u32::MAX),
-        },
-        password: check.password(env, &mut warnings),
-        publish: check.destinations(),
-        log: check.log(),
-        warnings: Vec::new(),
-    };
-    Config { warnings, ..config }
-}
+            throttle: Throttle {
+                failures: self.required(&keys::THROTTLE_FAILURES),
+            },
+            password: self.password(env, &mut warnings),
+            publish: self.destinations(),
+            log: self.log(),
+            warnings,
+        }
+    }
 
-/// Reads settings as typed values and collects problems.
-///
-/// Each key that is read by [`integer`], [`boolean`] or [`text`](Self::text) has a default; a test
-/// proves it.
-///
-/// [`integer`]: Self::integer
-/// [`boolean`]: Self::boolean
-pub(super) struct Checker<'a> {
-    pub settings: &'a mut Settings,
-    problems: &'a mut Vec<Problem>,
-}
-
-impl Checker<'_> {
     /// Reports a problem with the value of a key.
-    pub(super) fn problem(&mut self, key: &Key, text: &str) {
-        let Setting { source, .. } = self.settings.get(key);
-        let text = format!("{} {text}", key.path);
-        self.problems.push(Problem::new(&source, text));
+    pub(super) fn problem(&mut self, key: &Key, text: impl fmt::Display) {
+        let source = self.get(key).source;
+        self.report(&source, format!("{} {text}", key.path));
     }
 
     /// Reports a conflict of two keys, at the one of the higher layer or later line.
     fn conflict(&mut self, a: &Key, b: &Key, text: &str) {
-        let (source_a, source_b) = (self.settings.get(a).source, self.settings.get(b).source);
+        let (source_a, source_b) = (self.get(a).source, self.get(b).source);
         let (key, other, source) = if source_a >= source_b {
             (a, b, source_b)
         } else {
             (b, a, source_a)
         };
-        let text = format!("conflicts with {} ({source}): {text}", other.path);
-        self.problem(key, &text);
+        let other = other.path;
+        self.problem(
+            key,
+            format_args!("conflicts with {other} ({source}): {text}"),
+        );
     }
 
-    pub(super) fn optional_text(&self, key: &Key) -> Option<String> {
-        match self.settings.get(key).value {
-            Some(Value::Text(text)) => Some(text),
-            _ => None,
-        }
+    /// Returns the value of a key, if it has one. `T` must have all values that the key may have.
+    pub(super) fn optional<T: DeserializeOwned>(&self, key: &Key) -> Option<T> {
+        serde_json::from_value(self.get(key).value).ok()
     }
 
-    pub(super) fn optional_integer(&self, key: &Key) -> Option<u64> {
-        match self.settings.get(key).value {
-            Some(Value::Integer(number)) => Some(number),
-            _ => None,
-        }
-    }
-
-    pub(super) fn optional_boolean(&self, key: &Key) -> Option<bool> {
-        match self.settings.get(key).value {
-            Some(Value::Boolean(value)) => Some(value),
-            _ => None,
-        }
-    }
-
-    /// Returns a list, which is empty if the key has no value.
-    pub(super) fn list(&self, key: &Key) -> Vec<String> {
-        match self.settings.get(key).value {
-            Some(Value::List(texts)) => texts,
-            _ => Vec::new(),
-        }
-    }
-
-    pub(super) fn text(&mut self, key: &Key) -> String {
-        let text = self.optional_text(key);
-        self.required(key, text)
-    }
-
-    fn integer(&mut self, key: &Key) -> u64 {
-        let number = self.optional_integer(key);
-        self.required(key, number)
-    }
-
-    fn boolean(&mut self, key: &Key) -> bool {
-        let value = self.optional_boolean(key);
-        self.required(key, value)
-    }
-
-    fn required<T: Default>(&mut self, key: &Key, value: Option<T>) -> T {
-        value.unwrap_or_else(|| {
+    /// Returns the value of a key that has a default; a test proves that it has one. `T` must have
+    /// all values that the key may have.
+    pub(super) fn required<T: DeserializeOwned + Default>(&mut self, key: &Key) -> T {
+        self.optional(key).unwrap_or_else(|| {
             self.problem(key, "has no value and no default");
             T::default()
+        })
+    }
+
+    /// Returns the value of a key, or else the computed one, which it adds with its origin.
+    fn or_computed<T: DeserializeOwned + AsRef<OsStr>>(
+        &mut self,
+        key: &'static Key,
+        computed: Option<(T, &'static str)>,
+    ) -> Option<T> {
+        self.optional(key).or_else(|| {
+            let (value, origin) = computed?;
+            let text = value.as_ref().to_string_lossy();
+            self.put(key, text.into(), SettingSource::Computed(origin));
+            Some(value)
         })
     }
 
@@ -166,68 +130,38 @@ impl Checker<'_> {
     }
 
     fn seconds(&mut self, key: &Key) -> Duration {
-        Duration::from_secs(self.integer(key))
-    }
-
-    // The maxima of the keys fit the types: saturation only avoids an error that cannot occur.
-
-    fn size(&mut self, key: &Key) -> usize {
-        self.integer(key).try_into().unwrap_or(usize::MAX)
-    }
-
-    fn u32(&mut self, key: &Key) -> u32 {
-        self.integer(key).try_into().unwrap_or(u32::MAX)
-    }
-
-    fn set_computed(&mut self, key: &'static Key, value: Value, origin: &'static str) {
-        self.settings
-            .put(key, Some(value), SettingSource::Computed(origin));
+        Duration::from_secs(self.required(key))
     }
 
     fn device_id(&mut self, env: &Environment) -> String {
-        if let Some(name) = self.optional_text(&keys::DEVICE_ID) {
-            return name;
-        }
-        let Some(name) = env.host_name.clone() else {
-            self.problem(
-                &keys::DEVICE_ID,
-                "must be set: this machine has no host name",
-            );
-            return String::new();
-        };
-        let value = Value::Text(name.clone());
-        self.set_computed(&keys::DEVICE_ID, value, "host name");
-        name
+        let host_name = env.host_name.clone().map(|name| (name, "host name"));
+        let name = self.or_computed(&keys::DEVICE_ID, host_name);
+        name.unwrap_or_else(|| {
+            let error = "must be set: this machine has no host name";
+            self.problem(&keys::DEVICE_ID, error);
+            String::new()
+        })
     }
 
     fn secret_keys_file(&mut self, env: &Environment) -> Option<PathBuf> {
-        if let Some(file) = self.optional_text(&keys::SECRET_KEYS_FILE) {
-            return Some(file.into());
-        }
-        let file = env.credential("secret.keys")?;
-        let value = Value::Text(file.to_string_lossy().into_owned());
-        self.set_computed(&keys::SECRET_KEYS_FILE, value, "$CREDENTIALS_DIRECTORY");
-        Some(file)
+        let credential = env.credential("secret.keys");
+        let credential = credential.map(|file| (file, "$CREDENTIALS_DIRECTORY"));
+        self.or_computed(&keys::SECRET_KEYS_FILE, credential)
     }
 
     fn workdir(&mut self, env: &Environment) -> PathBuf {
-        if let Some(folder) = self.optional_text(&keys::WORKDIR) {
-            return folder.into();
-        }
-        let Some((folder, variable)) = env.default_workdir() else {
+        let folder = self.or_computed(&keys::WORKDIR, env.default_workdir());
+        folder.unwrap_or_else(|| {
             self.problem(
                 &keys::WORKDIR,
                 "must be set: none of $STATE_DIRECTORY, $XDG_DATA_HOME and $HOME is set",
             );
-            return PathBuf::new();
-        };
-        let value = Value::Text(folder.to_string_lossy().into_owned());
-        self.set_computed(&keys::WORKDIR, value, variable);
-        folder
+            PathBuf::new()
+        })
     }
 
     fn queue(&mut self) -> String {
-        let queue = self.text(&keys::QUEUE);
+        let queue: String = self.required(&keys::QUEUE);
         if queue == PLATYPUSH_QUEUE {
             self.problem(
                 &keys::QUEUE,
@@ -240,8 +174,8 @@ impl Checker<'_> {
     /// Checks the prefix: the client chooses the id after it, and no id may make it a node's own
     /// queue or a list that contains requests.
     fn reply_prefix(&mut self) -> String {
-        let prefix = self.text(&keys::REPLY_PREFIX);
-        let queue = self.text(&keys::QUEUE);
+        let prefix: String = self.required(&keys::REPLY_PREFIX);
+        let queue: String = self.required(&keys::QUEUE);
         if queue.starts_with(&prefix) || prefix.starts_with(&format!("{queue}:")) {
             self.conflict(
                 &keys::REPLY_PREFIX,
@@ -260,7 +194,7 @@ impl Checker<'_> {
     }
 
     fn token_hash(&mut self) -> Option<ClientTokenHash> {
-        let text = self.optional_text(&keys::TOKEN_HASH)?;
+        let text: String = self.optional(&keys::TOKEN_HASH)?;
         let mut hash = [0; 32];
         if hex::decode_to_slice(&text, &mut hash).is_err() {
             self.problem(
@@ -272,9 +206,9 @@ impl Checker<'_> {
     }
 
     fn password(&mut self, env: &Environment, warnings: &mut Vec<String>) -> Password {
-        let memory = self.u32(&keys::PASSWORD_MEMORY_KIB);
-        let iterations = self.u32(&keys::PASSWORD_ITERATIONS);
-        let parallelism = self.u32(&keys::PASSWORD_PARALLELISM);
+        let memory = self.required(&keys::PASSWORD_MEMORY_KIB);
+        let iterations = self.required(&keys::PASSWORD_ITERATIONS);
+        let parallelism = self.required(&keys::PASSWORD_PARALLELISM);
         let argon2 = argon2::Params::new(memory, iterations, parallelism, None);
         // With the bounds of the keys, Argon2 can reject only this combination.
         let argon2 = argon2.unwrap_or_else(|_| {
@@ -288,11 +222,9 @@ impl Checker<'_> {
         let password = Password {
             argon2,
             threads: self.threads(env),
-            min_length: self.size(&keys::PASSWORD_MIN_LENGTH),
-            max_length: self.size(&keys::PASSWORD_MAX_LENGTH),
-            blocklist_file: self
-                .optional_text(&keys::PASSWORD_BLOCKLIST_FILE)
-                .map(Into::into),
+            min_length: self.required(&keys::PASSWORD_MIN_LENGTH),
+            max_length: self.required(&keys::PASSWORD_MAX_LENGTH),
+            blocklist_file: self.optional(&keys::PASSWORD_BLOCKLIST_FILE),
         };
         if password.min_length > password.max_length {
             self.conflict(
@@ -313,17 +245,18 @@ impl Checker<'_> {
     }
 
     fn threads(&mut self, env: &Environment) -> NonZeroUsize {
-        if self.optional_integer(&keys::PASSWORD_THREADS).is_none() {
-            let cores = u64::try_from(env.cores.get()).unwrap_or(u64::MAX);
-            let value = Value::Integer(cores.min(1024));
-            self.set_computed(&keys::PASSWORD_THREADS, value, "processor cores");
-        }
-        NonZeroUsize::new(self.size(&keys::PASSWORD_THREADS)).unwrap_or(NonZeroUsize::MIN)
+        let threads = self.optional(&keys::PASSWORD_THREADS);
+        threads.unwrap_or_else(|| {
+            let cores = env.cores.get().min(1024);
+            let source = SettingSource::Computed("processor cores");
+            self.put(&keys::PASSWORD_THREADS, cores.into(), source);
+            NonZeroUsize::new(cores).unwrap_or(NonZeroUsize::MIN)
+        })
     }
 
     fn log(&mut self) -> Log {
-        let level = self.text(&keys::LOG_LEVEL);
-        let format = self.text(&keys::LOG_FORMAT);
+        let level: String = self.required(&keys::LOG_LEVEL);
+        let format: String = self.required(&keys::LOG_FORMAT);
         Log {
             // `source.rs` accepts only the words of each key.
             level: level.parse().unwrap_or(tracing::Level::INFO),

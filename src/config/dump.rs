@@ -1,8 +1,10 @@
 //! The effective configuration as YAML, each value with its source.
 
+use serde_json::Value;
+
 use super::Config;
 use super::keys::{self, Key, Kind};
-use super::source::{Settings, quoted};
+use super::source::Settings;
 
 /// Placeholder for a secret.
 const HIDDEN: &str = "(hidden)";
@@ -27,23 +29,22 @@ pub(super) fn dump(settings: &Settings, config: &Config) -> String {
 }
 
 fn value(settings: &Settings, config: &Config, key: &Key) -> String {
-    match (key.kind, &settings.get(key).value) {
-        (Kind::Secret, Some(_)) => quoted(HIDDEN),
-        (Kind::Url, Some(_)) => quoted(config.redis.display()),
-        _ => settings.text(key),
+    let is_set = !settings.get(key).value.is_null();
+    match key.kind {
+        Kind::Secret if is_set => Value::from(HIDDEN).to_string(),
+        Kind::Url if is_set => Value::from(config.redis.display()).to_string(),
+        _ => settings.yaml(key),
     }
 }
 
 fn source(settings: &Settings, key: &Key) -> String {
     let setting = settings.get(key);
+    let source = setting.source;
     match setting.overridden_by {
-        None => setting.source.to_string(),
+        None => source.to_string(),
         Some(by) => {
             let overriding = settings.get(by).source;
-            format!(
-                "{}, overridden by {} ({overriding})",
-                setting.source, by.path
-            )
+            format!("{source}, overridden by {} ({overriding})", by.path)
         }
     }
 }

@@ -1,7 +1,7 @@
 //! Destinations of events: channels and lists of Platypush nodes.
 
-use super::check::Checker;
 use super::keys;
+use super::source::Settings;
 
 /// Prefix of the name of a list.
 const LIST: &str = "list:";
@@ -24,16 +24,18 @@ impl Destination {
     }
 }
 
-impl Checker<'_> {
+impl Settings {
     /// Returns the destinations. Reports an invalid or repeated one by its number in the list.
     pub(super) fn destinations(&mut self) -> Vec<Destination> {
-        let texts = self.list(&keys::EVENTS_PUBLISH);
+        let texts: Vec<String> = self.optional(&keys::EVENTS_PUBLISH).unwrap_or_default();
         let mut destinations = Vec::with_capacity(texts.len());
         for (number, text) in (1..).zip(&texts) {
             let destination = Destination::parse(text);
             if let Some(error) = self.destination_error(&destination, &destinations) {
-                let text = format!("entry {number} {error}");
-                self.problem(&keys::EVENTS_PUBLISH, &text);
+                self.problem(
+                    &keys::EVENTS_PUBLISH,
+                    format_args!("entry {number} {error}"),
+                );
             }
             destinations.push(destination);
         }
@@ -59,14 +61,14 @@ impl Checker<'_> {
             Destination::Channel(_) => return None,
             Destination::List(name) => name,
         };
-        let queue = self.text(&keys::QUEUE);
+        let queue: String = self.required(&keys::QUEUE);
         let error = if name.is_empty() {
             "must have the name of a list after list:"
         } else if name.trim() != name {
             "must have the name of a list after list:, without a space before or after the name"
         } else if *name == queue || name.starts_with(&format!("{queue}:")) {
             "must not be the queue or one of its lists: nodes read events from their own lists"
-        } else if name.starts_with(&self.text(&keys::REPLY_PREFIX)) {
+        } else if name.starts_with(&self.required::<String>(&keys::REPLY_PREFIX)) {
             "must not begin with reply_prefix: a client could direct replies to it"
         } else {
             return None;

@@ -62,12 +62,6 @@ impl Key {
             .map_or(self.path, |(_, name)| name)
     }
 
-    /// Returns whether the value may contain a secret.
-    #[must_use]
-    pub const fn secret(&self) -> bool {
-        matches!(self.kind, Kind::Secret | Kind::Url)
-    }
-
     /// Returns the environment variable that sets the key.
     #[must_use]
     pub fn env_name(&self) -> String {
@@ -78,7 +72,7 @@ impl Key {
     /// off by default.
     #[must_use]
     pub fn default_text(&self) -> String {
-        Settings::defaults(&mut Vec::new()).text(self)
+        Settings::defaults().yaml(self)
     }
 }
 

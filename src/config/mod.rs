@@ -30,6 +30,7 @@ pub use events::Destination;
 pub use problem::{Problem, Problems, SettingSource};
 pub use redis::{ClientFiles, Redis, TlsFiles};
 pub use source::EXAMPLE;
+use source::Settings;
 
 /// A checked configuration. `Debug` shows no secret.
 #[derive(Debug, Clone)]
@@ -172,19 +173,18 @@ impl Loaded {
 /// All problems at once: a named file that cannot be read, text that is not YAML, unknown and
 /// repeated keys, invalid values.
 pub fn load(explicit: Option<&Path>, env: &Environment) -> Result<Loaded, Problems> {
-    let mut problems = Vec::new();
-    let mut settings = source::Settings::defaults(&mut problems);
+    let mut settings = Settings::defaults();
     let file = source::find_file(explicit, env).unwrap_or_else(|problem| {
-        problems.push(problem);
+        settings.problems.push(problem);
         None
     });
     if let Some((path, text)) = &file {
-        settings.read_file(path, text, &mut problems);
+        settings.read_file(path, text);
     }
-    settings.read_environment(env, &mut problems);
-    let config = check::check(&mut settings, env, &mut problems);
-    if !problems.is_empty() {
-        return Err(Problems::new(problems));
+    settings.read_environment(env);
+    let config = settings.check(env);
+    if !settings.problems.is_empty() {
+        return Err(Problems::new(settings.problems));
     }
     Ok(Loaded {
         dump: dump::dump(&settings, &config),

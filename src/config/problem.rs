@@ -9,9 +9,10 @@ use std::path::PathBuf;
 use crate::failure::{HasRemedy, Remedy, advice};
 
 /// Source of a value or problem.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Debug, Default, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub enum SettingSource {
     /// The default of `config.example.yaml`.
+    #[default]
     Default,
     /// Computed when the configuration was read; the text names the origin.
     Computed(&'static str),
@@ -125,10 +126,7 @@ impl Problems {
 /// One problem per line, without a line break at the end.
 impl fmt::Display for Problems {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for (index, problem) in self.0.iter().enumerate() {
-            let separator = if index == 0 { "" } else { "\n" };
-            write!(f, "{separator}{problem}")?;
-        }
-        Ok(())
+        let lines: Vec<_> = self.0.iter().map(ToString::to_string).collect();
+        f.write_str(&lines.join("\n"))
     }
 }

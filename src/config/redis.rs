@@ -12,9 +12,9 @@ use std::path::PathBuf;
 use redis::{ConnectionAddr, IntoConnectionInfo as _};
 use secrecy::SecretString;
 
-use super::check::Checker;
 use super::keys::{self, Key};
 use super::problem::SettingSource;
+use super::source::Settings;
 
 /// Connection to Redis.
 #[derive(Debug, Clone)]
@@ -80,20 +80,20 @@ const fn layer(source: &SettingSource) -> u8 {
     }
 }
 
-impl Checker<'_> {
+impl Settings {
     /// Returns the connection of the section `redis`.
     pub(super) fn redis(&mut self) -> Redis {
         // All keys but the host are numbers or are encoded, so only the host can make the address
         // invalid.
         let (url, key, error) = match self.first_address_key() {
             Some(first) => {
-                self.settings.override_by(&keys::REDIS_URL, first);
+                self.override_by(&keys::REDIS_URL, first);
                 let error = "must be the name or the IP address of one machine, nothing else";
                 (self.address_from_keys(), &keys::REDIS_HOST, Some(error))
             }
             None => {
-                let url = self.optional_text(&keys::REDIS_URL);
-                (url.unwrap_or_default(), &keys::REDIS_URL, None)
+                let url = self.optional(&keys::REDIS_URL).unwrap_or_default();
+                (url, &keys::REDIS_URL, None)
             }
         };
         let address = Address::parse(&url)
@@ -109,55 +109,64 @@ impl Checker<'_> {
 
     /// Returns the first address key that is set, if the address keys override `redis.url`.
     fn first_address_key(&mut self) -> Option<&'static Key> {
-        let url = self.settings.get(&keys::REDIS_URL).source;
-        let mut first = None;
-        for key in ADDRESS_KEYS {
-            let setting = self.settings.get(key);
-            if setting.value.is_none() {
+        let url = self.get(&keys::REDIS_URL).source;
+        if layer(&url) == 0 {
+            let mut keys = ADDRESS_KEYS.into_iter();
+            return keys.find(|key| !self.get(key).value.is_null());
+        }
+        let conflict = format!("cannot be combined with redis.url ({url}): set one or the other");
+        self.yield_to_url(&ADDRESS_KEYS, &conflict);
+        None
+    }
+
+    /// Drops the values of keys that an address of a higher layer overrides, and reports the others.
+    fn yield_to_url(&mut self, keys: &[&'static Key], conflict: &str) {
+        let url = self.get(&keys::REDIS_URL).source;
+        for key in keys {
+            let setting = self.get(key);
+            if setting.value.is_null() {
                 continue;
             }
-            if layer(&url) == 0 {
-                first.get_or_insert(key);
-            } else if layer(&setting.source) < layer(&url) {
-                self.settings.override_by(key, &keys::REDIS_URL);
+            if layer(&setting.source) < layer(&url) {
+                self.override_by(key, &keys::REDIS_URL);
             } else {
-                let text =
-                    format!("cannot be combined with redis.url ({url}): set one or the other");
-                self.problem(key, &text);
+                self.problem(key, conflict);
             }
         }
-        first
     }
 
     /// Returns the address that the keys make. An invalid host makes an invalid address.
     fn address_from_keys(&self) -> String {
-        let scheme = match self.optional_boolean(&keys::REDIS_SSL) {
+        let scheme = match self.optional(&keys::REDIS_SSL) {
             Some(true) => "rediss",
             _ => "redis",
         };
-        let user = self.optional_text(&keys::REDIS_USERNAME);
-        let user = percent_encode(&user.unwrap_or_default());
-        let login = match self.optional_text(&keys::REDIS_PASSWORD) {
+        let text = |key| self.optional::<String>(key);
+        let user = percent_encode(&text(&keys::REDIS_USERNAME).unwrap_or_default());
+        let login = match text(&keys::REDIS_PASSWORD) {
             Some(password) => format!("{user}:{}@", percent_encode(&password)),
             None if user.is_empty() => user,
             None => format!("{user}@"),
         };
-        let host = self.optional_text(&keys::REDIS_HOST);
+        let host = text(&keys::REDIS_HOST);
         let host = host.map_or_else(|| "127.0.0.1".to_owned(), |host| host_in_url(&host));
-        let port = self.optional_integer(&keys::REDIS_PORT).unwrap_or(6379);
-        let db = self.optional_integer(&keys::REDIS_DB).unwrap_or(0);
+        let port: u64 = self.optional(&keys::REDIS_PORT).unwrap_or(6379);
+        let db: u64 = self.optional(&keys::REDIS_DB).unwrap_or(0);
         format!("{scheme}://{login}{host}:{port}/{db}")
     }
 
     fn tls_files(&mut self, address: &Address) -> Option<TlsFiles> {
         if !address.encrypted {
-            self.refuse_tls_files();
+            // The operator expects that the connection is encrypted.
+            self.yield_to_url(
+                &TLS_FILES,
+                "needs an encrypted connection: redis.ssl: true or a rediss:// address",
+            );
             return None;
         }
-        let path = |key| self.optional_text(key).map(PathBuf::from);
-        let ca_certs = path(&keys::REDIS_SSL_CA_CERTS);
-        let certfile = path(&keys::REDIS_SSL_CERTFILE);
-        let keyfile = path(&keys::REDIS_SSL_KEYFILE);
+        let ca_certs = self.optional(&keys::REDIS_SSL_CA_CERTS);
+        let certfile = self.optional(&keys::REDIS_SSL_CERTFILE);
+        let keyfile = self.optional(&keys::REDIS_SSL_KEYFILE);
         let client = match (certfile, keyfile) {
             (Some(certfile), Some(keyfile)) => Some(ClientFiles { certfile, keyfile }),
             (None, None) => None,
@@ -171,26 +180,6 @@ impl Checker<'_> {
             }
         };
         (ca_certs.is_some() || client.is_some()).then_some(TlsFiles { ca_certs, client })
-    }
-
-    /// Reports files for an encrypted connection if the connection is not encrypted, because the
-    /// operator expects that it is. An address of a higher layer overrides them instead.
-    fn refuse_tls_files(&mut self) {
-        let url = self.settings.get(&keys::REDIS_URL).source;
-        for key in TLS_FILES {
-            let file = self.settings.get(key);
-            if file.value.is_none() {
-                continue;
-            }
-            if layer(&file.source) < layer(&url) {
-                self.settings.override_by(key, &keys::REDIS_URL);
-            } else {
-                self.problem(
-                    key,
-                    "needs an encrypted connection: redis.ssl: true or a rediss:// address",
-                );
-            }
-        }
     }
 }
 

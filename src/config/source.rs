@@ -7,6 +7,8 @@ use std::collections::BTreeMap;
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
+use serde_json::Value;
+
 use super::Environment;
 use super::keys::{self, ENV_PREFIX, Key, Kind};
 use super::problem::{Problem, SettingSource};
@@ -20,50 +22,49 @@ pub const EXAMPLE: &str = include_str!("../../config.example.yaml");
 const FILE_VARIABLE: &str = "PLATYPUSH_USERD_CONFIG";
 const TOKEN_VARIABLE: &str = "PLATYPUSH_USERD_TOKEN";
 
-/// A value of the type of its key.
-///
-/// No `Debug`: it may be a password.
-#[derive(Clone)]
-pub(super) enum Value {
-    Boolean(bool),
-    Integer(u64),
-    Text(String),
-    List(Vec<String>),
-}
-
 /// A value and its source.
-#[derive(Clone)]
+///
+/// No `Debug`: the value may be a password.
+#[derive(Default, Clone)]
 pub(super) struct Setting {
-    /// `None` for `null`.
-    pub value: Option<Value>,
+    /// A value of the type of its key, or `null`.
+    pub value: Value,
     pub source: SettingSource,
     /// The key whose value overrides this one.
     pub overridden_by: Option<&'static Key>,
 }
 
-/// The raw configuration: one setting for each key.
-pub(super) struct Settings(BTreeMap<&'static str, Setting>);
+/// The raw configuration: one setting for each key, and the problems that were found.
+#[derive(Default)]
+pub(super) struct Settings {
+    by_path: BTreeMap<&'static str, Setting>,
+    pub problems: Vec<Problem>,
+}
 
 impl Settings {
     /// Returns the lowest layer.
-    pub(super) fn defaults(problems: &mut Vec<Problem>) -> Self {
-        let mut settings = Self(BTreeMap::new());
+    pub(super) fn defaults() -> Self {
+        let mut settings = Self::default();
         // Without line numbers: the operator cannot fix a problem in it.
-        settings.read_yaml(EXAMPLE, &|_| SettingSource::Default, problems);
+        settings.read_yaml(EXAMPLE, &|_| SettingSource::Default);
         settings
     }
 
+    /// Adds a problem.
+    pub(super) fn report(&mut self, source: &SettingSource, text: impl Into<String>) {
+        self.problems.push(Problem::new(source, text));
+    }
+
     /// Overrides settings with those of a file.
-    pub(super) fn read_file(&mut self, path: &Path, text: &str, problems: &mut Vec<Problem>) {
-        let source_at = |line| SettingSource::File {
+    pub(super) fn read_file(&mut self, path: &Path, text: &str) {
+        self.read_yaml(text, &|line| SettingSource::File {
             path: path.to_owned(),
             line,
-        };
-        self.read_yaml(text, &source_at, problems);
+        });
     }
 
     /// Overrides settings with those of the environment.
-    pub(super) fn read_environment(&mut self, env: &Environment, problems: &mut Vec<Problem>) {
+    pub(super) fn read_environment(&mut self, env: &Environment) {
         for name in env.variables.keys() {
             let name = name.to_string_lossy();
             let Some(value) = env.get(&name).filter(|_| name.starts_with(ENV_PREFIX)) else {
@@ -72,38 +73,30 @@ impl Settings {
             let source = SettingSource::Variable(name.escape_debug().to_string());
             let Some(&key) = keys::ALL.iter().find(|key| key.env_name() == name) else {
                 if name != FILE_VARIABLE && name != TOKEN_VARIABLE {
-                    problems.push(Problem::new(&source, unknown_variable(&name)));
+                    self.report(&source, unknown_variable(&name));
                 }
                 continue;
             };
             match value.to_str() {
-                Some(text) => self.set(key, parse_variable(key.kind, text), source, problems),
-                None => {
-                    let text = format!("{} must be UTF-8", key.path);
-                    problems.push(Problem::new(&source, text));
-                }
+                Some(text) => self.set(key, parse_variable(key.kind, text), source),
+                None => self.report(&source, format!("{} must be UTF-8", key.path)),
             }
         }
     }
 
-    fn read_yaml(
-        &mut self,
-        text: &str,
-        source_at: &dyn Fn(Option<u64>) -> SettingSource,
-        problems: &mut Vec<Problem>,
-    ) {
+    fn read_yaml(&mut self, text: &str, source_at: &dyn Fn(Option<u64>) -> SettingSource) {
         match yaml::parse(text) {
             Ok(Node::Null) => {}
-            Ok(Node::Section(entries)) => self.read_section(None, entries, source_at, problems),
-            Ok(other) => problems.push(Problem::new(
+            Ok(Node::Section(entries)) => self.read_section(None, entries, source_at),
+            Ok(other) => self.report(
                 &source_at(None),
                 format!("must contain keys and values, not {}", other.type_name()),
-            )),
-            Err(line) => problems.push(Problem::new(
+            ),
+            Err(line) => self.report(
                 &source_at(line),
                 "not valid YAML from here on: look for wrong indentation, a missing colon or \
                  quote, or a tab (the line is not shown, because it may contain a password)",
-            )),
+            ),
         }
     }
 
@@ -112,7 +105,6 @@ impl Settings {
         section: Option<&str>,
         entries: Vec<Entry>,
         source_at: &dyn Fn(Option<u64>) -> SettingSource,
-        problems: &mut Vec<Problem>,
     ) {
         let mut seen: BTreeMap<String, u64> = BTreeMap::new();
         for Entry { name, line, node } in entries {
@@ -120,142 +112,110 @@ impl Settings {
             let path = section.map_or_else(|| name.clone(), |section| format!("{section}.{name}"));
             if let Some(first) = seen.insert(name.clone(), line) {
                 let key = suggest::display_name(&path);
-                let text = format!("{key} is already on line {first}");
-                problems.push(Problem::new(&source, text));
+                self.report(&source, format!("{key} is already on line {first}"));
             }
             let known = keys::find(&path).filter(|key| key.section() == section);
             if let Some(key) = known {
-                self.set(key, node, source, problems);
+                self.set(key, node, source);
             } else if section.is_none() && keys::in_section(&name).next().is_some() {
                 match node {
                     Node::Null => {}
-                    Node::Section(entries) => {
-                        self.read_section(Some(&name), entries, source_at, problems);
-                    }
-                    other => problems.push(Problem::new(&source, not_a_section(&name, &other))),
+                    Node::Section(entries) => self.read_section(Some(&name), entries, source_at),
+                    other => self.report(&source, not_a_section(&name, &other)),
                 }
             } else {
-                problems.push(Problem::new(&source, unknown_key(&path)));
+                self.report(&source, unknown_key(&path));
             }
         }
     }
 
     /// Sets a key to the value of a node. Ignores `null`, and reports a wrong type.
-    fn set(
-        &mut self,
-        key: &'static Key,
-        node: Node,
-        source: SettingSource,
-        problems: &mut Vec<Problem>,
-    ) {
+    fn set(&mut self, key: &'static Key, node: Node, source: SettingSource) {
         match interpret(key.kind, node) {
             // Keeps the setting of the lower layer.
-            Ok(None) if source != SettingSource::Default => {}
+            Ok(Value::Null) if source != SettingSource::Default => {}
             Ok(value) => self.put(key, value, source),
-            Err(text) => {
-                problems.push(Problem::new(&source, format!("{} {text}", key.path)));
-            }
+            Err(text) => self.report(&source, format!("{} {text}", key.path)),
         }
     }
 
     /// Sets a key to a value.
-    pub(super) fn put(&mut self, key: &'static Key, value: Option<Value>, source: SettingSource) {
+    pub(super) fn put(&mut self, key: &'static Key, value: Value, source: SettingSource) {
         let setting = Setting {
             value,
             source,
             overridden_by: None,
         };
-        self.0.insert(key.path, setting);
+        self.by_path.insert(key.path, setting);
     }
 
     /// Returns the setting of a key.
     pub(super) fn get(&self, key: &Key) -> Setting {
-        self.0.get(key.path).cloned().unwrap_or(Setting {
-            value: None,
-            source: SettingSource::Default,
-            overridden_by: None,
-        })
+        self.by_path.get(key.path).cloned().unwrap_or_default()
     }
 
     /// Drops the value of a key that another key overrides.
     pub(super) fn override_by(&mut self, key: &Key, by: &'static Key) {
-        if let Some(setting) = self.0.get_mut(key.path) {
-            setting.value = None;
+        if let Some(setting) = self.by_path.get_mut(key.path) {
+            setting.value = Value::Null;
             setting.overridden_by = Some(by);
         }
     }
 
-    /// Returns the value of a key as YAML. Secrets are not hidden.
-    pub(super) fn text(&self, key: &Key) -> String {
+    /// Returns the value of a key as YAML, of which JSON is a part. Secrets are not hidden.
+    pub(super) fn yaml(&self, key: &Key) -> String {
         match self.get(key).value {
-            None => "null".to_owned(),
-            Some(Value::Boolean(value)) => value.to_string(),
-            Some(Value::Integer(value)) => value.to_string(),
-            Some(Value::Text(value)) => quoted(&value),
-            Some(Value::List(texts)) => {
-                let texts: Vec<_> = texts.iter().map(|text| quoted(text)).collect();
+            Value::Array(texts) => {
+                let texts: Vec<_> = texts.iter().map(ToString::to_string).collect();
                 format!("[{}]", texts.join(", "))
             }
+            value => value.to_string(),
         }
     }
-}
-
-/// Returns a text as a YAML string: a JSON string is one.
-pub(super) fn quoted(text: &str) -> String {
-    serde_json::Value::from(text).to_string()
 }
 
 /// Parses the text of a variable by the type of its key.
 fn parse_variable(kind: Kind, text: &str) -> Node {
-    match kind {
+    let value = match kind {
         Kind::Boolean => match text.to_ascii_lowercase().as_str() {
-            "true" | "yes" | "on" => Node::Boolean(true),
-            "false" | "no" | "off" => Node::Boolean(false),
-            _ => Node::Text(text.to_owned()),
+            "true" | "yes" | "on" => Some(Node::Boolean(true)),
+            "false" | "no" | "off" => Some(Node::Boolean(false)),
+            _ => None,
         },
-        Kind::Integer { .. } => match text.trim().parse() {
-            Ok(number) => Node::Integer(number),
-            Err(_) => Node::Text(text.to_owned()),
-        },
+        Kind::Integer { .. } => text.trim().parse().ok().map(Node::Integer),
         Kind::List => {
-            let texts = text
-                .split(',')
-                .map(|text| Node::Text(text.trim().to_owned()));
-            Node::List(texts.collect())
+            let texts = text.split(',').map(|text| Node::Text(text.trim().into()));
+            Some(Node::List(texts.collect()))
         }
-        _ => Node::Text(text.to_owned()),
-    }
+        _ => None,
+    };
+    value.unwrap_or_else(|| Node::Text(text.to_owned()))
 }
 
-/// Returns the value of a node, `None` for null. The error says what the value must be.
-fn interpret(kind: Kind, node: Node) -> Result<Option<Value>, String> {
+/// Returns the value of a node. The error says what the value must be.
+fn interpret(kind: Kind, node: Node) -> Result<Value, String> {
     let value = match (kind, node) {
-        (_, Node::Null) => return Ok(None),
-        (Kind::Boolean, Node::Boolean(value)) => Value::Boolean(value),
+        (_, Node::Null) => Some(Value::Null),
+        (Kind::Boolean, Node::Boolean(value)) => Some(value.into()),
         (Kind::Integer { min, max }, Node::Integer(number)) => u64::try_from(number)
             .ok()
             .filter(|number| (min..=max).contains(number))
-            .map(Value::Integer)
-            .ok_or_else(|| format!("must be {}", expected(kind)))?,
+            .map(Value::from),
         (Kind::Choice(words), Node::Text(text)) => words
             .iter()
             .find(|word| word.eq_ignore_ascii_case(&text))
-            .map(|&word| Value::Text(word.to_owned()))
-            .ok_or_else(|| format!("must be {}", expected(kind)))?,
+            .map(|&word| word.into()),
         (Kind::Text | Kind::Path | Kind::Secret | Kind::Url, Node::Text(text)) => {
             check_text(kind, &text)?;
-            Value::Text(text)
+            Some(text.into())
         }
         (Kind::List, Node::List(nodes)) => {
             let texts = (1..).zip(nodes).map(list_entry);
-            Value::List(texts.collect::<Result<_, _>>()?)
+            Some(texts.collect::<Result<Vec<_>, _>>()?.into())
         }
-        (kind, other) => {
-            let found = other.type_name();
-            return Err(format!("must be {}, not {found}", expected(kind)));
-        }
+        (kind, other) => return Err(mismatch(kind, &other)),
     };
-    Ok(Some(value))
+    value.ok_or_else(|| format!("must be {}", expected(kind)))
 }
 
 fn expected(kind: Kind) -> String {
@@ -268,21 +228,22 @@ fn expected(kind: Kind) -> String {
     }
 }
 
+fn mismatch(kind: Kind, found: &Node) -> String {
+    format!("must be {}, not {}", expected(kind), found.type_name())
+}
+
 /// Returns the text of an entry in a list. The error names its number.
 fn list_entry((number, node): (usize, Node)) -> Result<String, String> {
-    let error = |text: String| format!("entry {number} {text}");
-    match node {
+    let error = match node {
         Node::Text(text) => match check_text(Kind::Text, &text) {
-            Ok(()) => Ok(text),
+            Ok(()) => return Ok(text),
             // An entry has no default that the message could advise.
-            Err(_) if text.is_empty() => Err(error("must not be empty".into())),
-            Err(text) => Err(error(text.into())),
+            Err(_) if text.is_empty() => "must not be empty".to_owned(),
+            Err(error) => error.to_owned(),
         },
-        other => {
-            let (expected, found) = (expected(Kind::Text), other.type_name());
-            Err(error(format!("must be {expected}, not {found}")))
-        }
-    }
+        other => mismatch(Kind::Text, &other),
+    };
+    Err(format!("entry {number} {error}"))
 }
 
 fn check_text(kind: Kind, text: &str) -> Result<(), &'static str> {

@@ -52,9 +52,8 @@ fn read_answer(
     let mut reader = FrameReader::default();
     let mut is_interrupted = false;
     loop {
-        match reader.read(stream)? {
-            None => {}
-            Some(value) => match serde_json::from_slice(&value)? {
+        if let Some(value) = reader.read(stream)? {
+            match serde_json::from_slice(&value)? {
                 Response::Answer(answer) => return Ok(answer),
                 Response::Lines(lines) => {
                     if !on_lines(lines) {
@@ -66,7 +65,7 @@ fn read_answer(
                         progress.set_users(users);
                     }
                 }
-            },
+            }
         }
         if !is_interrupted && progress.is_some_and(ImportProgress::is_interrupted) {
             is_interrupted = true;

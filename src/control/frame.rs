@@ -33,12 +33,6 @@ pub(super) fn encode(value: &impl Serialize) -> io::Result<Zeroizing<Vec<u8>>> {
 /// Maximum pause of a client while it sends a request or reads the answer.
 pub(super) const TIMEOUT: Duration = Duration::from_secs(10);
 
-/// Reads the length of the next frame.
-pub(super) async fn read_length(stream: &mut UnixStream) -> io::Result<usize> {
-    let length = timeout(TIMEOUT, stream.read_u32()).await??;
-    usize::try_from(length).map_err(io::Error::other)
-}
-
 /// Reads the value of a frame, until it has this many bytes.
 pub(super) async fn read_value(
     stream: &mut UnixStream,

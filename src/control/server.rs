@@ -19,6 +19,7 @@ use zeroize::Zeroizing;
 use super::{Answer, ControlError, MAX_PATH, Request, Response, SOCKET, frame};
 use crate::admin::{AdminCommand, Operator};
 use crate::audit::Caller;
+use crate::store::ImportProgress;
 
 /// Name under which the socket is created, to be closed to other users before it can be found.
 const DRAFT: &str = "control.new";
@@ -116,7 +117,12 @@ async fn accept(listener: UnixListener, server: Arc<AdminServer>) {
     loop {
         match listener.accept().await {
             Ok((stream, _)) => {
-                tokio::spawn(serve(stream, Arc::clone(&server)));
+                let server = Arc::clone(&server);
+                tokio::spawn(async move {
+                    if let Err(error) = server.serve(stream).await {
+                        debug!(%error, "a connection to the control socket failed");
+                    }
+                });
             }
             Err(error) => {
                 warn!(%error, "the control socket cannot accept a connection");
@@ -126,23 +132,16 @@ async fn accept(listener: UnixListener, server: Arc<AdminServer>) {
     }
 }
 
-async fn serve(mut stream: UnixStream, server: Arc<AdminServer>) {
-    if let Err(error) = server.serve(&mut stream).await {
-        debug!(%error, "a connection to the control socket failed");
-    }
-}
-
 impl AdminServer {
-    async fn serve(&self, stream: &mut UnixStream) -> io::Result<()> {
+    async fn serve(&self, mut stream: UnixStream) -> io::Result<()> {
+        let stream = &mut stream;
         let uid = stream.peer_cred()?.uid();
         let answer = match read_request(stream).await? {
             Some(Request { command, sudo_uid }) => {
                 // The end of the daemon waits for commands, but not for the reader of an export.
-                let is_export = matches!(command, AdminCommand::Export);
-                let _running = if is_export {
-                    None
-                } else {
-                    Some(self.running.read().await)
+                let _running = match command {
+                    AdminCommand::Export => None,
+                    _ => Some(self.running.read().await),
                 };
                 let _rotating = match command {
                     AdminCommand::RotateKey => Some(self.rotating.lock().await),
@@ -175,14 +174,9 @@ impl AdminServer {
             AdminCommand::Import(request) => Some(Arc::clone(&request.progress)),
             _ => None,
         };
-        let is_interruptible = || {
-            progress
-                .as_ref()
-                .is_some_and(|progress| !progress.is_interrupted())
-        };
+        let is_interruptible = |progress: &Arc<ImportProgress>| !progress.is_interrupted();
         let (sender, mut lines) = mpsc::channel(1);
-        let run = async move { self.operator.run(command, by, &sender).await };
-        let mut run = pin!(run);
+        let mut run = pin!(async move { self.operator.run(command, by, &sender).await });
         let mut interval = tokio::time::interval(PROGRESS_INTERVAL);
         let mut sent = 0;
         let mut input = [0; 1];
@@ -196,7 +190,7 @@ impl AdminServer {
                     }
                     return Ok(result.map_err(|error| error.to_string()));
                 }
-                read = stream.read(&mut input), if is_interruptible() => {
+                read = stream.read(&mut input), if progress.as_ref().is_some_and(is_interruptible) => {
                     if let (Some(progress), false) = (&progress, matches!(read, Ok(1..))) {
                         progress.interrupt();
                     }
@@ -237,7 +231,8 @@ fn try_send(stream: &UnixStream, response: &Response) -> bool {
 
 /// Reads the request of a client; `None` where it is invalid.
 async fn read_request(stream: &mut UnixStream) -> io::Result<Option<Request<AdminCommand>>> {
-    let length = frame::read_length(stream).await?;
+    let length = timeout(frame::TIMEOUT, stream.read_u32()).await??;
+    let length = usize::try_from(length).map_err(io::Error::other)?;
     // Text of an earlier version's client is always longer.
     if length > MAX_IMPORT {
         return Ok(None);

@@ -31,7 +31,12 @@ impl Administration {
         let (keyring, vault) = build::open_keys(config, workdir.path(), &*store).await?;
         let services = build::services(config, store, vault, build::blocklist(config)?)?;
         Ok(Self {
-            operator: Operator::alone(Arc::new(services), keyring),
+            operator: Operator {
+                services: Arc::new(services),
+                keyring,
+                is_serving: false,
+                events: None,
+            },
             _workdir: workdir,
         })
     }

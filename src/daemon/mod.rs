@@ -68,15 +68,16 @@ pub async fn serve(config: &Config) -> Result<()> {
 
 /// A daemon whose files are all open.
 struct Started {
-    workdir: Workdir,
-    run_ids: Vec<[u8; 16]>,
-    store: Arc<SledStore>,
-    journal: Arc<CrashJournal>,
-    left: LeftEntries,
-    connector: Connector,
-    publisher_handle: Option<PublisherHandle>,
-    dispatcher: Arc<Dispatcher>,
     control: Control,
+    dispatcher: Arc<Dispatcher>,
+    publisher_handle: Option<PublisherHandle>,
+    connector: Connector,
+    left: LeftEntries,
+    journal: Arc<CrashJournal>,
+    store: Arc<SledStore>,
+    run_ids: Vec<[u8; 16]>,
+    /// The last field: its lock ends when everything else has been dropped.
+    workdir: Workdir,
 }
 
 /// Opens everything that the daemon needs. An obstacle that may end by itself, such as a full disk,
@@ -131,8 +132,12 @@ async fn start(config: &Config) -> Result<Started> {
         .await?,
     );
     let control = retry(remedy, async || {
-        let (services, keyring) = (Arc::clone(&services), Arc::clone(&keyring));
-        let operator = Operator::in_daemon(services, keyring, events.clone());
+        let operator = Operator {
+            services: Arc::clone(&services),
+            keyring: Arc::clone(&keyring),
+            is_serving: true,
+            events: events.clone(),
+        };
         Ok(Control::open(workdir.path(), operator)?)
     })
     .await?;
@@ -164,29 +169,22 @@ async fn keep_a_thread() -> Result<()> {
 impl Started {
     /// Serves until a signal stops it.
     async fn serve(self, config: &Config, termination: &mut Termination) -> Result<()> {
-        let Self {
-            workdir,
-            run_ids,
-            store,
-            journal,
-            left,
-            connector,
-            publisher_handle,
-            dispatcher,
-            control,
-        } = self;
-        let settings =
-            build::queue_settings(config, connector, workdir.store_id(), run_ids.clone());
-        let handler = Arc::clone(&dispatcher) as Arc<dyn Handler>;
-        let worker = Worker::start(settings, handler, journal, left);
+        let settings = build::queue_settings(
+            config,
+            self.connector,
+            self.workdir.store_id(),
+            self.run_ids.clone(),
+        );
+        let handler = Arc::clone(&self.dispatcher) as Arc<dyn Handler>;
+        let worker = Worker::start(settings, handler, self.journal, self.left);
         let sweeper = tokio::spawn(sweeper::sweep(
-            Arc::clone(&store) as Arc<dyn Store>,
+            Arc::clone(&self.store) as Arc<dyn Store>,
             Arc::new(SystemClock),
             config.session.limits,
         ));
         let informer = tokio::spawn(lifecycle::keep_systemd_informed(worker.status()));
         info!(
-            workdir = ?workdir.path(),
+            workdir = ?self.workdir.path(),
             redis = config.redis.display(),
             queue = ?config.queue,
             device_id = ?config.device_id,
@@ -198,7 +196,7 @@ impl Started {
         tokio::select! {
             () = termination.requested() => {}
             store = foreign_store(&mut status) => {
-                workdir.forget_run(&run_ids)?;
+                self.workdir.forget_run(&self.run_ids)?;
                 bail!(
                     "the store {store} already serves the queue {:?}: two daemons with databases of their \
                      own would split the users at random. Stop the other one (its ownership ends {} s \
@@ -210,14 +208,14 @@ impl Started {
         }
         lifecycle::notify_stopping();
         let deadline = Instant::now() + config.shutdown_timeout;
-        dispatcher.stop_starting();
+        self.dispatcher.stop_starting();
         let wind_down = async {
-            let stopped = async { tokio::join!(worker.stop(), control.close()) };
+            let stopped = async { tokio::join!(worker.stop(), self.control.close()) };
             if timeout_at(deadline, stopped).await.is_err() {
                 warn!("some requests were not acknowledged in time; the next start recovers them");
             }
             // Last, because requests that ended until now publish events.
-            if let Some(publisher_handle) = publisher_handle {
+            if let Some(publisher_handle) = self.publisher_handle {
                 let left = deadline.saturating_duration_since(Instant::now());
                 publisher_handle.stop(left).await;
             }
@@ -225,13 +223,13 @@ impl Started {
         tokio::select! {
             () = wind_down => {}
             () = termination.interrupted() => {
-                dispatcher.flush_log();
+                self.dispatcher.flush_log();
                 lifecycle::end_at_once()
             }
         }
         sweeper.abort();
         informer.abort();
-        dispatcher.flush_log();
+        self.dispatcher.flush_log();
         info!("stopped");
         Ok(())
     }

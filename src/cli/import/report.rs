@@ -10,34 +10,12 @@ use crate::transfer::{ImportedUser, Skipped};
 
 /// The outcome of an import, displayed as a table with a summary.
 pub(super) struct Report {
-    users: Vec<(ImportedUser, ImportOutcome)>,
-    dry_run: bool,
+    pub users: Vec<(ImportedUser, ImportOutcome)>,
+    pub dry_run: bool,
     /// Records that could not be imported.
-    pub(super) skipped: Vec<Skipped>,
+    pub skipped: Vec<Skipped>,
     /// Whether the source is a Platypush node.
-    pub(super) is_from_node: bool,
-}
-
-impl Report {
-    pub(super) fn new(
-        users: Vec<ImportedUser>,
-        outcomes: Vec<ImportOutcome>,
-        dry_run: bool,
-    ) -> Self {
-        Self {
-            users: users.into_iter().zip(outcomes).collect(),
-            dry_run,
-            skipped: Vec::new(),
-            is_from_node: false,
-        }
-    }
-
-    fn imported(&self) -> usize {
-        let is_imported = |(_, outcome): &&(ImportedUser, ImportOutcome)| {
-            matches!(outcome, ImportOutcome::Imported { .. })
-        };
-        self.users.iter().filter(is_imported).count()
-    }
+    pub is_from_node: bool,
 }
 
 impl fmt::Display for Report {
@@ -63,7 +41,9 @@ impl fmt::Display for Report {
             }
         }
         writeln!(f)?;
-        let (imported, total) = (self.imported(), self.users.len());
+        let outcomes = self.users.iter().map(|(_, outcome)| outcome);
+        let is_imported = |outcome: &&_| matches!(outcome, ImportOutcome::Imported { .. });
+        let (imported, total) = (outcomes.filter(is_imported).count(), self.users.len());
         if self.dry_run {
             writeln!(
                 f,

@@ -19,18 +19,20 @@ pub(super) const INTERRUPTED: u8 = 130;
 const REDRAW: Duration = Duration::from_millis(100);
 
 /// What Ctrl-C does at present.
-enum OnInterrupt {
+pub(super) enum OnInterrupt {
     /// Ends the process: nothing has been sent to the store.
     Exit,
-    /// Stops the import; a second Ctrl-C ends the process.
+    /// Stops the import, which runs in this process or in the daemon; a second Ctrl-C ends the process.
     StopImport,
     /// Nothing: the child on this terminal gets the signal too, and reports the outcome.
     LeaveToChild,
 }
 
 /// Handles Ctrl-C, so that an interrupted import reports its outcome.
+#[derive(Clone)]
 pub(super) struct Interrupts {
-    progress: Arc<ImportProgress>,
+    /// Progress of the import.
+    pub progress: Arc<ImportProgress>,
     on_interrupt: Arc<Mutex<OnInterrupt>>,
 }
 
@@ -48,68 +50,56 @@ impl Interrupts {
             let _inside = runtime.enter();
             signal(SignalKind::interrupt())?
         };
-        let (progress, on_interrupt) = (
-            Arc::clone(&interrupts.progress),
-            Arc::clone(&interrupts.on_interrupt),
-        );
+        let handler = interrupts.clone();
         thread::Builder::new()
             .name("interrupts".into())
             .spawn(move || {
                 runtime.block_on(async {
                     while signals.recv().await.is_some() {
-                        handle(&lock(&on_interrupt), &progress);
+                        handler.handle();
                     }
                 });
             })?;
         Ok(interrupts)
     }
 
-    /// Returns the progress of the import.
-    pub(super) fn progress(&self) -> Arc<ImportProgress> {
-        Arc::clone(&self.progress)
-    }
-
-    /// Makes Ctrl-C stop the import, which runs in this process or in the daemon.
-    pub(super) fn stop_the_import(&self) {
-        *lock(&self.on_interrupt) = OnInterrupt::StopImport;
-    }
-
-    /// Leaves Ctrl-C to the child that runs the import.
-    pub(super) fn leave_to_child(&self) {
-        *lock(&self.on_interrupt) = OnInterrupt::LeaveToChild;
+    /// Sets what Ctrl-C does from now on.
+    pub(super) fn now(&self, on_interrupt: OnInterrupt) {
+        *self.on_interrupt() = on_interrupt;
     }
 
     /// Whether Ctrl-C requested the import to stop.
     pub(super) fn requested_stop(&self) -> bool {
         self.progress.is_interrupted()
     }
-}
 
-#[expect(
-    clippy::disallowed_methods,
-    reason = "the thread that reads the source may block, and has nothing to lose"
-)]
-fn handle(on_interrupt: &OnInterrupt, progress: &ImportProgress) {
-    match on_interrupt {
-        OnInterrupt::Exit => {
-            complain("platypush-userd: interrupted: no user was imported");
-            std::process::exit(INTERRUPTED.into());
-        }
-        // The daemon or the disk may hang.
-        OnInterrupt::StopImport if progress.is_interrupted() => {
-            complain(format_args!(
-                "platypush-userd: interrupted twice. {}",
-                super::ALL_OR_NONE
-            ));
-            std::process::exit(INTERRUPTED.into());
-        }
-        OnInterrupt::StopImport => progress.interrupt(),
-        OnInterrupt::LeaveToChild => {}
+    fn on_interrupt(&self) -> MutexGuard<'_, OnInterrupt> {
+        let on_interrupt = self.on_interrupt.lock();
+        on_interrupt.unwrap_or_else(PoisonError::into_inner)
     }
-}
 
-fn lock(on_interrupt: &Mutex<OnInterrupt>) -> MutexGuard<'_, OnInterrupt> {
-    on_interrupt.lock().unwrap_or_else(PoisonError::into_inner)
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "the thread that reads the source may block, and has nothing to lose"
+    )]
+    fn handle(&self) {
+        match *self.on_interrupt() {
+            OnInterrupt::Exit => {
+                complain("platypush-userd: interrupted: no user was imported");
+                std::process::exit(INTERRUPTED.into());
+            }
+            // The daemon or the disk may hang.
+            OnInterrupt::StopImport if self.requested_stop() => {
+                complain(format_args!(
+                    "platypush-userd: interrupted twice. {}",
+                    super::ALL_OR_NONE
+                ));
+                std::process::exit(INTERRUPTED.into());
+            }
+            OnInterrupt::StopImport => self.progress.interrupt(),
+            OnInterrupt::LeaveToChild => {}
+        }
+    }
 }
 
 /// Progress bar of the users that are written. Draws nothing unless standard error is a terminal.

@@ -282,7 +282,6 @@ fn the_table_is_consistent() {
         "the keys of a section are not adjacent"
     );
     assert!(keys::ALL.iter().all(|key| !key.doc.is_empty()));
-    assert!(keys::REDIS_URL.secret() && !keys::QUEUE.secret());
     assert_eq!(keys::REDIS_URL.env_name(), "PLATYPUSH_USERD_REDIS__URL");
     assert_eq!(keys::QUEUE.default_text(), "\"platypush/user\"");
     assert_eq!(keys::WORKDIR.default_text(), "null");
