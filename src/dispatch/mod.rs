@@ -342,7 +342,7 @@ impl Dispatcher {
         if let Some(turn) = turn
             && (cost != Cost::Hash || call.has_hashed())
         {
-            turn.count_in_estimate();
+            turn.is_measured = true;
         }
         Ok(result?)
     }
