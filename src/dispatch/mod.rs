@@ -161,7 +161,7 @@ impl Dispatcher {
         // The sender is known by now, so it gets an error reply for a panic here.
         let bound = catch_unwind(AssertUnwindSafe(|| self.bind(request, received_at)))
             .unwrap_or_else(|_| Err(Error::Internal("checking a request panicked".into())));
-        delivery.set_bytes(envelope.bytes() + bound.as_ref().map_or(0, |bound| bound.bytes));
+        delivery.bytes = envelope.bytes() + bound.as_ref().map_or(0, |bound| bound.bytes);
         Ok(BoundRequest {
             envelope,
             action,

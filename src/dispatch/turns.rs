@@ -168,7 +168,7 @@ impl Turns {
             Cost::Listing => (&self.listing, true),
             Cost::Sessions => (&self.sessions, true),
         };
-        let mut waiter = self.queue_up(class, name(), delivery.bytes())?;
+        let mut waiter = self.queue_up(class, name(), delivery.bytes)?;
         delivery.leave_fast_phase();
         let granted = (&mut waiter.granted).await;
         Ok(Some(Turn {

@@ -36,7 +36,7 @@ impl Stage {
             position: 0,
         };
         let mut delivery = Delivery::new(id, false);
-        delivery.set_bytes(bytes);
+        delivery.bytes = bytes;
         let wait = async move {
             let name = || NameHash([name; 16]);
             self.turns.wait(cost, name, &mut delivery).await
