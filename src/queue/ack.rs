@@ -283,3 +283,30 @@ pub(super) fn in_rounds(completed: Vec<(Delivery, Finished)>) -> Vec<Vec<(Delive
     rounds.push(round);
     rounds
 }
+
+#[cfg(test)]
+mod tests {
+    use redis::{RedisResult, Value};
+
+    use super::*;
+
+    #[test]
+    fn the_answer_of_the_script_is_a_flat_list_of_refusals() {
+        let text = |text: &str| Value::BulkString(text.into());
+        let answer = vec![
+            Value::Int(1),
+            text("NOPERM"),
+            Value::Int(1),
+            Value::Int(3),
+            text("WRONGTYPE"),
+            Value::Int(0),
+        ];
+        let decode = |answer| {
+            let refused: RedisResult<Vec<Refusal>> = redis::from_redis_value(answer).unwrap();
+            refused.unwrap()
+        };
+        let refused = [(1, "NOPERM".into(), true), (3, "WRONGTYPE".into(), false)];
+        assert_eq!(decode(Value::Array(answer)), refused);
+        assert!(decode(Value::Array(Vec::new())).is_empty());
+    }
+}
