@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use futures_util::future::OptionFuture;
 use sd_notify::NotifyState;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::watch;
@@ -13,7 +14,7 @@ use crate::queue::Status;
 /// Disables core dumps, so that the keys and passwords in memory are never written to disk. Other
 /// processes of the same user can no longer read the memory either.
 pub fn forbid_core_dumps() {
-    use rustix::process::{DumpableBehavior, Resource, Rlimit, setrlimit};
+    use rustix::process::{DumpableBehavior, Resource, Rlimit, set_dumpable_behavior, setrlimit};
     let none = Rlimit {
         current: Some(0),
         maximum: Some(0),
@@ -21,10 +22,10 @@ pub fn forbid_core_dumps() {
     // Lowering a limit is always allowed. A failure is not fatal: it can only mean that the system
     // does not support the call.
     if let Err(error) = setrlimit(Resource::Core, none) {
-        tracing::warn!(%error, "cannot disable core dumps");
+        warn!(%error, "cannot disable core dumps");
     }
-    if let Err(error) = rustix::process::set_dumpable_behavior(DumpableBehavior::NotDumpable) {
-        tracing::warn!(%error, "cannot protect the memory of the process from other processes");
+    if let Err(error) = set_dumpable_behavior(DumpableBehavior::NotDumpable) {
+        warn!(%error, "cannot protect the memory of the process from other processes");
     }
 }
 
@@ -45,25 +46,18 @@ impl Termination {
         Ok(Self {
             terminate: signal(SignalKind::terminate())?,
             interrupt: signal(SignalKind::interrupt())?,
-            hangup: if ignores_hangup() {
-                None
-            } else {
-                Some(signal(SignalKind::hangup())?)
-            },
+            hangup: (!ignores_hangup())
+                .then(|| signal(SignalKind::hangup()))
+                .transpose()?,
         })
     }
 
     /// Resolves at the first SIGTERM, SIGINT or SIGHUP.
     pub async fn requested(&mut self) {
-        let hangup = async {
-            match &mut self.hangup {
-                Some(signal) => signal.recv().await,
-                None => std::future::pending().await,
-            }
-        };
+        let hangup = OptionFuture::from(self.hangup.as_mut().map(Signal::recv));
         tokio::select! {
             _ = self.terminate.recv() => info!(signal = "SIGTERM", "stopping"),
-            _ = hangup => info!(signal = "SIGHUP", "stopping"),
+            Some(_) = hangup => info!(signal = "SIGHUP", "stopping"),
             _ = self.interrupt.recv() => {
                 info!(signal = "SIGINT", "stopping; press Ctrl-C again to end at once");
             }
@@ -114,6 +108,7 @@ pub async fn retry<T>(
     remedy: fn(&anyhow::Error) -> Remedy,
     mut step: impl AsyncFnMut() -> anyhow::Result<T>,
 ) -> anyhow::Result<T> {
+    let extension = u32::try_from((2 * MAX_DELAY).as_micros()).unwrap_or(u32::MAX);
     let mut delay = FIRST_DELAY;
     let mut reported = String::new();
     loop {
@@ -125,7 +120,7 @@ pub async fn retry<T>(
         notify(&[
             NotifyState::Status(&format!("Cannot start yet: {reason}").replace('\n', " ")),
             // Otherwise systemd would end a start that takes longer than TimeoutStartSec=.
-            NotifyState::ExtendTimeoutUsec(micros(2 * MAX_DELAY)),
+            NotifyState::ExtendTimeoutUsec(extension),
         ]);
         if reason == reported {
             debug!(error = reason, ?delay, "still cannot start");
@@ -136,10 +131,6 @@ pub async fn retry<T>(
         tokio::time::sleep(delay).await;
         delay = (2 * delay).min(MAX_DELAY);
     }
-}
-
-fn micros(duration: Duration) -> u32 {
-    u32::try_from(duration.as_micros()).unwrap_or(u32::MAX)
 }
 
 /// Notifies systemd that the daemon is ready.
@@ -181,7 +172,7 @@ fn describe(status: &Status) -> String {
 fn notify(states: &[NotifyState<'_>]) {
     // A failure is not fatal. Without systemd, `notify` does nothing.
     if let Err(error) = sd_notify::notify(states) {
-        tracing::debug!(%error, "cannot notify systemd");
+        debug!(%error, "cannot notify systemd");
     }
 }
 

@@ -54,11 +54,7 @@ pub(super) fn encode_body(result: &Result<Output, Error>) -> Vec<u8> {
 }
 
 fn errors_of(output: &Output) -> Vec<String> {
-    output
-        .error()
-        .map(ToString::to_string)
-        .into_iter()
-        .collect()
+    Vec::from_iter(output.error().map(ToString::to_string))
 }
 
 /// Encodes the reply on a blocking thread, because a list of all users takes long to encode and to
@@ -78,14 +74,12 @@ pub(super) async fn encode_on_blocking_thread(
         };
         encode_reply(&address, &result)
     };
-    match tokio::task::spawn_blocking(encode).await {
-        Ok(encoded) => encoded,
-        Err(error) => match error.try_into_panic() {
-            Ok(panic) => std::panic::resume_unwind(panic),
-            // The runtime shuts down: the next run handles the request.
-            Err(error) => Err(serde_json::Error::custom(error)),
-        },
-    }
+    let encoded = tokio::task::spawn_blocking(encode).await;
+    encoded.unwrap_or_else(|error| match error.try_into_panic() {
+        Ok(panic) => std::panic::resume_unwind(panic),
+        // The runtime shuts down: the next run handles the request.
+        Err(error) => Err(serde_json::Error::custom(error)),
+    })
 }
 
 /// Returns the text of an error for the client. The text of an internal error goes to the log only.

@@ -19,10 +19,12 @@ pub(super) struct FairQueue<T> {
     rotation: BTreeMap<u64, NameHash>,
     /// The last number drawn. Numbers order the entries of a name, and the names in the rotation.
     last_number: u64,
-    waiting: usize,
+    /// Number of waiting entries.
+    pub(super) waiting: usize,
     waiting_names: usize,
     free_turns: usize,
-    max_turns_of_name: usize,
+    /// Maximum number of concurrent turns of one name.
+    pub(super) max_turns_of_name: usize,
 }
 
 /// The waiting entries and the running turns of one name.
@@ -36,15 +38,9 @@ struct Name<T> {
 /// A handle to a waiting entry.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Ticket {
-    name: NameHash,
+    /// The name under which the entry waits.
+    pub(super) name: NameHash,
     number: u64,
-}
-
-impl Ticket {
-    /// Returns the name under which the entry waits.
-    pub(super) const fn name(&self) -> NameHash {
-        self.name
-    }
 }
 
 /// Number of entries that are served before a new entry of a name.
@@ -69,16 +65,6 @@ impl<T> FairQueue<T> {
             free_turns: turns,
             max_turns_of_name: turns.div_ceil(2),
         }
-    }
-
-    /// Returns the number of waiting entries.
-    pub(super) const fn waiting(&self) -> usize {
-        self.waiting
-    }
-
-    /// Returns the maximum number of concurrent turns of one name.
-    pub(super) const fn max_turns_of_name(&self) -> usize {
-        self.max_turns_of_name
     }
 
     /// Returns the number of entries that are served before a new entry of `name`. Each waiting

@@ -57,26 +57,29 @@ impl Handler for Dispatcher {
     }
 
     fn undeliverable(&self, id: &str) -> Option<queue::DeadLetter> {
-        let letter = DeadLetter::undeliverable(id);
-        let reason = letter.reason.clone();
-        let bytes = letter.encode(self.services.clock.now()).ok()?;
-        Some(queue::DeadLetter { reason, bytes })
+        self.dead_letter(DeadLetter::undeliverable(id))
     }
 }
 
 impl Dispatcher {
+    /// Encodes a dead letter.
+    fn dead_letter(&self, letter: DeadLetter) -> Option<queue::DeadLetter> {
+        let reason = letter.reason.clone();
+        let bytes = letter.encode(self.services.clock.now()).ok()?;
+        Some(queue::DeadLetter { reason, bytes })
+    }
+
     /// Returns the disposition of a message that does not run.
     pub(super) fn reject(&self, rejected: RejectedMessage, left_outcome: bool) -> Disposition {
-        let reason = rejected.dead_letter.reason.clone();
-        let Ok(bytes) = rejected.dead_letter.encode(self.services.clock.now()) else {
+        let Some(letter) = self.dead_letter(rejected.dead_letter) else {
             return Disposition::Unresolved;
         };
         let reply = rejected
             .reply_to
-            .and_then(|envelope| self.error_reply(&envelope, reason.clone()));
+            .and_then(|envelope| self.error_reply(&envelope, letter.reason.clone()));
         Disposition::Finished(Finished {
             reply,
-            dead_letter: Some(queue::DeadLetter { reason, bytes }),
+            dead_letter: Some(letter),
             left_outcome,
             held: None,
         })

@@ -63,12 +63,23 @@ struct BoundRequest {
     bound: Result<BoundAction, Error>,
 }
 
-/// Why a request got no reply.
-enum NotRun {
+/// Why a request has no output.
+enum NoOutput {
+    /// It failed, or was refused.
+    Failed(Error),
     /// The daemon stops before the request has started. A later run may start it.
     Stopping,
     /// The request may or may not have taken effect.
     Unknown,
+}
+
+impl From<Error> for NoOutput {
+    fn from(error: Error) -> Self {
+        match error {
+            Error::Store(StoreError::Stopped) => Self::Unknown,
+            error => Self::Failed(error),
+        }
+    }
 }
 
 impl Dispatcher {
@@ -128,12 +139,10 @@ impl Dispatcher {
                 Err(rejected) => self.reject(*rejected, redelivered),
             }
         };
-        match AssertUnwindSafe(handle).catch_unwind().await {
-            Ok(disposition) => disposition,
-            // Panics of actions are caught below: this one comes from decoding the request or
-            // encoding the reply, and would occur again.
-            Err(_) => self.reject(request::quarantine_undecoded(length), redelivered),
-        }
+        let handled = AssertUnwindSafe(handle).catch_unwind().await;
+        // Panics of actions are caught below: this one comes from decoding the request or encoding
+        // the reply, and would occur again.
+        handled.unwrap_or_else(|_| self.reject(request::quarantine_undecoded(length), redelivered))
     }
 
     /// Decodes a message and binds its arguments, without access to the store.
@@ -152,7 +161,7 @@ impl Dispatcher {
         // The sender is known by now, so it gets an error reply for a panic here.
         let bound = catch_unwind(AssertUnwindSafe(|| self.bind(request, received_at)))
             .unwrap_or_else(|_| Err(Error::Internal("checking a request panicked".into())));
-        delivery.set_bytes(envelope.bytes() + bound.as_ref().map_or(0, |bound| bound.bytes));
+        delivery.bytes = envelope.bytes() + bound.as_ref().map_or(0, |bound| bound.bytes);
         Ok(BoundRequest {
             envelope,
             action,
@@ -203,9 +212,10 @@ impl Dispatcher {
             (request.sent, received_at),
         );
         let result = match AssertUnwindSafe(run).catch_unwind().await {
-            Ok(Ok(result)) => result,
-            Ok(Err(NotRun::Stopping)) => return Disposition::Requeue,
-            Ok(Err(NotRun::Unknown)) => return Disposition::Unresolved,
+            Ok(Ok(output)) => Ok(output),
+            Ok(Err(NoOutput::Failed(error))) => Err(error),
+            Ok(Err(NoOutput::Stopping)) => return Disposition::Requeue,
+            Ok(Err(NoOutput::Unknown)) => return Disposition::Unresolved,
             Err(_) => Err(Error::Internal("the action panicked".into())),
         };
         self.log(&entry, &call, &result);
@@ -213,57 +223,43 @@ impl Dispatcher {
         let is_error = result.is_err();
         // An error reply is short, so its turn ends before the reply is sent.
         let turn = turn.filter(|turn| turn.is_held_until_sent && !is_error);
-        let is_long = turn.is_some();
-        let encoded = if is_long {
+        let encoded = if turn.is_some() {
             encode_on_blocking_thread(&address, result).await
         } else {
             encode_reply(&address, &result)
         };
-        let (encoded, share) = if call.left_outcome() {
-            let share = self.count_unbounded(&address, &encoded).await;
-            (encoded, share)
-        } else if is_error {
+        let left_outcome = call.left_outcome();
+        let (encoded, share) = if is_error && !left_outcome {
             // Error replies are about as short as their requests. If they counted, a client that
             // sends only faulty requests could keep other clients from long replies.
             (encoded, None)
         } else {
-            self.count_unread(&address, encoded).await
+            self.count_unread(&address, encoded, left_outcome).await
         };
         let held = turn.map(|turn| Box::new(turn) as Box<dyn Send>);
-        finish(&id, encoded, share, call.left_outcome(), held)
+        finish(&id, encoded, share, left_outcome, held)
     }
 
-    /// Counts a long reply among the unread ones, or replaces it by an error when they take too
-    /// many bytes.
+    /// Counts a long reply among the unread ones. When they take too many bytes, replaces it by an
+    /// error, unless the request `had_effect`.
     async fn count_unread(
         &self,
         address: &Address<'_>,
         encoded: serde_json::Result<Vec<u8>>,
+        had_effect: bool,
     ) -> (serde_json::Result<Vec<u8>>, Option<UnreadShare>) {
         let (Some(unread), Ok(bytes)) = (&self.unread, &encoded) else {
             return (encoded, None);
         };
-        match unread.count(address.id.name(), bytes.len()).await {
+        let id = address.id.name();
+        match unread.count(id, bytes.len(), had_effect).await {
             Ok(share) => (encoded, share),
             Err(wait) => {
                 let error = Error::UnreadReplies(wait.as_secs() + 1);
-                debug!(id = ?address.id.name(), error = error.name(), "refused");
+                debug!(?id, error = error.name(), "refused");
                 (address.failure(error.to_string()), None)
             }
         }
-    }
-
-    /// Counts a long reply to a request that had an effect: it is never replaced.
-    async fn count_unbounded(
-        &self,
-        address: &Address<'_>,
-        encoded: &serde_json::Result<Vec<u8>>,
-    ) -> Option<UnreadShare> {
-        let (Some(unread), Ok(bytes)) = (&self.unread, encoded) else {
-            return None;
-        };
-        let id = address.id.name();
-        unread.count_unbounded(id, bytes.len()).await
     }
 
     fn log(&self, entry: &Entry<'_>, call: &Call, result: &Result<Output, Error>) {
@@ -305,7 +301,7 @@ impl Dispatcher {
                 address.failure("The request had its effect, but its reply is lost".into())
             }
         };
-        let share = self.count_unbounded(address, &encoded).await;
+        let (encoded, share) = self.count_unread(address, encoded, true).await;
         Ok(Some(finish(address.id, encoded, share, true, None)))
     }
 
@@ -317,66 +313,46 @@ impl Dispatcher {
         turn: &mut Option<Turn>,
         bound: Result<BoundAction, Error>,
         (sent, received_at): (Sent, Timestamp),
-    ) -> Result<Result<Output, Error>, NotRun> {
-        let action = match bound {
-            Ok(bound) => bound.run,
-            Err(error) => return Ok(Err(error)),
-        };
+    ) -> Result<Output, NoOutput> {
+        let action = bound?.run;
         // A request whose sender has given up does not wait for a turn.
-        if let Err(error) = self.policy.check_age(sent, received_at, received_at) {
-            return Ok(Err(error));
-        }
+        self.policy.check_age(sent, received_at, received_at)?;
         let (cost, turn_name) = action.turn();
         let cost = match cost {
-            Cost::Depends => match action.cost_now(&self.services).await {
-                Ok(cost) => cost,
-                Err(Error::Store(StoreError::Stopped)) => return Err(NotRun::Unknown),
-                Err(error) => return Ok(Err(error)),
-            },
+            Cost::Depends => action.cost_now(&self.services).await?,
             cost => cost,
         };
         let name = || self.services.credentials.name_hash(turn_name);
         *turn = match self.turns.wait(cost, name, delivery).await {
             Ok(turn) => turn,
-            Err(NoTurn::Closed) => return Err(NotRun::Stopping),
+            Err(NoTurn::Closed) => return Err(NoOutput::Stopping),
             Err(NoTurn::Busy(seconds)) => {
                 call.notes.refusal(Some("busy"));
-                return Ok(action.refused(Error::Busy(seconds)));
+                return Ok(action.refused(Error::Busy(seconds))?);
             }
         };
         // The age is checked again: the sender may have given up while the request waited.
         let now = self.services.clock.now();
-        if let Err(error) = self.policy.check_age(sent, received_at, now) {
-            return Ok(Err(error));
-        }
+        self.policy.check_age(sent, received_at, now)?;
         // A key rotation waits for this lease, so it begins only with the turn.
         let _lease = self.keyring.lease();
         let result = action.run(&self.services, call).await;
         if let Some(turn) = turn
             && (cost != Cost::Hash || call.has_hashed())
         {
-            turn.count_in_estimate();
+            turn.is_measured = true;
         }
-        match result {
-            Err(Error::Store(StoreError::Stopped)) => Err(NotRun::Unknown),
-            result => Ok(result),
-        }
+        Ok(result?)
     }
 
     /// Applies the policy to a request, and binds its arguments to its action.
     fn bind(&self, request: Request<'_>, now: Timestamp) -> Result<BoundAction, Error> {
         self.policy.check(&request, now)?;
-        let action = self.resolve(&request)?;
-        action.bind(request.args, &self.services.limits)
-    }
-
-    fn resolve(&self, request: &Request<'_>) -> Result<&'static Action, Error> {
-        let full = request
-            .action
-            .as_deref()
-            .filter(|action| !action.is_empty())
-            .ok_or(Error::NoAction)?;
-        self.find(full)
+        let action = request.action.as_deref().unwrap_or_default();
+        if action.is_empty() {
+            return Err(Error::NoAction);
+        }
+        self.find(action)?.bind(request.args, &self.services.limits)
     }
 
     fn find(&self, full: &str) -> Result<&'static Action, Error> {
@@ -402,18 +378,13 @@ impl Dispatcher {
     /// Returns an id for a request without a usable one, or `None` if the operating system gives
     /// no randomness.
     fn generate_id(&self, origin: Option<&str>) -> Option<RequestId> {
-        match RequestId::generate() {
-            Ok(id) => {
-                if self.quota.admits("a request without a usable id") {
-                    info!(id = %id.name(), ?origin, "a request without a usable id: the reply goes to this one");
-                }
-                Some(id)
-            }
-            Err(error) => {
-                error!(%error, "no randomness for a request id");
-                None
-            }
+        let id = RequestId::generate()
+            .inspect_err(|error| error!(%error, "no randomness for a request id"))
+            .ok()?;
+        if self.quota.admits("a request without a usable id") {
+            info!(id = %id.name(), ?origin, "a request without a usable id: the reply goes to this one");
         }
+        Some(id)
     }
 
     /// Logs the result of a request. Errors about arguments are not logged, because they may quote

@@ -45,22 +45,18 @@ impl Policy {
                 return Err(Error::Unauthorized);
             }
         }
-        match &request.target {
-            Some(target) if !self.is_own_target(target) => {
-                return Err(Error::ForeignTarget {
-                    target: target
-                        .as_text()
-                        .map_or_else(|| target.type_name().to_owned(), echo),
-                    device_id: self.device_id.clone(),
-                });
-            }
-            _ => {}
+        if let Some(target) = &request.target
+            && !self.accept_any_target
+            && target.as_text() != Some(&self.device_id)
+        {
+            return Err(Error::ForeignTarget {
+                target: target
+                    .as_text()
+                    .map_or_else(|| target.type_name().to_owned(), echo),
+                device_id: self.device_id.clone(),
+            });
         }
         check_timestamp(request.sent, now)
-    }
-
-    fn is_own_target(&self, target: &Value<'_>) -> bool {
-        self.accept_any_target || target.as_text() == Some(&self.device_id)
     }
 
     /// Checks that a request that was fetched at `received_at` is not too old to start `now`. Its

@@ -106,21 +106,18 @@ struct State {
     closed: bool,
 }
 
-/// The turn of a request, with its entry in the crash journal.
+/// The turn of a request, with its entry in the crash journal. Dropping it gives the turn to the
+/// next waiter.
 pub(super) struct Turn {
-    // Fields drop in order: the entry is cleared before another request gets the turn.
-    _journal_entry: Option<JournalEntry>,
-    permit: TurnPermit,
+    class: Arc<Class>,
+    name: NameHash,
+    since: Instant,
+    journal_entry: Option<JournalEntry>,
+    /// Whether the length of the turn counts in the estimate. Only a turn that did the work of its
+    /// class counts: the turn of a throttled login, for example, is far shorter than one that hashes.
+    pub(super) is_measured: bool,
     /// Whether the turn ends only once the reply is sent.
     pub(super) is_held_until_sent: bool,
-}
-
-impl Turn {
-    /// Counts the length of this turn in the estimate. Only a turn that did the work of its class
-    /// counts: the turn of a throttled login, for example, is far shorter than one that hashes.
-    pub(super) const fn count_in_estimate(&mut self) {
-        self.permit.is_measured = true;
-    }
 }
 
 /// Why a request gets no turn.
@@ -171,12 +168,15 @@ impl Turns {
             Cost::Listing => (&self.listing, true),
             Cost::Sessions => (&self.sessions, true),
         };
-        let waiter = self.queue_up(class, name(), delivery.bytes())?;
+        let mut waiter = self.queue_up(class, name(), delivery.bytes)?;
         delivery.leave_fast_phase();
-        let permit = waiter.permit().await.ok_or(NoTurn::Closed)?;
+        let granted = (&mut waiter.granted).await;
         Ok(Some(Turn {
-            permit,
-            _journal_entry: self.journal.begin_turn(delivery.id),
+            class: Arc::clone(class),
+            name: waiter.ticket.name,
+            since: granted.map_err(|_| NoTurn::Closed)?,
+            journal_entry: self.journal.begin_turn(delivery.id),
+            is_measured: false,
             is_held_until_sent,
         }))
     }
@@ -196,7 +196,7 @@ impl Turns {
             class.max_bytes
         };
         let too_much = wait > self.max_wait || waiting_bytes > max_bytes;
-        if too_much && state.queue.waiting() > ALWAYS_WAITING {
+        if too_much && state.queue.waiting > ALWAYS_WAITING {
             let seconds = wait.saturating_sub(self.max_wait).as_secs() + 1;
             return Err(NoTurn::Busy(seconds.min(MAX_RETRY_SECONDS)));
         }
@@ -251,7 +251,7 @@ impl Class {
             state.estimate.saturating_mul(requests) / turns
         };
         // One name does not get all turns, even if no other name waits.
-        let of_name = rounds(ahead.of_name, state.queue.max_turns_of_name());
+        let of_name = rounds(ahead.of_name, state.queue.max_turns_of_name);
         rounds(ahead.total, self.turns).max(of_name)
     }
 
@@ -268,11 +268,6 @@ impl State {
             let _ = sender.send(Instant::now());
         }
     }
-
-    fn update_estimate(&mut self, taken: Duration) {
-        let rest = self.estimate - self.estimate / ESTIMATE_DIVISOR;
-        self.estimate = rest.saturating_add(taken / ESTIMATE_DIVISOR);
-    }
 }
 
 /// A request that waits for a turn. Dropping it leaves the queue, or gives back a turn that was
@@ -284,43 +279,26 @@ struct Waiter {
     bytes: usize,
 }
 
-impl Waiter {
-    /// Waits for the turn. Returns `None` if the class is closed.
-    async fn permit(mut self) -> Option<TurnPermit> {
-        let since = (&mut self.granted).await.ok()?;
-        Some(TurnPermit {
-            class: Arc::clone(&self.class),
-            name: self.ticket.name(),
-            since,
-            is_measured: false,
-        })
-    }
-}
-
 impl Drop for Waiter {
     fn drop(&mut self) {
         let mut state = self.class.lock();
         state.waiting_bytes -= self.bytes;
         if state.queue.cancel(&self.ticket).is_none() && self.granted.try_recv().is_ok() {
-            state.queue.finish(self.ticket.name());
+            state.queue.finish(self.ticket.name);
             state.grant();
         }
     }
 }
 
-/// The right to a turn. Dropping it gives the turn to the next waiter.
-struct TurnPermit {
-    class: Arc<Class>,
-    name: NameHash,
-    since: Instant,
-    is_measured: bool,
-}
-
-impl Drop for TurnPermit {
+impl Drop for Turn {
     fn drop(&mut self) {
+        // Cleared before another request gets the turn.
+        self.journal_entry = None;
         let mut state = self.class.lock();
         if self.is_measured {
-            state.update_estimate(self.since.elapsed().min(MAX_MEASURED_TURN));
+            let taken = self.since.elapsed().min(MAX_MEASURED_TURN);
+            let rest = state.estimate - state.estimate / ESTIMATE_DIVISOR;
+            state.estimate = rest.saturating_add(taken / ESTIMATE_DIVISOR);
         }
         state.queue.finish(self.name);
         state.grant();

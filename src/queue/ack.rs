@@ -1,13 +1,13 @@
 //! Acknowledges completed deliveries: the script, and the group that it acknowledges as a whole.
 
-use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use redis::{Pipeline, RedisError, RedisResult, Value};
+use redis::{Pipeline, RedisError};
 
 use super::delivery::{Delivery, ProcessingList};
 use super::keys::{DEAD_LETTER_CAP, REPLY_LIST_CAP};
+use super::scripts::ACK_SCRIPT;
 use super::{Finished, Reply, Settings};
 
 /// Replaces an acknowledged entry in its processing list. No request has this text. ([`ACK`] and
@@ -122,6 +122,10 @@ end
 return refused
 ";
 
+/// A reply that Redis refused: the number of its entry in the group, counted from 1, the error, and
+/// whether the entry stays open.
+pub(super) type Refusal = (usize, String, bool);
+
 /// Completed entries of one processing list.
 pub(super) struct AckGroup {
     pub(super) list: Arc<ProcessingList>,
@@ -144,13 +148,7 @@ impl AckGroup {
     }
 
     /// Adds the call of [`ACK`], by its hash, for this group.
-    pub(super) fn add_to(
-        &self,
-        pipe: &mut Pipeline,
-        script: &str,
-        settings: &Settings,
-        undeliverable: &str,
-    ) {
+    pub(super) fn add_to(&self, pipe: &mut Pipeline, settings: &Settings, undeliverable: &str) {
         let keys = &settings.keys;
         let replies = self
             .entries
@@ -162,7 +160,7 @@ impl AckGroup {
         let staged_keys: Vec<_> = replies.clone().filter_map(staged).collect();
         let command = pipe
             .cmd("EVALSHA")
-            .arg(script)
+            .arg(ACK_SCRIPT.get_hash())
             .arg(4 + count + staged_keys.len())
             .arg(&self.list.name)
             .arg(&keys.lists)
@@ -286,25 +284,29 @@ pub(super) fn in_rounds(completed: Vec<(Delivery, Finished)>) -> Vec<Vec<(Delive
     rounds
 }
 
-/// A reply that Redis refused.
-pub(super) struct Refusal {
-    pub(super) error: String,
-    /// Whether its entry stays open.
-    pub(super) is_open: bool,
-}
+#[cfg(test)]
+mod tests {
+    use redis::{RedisResult, Value};
 
-/// Returns the refused replies by the numbers of their entries in the group, counted from 1.
-pub(super) fn parse_refused(answer: Vec<Value>) -> RedisResult<HashMap<usize, Refusal>> {
-    let mut answer = answer.into_iter();
-    let mut refused = HashMap::new();
-    while let (Some(number), Some(error), Some(is_open)) =
-        (answer.next(), answer.next(), answer.next())
-    {
-        let refusal = Refusal {
-            error: redis::from_redis_value(error)?,
-            is_open: redis::from_redis_value(is_open)?,
+    use super::*;
+
+    #[test]
+    fn the_answer_of_the_script_is_a_flat_list_of_refusals() {
+        let text = |text: &str| Value::BulkString(text.into());
+        let answer = vec![
+            Value::Int(1),
+            text("NOPERM"),
+            Value::Int(1),
+            Value::Int(3),
+            text("WRONGTYPE"),
+            Value::Int(0),
+        ];
+        let decode = |answer| {
+            let refused: RedisResult<Vec<Refusal>> = redis::from_redis_value(answer).unwrap();
+            refused.unwrap()
         };
-        refused.insert(redis::from_redis_value(number)?, refusal);
+        let refused = [(1, "NOPERM".into(), true), (3, "WRONGTYPE".into(), false)];
+        assert_eq!(decode(Value::Array(answer)), refused);
+        assert!(decode(Value::Array(Vec::new())).is_empty());
     }
-    Ok(refused)
 }

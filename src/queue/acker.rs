@@ -8,25 +8,24 @@
 //! not hold up the others. A reply that Redis never accepts becomes a dead letter: its list is a
 //! key of another type, which is not the daemon's, or it is longer than Redis allows.
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use redis::aio::MultiplexedConnection;
-use redis::{Pipeline, RedisError, RedisResult};
+use redis::{Cmd, Pipeline, RedisError, RedisResult};
 use tokio::sync::mpsc;
 use tokio::time::{MissedTickBehavior, interval};
 
 use crate::crash_point::crash_point;
 use crate::redis::{ANSWER_TIMEOUT, Backoff, sending_time};
 
-use super::ack::{AckGroup, Refusal, group_by_list, in_rounds, parse_refused};
-use super::availability::Availability;
-use super::dead_letter_warnings::DeadLetterWarnings;
+use super::ack::{AckGroup, Refusal, group_by_list, in_rounds};
 use super::delivery::{Delivery, ProcessingList};
 use super::executor::Completed;
 use super::link::Link;
+use super::reports::Reports;
 use super::{Disposition, Handler, Settings, permissions, scripts};
 
 /// What this part does, in the log.
@@ -38,13 +37,12 @@ const MAX_ROUND: usize = 128;
 
 pub(super) struct Acker {
     pub(super) settings: Arc<Settings>,
-    pub(super) availability: Arc<Availability>,
+    pub(super) reports: Arc<Reports>,
     handler: Arc<dyn Handler>,
     link: Link,
     connection: Option<MultiplexedConnection>,
     /// Number of failures of any connection when it was made.
     failures: u64,
-    dead_letters: Arc<DeadLetterWarnings>,
     /// Entries whose reply list Redis refused.
     pub(super) refused: Vec<AckGroup>,
     /// Whether any reply was delivered since the last refusal.
@@ -58,22 +56,16 @@ pub(super) struct Acker {
 impl Acker {
     pub(super) fn new(
         settings: Arc<Settings>,
-        availability: Arc<Availability>,
+        reports: Arc<Reports>,
         handler: Arc<dyn Handler>,
-        dead_letters: Arc<DeadLetterWarnings>,
     ) -> Self {
         Self {
-            link: Link::new(
-                settings.connector.clone(),
-                settings.keys.clone(),
-                Duration::ZERO,
-            ),
+            link: Link::new(Arc::clone(&settings), Duration::ZERO),
             settings,
-            availability,
+            reports,
             handler,
             connection: None,
             failures: 0,
-            dead_letters,
             refused: Vec::new(),
             delivered: false,
             last_delivered: None,
@@ -120,20 +112,20 @@ impl Acker {
         while !groups.is_empty() {
             let was_kept = self.connection.is_some();
             let first = groups.iter().all(|group| group.tries == 0);
-            let failed = if first {
+            let result = if first {
                 self.try_to_acknowledge(&mut groups).await
             } else {
                 self.try_singly(&mut groups).await
             };
-            match failed {
-                _ if groups.is_empty() => self.availability.works(REPLYING),
+            match result {
+                _ if groups.is_empty() => self.reports.works(REPLYING),
                 // A kept connection that Redis has closed, or that is of a Redis that has
                 // restarted, fails only when it is used. Redis may be back long since.
-                Some(error) if first && was_kept && needs_another(&error) => {}
+                Err(error) if first && was_kept && needs_another(&error) => {}
                 // Which of the reply lists Redis refuses, the next try shows.
-                Some(error) if permissions::is_about_keys(&error) => {}
-                failed => {
-                    if let Some(error) = failed {
+                Err(error) if permissions::is_about_keys(&error) => {}
+                result => {
+                    if let Err(error) = result {
                         self.failed(&error);
                     }
                     backoff.wait().await;
@@ -142,19 +134,17 @@ impl Acker {
         }
     }
 
-    async fn try_singly(&mut self, groups: &mut Vec<AckGroup>) -> Option<RedisError> {
-        let mut failure = None;
-        for mut single in std::mem::take(groups)
-            .into_iter()
-            .flat_map(AckGroup::singly)
-        {
+    async fn try_singly(&mut self, groups: &mut Vec<AckGroup>) -> RedisResult<()> {
+        let mut result = Ok(());
+        let all = std::mem::take(groups);
+        for mut single in all.into_iter().flat_map(AckGroup::singly) {
             // After a connection that could not be made, the others are not tried.
-            if failure.is_none() {
+            if result.is_ok() {
                 let mut alone = vec![single];
-                failure = self.try_to_acknowledge(&mut alone).await;
+                result = self.try_to_acknowledge(&mut alone).await;
                 let Some(left) = alone.pop() else { continue };
                 single = left;
-                if failure.as_ref().is_some_and(permissions::is_about_keys) {
+                if result.as_ref().is_err_and(permissions::is_about_keys) {
                     // A refused list says nothing against the reply itself.
                     single.tries = 1;
                     for (delivery, _) in &mut single.entries {
@@ -162,54 +152,42 @@ impl Acker {
                     }
                     self.delivered = false;
                     self.refused.push(single);
-                    failure = None;
+                    result = Ok(());
                     continue;
                 }
-                if failure
-                    .as_ref()
-                    .is_some_and(|error| single.is_undeliverable(error))
-                {
+                let never = |error: &RedisError| single.is_undeliverable(error);
+                if result.as_ref().is_err_and(never) {
                     self.give_up(&mut single);
-                    failure = None;
+                    result = Ok(());
                 }
             }
             groups.push(single);
         }
-        failure
+        result
     }
 
     /// Tries it once. Leaves in `groups` what is not acknowledged.
     pub(super) async fn try_to_acknowledge(
         &mut self,
         groups: &mut Vec<AckGroup>,
-    ) -> Option<RedisError> {
-        if let Err(error) = self.connect().await {
-            return Some(error);
-        }
+    ) -> RedisResult<()> {
+        self.connect().await?;
         let mut pipe = redis::pipe();
         pipe.ignore_errors();
         let undeliverable = self.handler.undeliverable_prefix();
         for group in &mut *groups {
-            group.add_to(
-                &mut pipe,
-                self.link.scripts.ack(),
-                &self.settings,
-                &undeliverable,
-            );
+            group.add_to(&mut pipe, &self.settings, &undeliverable);
             group.tries += 1;
         }
         crash_point("before reply");
         let bytes = groups.iter().map(AckGroup::bytes).sum();
-        let answers: RedisResult<Vec<RedisResult<Vec<redis::Value>>>> =
-            self.send(&pipe, bytes).await;
+        let answers: RedisResult<Vec<RedisResult<Vec<Refusal>>>> = self.send(&pipe, bytes).await;
         crash_point("after reply");
-        let answers = match answers {
-            Ok(answers) => answers,
-            Err(error) => return Some(error),
-        };
-        let mut failure = None;
+        // After an error, all groups stay in `groups`.
+        let answers = answers?;
+        let mut result = Ok(());
         for (mut group, answer) in std::mem::take(groups).into_iter().zip(answers) {
-            match answer.and_then(parse_refused) {
+            match answer {
                 Ok(refused) => groups.extend(self.acknowledged(group, &refused)),
                 Err(error) => {
                     // Without the script nothing was tried.
@@ -219,29 +197,25 @@ impl Acker {
                     if !permissions::is_about_keys(&error) {
                         self.connection = None;
                     }
-                    failure = Some(error);
+                    result = Err(error);
                 }
             }
         }
-        failure
+        result
     }
 
     /// Processes the answer for a group. Returns the entries that are not acknowledged yet.
-    fn acknowledged(
-        &mut self,
-        mut group: AckGroup,
-        refused: &HashMap<usize, Refusal>,
-    ) -> Option<AckGroup> {
+    fn acknowledged(&mut self, mut group: AckGroup, refused: &[Refusal]) -> Option<AckGroup> {
         let mut waiting = Vec::new();
         let mut forgettable = Vec::new();
         for ((delivery, mut finished), number) in group.entries.drain(..).zip(1..) {
-            match refused.get(&number) {
-                Some(refusal) if refusal.is_open => {
-                    self.availability.failed(REPLYING, &refusal.error);
+            match refused.iter().find(|(entry, ..)| *entry == number) {
+                Some((_, error, true)) => {
+                    self.reports.failed(REPLYING, error);
                     waiting.push((delivery, finished));
                     continue;
                 }
-                Some(refusal) => self.dead_letters.note(1, &refusal.error),
+                Some((_, error, false)) => self.reports.dead_letters(1, error),
                 None => {
                     if let Some(reply) = finished.reply.take() {
                         self.delivered = true;
@@ -250,7 +224,7 @@ impl Acker {
                 }
             }
             if let Some(dead_letter) = &finished.dead_letter {
-                self.dead_letters.note(1, &dead_letter.reason);
+                self.reports.dead_letters(1, &dead_letter.reason);
             }
             group.list.open.fetch_sub(1, Ordering::Relaxed);
             if finished.left_outcome {
@@ -280,33 +254,27 @@ impl Acker {
             return;
         }
         let count = deliveries.len();
-        let mut lists: Vec<(Arc<ProcessingList>, Vec<u32>)> = Vec::new();
+        let mut lists: BTreeMap<u64, (Arc<ProcessingList>, Vec<u32>)> = BTreeMap::new();
         for delivery in deliveries {
-            match lists
-                .iter_mut()
-                .find(|(list, _)| Arc::ptr_eq(list, &delivery.list))
-            {
-                Some((_, positions)) => positions.push(delivery.id.position),
-                None => lists.push((delivery.list, vec![delivery.id.position])),
-            }
+            let list = lists.entry(delivery.list.order);
+            let (_, positions) = list.or_insert((delivery.list, Vec::new()));
+            positions.push(delivery.id.position);
         }
-        lists.sort_by_key(|(list, _)| std::cmp::Reverse(list.order));
-        for (list, mut positions) in lists {
+        for (list, mut positions) in lists.into_values().rev() {
             positions.sort_unstable_by(|a, b| b.cmp(a));
             let last = list.open.load(Ordering::Relaxed) == positions.len();
-            let mut pipe = redis::pipe();
-            pipe.cmd("EVAL")
-                .arg(scripts::REQUEUE)
-                .arg(4)
-                .arg(&list.name)
-                .arg(&self.settings.keys.lists)
-                .arg(&self.settings.keys.queue)
-                .arg(&self.settings.keys.fence)
+            let keys = &self.settings.keys;
+            let touched = [&*list.name, &keys.lists, &keys.queue, &keys.fence];
+            let mut command = scripts::eval(scripts::REQUEUE, &touched);
+            command
                 .arg(u8::from(last))
-                .arg(self.settings.keys.fencing_token())
-                .arg(&positions)
-                .ignore();
-            self.send_until_done(&pipe).await;
+                .arg(keys.fencing_token())
+                .arg(&positions);
+            let mut backoff = Backoff::default();
+            while let Err(error) = self.send_command(&command).await {
+                self.failed(&error);
+                backoff.wait().await;
+            }
         }
         tracing::info!(count, "requeued requests that had not started");
     }
@@ -315,37 +283,21 @@ impl Acker {
     /// that is unavailable: the ownership expires.
     async fn release(&mut self) {
         let keys = &self.settings.keys;
-        let mut pipe = redis::pipe();
-        pipe.cmd("EVAL")
-            .arg(scripts::RELEASE)
-            .arg(2)
-            .arg(&keys.owner)
-            .arg(&keys.fence)
-            .arg(&keys.store_id)
-            .arg(keys.fencing_token())
-            .ignore();
-        let is_kept = self.connection.is_some();
-        let released = match self.send::<()>(&pipe, 0).await {
-            Err(error) if is_kept && needs_another(&error) => self.send(&pipe, 0).await,
-            result => result,
-        };
-        if let Err(error) = released {
+        let mut command = scripts::eval(scripts::RELEASE, &[&keys.owner, &keys.fence]);
+        command.arg(&keys.store_id).arg(keys.fencing_token());
+        if let Err(error) = self.send_command(&command).await {
             tracing::debug!(%error, "cannot release the queue; its ownership expires");
         }
     }
 
-    async fn send_until_done(&mut self, pipe: &Pipeline) {
-        let mut backoff = Backoff::default();
-        loop {
-            let kept = self.connection.is_some();
-            match self.send::<()>(pipe, 0).await {
-                Ok(()) => return,
-                Err(error) if kept && needs_another(&error) => {}
-                Err(error) => {
-                    self.failed(&error);
-                    backoff.wait().await;
-                }
-            }
+    /// Sends a command, once more if a kept connection fails in a way that a new one mends.
+    async fn send_command(&mut self, command: &Cmd) -> RedisResult<()> {
+        let mut pipe = redis::pipe();
+        pipe.add_command(command.clone());
+        let is_kept = self.connection.is_some();
+        match self.send(&pipe, 0).await {
+            Err(error) if is_kept && needs_another(&error) => self.send(&pipe, 0).await,
+            result => result,
         }
     }
 
@@ -353,7 +305,7 @@ impl Acker {
     /// connection. Such a failure may mean that the network path is gone, and to find that out here
     /// as well would take one more time-out.
     pub(super) async fn connect(&mut self) -> RedisResult<MultiplexedConnection> {
-        let failures = self.availability.failures();
+        let failures = self.reports.failures();
         match &self.connection {
             Some(connection) if self.failures == failures => Ok(connection.clone()),
             _ => {
@@ -383,8 +335,7 @@ impl Acker {
     }
 
     pub(super) fn failed(&self, error: &redis::RedisError) {
-        self.availability
-            .failed(REPLYING, &self.link.explain(error));
+        self.reports.failed(REPLYING, &self.link.explain(error));
     }
 }
 

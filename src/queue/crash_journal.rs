@@ -57,24 +57,13 @@ impl Suspect {
 
 /// The run of a suspect while nothing else is in flight.
 pub(super) struct SoloRun {
-    journal: Arc<CrashJournal>,
-    index: usize,
-    suspect: Suspect,
+    pub(super) journal: Arc<CrashJournal>,
+    /// Index of the suspect in the journal.
+    pub(super) index: usize,
+    pub(super) suspect: Suspect,
 }
 
 impl SoloRun {
-    pub(super) const fn new(journal: Arc<CrashJournal>, index: usize, suspect: Suspect) -> Self {
-        Self {
-            journal,
-            index,
-            suspect,
-        }
-    }
-
-    pub(super) const fn id(&self) -> DeliveryId {
-        self.suspect.id
-    }
-
     /// Records that the message was decoded.
     pub(super) fn set_decoded(mut self) {
         self.suspect.decoded = true;
@@ -303,7 +292,12 @@ mod tests {
         assert!(left_in(&path).batches.is_empty());
         journal.record_solo_run(0, suspect(0, 4));
         assert_eq!(left_in(&path).suspects[0].deaths, 4);
-        SoloRun::new(Arc::clone(&journal), 0, suspect(0, 4)).set_decoded();
+        let solo_run = SoloRun {
+            journal: Arc::clone(&journal),
+            index: 0,
+            suspect: suspect(0, 4),
+        };
+        solo_run.set_decoded();
         assert!(left_in(&path).suspects[0].decoded);
         assert_eq!(left_in(&path).suspects[0].deaths, 4);
         journal.clear_suspect(0);

@@ -28,13 +28,13 @@ pub struct Delivery {
     pub id: DeliveryId,
     /// Whether an earlier process may have run the message, so that it may have had its effect.
     pub redelivered: bool,
+    /// Bytes that are held of the message: once it was decoded, of what is still needed.
+    pub bytes: usize,
     pub(super) list: Arc<ProcessingList>,
-    /// Bytes that are held of the message.
-    bytes: usize,
-    permit: Option<InFlightPermit>,
+    pub(super) permit: Option<InFlightPermit>,
     /// Open while the message is in the fast phase of its batch.
-    fast_phase: Option<mpsc::Sender<()>>,
-    solo_run: Option<SoloRun>,
+    pub(super) fast_phase: Option<mpsc::Sender<()>>,
+    pub(super) solo_run: Option<SoloRun>,
 }
 
 /// Messages of one processing list that run together.
@@ -53,41 +53,6 @@ impl Delivery {
             fast_phase: None,
             solo_run: None,
         }
-    }
-
-    /// Returns the delivery of an entry of a processing list.
-    pub(super) fn of(
-        list: &Arc<ProcessingList>,
-        id: DeliveryId,
-        redelivered: bool,
-        bytes: usize,
-        permit: InFlightPermit,
-    ) -> Self {
-        Self {
-            list: Arc::clone(list),
-            bytes,
-            permit: Some(permit),
-            ..Self::new(id, redelivered)
-        }
-    }
-
-    pub(super) fn begin_fast_phase(&mut self, phase: &mpsc::Sender<()>) {
-        self.fast_phase = Some(phase.clone());
-    }
-
-    pub(super) fn begin_solo_run(&mut self, solo_run: SoloRun) {
-        self.solo_run = Some(solo_run);
-    }
-
-    /// Returns the number of bytes that are held of the message.
-    #[must_use]
-    pub const fn bytes(&self) -> usize {
-        self.bytes
-    }
-
-    /// Sets the number of bytes that are still held of the message once it was decoded.
-    pub const fn set_bytes(&mut self, bytes: usize) {
-        self.bytes = bytes;
     }
 
     /// Records that the message was decoded: whatever it causes from now on, it can get a reply.

@@ -34,17 +34,15 @@ pub(super) type Completed = (Delivery, Disposition);
 type Run = Pin<Box<dyn Future<Output = Completed> + Send>>;
 
 /// Allows its holder to run the fast phase of a batch.
-pub(super) struct BatchPermit(
-    #[expect(dead_code, reason = "held, not read")] Option<OwnedSemaphorePermit>,
-);
+pub(super) type BatchPermit = Option<OwnedSemaphorePermit>;
 
 /// Runs messages. Dropping the last clone ends the acker.
 #[derive(Clone)]
 pub(super) struct BatchExecutor {
     settings: Arc<Settings>,
-    handler: Arc<dyn Handler>,
-    journal: Arc<CrashJournal>,
-    budget: Arc<Budget>,
+    pub(super) handler: Arc<dyn Handler>,
+    pub(super) journal: Arc<CrashJournal>,
+    pub(super) budget: Arc<Budget>,
     batch_permits: Arc<Semaphore>,
     completed: mpsc::UnboundedSender<Vec<Completed>>,
     /// Number of processing lists so far.
@@ -70,18 +68,6 @@ impl BatchExecutor {
         }
     }
 
-    pub(super) fn handler(&self) -> &dyn Handler {
-        &*self.handler
-    }
-
-    pub(super) fn journal(&self) -> &Arc<CrashJournal> {
-        &self.journal
-    }
-
-    pub(super) fn budget(&self) -> &Budget {
-        &self.budget
-    }
-
     /// Returns a processing list with this number of entries, of which `open` are not acknowledged.
     pub(super) fn list(&self, name: String, entries: usize, open: usize) -> Arc<ProcessingList> {
         Arc::new(ProcessingList {
@@ -92,13 +78,6 @@ impl BatchExecutor {
         })
     }
 
-    /// Returns the processing list of a batch of which one entry is acknowledged on its own, while
-    /// the number of others is unknown: the list never counts as complete.
-    fn partial_list(&self, batch: BatchId) -> Arc<ProcessingList> {
-        let name = self.settings.keys.processing_list(batch);
-        self.list(name, usize::MAX, usize::MAX)
-    }
-
     /// Makes a batch of fetched messages, which are in flight from now on.
     pub(super) fn batch(
         &self,
@@ -107,20 +86,34 @@ impl BatchExecutor {
         redelivered: bool,
     ) -> Batch {
         let admit = |(id, message): (DeliveryId, Vec<u8>)| {
-            (self.delivery(list, id, redelivered, message.len()), message)
+            let list = Arc::clone(list);
+            let delivery = self.delivery(list, id, redelivered, message.len());
+            (delivery, message)
         };
         messages.into_iter().map(admit).collect()
     }
 
     fn delivery(
         &self,
-        list: &Arc<ProcessingList>,
+        list: Arc<ProcessingList>,
         id: DeliveryId,
         redelivered: bool,
         bytes: usize,
     ) -> Delivery {
-        let permit = self.budget.permit(bytes + MESSAGE_OVERHEAD);
-        Delivery::of(list, id, redelivered, bytes, permit)
+        Delivery {
+            list,
+            bytes,
+            permit: Some(self.budget.permit(bytes + MESSAGE_OVERHEAD)),
+            ..Delivery::new(id, redelivered)
+        }
+    }
+
+    /// Returns the delivery of a message that an earlier process left and that is acknowledged on
+    /// its own. The number of other entries is unknown: the list never counts as complete.
+    pub(super) fn single_delivery(&self, id: DeliveryId, bytes: usize) -> Delivery {
+        let name = self.settings.keys.processing_list(BatchId::of(&id));
+        let list = self.list(name, usize::MAX, usize::MAX);
+        self.delivery(list, id, true, bytes)
     }
 
     /// Waits until one more batch may run. Few batches are in their fast phase at a time, so that
@@ -128,7 +121,7 @@ impl BatchExecutor {
     pub(super) async fn batch_permit(&self) -> BatchPermit {
         // The semaphore is never closed. Without a permit the batch would only run unrecorded.
         let permits = Arc::clone(&self.batch_permits);
-        BatchPermit(permits.acquire_owned().await.ok())
+        permits.acquire_owned().await.ok()
     }
 
     /// Runs the fast phase of a batch: every message until it waits for the first time, which for
@@ -142,7 +135,7 @@ impl BatchExecutor {
         let mut completed = Vec::with_capacity(batch.len());
         let waiting = FuturesUnordered::new();
         for (mut delivery, message) in batch {
-            delivery.begin_fast_phase(&fast_phase);
+            delivery.fast_phase = Some(fast_phase.clone());
             let is_long = message.len() >= LONG;
             let mut run = self.start(delivery, message);
             match poll_fn(|context| Poll::Ready(run.as_mut().poll(context))).await {
@@ -200,10 +193,10 @@ impl BatchExecutor {
             // The handler catches panics of its parts. This catches the rest, because other
             // messages run in the same task.
             let run = AssertUnwindSafe(handler.handle(&mut delivery, message));
-            let disposition = run.catch_unwind().await.unwrap_or(Disposition::Unresolved);
+            let mut disposition = run.catch_unwind().await.unwrap_or(Disposition::Unresolved);
             // The message's bytes are gone. Other limits bound long replies.
             delivery.end_run(MESSAGE_OVERHEAD);
-            let disposition = stage_if_long(&settings, &delivery.id, disposition).await;
+            stage_if_long(&settings, &delivery.id, &mut disposition).await;
             (delivery, disposition)
         })
     }
@@ -213,7 +206,8 @@ impl BatchExecutor {
         tokio::spawn(async move { executor.complete(vec![run.await]) });
     }
 
-    fn complete(&self, completed: Vec<Completed>) {
+    /// Passes completed deliveries to the acker.
+    pub(super) fn complete(&self, completed: Vec<Completed>) {
         if !completed.is_empty() {
             // The acker outlives every executor.
             let _ = self.completed.send(completed);
@@ -223,22 +217,8 @@ impl BatchExecutor {
     /// Runs one message of a processing list while nothing else is in flight. The solo run is its
     /// only entry in the journal.
     pub(super) fn run_solo(&self, solo_run: SoloRun, message: Vec<u8>) {
-        let id = solo_run.id();
-        let list = self.partial_list(BatchId::of(&id));
-        let mut delivery = self.delivery(&list, id, true, message.len());
-        delivery.begin_solo_run(solo_run);
+        let mut delivery = self.single_delivery(solo_run.suspect.id, message.len());
+        delivery.solo_run = Some(solo_run);
         self.spawn(self.start(delivery, message));
-    }
-
-    /// Acknowledges a message without running it.
-    pub(super) fn complete_without_run(
-        &self,
-        id: DeliveryId,
-        bytes: usize,
-        disposition: Disposition,
-    ) {
-        let list = self.partial_list(BatchId::of(&id));
-        let delivery = self.delivery(&list, id, true, bytes);
-        self.complete(vec![(delivery, disposition)]);
     }
 }

@@ -1,5 +1,15 @@
 //! Fetches a batch: the script that moves its messages, and the command pipeline around it.
 //!
+//! # Fetching ahead
+//!
+//! The next batch is fetched while the present one runs. A batch of look-ups runs within the time of
+//! one round trip to Redis, so that a daemon that fetches and runs in turn waits half of the time. A
+//! batch of few messages gains nothing from it: its replies would wait for the answer to the fetch
+//! (docs/explanation/performance.md).
+//!
+//! Messages that were received run in any case, whatever becomes of the connection that they came
+//! on. The process that received them never runs them again.
+//!
 //! # Moving messages unseen
 //!
 //! Lua hashes every byte of a text that it touches. So the script moves messages without reading
@@ -10,15 +20,21 @@
 use std::time::Duration;
 
 use redis::aio::MultiplexedConnection;
-use redis::{Pipeline, RedisResult, Value};
+use redis::{RedisResult, Value};
+use tokio::task::yield_now;
 
-use super::Settings;
 use super::budget::Capacity;
+use super::delivery::Batch;
+use super::fetcher::{Fetcher, NextFetch, State};
 use super::keys::{BatchId, DEAD_LETTER_CAP, OWNER_TTL};
+use super::scripts::FETCH_SCRIPT;
 
 /// Maximum number of messages in a batch. More were not faster when measured, and would lengthen
 /// the lists that a slow request keeps.
 const MAX_BATCH: usize = 128;
+/// Minimum number of messages in a batch for the next fetch to go ahead of its run, where the queue
+/// was emptied.
+const AHEAD_FROM: usize = 8;
 /// Length of the queue up to which Redis can return its size at once.
 const MEASURED_QUEUE: usize = 4096;
 /// Maximum number of bytes in a batch, unless a single message is longer.
@@ -100,16 +116,6 @@ end
 return {too_long, emptied}
 ";
 
-/// A fetch.
-pub(super) struct Fetch {
-    /// The batch that it makes.
-    pub(super) batch: BatchId,
-    /// Maximum size of the batch.
-    pub(super) capacity: Capacity,
-    /// Whether to wait on an empty queue.
-    pub(super) block: bool,
-}
-
 /// The answers to the commands of a fetch.
 pub(super) struct Answers {
     /// Of the blocking command, if there was one.
@@ -122,29 +128,129 @@ pub(super) struct Answers {
 /// The answer of the script.
 pub(super) enum ScriptAnswer {
     /// This store owns the queue.
-    Owned(Fetched),
+    Owned {
+        /// Number of messages that became dead letters because they were too long.
+        too_long: u64,
+        /// Whether the queue was empty afterwards.
+        emptied: bool,
+    },
     /// The store of this id owns the queue.
     Foreign(String),
 }
 
-pub(super) struct Fetched {
-    /// Number of messages that became dead letters because they were too long.
-    pub(super) too_long: u64,
-    /// Whether the queue was empty afterwards.
-    pub(super) emptied: bool,
-}
+impl Fetcher {
+    /// Runs a batch, and returns the next one if it was fetched meanwhile.
+    pub(super) async fn run_and_fetch_ahead(
+        &mut self,
+        connection: &mut MultiplexedConnection,
+        batch: Batch,
+    ) -> RedisResult<Option<Batch>> {
+        let executor = self.executor.clone();
+        let is_large = !self.blocks() || batch.len() >= AHEAD_FROM;
+        let (permit, renewed) = self.renew_during(connection, executor.batch_permit()).await;
+        let capacity = executor.budget.left();
+        let goes_ahead = is_large
+            && renewed.is_ok()
+            && !capacity.is_none()
+            && self.next_fetch != NextFetch::NewConnection
+            && !self.is_stopped();
+        if !goes_ahead {
+            executor.run(batch, permit).await;
+            return renewed.map(|()| None);
+        }
+        let (fetched, ()) = tokio::join!(self.fetch(connection, capacity), async {
+            // The fetch is sent before the batch runs.
+            yield_now().await;
+            executor.run(batch, permit).await;
+        });
+        fetched
+    }
 
-impl Fetch {
-    /// Sends the commands in one round trip: the blocking command, if any, the script, called by its
-    /// hash, and the command that reads the new list.
+    /// Fetches one batch; `None` when another store owns the queue. Where the queue was empty, the
+    /// blocking command precedes the script in the same round trip.
+    pub(super) async fn fetch(
+        &mut self,
+        connection: &mut MultiplexedConnection,
+        capacity: Capacity,
+    ) -> RedisResult<Option<Batch>> {
+        let id = self.settings.keys.batch(self.next_batch);
+        self.next_batch += 1;
+        self.state = State::AwaitFetch(id);
+        let answers = self.send(connection, id, capacity, self.blocks()).await?;
+        let messages = answers.messages?;
+        self.state = State::Fetch;
+        self.next_fetch = NextFetch::AtOnce;
+        let Some(emptied) = self.check_owner(answers.script) else {
+            return Ok(None);
+        };
+        // Redis may have compressed the list and reported too small a size.
+        let mut is_too_long = messages.iter().map(Vec::len).sum::<usize>() > 2 * MAX_BATCH_BYTES;
+        match answers.blocking {
+            // Where nothing was fetched, a blocking command that is refused must not become a busy
+            // loop.
+            Err(error) if messages.is_empty() => return Err(error),
+            Ok(Value::BulkString(first)) => {
+                is_too_long |= first.len() > self.settings.max_message_size;
+            }
+            _ => {}
+        }
+        if is_too_long {
+            self.next_fetch = NextFetch::NewConnection;
+        } else if emptied {
+            self.next_fetch = NextFetch::Blocking;
+        }
+        let count = messages.len();
+        let name = self.settings.keys.processing_list(id);
+        let list = self.executor.list(name, count, count);
+        let messages = messages.into_iter().zip(0..);
+        let messages = messages.map(|(message, position)| (id.delivery(position), message));
+        Ok(Some(self.executor.batch(&list, messages, false)))
+    }
+
+    /// Sends the commands of a fetch in one round trip: the blocking command, if it `blocks`, the
+    /// script, called by its hash, and the command that reads the new list of `batch`.
     pub(super) async fn send(
         &self,
         connection: &mut MultiplexedConnection,
-        settings: &Settings,
-        script: &str,
-        too_long_prefix: &str,
+        batch: BatchId,
+        capacity: Capacity,
+        blocks: bool,
     ) -> RedisResult<Answers> {
-        let pipe = self.pipeline(settings, script, too_long_prefix);
+        let keys = &self.settings.keys;
+        let mut pipe = redis::pipe();
+        pipe.ignore_errors();
+        if blocks {
+            // From the queue to the queue: it only waits.
+            pipe.cmd("BLMOVE")
+                .arg(&keys.queue)
+                .arg(&keys.queue)
+                .arg("LEFT")
+                .arg("LEFT")
+                .arg(BLOCK.as_secs());
+        }
+        let list = keys.processing_list(batch);
+        pipe.cmd("EVALSHA")
+            .arg(FETCH_SCRIPT.get_hash())
+            .arg(6)
+            .arg(&keys.queue)
+            .arg(&list)
+            .arg(&keys.lists)
+            .arg(&keys.dead)
+            .arg(&keys.owner)
+            .arg(&keys.fence)
+            .arg(capacity.messages.min(MAX_BATCH))
+            .arg(capacity.bytes.min(MAX_BATCH_BYTES))
+            .arg(self.settings.max_message_size)
+            .arg(self.executor.handler.too_long_prefix())
+            .arg(DEAD_LETTER_CAP)
+            .arg(&keys.store_id)
+            .arg(OWNER_TTL.as_secs())
+            .arg(keys.fencing_token())
+            .arg(MEASURED_QUEUE)
+            .cmd("LRANGE")
+            .arg(list)
+            .arg(0)
+            .arg(-1);
         let answers: Vec<RedisResult<Value>> = pipe.query_async(connection).await?;
         let mut answers = answers.into_iter().rev();
         let mut next = || answers.next().unwrap_or(Ok(Value::Nil));
@@ -155,54 +261,12 @@ impl Fetch {
             blocking: next(),
         })
     }
-
-    fn pipeline(&self, settings: &Settings, script: &str, too_long_prefix: &str) -> Pipeline {
-        let keys = &settings.keys;
-        let mut pipe = redis::pipe();
-        pipe.ignore_errors();
-        if self.block {
-            // From the queue to the queue: it only waits.
-            pipe.cmd("BLMOVE")
-                .arg(&keys.queue)
-                .arg(&keys.queue)
-                .arg("LEFT")
-                .arg("LEFT")
-                .arg(BLOCK.as_secs());
-        }
-        let list = keys.processing_list(self.batch);
-        pipe.cmd("EVALSHA")
-            .arg(script)
-            .arg(6)
-            .arg(&keys.queue)
-            .arg(&list)
-            .arg(&keys.lists)
-            .arg(&keys.dead)
-            .arg(&keys.owner)
-            .arg(&keys.fence)
-            .arg(self.capacity.messages.min(MAX_BATCH))
-            .arg(self.capacity.bytes.min(MAX_BATCH_BYTES))
-            .arg(settings.max_message_size)
-            .arg(too_long_prefix)
-            .arg(DEAD_LETTER_CAP)
-            .arg(&keys.store_id)
-            .arg(OWNER_TTL.as_secs())
-            .arg(keys.fencing_token())
-            .arg(MEASURED_QUEUE)
-            .cmd("LRANGE")
-            .arg(list)
-            .arg(0)
-            .arg(-1);
-        pipe
-    }
 }
 
 fn parse(answer: Value) -> RedisResult<ScriptAnswer> {
     if let Value::BulkString(_) = answer {
         return Ok(ScriptAnswer::Foreign(redis::from_redis_value(answer)?));
     }
-    let (too_long, emptied): (u64, u8) = redis::from_redis_value(answer)?;
-    Ok(ScriptAnswer::Owned(Fetched {
-        too_long,
-        emptied: emptied == 1,
-    }))
+    let (too_long, emptied) = redis::from_redis_value(answer)?;
+    Ok(ScriptAnswer::Owned { too_long, emptied })
 }

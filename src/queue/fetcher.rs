@@ -8,22 +8,21 @@ use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
+use redis::RedisResult;
 use redis::aio::MultiplexedConnection;
-use redis::{RedisResult, Value};
 use tokio::sync::watch;
 use tokio::time::sleep;
 
-use super::availability::Availability;
-use super::budget::Capacity;
+use super::budget::{Budget, Capacity};
 use super::crash_journal::LeftEntries;
-use super::dead_letter_warnings::DeadLetterWarnings;
 use super::delivery::Batch;
 use super::executor::BatchExecutor;
-use super::fetch::{Answers, BLOCK, Fetch, Fetched, MAX_BATCH_BYTES, ScriptAnswer};
+use super::fetch::{BLOCK, ScriptAnswer};
 use super::keys::BatchId;
 use super::left_list::LeftList;
 use super::link::Link;
 use super::recovery::{LeftLists, Suspects};
+use super::reports::Reports;
 use super::{Settings, permissions, scripts};
 use crate::crash_point::crash_point;
 use crate::redis::Backoff;
@@ -58,19 +57,9 @@ pub(super) enum State {
     RunLostBatch(LeftList),
 }
 
-/// How far this process has come in making the queue its own.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Ownership {
-    None,
-    /// Its fence stood once.
-    Fenced,
-    /// It owned the queue once.
-    Owned,
-}
-
 /// How the next fetch on a connection goes, after the last one.
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum NextFetch {
+pub(super) enum NextFetch {
     /// Nothing was fetched on this connection yet.
     First,
     /// At once: the queue had more.
@@ -84,37 +73,41 @@ enum NextFetch {
 
 pub(super) struct Fetcher {
     pub(super) settings: Arc<Settings>,
-    availability: Arc<Availability>,
+    reports: Arc<Reports>,
     pub(super) executor: BatchExecutor,
-    dead_letters: Arc<DeadLetterWarnings>,
     stopped: watch::Receiver<bool>,
     link: Link,
     pub(super) state: State,
-    next_batch: u64,
-    ownership: Ownership,
-    next_fetch: NextFetch,
+    /// Whether the solo run of the first suspect has begun. A connection that breaks does not end it.
+    pub(super) is_solo_run: bool,
+    pub(super) next_batch: u64,
+    /// Whether the fence of this process stood once.
+    has_fenced: bool,
+    /// Whether this process owned the queue once.
+    has_owned: bool,
+    pub(super) next_fetch: NextFetch,
 }
 
 impl Fetcher {
     /// `left` is what an earlier process left in the crash journal.
     pub(super) fn new(
         settings: Arc<Settings>,
-        availability: Arc<Availability>,
+        reports: Arc<Reports>,
         executor: BatchExecutor,
         left: LeftEntries,
-        dead_letters: Arc<DeadLetterWarnings>,
         stopped: watch::Receiver<bool>,
     ) -> Self {
         Self {
-            link: Link::new(settings.connector.clone(), settings.keys.clone(), BLOCK),
+            link: Link::new(Arc::clone(&settings), BLOCK),
             settings,
-            availability,
+            reports,
             executor,
-            dead_letters,
             stopped,
             state: State::FindSuspects(left),
+            is_solo_run: false,
             next_batch: 0,
-            ownership: Ownership::None,
+            has_fenced: false,
+            has_owned: false,
             next_fetch: NextFetch::First,
         }
     }
@@ -128,8 +121,7 @@ impl Fetcher {
                 let has_fetched = self.next_fetch != NextFetch::First;
                 let helps = scripts::are_missing(&error) || permissions::are_missing(&error);
                 if !(helps && has_fetched) {
-                    self.availability
-                        .failed(FETCHING, &self.link.explain(&error));
+                    self.reports.failed(FETCHING, &self.link.explain(&error));
                 }
                 self.wait_or_stop(backoff.wait()).await;
             }
@@ -169,7 +161,7 @@ impl Fetcher {
         loop {
             let batch = match ahead.take() {
                 Some(batch) => batch,
-                None if self.needs_connection() => return Ok(()),
+                None if self.next_fetch == NextFetch::NewConnection => return Ok(()),
                 None => match self.fetch_next(connection, backoff).await? {
                     Some(batch) => batch,
                     None => return Ok(()),
@@ -188,14 +180,14 @@ impl Fetcher {
         connection: &mut MultiplexedConnection,
         backoff: &mut Backoff,
     ) -> RedisResult<Option<Batch>> {
-        while let Some(capacity) = self.wait_for_capacity(connection).await? {
+        while let Some(capacity) = self.wait_for(connection, Budget::capacity).await? {
             let blocks = self.blocks();
             if let Some(batch) = self.fetch(connection, capacity).await? {
                 // A fetch that found nothing proves little: Redis may refuse the blocking command
                 // that comes next.
                 if blocks || !batch.is_empty() {
-                    self.availability.works(FETCHING);
-                    backoff.reset();
+                    self.reports.works(FETCHING);
+                    *backoff = Backoff::default();
                 }
                 return Ok(Some(batch));
             }
@@ -209,88 +201,25 @@ impl Fetcher {
         self.next_fetch == NextFetch::Blocking
     }
 
-    pub(super) fn needs_connection(&self) -> bool {
-        self.next_fetch == NextFetch::NewConnection
-    }
-
-    /// Fetches one batch; `None` when another store owns the queue. Where the queue was empty, the
-    /// blocking command precedes the script in the same round trip.
-    pub(super) async fn fetch(
-        &mut self,
-        connection: &mut MultiplexedConnection,
-        capacity: Capacity,
-    ) -> RedisResult<Option<Batch>> {
-        let id = self.settings.keys.batch(self.next_batch);
-        self.next_batch += 1;
-        self.state = State::AwaitFetch(id);
-        let answers = self.send(connection, id, capacity, self.blocks()).await?;
-        let messages = answers.messages?;
-        self.state = State::Fetch;
-        self.next_fetch = NextFetch::AtOnce;
-        let Some(fetched) = self.check_owner(answers.script) else {
-            return Ok(None);
-        };
-        // Redis may have compressed the list and reported too small a size.
-        let mut is_too_long = messages.iter().map(Vec::len).sum::<usize>() > 2 * MAX_BATCH_BYTES;
-        match answers.blocking {
-            // Where nothing was fetched, a blocking command that is refused must not become a busy
-            // loop.
-            Err(error) if messages.is_empty() => return Err(error),
-            Ok(Value::BulkString(first)) => {
-                is_too_long |= first.len() > self.settings.max_message_size;
-            }
-            _ => {}
-        }
-        if is_too_long {
-            self.next_fetch = NextFetch::NewConnection;
-        } else if fetched.emptied {
-            self.next_fetch = NextFetch::Blocking;
-        }
-        let count = messages.len();
-        let name = self.settings.keys.processing_list(id);
-        let list = self.executor.list(name, count, count);
-        let messages = messages.into_iter().zip(0..);
-        let messages = messages.map(|(message, position)| (id.delivery(position), message));
-        Ok(Some(self.executor.batch(&list, messages, false)))
-    }
-
-    async fn send(
-        &self,
-        connection: &mut MultiplexedConnection,
-        batch: BatchId,
-        capacity: Capacity,
-        block: bool,
-    ) -> RedisResult<Answers> {
-        let fetch = Fetch {
-            batch,
-            capacity,
-            block,
-        };
-        let prefix = self.executor.handler().too_long_prefix();
-        let script = self.link.scripts.fetch();
-        fetch
-            .send(connection, &self.settings, script, &prefix)
-            .await
-    }
-
-    /// Records who owns the queue; `None` where it is another store.
-    fn check_owner(&mut self, answer: ScriptAnswer) -> Option<Fetched> {
+    /// Records who owns the queue. Returns whether the fetch emptied it; `None` where another store
+    /// owns it.
+    pub(super) fn check_owner(&mut self, answer: ScriptAnswer) -> Option<bool> {
         match answer {
-            ScriptAnswer::Owned(fetched) => {
-                self.ownership = Ownership::Owned;
-                if fetched.too_long > 0 {
-                    self.dead_letters
-                        .note(fetched.too_long, "longer than max_message_size");
+            ScriptAnswer::Owned { too_long, emptied } => {
+                self.has_owned = true;
+                if too_long > 0 {
+                    self.reports
+                        .dead_letters(too_long, "longer than max_message_size");
                 }
-                Some(fetched)
+                Some(emptied)
             }
-            ScriptAnswer::Foreign(store) if self.ownership == Ownership::Owned => {
+            ScriptAnswer::Foreign(store) if self.has_owned => {
                 let why = format!("the store {store} also serves this queue: stop one of the two");
-                self.availability.failed(FETCHING, &why);
+                self.reports.failed(FETCHING, &why);
                 None
             }
             ScriptAnswer::Foreign(store) => {
-                self.availability.foreign(store);
+                self.reports.foreign(store);
                 None
             }
         }
@@ -302,7 +231,7 @@ impl Fetcher {
     /// that is of a daemon on a copy of the store.
     async fn set_fence(&mut self, connection: &mut MultiplexedConnection) -> RedisResult<()> {
         let keys = &self.settings.keys;
-        if self.ownership != Ownership::None {
+        if self.has_fenced {
             let token: Option<String> = redis::cmd("GET")
                 .arg(&keys.fence)
                 .query_async(connection)
@@ -311,27 +240,19 @@ impl Fetcher {
                 return Ok(());
             }
         }
-        redis::cmd("EVAL")
-            .arg(scripts::FENCE)
-            .arg(1)
-            .arg(&keys.fence)
+        scripts::eval(scripts::FENCE, &[&keys.fence])
             .arg(keys.fencing_token())
             .exec_async(connection)
             .await?;
-        if self.ownership == Ownership::None {
-            self.ownership = Ownership::Fenced;
-        }
+        self.has_fenced = true;
         Ok(())
     }
 
     /// Acquires or renews the ownership of the queue without fetching; returns `false` when another
     /// store owns it.
     async fn renew(&mut self, connection: &mut MultiplexedConnection) -> RedisResult<bool> {
-        let nothing = Capacity {
-            messages: 0,
-            bytes: 0,
-        };
         let next = self.settings.keys.batch(self.next_batch);
+        let nothing = Capacity::default();
         let answers = self.send(connection, next, nothing, false).await?;
         let is_owner = self.check_owner(answers.script).is_some();
         if !is_owner {
@@ -376,33 +297,19 @@ impl Fetcher {
         *self.stopped.borrow()
     }
 
-    /// Waits for capacity in the budget; `None` when stopped.
-    pub(super) async fn wait_for_capacity(
+    /// Waits for a state of the budget and returns what it provides; `None` when stopped.
+    pub(super) async fn wait_for<T>(
         &mut self,
         connection: &mut MultiplexedConnection,
-    ) -> RedisResult<Option<Capacity>> {
+        state: impl AsyncFn(&Budget) -> T,
+    ) -> RedisResult<Option<T>> {
         loop {
             if self.is_stopped() {
                 return Ok(None);
             }
             tokio::select! {
-                capacity = self.executor.budget().capacity() => return Ok(Some(capacity)),
+                output = state(&self.executor.budget) => return Ok(Some(output)),
                 _ = self.stopped.wait_for(|stopped| *stopped) => return Ok(None),
-                () = sleep(RENEW) => {}
-            }
-            self.renew(connection).await?;
-        }
-    }
-
-    /// Waits until nothing is in flight, or until stopped.
-    pub(super) async fn wait_until_idle(
-        &mut self,
-        connection: &mut MultiplexedConnection,
-    ) -> RedisResult<()> {
-        loop {
-            tokio::select! {
-                () = self.executor.budget().idle() => return Ok(()),
-                _ = self.stopped.wait_for(|stopped| *stopped) => return Ok(()),
                 () = sleep(RENEW) => {}
             }
             self.renew(connection).await?;

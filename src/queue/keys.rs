@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use hex::FromHex as _;
+
 use crate::model::DeliveryId;
 
 /// Names of the keys of one queue and one store.
@@ -107,8 +109,7 @@ impl Keys {
     /// Returns whether a fencing token is that of a run of this store.
     #[must_use]
     pub(super) fn is_own_token(&self, token: &str) -> bool {
-        let mut run_id = [0; 16];
-        hex::decode_to_slice(token, &mut run_id).is_ok() && self.order(&run_id).is_some()
+        <[u8; 16]>::from_hex(token).is_ok_and(|run_id| self.order(&run_id).is_some())
     }
 
     /// Returns the position of a run among the runs of the store.
@@ -129,8 +130,7 @@ impl Keys {
     pub(super) fn parse_processing_list(&self, name: &str) -> Option<BatchId> {
         let suffix = name.strip_prefix(&self.processing_prefix)?;
         let (token, number) = suffix.split_once(':')?;
-        let mut run_id = [0; 16];
-        hex::decode_to_slice(token, &mut run_id).ok()?;
+        let run_id = <[u8; 16]>::from_hex(token).ok()?;
         let number = number.parse().ok()?;
         Some(BatchId { run_id, number })
     }

@@ -52,10 +52,7 @@ pub(super) async fn entries(
     batch: BatchId,
 ) -> RedisResult<Entries> {
     let list = keys.processing_list(batch);
-    let lengths: Vec<i64> = redis::cmd("EVAL")
-        .arg(scripts::LENGTHS)
-        .arg(1)
-        .arg(&list)
+    let lengths: Vec<i64> = scripts::eval(scripts::LENGTHS, &[&list])
         .query_async(connection)
         .await?;
     let count = lengths.len();

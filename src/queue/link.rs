@@ -5,14 +5,14 @@
 //! same Redis) before the next one is used. Otherwise a command that is still on its way could take
 //! effect after the daemon has looked at the result.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use redis::RedisError;
 use redis::aio::MultiplexedConnection;
 
-use super::scripts::LoadedScripts;
-use super::{Keys, permissions};
-use crate::redis::{ANSWER_TIMEOUT, Connector};
+use super::{Settings, permissions, scripts};
+use crate::redis::ANSWER_TIMEOUT;
 
 /// Time-out for connecting: short, so that the daemon notices soon that Redis is back…
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(1);
@@ -26,10 +26,7 @@ const PATIENT_EVERY: u32 = 4;
 /// A connection that returned an error may still be alive in Redis, with a command on its way.
 /// Before the next connection is used, Redis is told to close the old one.
 pub(super) struct Link {
-    connector: Connector,
-    keys: Keys,
-    /// The scripts that its connections have loaded.
-    pub(super) scripts: LoadedScripts,
+    settings: Arc<Settings>,
     /// How long a command may block.
     blocks: Duration,
     last: Option<Identity>,
@@ -40,18 +37,15 @@ pub(super) struct Link {
 
 /// Identifies a connection in Redis. A Redis that restarts numbers its clients from the beginning
 /// and has a new `run_id`.
-#[derive(PartialEq, Eq)]
 struct Identity {
     run_id: String,
     client: i64,
 }
 
 impl Link {
-    pub(super) fn new(connector: Connector, keys: Keys, blocks: Duration) -> Self {
+    pub(super) fn new(settings: Arc<Settings>, blocks: Duration) -> Self {
         Self {
-            connector,
-            keys,
-            scripts: LoadedScripts::new(),
+            settings,
             blocks,
             last: None,
             warned: false,
@@ -64,7 +58,7 @@ impl Link {
         if permissions::is_named(error) {
             return error.to_string();
         }
-        self.connector.explain(error)
+        self.settings.connector.explain(error)
     }
 
     /// Closes the last connection and returns a new one.
@@ -75,7 +69,8 @@ impl Link {
         } else {
             CONNECT_TIMEOUT
         };
-        let mut connection = self.connector.connect(timeout, timeout).await?;
+        let connector = &self.settings.connector;
+        let mut connection = connector.connect(timeout, timeout).await?;
         let identity = identify(&mut connection).await?;
         if let Some(last) = &self.last
             && last.run_id == identity.run_id
@@ -91,8 +86,8 @@ impl Link {
             }
         }
         self.last = Some(identity);
-        self.scripts.load(&mut connection).await?;
-        permissions::check(&mut connection, &self.keys).await?;
+        scripts::load(&mut connection).await?;
+        permissions::check(&mut connection, &self.settings.keys).await?;
         self.tries = 0;
         connection.set_response_timeout(self.blocks + ANSWER_TIMEOUT);
         Ok(connection)

@@ -47,14 +47,11 @@
 
 mod ack;
 mod acker;
-mod availability;
 mod budget;
 mod crash_journal;
-mod dead_letter_warnings;
 mod delivery;
 mod executor;
 mod fetch;
-mod fetch_ahead;
 mod fetcher;
 mod keys;
 mod left_list;
@@ -62,6 +59,7 @@ mod link;
 mod permissions;
 mod recovery;
 mod refused;
+mod reports;
 mod scripts;
 mod staging;
 mod unread;

@@ -17,24 +17,23 @@ const LACKS: &str = "the daemon's user in Redis lacks the right";
 /// Checks the permissions for every command that the scripts run and for every key that begins with
 /// the queue's name.
 pub(super) async fn check(connection: &mut MultiplexedConnection, keys: &Keys) -> RedisResult<()> {
-    let missing: RedisResult<Vec<String>> = redis::cmd("EVAL")
-        .arg(scripts::PROBE)
-        .arg(6)
-        .arg(keys.probe())
-        .arg(&keys.queue)
-        .arg(&keys.lists)
-        .arg(&keys.dead)
-        .arg(&keys.owner)
-        .arg(&keys.fence)
+    let probe = keys.probe();
+    let queue = &keys.queue;
+    let probed = [
+        &*probe,
+        queue,
+        &keys.lists,
+        &keys.dead,
+        &keys.owner,
+        &keys.fence,
+    ];
+    let missing: RedisResult<Vec<String>> = scripts::eval(scripts::PROBE, &probed)
         .query_async(connection)
         .await;
     match missing {
         Ok(missing) if missing.is_empty() => Ok(()),
         Ok(missing) => Err(error(&missing.join(" "))),
-        Err(failure) if is_about_keys(&failure) => {
-            let queue = &keys.queue;
-            Err(error(&format!("~{queue} ~{queue}:*")))
-        }
+        Err(failure) if is_about_keys(&failure) => Err(error(&format!("~{queue} ~{queue}:*"))),
         Err(failure) => Err(failure),
     }
 }
@@ -46,13 +45,8 @@ pub(super) async fn cover_reply_list(
     keys: &Keys,
     id: &str,
 ) -> RedisResult<bool> {
-    let answer: RedisResult<()> = redis::cmd("EVAL")
-        .arg("return 0")
-        .arg(1)
-        .arg(keys.reply(id))
-        .query_async(connection)
-        .await;
-    match answer {
+    let command = scripts::eval("return 0", &[&keys.reply(id)]);
+    match command.exec_async(connection).await {
         Err(failure) if is_about_keys(&failure) => Ok(false),
         answer => answer.map(|()| true),
     }

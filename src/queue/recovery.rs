@@ -25,6 +25,7 @@ use redis::RedisResult;
 use redis::aio::MultiplexedConnection;
 use tracing::{error, warn};
 
+use super::budget::Budget;
 use super::crash_journal::{LeftEntries, SoloRun, Suspect};
 use super::fetcher::{Fetcher, State};
 use super::keys::BatchId;
@@ -35,13 +36,8 @@ use crate::model::DeliveryId;
 /// Number of deaths in solo runs after which a request is quarantined.
 const MAX_DEATHS: u32 = 5;
 
-/// Suspects that have not run yet.
-pub(super) struct Suspects {
-    /// Each with its index in the crash journal.
-    waiting: VecDeque<(usize, Suspect)>,
-    /// Whether the solo run of the first one has begun. A connection that breaks does not end it.
-    is_running: bool,
-}
+/// Suspects whose solo run has not ended, each with its index in the crash journal.
+pub(super) type Suspects = VecDeque<(usize, Suspect)>;
 
 /// Processing lists of earlier processes that have not run yet.
 pub(super) struct LeftLists {
@@ -82,10 +78,10 @@ impl Fetcher {
             match &mut self.state {
                 State::FindSuspects(left) => {
                     let left = left.clone();
-                    let suspects = self.find_suspects(connection, &left).await?;
+                    let suspects = self.find_suspects(connection, left).await?;
                     self.state = State::RunSuspects(suspects);
                 }
-                State::RunSuspects(suspects) => match suspects.waiting.front().copied() {
+                State::RunSuspects(suspects) => match suspects.front().copied() {
                     Some((index, suspect)) => {
                         self.run_suspect(connection, index, suspect).await?;
                     }
@@ -103,9 +99,15 @@ impl Fetcher {
                     self.run_left_list(connection).await?;
                 }
                 State::RunLeftLists(lists) => match lists.waiting.front().copied() {
-                    Some(batch) => self.begin_left_list(connection, batch).await?,
+                    Some(batch) => {
+                        let keys = &self.settings.keys;
+                        let entries = left_list::entries(connection, keys, batch).await?;
+                        lists.open.extend(entries.open.iter().map(|(id, _)| *id));
+                        lists.waiting.pop_front();
+                        lists.current = LeftList::new(&self.executor, keys, entries, true);
+                    }
                     None => {
-                        self.executor.handler().recovered(&lists.open);
+                        self.executor.handler.recovered(&lists.open);
                         self.state = State::Fetch;
                     }
                 },
@@ -120,11 +122,11 @@ impl Fetcher {
     async fn find_suspects(
         &self,
         connection: &mut MultiplexedConnection,
-        left: &LeftEntries,
+        left: LeftEntries,
     ) -> RedisResult<Suspects> {
-        let mut suspects = left.suspects.clone();
-        for batch in &left.batches {
-            let entries = left_list::entries(connection, &self.settings.keys, *batch).await?;
+        let mut suspects = left.suspects;
+        for batch in left.batches {
+            let entries = left_list::entries(connection, &self.settings.keys, batch).await?;
             for (id, _) in entries.open {
                 if !suspects.iter().any(|known| known.id == id) {
                     suspects.push(Suspect {
@@ -141,13 +143,10 @@ impl Fetcher {
                 "the last run crashed: running the requests that may have caused it one at a time"
             );
         }
-        if let Err(error) = self.executor.journal().record_suspects(&suspects) {
+        if let Err(error) = self.executor.journal.record_suspects(&suspects) {
             warn!(%error, "cannot record the suspects of a crash");
         }
-        Ok(Suspects {
-            waiting: suspects.into_iter().enumerate().collect(),
-            is_running: false,
-        })
+        Ok(suspects.into_iter().enumerate().collect())
     }
 
     /// Begins the solo run of the first suspect, unless it has begun, and waits for its end.
@@ -157,75 +156,55 @@ impl Fetcher {
         index: usize,
         suspect: Suspect,
     ) -> RedisResult<()> {
-        if !self.is_solo_run() {
+        if !self.is_solo_run {
             let message = left_list::fetch_one(connection, &self.settings.keys, suspect.id).await?;
             if let Some(message) = message {
                 crash_point("in recovery");
-                self.set_solo_run(true);
+                self.is_solo_run = true;
                 self.begin_solo_run(index, suspect, message).await;
             }
         }
-        if self.is_solo_run() {
-            self.wait_until_idle(connection).await?;
+        if self.is_solo_run {
+            self.wait_for(connection, Budget::idle).await?;
             if self.is_stopped() {
                 // A stop is no death: the earlier count holds.
-                self.executor.journal().record_solo_run(index, suspect);
+                self.executor.journal.record_solo_run(index, suspect);
                 return Ok(());
             }
-            self.set_solo_run(false);
+            self.is_solo_run = false;
         }
-        self.executor.journal().clear_suspect(index);
+        self.executor.journal.clear_suspect(index);
         if let State::RunSuspects(suspects) = &mut self.state {
-            suspects.waiting.pop_front();
+            suspects.pop_front();
         }
         Ok(())
-    }
-
-    fn is_solo_run(&self) -> bool {
-        matches!(&self.state, State::RunSuspects(suspects) if suspects.is_running)
-    }
-
-    fn set_solo_run(&mut self, is_running: bool) {
-        if let State::RunSuspects(suspects) = &mut self.state {
-            suspects.is_running = is_running;
-        }
     }
 
     async fn begin_solo_run(&self, index: usize, mut suspect: Suspect, message: Vec<u8>) {
         let deaths = suspect.deaths;
         // Counted before it runs, and cleared if the process survives.
         suspect.deaths += 1;
-        let journal = self.executor.journal();
-        journal.record_solo_run(index, suspect);
+        let executor = &self.executor;
+        executor.journal.record_solo_run(index, suspect);
         if deaths < MAX_DEATHS {
-            let solo_run = SoloRun::new(Arc::clone(journal), index, suspect);
-            self.executor.run_solo(solo_run, message);
+            let solo_run = SoloRun {
+                journal: Arc::clone(&executor.journal),
+                index,
+                suspect,
+            };
+            executor.run_solo(solo_run, message);
             return;
         }
         error!(
             deaths,
             "a request ended the process each time it ran: it becomes a dead letter"
         );
-        let handler = self.executor.handler();
-        let disposition = handler
+        let disposition = executor
+            .handler
             .quarantine(&suspect.id, &message, suspect.decoded)
             .await;
-        self.executor
-            .complete_without_run(suspect.id, message.len(), disposition);
-    }
-
-    async fn begin_left_list(
-        &mut self,
-        connection: &mut MultiplexedConnection,
-        batch: BatchId,
-    ) -> RedisResult<()> {
-        let entries = left_list::entries(connection, &self.settings.keys, batch).await?;
-        if let State::RunLeftLists(lists) = &mut self.state {
-            lists.open.extend(entries.open.iter().map(|(id, _)| *id));
-            lists.waiting.pop_front();
-            lists.current = LeftList::new(&self.executor, &self.settings.keys, entries, true);
-        }
-        Ok(())
+        let delivery = executor.single_delivery(suspect.id, message.len());
+        executor.complete(vec![(delivery, disposition)]);
     }
 
     /// Runs a left list in parts, as the budget allows: its messages may be what ended the process,
@@ -234,10 +213,10 @@ impl Fetcher {
     async fn run_left_list(&mut self, connection: &mut MultiplexedConnection) -> RedisResult<()> {
         while let Some(list) = self.state.left_list() {
             let redelivered = list.redelivered;
-            let capacity = match self.wait_for_capacity(connection).await? {
+            let capacity = match self.wait_for(connection, Budget::capacity).await? {
                 Some(capacity) => capacity,
                 None if redelivered => return Ok(()),
-                None => self.executor.budget().left(),
+                None => self.executor.budget.left(),
             };
             let Some(list) = self.state.left_list() else {
                 return Ok(());

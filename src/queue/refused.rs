@@ -27,7 +27,7 @@ impl Acker {
         let writable = std::mem::take(&mut self.delivered)
             || match self.may_reply().await {
                 Ok(writable) => {
-                    self.availability.works(REPLYING);
+                    self.reports.works(REPLYING);
                     writable
                 }
                 Err(error) => return self.failed(&error),
@@ -36,14 +36,14 @@ impl Acker {
             if self.warned.is_none_or(|at| at.elapsed() >= WARN_EVERY) {
                 self.warned = Some(Instant::now());
                 let right = format!("~{}*", self.settings.keys.reply_prefix);
-                self.availability
+                self.reports
                     .refused(WRITING_REPLY_LISTS, &permissions::describe(&right));
             }
             return;
         }
         for single in std::mem::take(&mut self.refused) {
             let mut groups = vec![single];
-            if let Some(error) = self.try_to_acknowledge(&mut groups).await
+            if let Err(error) = self.try_to_acknowledge(&mut groups).await
                 && permissions::is_about_keys(&error)
             {
                 for group in &mut groups {
@@ -53,7 +53,7 @@ impl Acker {
             self.acknowledge(groups).await;
         }
         if self.refused.is_empty() {
-            self.availability.works(WRITING_REPLY_LISTS);
+            self.reports.works(WRITING_REPLY_LISTS);
         }
     }
 

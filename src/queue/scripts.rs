@@ -13,48 +13,33 @@
 //!   a script, and never a write that cannot grow. So the writes behind it pass, and
 //!   acknowledgements, which free memory, go on.
 
+use std::sync::LazyLock;
+
 use redis::aio::MultiplexedConnection;
-use redis::{RedisError, RedisResult};
+use redis::{Cmd, RedisError, RedisResult, Script};
 
 use super::ack::ACK;
 use super::fetch::FETCH;
 
-/// The scripts that every connection loads.
-pub(super) struct LoadedScripts {
-    fetch: redis::Script,
-    ack: redis::Script,
+/// [`FETCH`] with its hash.
+pub(super) static FETCH_SCRIPT: LazyLock<Script> = LazyLock::new(|| Script::new(FETCH));
+/// [`ACK`] with its hash.
+pub(super) static ACK_SCRIPT: LazyLock<Script> = LazyLock::new(|| Script::new(ACK));
+
+/// Loads the scripts that are called by their hash.
+pub(super) async fn load(connection: &mut MultiplexedConnection) -> RedisResult<()> {
+    let mut pipe = redis::pipe();
+    for script in [FETCH, ACK] {
+        pipe.cmd("SCRIPT").arg("LOAD").arg(script);
+    }
+    pipe.exec_async(connection).await
 }
 
-impl LoadedScripts {
-    pub(super) fn new() -> Self {
-        Self {
-            fetch: redis::Script::new(FETCH),
-            ack: redis::Script::new(ACK),
-        }
-    }
-
-    /// Returns the hash of [`FETCH`].
-    pub(super) fn fetch(&self) -> &str {
-        self.fetch.get_hash()
-    }
-
-    /// Returns the hash of [`ACK`].
-    pub(super) fn ack(&self) -> &str {
-        self.ack.get_hash()
-    }
-
-    /// Loads the scripts.
-    pub(super) async fn load(&self, connection: &mut MultiplexedConnection) -> RedisResult<()> {
-        redis::pipe()
-            .cmd("SCRIPT")
-            .arg("LOAD")
-            .arg(FETCH)
-            .cmd("SCRIPT")
-            .arg("LOAD")
-            .arg(ACK)
-            .exec_async(connection)
-            .await
-    }
+/// Returns the command that sends a whole script and calls it with these keys.
+pub(super) fn eval(script: &str, keys: &[&str]) -> Cmd {
+    let mut command = redis::cmd("EVAL");
+    command.arg(script).arg(keys.len()).arg(keys);
+    command
 }
 
 /// Returns whether Redis has lost the scripts: a new connection helps.

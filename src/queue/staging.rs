@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use redis::RedisResult;
 
-use super::{Disposition, Finished, Settings};
+use super::{Disposition, Settings};
 use crate::model::DeliveryId;
 use crate::redis::{ANSWER_TIMEOUT, sending_time};
 
@@ -20,35 +20,24 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 pub(super) async fn stage_if_long(
     settings: &Arc<Settings>,
     id: &DeliveryId,
-    disposition: Disposition,
-) -> Disposition {
-    match disposition {
-        Disposition::Finished(Finished {
-            reply: Some(mut reply),
-            dead_letter,
-            left_outcome,
-            held,
-        }) if reply.bytes.len() >= LONG => {
-            let key = settings.keys.staged(id);
-            let settings = Arc::clone(settings);
-            let bytes = Arc::clone(&reply.bytes);
-            let staged =
-                tokio::task::spawn_blocking(move || stage(&settings, &key, &bytes).map(|()| key));
-            match staged.await {
-                Ok(Ok(key)) => reply.staged = Some(key),
-                Ok(Err(error)) => {
-                    tracing::debug!(%error, "cannot stage a long reply: its acknowledgement carries it")
-                }
-                Err(_) => {}
+    disposition: &mut Disposition,
+) {
+    if let Disposition::Finished(finished) = disposition
+        && let Some(reply) = &mut finished.reply
+        && reply.bytes.len() >= LONG
+    {
+        let key = settings.keys.staged(id);
+        let settings = Arc::clone(settings);
+        let bytes = Arc::clone(&reply.bytes);
+        let staged =
+            tokio::task::spawn_blocking(move || stage(&settings, &key, &bytes).map(|()| key));
+        match staged.await {
+            Ok(Ok(key)) => reply.staged = Some(key),
+            Ok(Err(error)) => {
+                tracing::debug!(%error, "cannot stage a long reply: its acknowledgement carries it")
             }
-            Disposition::Finished(Finished {
-                reply: Some(reply),
-                dead_letter,
-                left_outcome,
-                held,
-            })
+            Err(_) => {}
         }
-        other => other,
     }
 }
 

@@ -77,7 +77,8 @@ impl UnreadReplies {
         })
     }
 
-    /// Counts a reply of this many bytes to the list of an id. Returns `None` for a short one.
+    /// Counts a reply of this many bytes to the list of an id. Returns `None` for a short one. A
+    /// reply that is `always_sent` may exceed the bound: then later ones are refused.
     ///
     /// # Errors
     /// When too many bytes are unread: the time until enough of them expire.
@@ -85,44 +86,26 @@ impl UnreadReplies {
         self: &Arc<Self>,
         id: &str,
         bytes: usize,
+        always_sent: bool,
     ) -> Result<Option<UnreadShare>, Duration> {
         if bytes < COUNTED {
             return Ok(None);
         }
-        if !self.find_capacity(bytes).await {
-            return Err(self.refuse(bytes));
-        }
-        Ok(Some(self.share(id, bytes)))
-    }
-
-    /// Counts a reply that is sent even if it exceeds the bound: then later ones are refused.
-    pub async fn count_unbounded(self: &Arc<Self>, id: &str, bytes: usize) -> Option<UnreadShare> {
-        if bytes < COUNTED {
-            return None;
-        }
-        if !self.find_capacity(bytes).await {
+        // On the heap, because this is rare and would enlarge the future of every request.
+        if !self.take(bytes) && !Box::pin(self.ask_and_take(bytes)).await {
+            if !always_sent {
+                return Err(self.refuse(bytes));
+            }
             self.counts().bytes += bytes;
         }
-        Some(self.share(id, bytes))
-    }
-
-    fn share(self: &Arc<Self>, id: &str, bytes: usize) -> UnreadShare {
-        UnreadShare {
+        Ok(Some(UnreadShare {
             replies: Arc::clone(self),
             id: id.to_owned(),
             bytes,
-        }
+        }))
     }
 
-    /// Takes capacity, if need be after asking Redis. Returns whether there was enough.
-    async fn find_capacity(&self, bytes: usize) -> bool {
-        if self.take(bytes) {
-            return true;
-        }
-        // On the heap, because this is rare and would enlarge the future of every request.
-        Box::pin(self.ask_and_take(bytes)).await
-    }
-
+    /// Takes capacity after asking Redis. Returns whether there was enough.
     async fn ask_and_take(&self, bytes: usize) -> bool {
         let _asking = self.asking.lock().await;
         // An earlier answer may have freed some meanwhile.

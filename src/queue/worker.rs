@@ -7,11 +7,10 @@ use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
 
 use super::acker::Acker;
-use super::availability::Availability;
 use super::budget::Budget;
-use super::dead_letter_warnings::DeadLetterWarnings;
 use super::executor::BatchExecutor;
 use super::fetcher::Fetcher;
+use super::reports::Reports;
 use super::{CrashJournal, Handler, Keys, LeftEntries};
 use crate::redis::Connector;
 
@@ -33,9 +32,10 @@ pub struct Settings {
 }
 
 /// State of the connection to the queue.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub enum Status {
     /// Not connected to Redis yet.
+    #[default]
     Connecting,
     /// Fetching requests.
     Serving,
@@ -66,26 +66,17 @@ impl Worker {
         let (stop, stopped) = watch::channel(false);
         let (completed, inbox) = mpsc::unbounded_channel();
         let settings = Arc::new(settings);
-        let availability = Arc::new(Availability::new());
-        let status = availability.subscribe();
-        let dead_letters = Arc::new(DeadLetterWarnings::default());
+        let reports = Arc::new(Reports::default());
+        let status = reports.subscribe();
         let acker = Acker::new(
             Arc::clone(&settings),
-            Arc::clone(&availability),
+            Arc::clone(&reports),
             Arc::clone(&handler),
-            Arc::clone(&dead_letters),
         );
         let budget = Budget::new(settings.max_in_flight, MAX_BYTES_IN_FLIGHT);
         let executor =
             BatchExecutor::new(Arc::clone(&settings), handler, journal, budget, completed);
-        let fetcher = Fetcher::new(
-            settings,
-            availability,
-            executor,
-            left,
-            dead_letters,
-            stopped,
-        );
+        let fetcher = Fetcher::new(settings, reports, executor, left, stopped);
         Self {
             stop,
             status,

@@ -70,7 +70,7 @@ fn drain_returns_all_waiting_entries() {
     let mut drained = queue.drain();
     drained.sort_unstable();
     assert_eq!(drained, [(1, 1), (2, 1), (3, 0)]);
-    assert_eq!(queue.waiting(), 0);
+    assert_eq!(queue.waiting, 0);
     for (byte, _) in running {
         queue.finish(name(byte));
     }
@@ -192,12 +192,12 @@ proptest! {
                 }
                 Step::Finish(_) | Step::Cancel(_) => {}
             }
-            prop_assert_eq!(queue.waiting(), model.waiting.len());
+            prop_assert_eq!(queue.waiting, model.waiting.len());
             let names: HashSet<_> = model.waiting.iter().map(|(byte, _)| byte).collect();
             prop_assert_eq!(queue.waiting_names, names.len());
         }
         // Finally each entry was served or cancelled once.
-        while queue.waiting() > 0 || !model.running.is_empty() {
+        while queue.waiting > 0 || !model.running.is_empty() {
             while let Some(entry) = queue.start() {
                 prop_assert_eq!(Some(entry), model.start());
                 prop_assert!(seen.insert(entry), "served twice");

@@ -36,7 +36,7 @@ impl Stage {
             position: 0,
         };
         let mut delivery = Delivery::new(id, false);
-        delivery.set_bytes(bytes);
+        delivery.bytes = bytes;
         let wait = async move {
             let name = || NameHash([name; 16]);
             self.turns.wait(cost, name, &mut delivery).await
@@ -205,8 +205,8 @@ async fn a_turn_that_waited_for_redis_counts_up_to_the_maximum() {
     let stage = Stage::new(1, LONG);
     let mut list = stage.request(Cost::Listing, 0, 0);
     let mut list = turn(&mut list).unwrap();
-    list.count_in_estimate();
-    list.permit.since -= Duration::from_secs(600);
+    list.is_measured = true;
+    list.since -= Duration::from_secs(600);
     drop(list);
     assert!(stage.turns.listing.lock().estimate < Duration::from_secs(1));
 }
@@ -219,7 +219,7 @@ async fn only_turns_that_hashed_are_measured() {
     drop(turn(&mut stage.login(1)));
     assert_eq!(estimate(), FIRST_ESTIMATE);
     let mut hashed = turn(&mut stage.login(1)).unwrap();
-    hashed.count_in_estimate();
+    hashed.is_measured = true;
     drop(hashed);
     assert!(estimate() < FIRST_ESTIMATE);
 }

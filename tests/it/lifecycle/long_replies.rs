@@ -90,15 +90,16 @@ async fn a_reply_that_is_always_sent_is_counted() {
     let loaded = config::load(None, &environment).map_err(|e| e.to_string());
     let connector = Connector::new(&loaded.unwrap().config.redis).unwrap();
     let replies = UnreadReplies::new(connector, REPLIES, Duration::ZERO);
-    assert!(replies.count_unbounded("short", 100).await.is_none());
+    assert!(matches!(replies.count("short", 100, true).await, Ok(None)));
     let mut counted = Vec::new();
     for id in ["first", "second"] {
-        counted.push(replies.count_unbounded(id, 40 << 20).await.unwrap());
+        let share = replies.count(id, 40 << 20, true).await;
+        counted.push(share.unwrap().unwrap());
     }
-    assert!(replies.count("third", 40 << 20).await.is_err());
+    assert!(replies.count("third", 40 << 20, false).await.is_err());
     // They were sent and have expired.
     drop(counted);
-    while replies.count("third", 40 << 20).await.is_err() {
+    while replies.count("third", 40 << 20, false).await.is_err() {
         tokio::task::yield_now().await;
     }
 }

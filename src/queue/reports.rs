@@ -1,4 +1,6 @@
-//! Whether Redis works for the daemon: logs and publishes what fails.
+//! What the fetcher and the acker report: whether Redis works for the daemon, which is logged and
+//! published, and dead letters, which are logged at a bounded rate, because any client can cause
+//! them.
 
 use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -10,32 +12,29 @@ use tracing::{info, warn};
 
 use super::Status;
 
-/// Interval between repeated warnings.
+/// Interval between repeated warnings that Redis is unavailable.
 const REPEAT: Duration = Duration::from_secs(60);
+/// Minimum interval between log lines about dead letters.
+const REPEAT_DEAD_LETTERS: Duration = Duration::from_secs(10);
 
-/// Availability of Redis, shared by the fetcher and the acker.
-pub(super) struct Availability {
+/// Shared by the fetcher and the acker.
+#[derive(Default)]
+pub(super) struct Reports {
     status: watch::Sender<Status>,
-    current: Mutex<Failures>,
+    current: Mutex<State>,
     failures: AtomicU64,
 }
 
 #[derive(Default)]
-struct Failures {
+struct State {
     /// What fails at present.
     failing: BTreeSet<&'static str>,
     logged: Option<Instant>,
+    logged_dead_letters: Option<Instant>,
+    unlogged_dead_letters: u64,
 }
 
-impl Availability {
-    pub(super) fn new() -> Self {
-        Self {
-            status: watch::Sender::new(Status::Connecting),
-            current: Mutex::default(),
-            failures: AtomicU64::new(0),
-        }
-    }
-
+impl Reports {
     pub(super) fn subscribe(&self) -> watch::Receiver<Status> {
         self.status.subscribe()
     }
@@ -51,9 +50,7 @@ impl Availability {
             info!("Redis is back");
         }
         self.status.send_if_modified(|status| {
-            let changed = *status != Status::Serving;
-            *status = Status::Serving;
-            changed
+            std::mem::replace(status, Status::Serving) != Status::Serving
         });
     }
 
@@ -86,7 +83,26 @@ impl Availability {
         self.failures.load(Ordering::Relaxed)
     }
 
-    fn current(&self) -> MutexGuard<'_, Failures> {
+    /// Records that this number of messages became dead letters.
+    pub(super) fn dead_letters(&self, count: u64, reason: &str) {
+        let mut current = self.current();
+        let logged = current.logged_dead_letters;
+        if logged.is_some_and(|at| at.elapsed() < REPEAT_DEAD_LETTERS) {
+            current.unlogged_dead_letters += count;
+            return;
+        }
+        current.logged_dead_letters = Some(Instant::now());
+        let unlogged = std::mem::take(&mut current.unlogged_dead_letters);
+        drop(current);
+        warn!(
+            reason,
+            count,
+            and_before = unlogged,
+            "messages became dead letters"
+        );
+    }
+
+    fn current(&self) -> MutexGuard<'_, State> {
         self.current.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

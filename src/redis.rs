@@ -1,4 +1,4 @@
-//! Opens connections to the configured Redis.
+//! Connections to Redis for the queue, the events and the command-line client.
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -75,9 +75,8 @@ impl Connector {
             .into_connection_info()
             .map_err(ConnectorError::Unusable)?
             .set_tcp_settings(tcp);
-        let certificates = redis.tls.as_ref().map(certificates).transpose()?;
-        let client = match certificates {
-            Some(certificates) => Client::build_with_tls(info, certificates),
+        let client = match &redis.tls {
+            Some(tls) => Client::build_with_tls(info, certificates(tls)?),
             None => Client::open(info),
         };
         Ok(Self {
@@ -143,13 +142,13 @@ pub fn sending_time(bytes: usize) -> Duration {
 }
 
 fn certificates(tls: &TlsFiles) -> Result<TlsCertificates, ConnectorError> {
-    let client_tls = match &tls.client {
-        Some(client) => Some(ClientTlsConfig {
+    let mut client_tls = None;
+    if let Some(client) = &tls.client {
+        client_tls = Some(ClientTlsConfig {
             client_cert: read(&client.certfile)?,
             client_key: read(&client.keyfile)?,
-        }),
-        None => None,
-    };
+        });
+    }
     Ok(TlsCertificates {
         client_tls,
         root_cert: tls.ca_certs.as_deref().map(read).transpose()?,
@@ -166,4 +165,26 @@ fn read(path: &Path) -> Result<Vec<u8>, ConnectorError> {
         pem.drain(..3);
     }
     Ok(pem)
+}
+
+/// First delay of a [`Backoff`].
+const MIN_DELAY: Duration = Duration::from_millis(50);
+/// Maximum delay of a [`Backoff`].
+const MAX_DELAY: Duration = Duration::from_secs(1);
+
+/// Exponential backoff between connection attempts, from 50 ms to 1 s.
+pub struct Backoff(Duration);
+
+impl Default for Backoff {
+    fn default() -> Self {
+        Self(MIN_DELAY)
+    }
+}
+
+impl Backoff {
+    /// Waits for the current delay, then doubles it.
+    pub async fn wait(&mut self) {
+        tokio::time::sleep(self.0).await;
+        self.0 = (self.0 * 2).min(MAX_DELAY);
+    }
 }
