@@ -49,7 +49,7 @@ impl Run for CreateUser {
 impl CreateUser {
     async fn create(&self, services: &Services, call: &Call) -> Result<User, Error> {
         let username = &self.username.0;
-        let precondition = if !services.store.has_users().await? {
+        let precondition = if services.store.counters().await?.users == 0 {
             Precondition::NoUsers
         } else if self.executor().is_anonymous() {
             return Err(Error::AuthenticationNeeded);

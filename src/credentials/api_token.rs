@@ -111,7 +111,7 @@ impl Credentials {
     /// When the store fails.
     pub async fn api_token(&self, token: &SecretString) -> Result<Option<User>, Error> {
         let found = self.own_api_token(token.expose_secret()).await?;
-        if found.is_some() || !self.store.has_imported_tokens().await? {
+        if found.is_some() || !self.has_imported_tokens().await? {
             return Ok(found);
         }
         self.imported_api_token(token).await
@@ -123,7 +123,11 @@ impl Credentials {
     /// # Errors
     /// When the store fails.
     pub async fn api_token_costs_hashes(&self, token: &str) -> Result<bool, Error> {
-        Ok(self.own_api_token(token).await?.is_none() && self.store.has_imported_tokens().await?)
+        Ok(self.own_api_token(token).await?.is_none() && self.has_imported_tokens().await?)
+    }
+
+    async fn has_imported_tokens(&self) -> Result<bool, Error> {
+        Ok(self.store.counters().await?.imported_tokens > 0)
     }
 
     /// Returns the user of a valid API token that is stored as SHA-256: it was created here or has

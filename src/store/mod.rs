@@ -26,6 +26,7 @@ pub use self::operands::{
     Precondition, Record, Resealed, SealedItem,
 };
 use self::operations::{Job, Operation, Pending};
+pub use self::rows::Counters;
 use crate::model::{
     DeliveryId, Failures, NameHash, Origin, Profile, Session, SessionRules, TokenHash, User, UserId,
 };
@@ -49,8 +50,8 @@ pub trait Store: Send + Sync + 'static {
     /// `Stopped` if the engine has stopped.
     fn submit(&self, job: Box<dyn Job>) -> Result<()>;
 
-    /// Returns whether any user exists.
-    async fn has_users(&self) -> Result<bool>;
+    /// Returns the counters.
+    async fn counters(&self) -> Result<Counters>;
 
     /// Returns the user with that name, compared byte for byte.
     async fn user_by_name(&self, username: &str) -> Result<Option<User>>;
@@ -78,9 +79,6 @@ pub trait Store: Send + Sync + 'static {
     /// Returns the users that have that name in [`User::token_names`]: their API tokens may carry
     /// it instead of the username.
     async fn users_by_token_name(&self, name: &str) -> Result<Vec<User>>;
-
-    /// Returns whether any API token still has its imported record.
-    async fn has_imported_tokens(&self) -> Result<bool>;
 
     /// Returns the dead sessions among up to `limit` sessions after `after`, and where to
     /// continue. A session is dead if it has expired, is revoked, or its user was deleted.
@@ -114,9 +112,6 @@ pub trait Store: Send + Sync + 'static {
         from: TokenHash,
         limit: usize,
     ) -> Result<Page<Session, TokenHash>>;
-
-    /// Returns the next ids.
-    async fn next_ids(&self) -> Result<NextIds>;
 
     /// Returns the id that the user imported from `origin` got, and the user unless it was
     /// deleted.

@@ -150,7 +150,7 @@ impl Writer<'_> {
     }
 
     async fn header(&mut self) -> Result<(), Error> {
-        let next = self.services.store.next_ids().await?;
+        let next = self.services.store.counters().await?.next;
         let restore = Restore {
             next_user_id: next.user,
             next_api_token_id: next.api_token,

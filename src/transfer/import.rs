@@ -224,7 +224,7 @@ impl<'a> Importer<'a> {
         request: &'a ImportRequest,
         users: &'a [ImportedUser],
     ) -> Result<Self, StoreError> {
-        let before = services.store.next_ids().await?;
+        let before = services.store.counters().await?.next;
         let source_names = || users.iter().map(|imported| imported.user.username.as_str());
         let may_rename = request.on_conflict == OnConflict::Rename
             || source_names().any(|name| text::check_name(name).is_err());

@@ -13,7 +13,7 @@ use platypush_userd::model::{
 };
 use platypush_userd::store::operations::*;
 use platypush_userd::store::{
-    AdminUpdate, Outcome, PasswordPrecondition, Precondition, Resealed, Result, Store,
+    AdminUpdate, NextIds, Outcome, PasswordPrecondition, Precondition, Resealed, Result, Store,
     StoreExt as _,
 };
 
@@ -52,6 +52,18 @@ pub struct SweepStep {
 
 /// Runs each operation of the store by a method.
 pub trait Changes: Store {
+    fn has_users(&self) -> impl Future<Output = Result<bool>> + Send {
+        async { Ok(self.counters().await?.users > 0) }
+    }
+
+    fn has_imported_tokens(&self) -> impl Future<Output = Result<bool>> + Send {
+        async { Ok(self.counters().await?.imported_tokens > 0) }
+    }
+
+    fn next_ids(&self) -> impl Future<Output = Result<NextIds>> + Send {
+        async { Ok(self.counters().await?.next) }
+    }
+
     fn create_user(
         &self,
         user: NewUser,

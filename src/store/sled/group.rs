@@ -37,7 +37,7 @@ impl<'a> Group<'a> {
     pub(super) fn load(&mut self, reads: &Reads) -> Result<()> {
         let (tree, rows) = (self.tree, &mut self.rows);
         if reads.counters {
-            load(&mut rows.counters, &(), || counters(tree).map(Some))?;
+            load(&mut rows.counters, &(), || tree.counters().map(Some))?;
         }
         if reads.hash_key {
             load(&mut rows.hash_key, &(), || tree.bytes(records::HASH_KEY))?;
@@ -138,15 +138,6 @@ fn has_same_profile(before: &User, now: Option<&User>) -> bool {
     now.is_some_and(|now| Profile::from(now.clone()) == Profile::from(before.clone()))
 }
 
-fn counters(tree: &::sled::Tree) -> Result<Counters> {
-    Ok(Counters {
-        next: tree.next_ids()?,
-        users: tree.user_count()?,
-        attempted: tree.number(records::ATTEMPTED_COUNT)?.unwrap_or(0),
-        imported_tokens: tree.number(records::IMPORTED_TOKENS)?.unwrap_or(0),
-    })
-}
-
 fn attempts(tree: &::sled::Tree, name: &NameHash) -> Result<Option<Failures>> {
     Ok(Some(tree.failures(name)?).filter(|failures| failures.count > 0))
 }
@@ -190,7 +181,7 @@ impl Writes {
         self.set(key, number.map(|number| number.to_be_bytes().to_vec()));
     }
 
-    fn counters(&mut self, before: Option<&Counters>, now: &Counters) {
+    pub(super) fn counters(&mut self, before: Option<&Counters>, now: &Counters) {
         let numbers = |counters: &Counters| {
             [
                 (records::NEXT_USER_ID, counters.next.user),

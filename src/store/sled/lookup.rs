@@ -2,7 +2,7 @@
 
 use super::records;
 use crate::model::{Failures, NameHash, Origin, Session, TokenHash, User, UserId};
-use crate::store::{NextIds, Result};
+use crate::store::{Counters, NextIds, Result};
 
 pub(super) trait Lookup {
     /// Returns the value of a key.
@@ -18,15 +18,17 @@ pub(super) trait Lookup {
             .transpose()
     }
 
-    fn next_ids(&self) -> Result<NextIds> {
-        Ok(NextIds {
+    fn counters(&self) -> Result<Counters> {
+        let next = NextIds {
             user: self.number(records::NEXT_USER_ID)?.unwrap_or(1),
             api_token: self.number(records::NEXT_TOKEN_ID)?.unwrap_or(1),
+        };
+        Ok(Counters {
+            next,
+            users: self.number(records::USER_COUNT)?.unwrap_or(0),
+            attempted: self.number(records::ATTEMPTED_COUNT)?.unwrap_or(0),
+            imported_tokens: self.number(records::IMPORTED_TOKENS)?.unwrap_or(0),
         })
-    }
-
-    fn user_count(&self) -> Result<u64> {
-        Ok(self.number(records::USER_COUNT)?.unwrap_or(0))
     }
 
     /// Returns the failures under an unknown name.

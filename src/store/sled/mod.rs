@@ -22,7 +22,7 @@ use self::session_cache::SessionCache;
 pub use self::writer::Progress;
 use self::{lookup::Lookup as _, writer::Writer};
 use super::operations::Job;
-use super::{DeadSessions, ImportBatch, NextIds, Page, Result, Store, StoreError};
+use super::{Counters, DeadSessions, ImportBatch, Page, Result, Store, StoreError};
 use crate::model::{
     DeliveryId, Failures, NameHash, Origin, Profile, Session, SessionRules, TokenHash, User, UserId,
 };
@@ -118,8 +118,8 @@ impl Store for SledStore {
         self.writer.submit(job)
     }
 
-    async fn has_users(&self) -> Result<bool> {
-        self.read(|tree| Ok(tree.user_count()? > 0)).await
+    async fn counters(&self) -> Result<Counters> {
+        self.read(|tree| tree.counters()).await
     }
 
     async fn user_by_name(&self, username: &str) -> Result<Option<User>> {
@@ -176,11 +176,6 @@ impl Store for SledStore {
             .await
     }
 
-    async fn has_imported_tokens(&self) -> Result<bool> {
-        self.read(|tree| Ok(tree.number(records::IMPORTED_TOKENS)?.unwrap_or(0) > 0))
-            .await
-    }
-
     async fn dead_sessions(
         &self,
         after: Option<TokenHash>,
@@ -225,10 +220,6 @@ impl Store for SledStore {
     ) -> Result<Page<Session, TokenHash>> {
         self.read_blocking(move |tree| scan::sessions_from(tree, from, limit))
             .await
-    }
-
-    async fn next_ids(&self) -> Result<NextIds> {
-        self.read(|tree| tree.next_ids()).await
     }
 
     async fn by_origin(&self, origin: Origin) -> Result<Option<(UserId, Option<User>)>> {

@@ -50,7 +50,7 @@ impl<const PANICS: bool, const WAITS: bool> Run for Stub<PANICS, WAITS> {
     }
 
     async fn run(self: Box<Self>, services: &Services, _: &Call) -> Result<Output, Error> {
-        services.store.has_users().await?;
+        services.store.counters().await?;
         assert!(!PANICS, "deliberate panic");
         Ok(Output::Flag(true))
     }

@@ -221,8 +221,8 @@ impl Store for Memory {
         Ok(())
     }
 
-    async fn has_users(&self) -> Result<bool> {
-        Ok(self.state().counters.users > 0)
+    async fn counters(&self) -> Result<Counters> {
+        Ok(self.state().counters)
     }
 
     async fn user_by_name(&self, username: &str) -> Result<Option<User>> {
@@ -270,10 +270,6 @@ impl Store for Memory {
             .filter_map(|(_, id)| state.users.get(id))
             .cloned()
             .collect())
-    }
-
-    async fn has_imported_tokens(&self) -> Result<bool> {
-        Ok(self.state().counters.imported_tokens > 0)
     }
 
     async fn dead_sessions(
@@ -340,10 +336,6 @@ impl Store for Memory {
         page.items
             .retain(|session| state.session(&session.token).is_some());
         Ok(page)
-    }
-
-    async fn next_ids(&self) -> Result<NextIds> {
-        Ok(self.state().counters.next)
     }
 
     async fn by_origin(&self, origin: Origin) -> Result<Option<(UserId, Option<User>)>> {

@@ -7,6 +7,7 @@ use platypush_userd::store::Store as _;
 use serde_json::json;
 
 use crate::admin::{command, run_with};
+use crate::store_changes::Changes as _;
 use crate::store_conformance::bench::wait;
 use crate::support::{Daemon, Setup, make_workdir, open_store, wait_until_closed};
 

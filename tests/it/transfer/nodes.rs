@@ -5,6 +5,7 @@ use serde_json::{Value, json};
 
 use super::{Node, codes_of, import, log_in, rows, secrets, session_owner, token_owner, usernames};
 use crate::admin::{BOTH, Way, command};
+use crate::store_changes::Changes as _;
 use crate::store_conformance::bench::wait;
 use crate::support::{Setup, open_store, wait_until_closed};
 

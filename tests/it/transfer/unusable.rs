@@ -13,6 +13,7 @@ use serde_json::json;
 use super::export::Export;
 use super::{Node, import, log_in, token_owner, usernames};
 use crate::admin::Way;
+use crate::store_changes::Changes as _;
 use crate::store_conformance::bench::wait;
 use crate::support::{Setup, open_store, wait_until_closed};
 

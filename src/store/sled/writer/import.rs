@@ -15,7 +15,7 @@ use crate::model::{User, UserId};
 use crate::store::sled::group::Writes;
 use crate::store::sled::lookup::Lookup as _;
 use crate::store::sled::{engine_error, records, scan};
-use crate::store::{ImportBatch, Result, StoreError};
+use crate::store::{Counters, ImportBatch, Result, StoreError};
 
 /// Maximum number of users and sessions in one part.
 const PART: usize = 256;
@@ -105,7 +105,7 @@ impl Importing {
         let ImportBatch { before, after, .. } = &self.batch;
         // A new hash key would invalidate the keyed hashes of existing users.
         let is_hash_key_too_late = self.batch.hash_key.is_some() && before.user > 1;
-        if tree.next_ids()? != *before || is_hash_key_too_late {
+        if tree.counters()?.next != *before || is_hash_key_too_late {
             return Err(StoreError::Conflict);
         }
         for user in &self.batch.users {
@@ -150,14 +150,14 @@ impl Importing {
 
     /// Completes the import after all parts are written.
     fn end(&mut self, tree: &::sled::Tree, writes: &mut Writes) -> Result<()> {
-        let users = tree.user_count()? + self.total_users;
-        writes.set_number(records::USER_COUNT.into(), Some(users));
-        let after = self.batch.after;
-        writes.set_number(records::NEXT_USER_ID.into(), Some(after.user));
-        writes.set_number(records::NEXT_TOKEN_ID.into(), Some(after.api_token));
-        let tokens = tree.number(records::IMPORTED_TOKENS)?.unwrap_or(0);
-        let tokens = tokens + self.imported_tokens;
-        writes.set_number(records::IMPORTED_TOKENS.into(), Some(tokens));
+        let before = tree.counters()?;
+        let after = Counters {
+            next: self.batch.after,
+            users: before.users + self.total_users,
+            imported_tokens: before.imported_tokens + self.imported_tokens,
+            ..before
+        };
+        writes.counters(Some(&before), &after);
         if let Some(sealed) = self.batch.hash_key.take() {
             writes.set(records::HASH_KEY.into(), Some(sealed));
         }

@@ -159,7 +159,7 @@ fn a_full_disk_fails_the_operation_and_the_writer_continues() {
     commit_group(&mut disk, vec![refused], &[], &progress).unwrap();
     let error = answer.try_recv().unwrap().unwrap_err();
     assert!(matches!(error, StoreError::DiskFull { .. }), "{error}");
-    assert_eq!(disk.tree.user_count().unwrap(), 0);
+    assert_eq!(disk.tree.counters().unwrap().users, 0);
     // `CanWrite` fails too, although it writes nothing.
     let (can_write, mut result) = Pending::job(CanWrite, None);
     commit_group(&mut disk, vec![can_write], &[], &progress).unwrap();
