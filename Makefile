@@ -123,7 +123,7 @@ install: $(BIN) ## install below PREFIX (/usr/local): binary, unit, user, man pa
 	install -Dm644 config.example.yaml $(docdir)/config.example.yaml
 	install -Dm644 -t $(docdir)/platypush platypush/user_daemon.py
 	install -Dm644 -t $(docdir)/examples examples/manage_users.py examples/manage_users.yaml
-	@test -n "$(DESTDIR)" || echo "To start the service: systemd-sysusers && systemctl daemon-reload && systemctl enable --now platypush-userd"
+	@test -n "$(DESTDIR)" || echo "Installed. README.md, Install, says how to create the system user and start the service."
 
 uninstall: ## remove the installed files (the database and the system user stay)
 	rm -f $(bindir)/platypush-userd $(unitdir)/platypush-userd.service $(sysusersdir)/platypush-userd.conf \

@@ -15,7 +15,7 @@ use tokio::sync::mpsc;
 use super::{log, runtime, serve};
 use crate::admin::{AdminCommand, AdminReply};
 use crate::audit::Caller;
-use crate::config::{Config, Loaded};
+use crate::config::{AS_OWNER_VARIABLE, Config, Loaded};
 use crate::control;
 use crate::daemon::Administration;
 use crate::lifecycle;
@@ -140,6 +140,7 @@ pub(super) fn as_owner(loaded: &Loaded) -> Result<Option<Command>> {
     let mut command = Command::new(std::env::current_exe()?);
     command.uid(owner.uid()).gid(owner.gid());
     command.env("PLATYPUSH_USERD_WORKDIR", workdir);
+    command.env(AS_OWNER_VARIABLE, "1");
     if let Some(file) = &loaded.file {
         command.env("PLATYPUSH_USERD_CONFIG", file);
     }

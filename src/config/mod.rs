@@ -29,6 +29,7 @@ pub use environment::Environment;
 pub use events::Destination;
 pub use problem::{Problem, Problems, SettingSource};
 pub use redis::{ClientFiles, Redis, TlsFiles};
+pub(crate) use source::AS_OWNER_VARIABLE;
 pub use source::EXAMPLE;
 use source::Settings;
 

@@ -21,6 +21,8 @@ pub const EXAMPLE: &str = include_str!("../../config.example.yaml");
 /// Variables with the prefix of the keys that belong to the command line.
 const FILE_VARIABLE: &str = "PLATYPUSH_USERD_CONFIG";
 const TOKEN_VARIABLE: &str = "PLATYPUSH_USERD_TOKEN";
+/// Set where root runs a command as the owner of the working directory.
+pub(crate) const AS_OWNER_VARIABLE: &str = "PLATYPUSH_USERD_AS_OWNER";
 
 /// A value and its source.
 ///
@@ -72,7 +74,7 @@ impl Settings {
             };
             let source = SettingSource::Variable(name.escape_debug().to_string());
             let Some(&key) = keys::ALL.iter().find(|key| key.env_name() == name) else {
-                if name != FILE_VARIABLE && name != TOKEN_VARIABLE {
+                if ![FILE_VARIABLE, TOKEN_VARIABLE, AS_OWNER_VARIABLE].contains(&&*name) {
                     self.report(&source, unknown_variable(&name));
                 }
                 continue;
@@ -311,11 +313,15 @@ pub(super) fn find_file(
     explicit: Option<&Path>,
     env: &Environment,
 ) -> Result<Option<(PathBuf, String)>, Problem> {
-    let (named, by) = match (explicit, env.get(FILE_VARIABLE)) {
+    let (named, mut by) = match (explicit, env.get(FILE_VARIABLE)) {
         (Some(path), _) => (Some(path.to_owned()), ""),
         (None, Some(path)) => (Some(path.into()), " (PLATYPUSH_USERD_CONFIG names it)"),
         (None, None) => (None, ""),
     };
+    if env.get(AS_OWNER_VARIABLE).is_some() {
+        by = " (a command of root runs as the owner of the working directory, who must be able to \
+              read it)";
+    }
     let required = named.is_some();
     let candidates = named
         .into_iter()

@@ -83,6 +83,20 @@ fn a_named_file_must_exist() {
     assert!(error.contains("cannot be read"), "{error}");
 }
 
+/// Regression: a command of root named a variable that only the daemon itself had set.
+#[test]
+fn a_file_that_the_owner_cannot_read_is_explained_to_root() {
+    let env = env()
+        .with("PLATYPUSH_USERD_CONFIG", "/nowhere/config.yaml")
+        .with("PLATYPUSH_USERD_AS_OWNER", "1");
+    let error = load(None, &env).err().unwrap().to_string();
+    assert!(
+        error.contains("runs as the owner of the working directory"),
+        "{error}"
+    );
+    assert!(!error.contains("PLATYPUSH_USERD_CONFIG"), "{error}");
+}
+
 #[test]
 fn the_default_workdir_is_that_of_systemd_or_of_the_user() {
     let workdir = |env: Environment| load(None, &env).unwrap().config.workdir;
