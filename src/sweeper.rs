@@ -40,7 +40,9 @@ async fn sweep_sessions(store: &dyn Store, clock: &dyn Clock, limits: SessionLim
         if !tokens.is_empty() {
             let remove = operations::RemoveDeadSessions { tokens, rules };
             let removed = store.run(remove, None).await?;
-            debug!(removed, "swept dead sessions");
+            if removed > 0 {
+                debug!(removed, "swept dead sessions");
+            }
         }
         if next.is_none() {
             return Ok(());

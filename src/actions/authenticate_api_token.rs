@@ -23,7 +23,7 @@ arguments! {
 
 #[async_trait]
 impl Run for AuthenticateApiToken {
-    /// Returns the user name in the token.
+    /// The name is the user name in the token.
     fn turn(&self) -> (Cost, &str) {
         let token = self.token.0.expose_secret();
         let name = token.rsplit_once(':').map_or("", |(name, _)| name);

@@ -3,7 +3,7 @@
 use async_trait::async_trait;
 
 use super::parameter::SESSION_TOKEN;
-use super::{Action, Call, Output, Run, Secret, proof};
+use super::{Action, Call, Cost, Output, Run, Secret, proof};
 use crate::arguments;
 use crate::error::Error;
 use crate::services::Services;
@@ -23,6 +23,10 @@ arguments! {
 
 #[async_trait]
 impl Run for AuthenticateSession {
+    fn turn(&self) -> (Cost, &str) {
+        (Cost::Light, "")
+    }
+
     async fn run(self: Box<Self>, services: &Services, _: &Call) -> Result<Output, Error> {
         let (_, user) = proof::session(services, &self.session_token).await?;
         Ok(Output::User(user))

@@ -3,7 +3,7 @@
 use async_trait::async_trait;
 
 use super::parameter::SESSION_TOKEN;
-use super::{Action, Call, Output, Run, Secret, proof};
+use super::{Action, Call, Cost, Output, Run, Secret, proof};
 use crate::arguments;
 use crate::audit::Identity;
 use crate::error::Error;
@@ -26,6 +26,10 @@ arguments! {
 
 #[async_trait]
 impl Run for DeleteApiToken {
+    fn turn(&self) -> (Cost, &str) {
+        (Cost::Light, "")
+    }
+
     async fn run(self: Box<Self>, services: &Services, call: &Call) -> Result<Output, Error> {
         let deleted = retry_on_conflict(|| async {
             let (session, user) = proof::session(services, &self.session_token).await?;

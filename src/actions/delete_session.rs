@@ -3,7 +3,7 @@
 use async_trait::async_trait;
 
 use super::parameter::SESSION_TOKEN;
-use super::{Action, Call, Output, Run, Secret};
+use super::{Action, Call, Cost, Output, Run, Secret};
 use crate::arguments;
 use crate::audit::Identity;
 use crate::credentials::token_hash;
@@ -26,6 +26,10 @@ arguments! {
 
 #[async_trait]
 impl Run for DeleteSession {
+    fn turn(&self) -> (Cost, &str) {
+        (Cost::Light, "")
+    }
+
     async fn run(self: Box<Self>, services: &Services, call: &Call) -> Result<Output, Error> {
         let token = &self.session_token.0;
         let mut event = None;

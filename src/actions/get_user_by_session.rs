@@ -3,7 +3,7 @@
 use async_trait::async_trait;
 
 use super::parameter::SESSION_TOKEN;
-use super::{Action, Call, Output, Run, Secret};
+use super::{Action, Call, Cost, Output, Run, Secret};
 use crate::arguments;
 use crate::error::Error;
 use crate::services::Services;
@@ -23,6 +23,10 @@ arguments! {
 
 #[async_trait]
 impl Run for GetUserBySession {
+    fn turn(&self) -> (Cost, &str) {
+        (Cost::Light, "")
+    }
+
     async fn run(self: Box<Self>, services: &Services, _: &Call) -> Result<Output, Error> {
         let (_, user) = services
             .credentials

@@ -173,9 +173,7 @@ impl Action {
 pub trait Run: Send + Sync + 'static {
     /// Returns the cost of the request, and the name under which it waits for its turn: the name
     /// whose password or token is checked, whether or not a user has it.
-    fn turn(&self) -> (Cost, &str) {
-        (Cost::Light, "")
-    }
+    fn turn(&self) -> (Cost, &str);
 
     /// Returns the present cost of a request whose cost [depends](Cost::Depends) on the store.
     ///

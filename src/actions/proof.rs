@@ -103,12 +103,10 @@ pub(super) async fn authenticate(
     match verify(services, call, login).await? {
         Verdict::Verified(verified) => Ok(*verified),
         Verdict::InvalidCredentials(failure) => {
-            let error = || Error::InvalidCredentials;
-            Err(refuse(services, call, login.username, failure, error).await)
+            refuse(services, call, login, failure, || Error::InvalidCredentials).await
         }
         Verdict::InvalidCode(failure) => {
-            let error = || Error::InvalidCode;
-            Err(refuse(services, call, login.username, failure, error).await)
+            refuse(services, call, login, failure, || Error::InvalidCode).await
         }
         Verdict::MissingCode => Err(Error::MissingCode),
         Verdict::Throttled { seconds, .. } => Err(Error::Throttled(seconds)),
@@ -159,25 +157,25 @@ pub(super) async fn authorize(
     match verdict {
         Verdict::Verified(verified) => Ok(Precondition::Password(verified.precondition)),
         Verdict::InvalidCredentials(failure) | Verdict::InvalidCode(failure) => {
-            let error = || Error::InvalidExecutor;
-            Err(refuse(services, call, login.username, failure, error).await)
+            refuse(services, call, login, failure, || Error::InvalidExecutor).await
         }
         Verdict::MissingCode => Err(Error::InvalidExecutor),
         Verdict::Throttled { seconds, .. } => Err(Error::Throttled(seconds)),
     }
 }
 
-/// Counts a failed attempt as [`answer_failure`] does, and returns its error, or that of the store.
-async fn refuse(
+/// Counts a failed attempt as [`answer_failure`] does, and returns the error that answers it.
+async fn refuse<T>(
     services: &Services,
     call: &Call,
-    username: &str,
+    login: Login<'_>,
     failure: Failure,
     error: fn() -> Error,
-) -> Error {
+) -> Result<T, Error> {
     let answer = move || Err(error());
-    let answer = answer_failure(services, call, username, failure, answer).await;
-    answer.err().unwrap_or_else(error)
+    answer_failure(services, call, login.username, failure, answer)
+        .await
+        .and(Err(error()))
 }
 
 /// Counts a failed attempt under a name if the throttle is on, with `answer` as the outcome, and

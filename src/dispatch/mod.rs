@@ -76,6 +76,7 @@ enum NoOutput {
 impl From<Error> for NoOutput {
     fn from(error: Error) -> Self {
         match error {
+            // The change may be on disk.
             Error::Store(StoreError::Stopped) => Self::Unknown,
             error => Self::Failed(error),
         }
@@ -328,7 +329,7 @@ impl Dispatcher {
             Err(NoTurn::Closed) => return Err(NoOutput::Stopping),
             Err(NoTurn::Busy(seconds)) => {
                 call.notes.refusal(Some("busy"));
-                return Ok(action.refused(Error::Busy(seconds))?);
+                return action.refused(Error::Busy(seconds)).map_err(Into::into);
             }
         };
         // The age is checked again: the sender may have given up while the request waited.

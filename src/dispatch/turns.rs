@@ -170,11 +170,11 @@ impl Turns {
         };
         let mut waiter = self.queue_up(class, name(), delivery.bytes)?;
         delivery.leave_fast_phase();
-        let granted = (&mut waiter.granted).await;
+        let since = (&mut waiter.granted).await.map_err(|_| NoTurn::Closed)?;
         Ok(Some(Turn {
             class: Arc::clone(class),
             name: waiter.ticket.name,
-            since: granted.map_err(|_| NoTurn::Closed)?,
+            since,
             journal_entry: self.journal.begin_turn(delivery.id),
             is_measured: false,
             is_held_until_sent,

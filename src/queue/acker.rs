@@ -183,7 +183,7 @@ impl Acker {
         let bytes = groups.iter().map(AckGroup::bytes).sum();
         let answers: RedisResult<Vec<RedisResult<Vec<Refusal>>>> = self.send(&pipe, bytes).await;
         crash_point("after reply");
-        // After an error, all groups stay in `groups`.
+        // After an error, or an answer that cannot be decoded, all groups stay in `groups`.
         let answers = answers?;
         let mut result = Ok(());
         for (mut group, answer) in std::mem::take(groups).into_iter().zip(answers) {
@@ -290,7 +290,7 @@ impl Acker {
         }
     }
 
-    /// Sends a command, once more if a kept connection fails in a way that a new one mends.
+    /// Sends a command, once more if a kept connection fails with an error that a new connection solves.
     async fn send_command(&mut self, command: &Cmd) -> RedisResult<()> {
         let mut pipe = redis::pipe();
         pipe.add_command(command.clone());

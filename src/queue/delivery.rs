@@ -28,7 +28,7 @@ pub struct Delivery {
     pub id: DeliveryId,
     /// Whether an earlier process may have run the message, so that it may have had its effect.
     pub redelivered: bool,
-    /// Bytes that are held of the message: once it was decoded, of what is still needed.
+    /// Bytes of the message in memory; once it was decoded, of the parts that are still needed.
     pub bytes: usize,
     pub(super) list: Arc<ProcessingList>,
     pub(super) permit: Option<InFlightPermit>,

@@ -297,7 +297,7 @@ impl Fetcher {
         *self.stopped.borrow()
     }
 
-    /// Waits for a state of the budget and returns what it provides; `None` when stopped.
+    /// Waits for a condition of the budget and returns its value; `None` when stopped.
     pub(super) async fn wait_for<T>(
         &mut self,
         connection: &mut MultiplexedConnection,

@@ -17,7 +17,8 @@ const REPEAT: Duration = Duration::from_secs(60);
 /// Minimum interval between log lines about dead letters.
 const REPEAT_DEAD_LETTERS: Duration = Duration::from_secs(10);
 
-/// Shared by the fetcher and the acker.
+/// Whether Redis works, and the log lines about it and about dead letters. The fetcher and the acker
+/// share it.
 #[derive(Default)]
 pub(super) struct Reports {
     status: watch::Sender<Status>,
@@ -29,6 +30,7 @@ pub(super) struct Reports {
 struct State {
     /// What fails at present.
     failing: BTreeSet<&'static str>,
+    /// When the log last said that Redis is unavailable.
     logged: Option<Instant>,
     logged_dead_letters: Option<Instant>,
     unlogged_dead_letters: u64,

@@ -129,7 +129,8 @@ pub trait Store: Send + Sync + 'static {
 /// Runs operations on any engine.
 pub trait StoreExt: Store {
     /// Runs an operation, and returns its result once its changes are on disk. If it has changes,
-    /// `outcome` is recorded with them.
+    /// `outcome` is recorded with them. The operation is submitted at the call, even if the future
+    /// is dropped.
     fn run<O: Operation>(
         &self,
         operation: O,
@@ -143,7 +144,7 @@ pub trait StoreExt: Store {
         }
     }
 
-    /// Submits an operation without waiting for its result, which a crash may lose.
+    /// Submits an operation and does not wait for it. A crash may lose its changes.
     fn post(&self, operation: impl Operation) {
         // No error handling: a stopped engine fails the operations that have a waiting caller.
         let _ = self.submit(Pending::job(operation, None).0);

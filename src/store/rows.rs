@@ -40,11 +40,10 @@ impl Reads {
         }
     }
 
-    /// Declares the user with that name, and the counters.
     pub(super) fn name(username: &str) -> Self {
         Self {
             names: vec![username.to_owned()],
-            ..Self::default().with_counters()
+            ..Self::default()
         }
     }
 

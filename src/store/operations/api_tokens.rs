@@ -129,7 +129,7 @@ impl Operation for ReplaceApiTokenRecord {
 pub struct DropExpiredTokens {
     /// Id of the user.
     pub user_id: UserId,
-    /// Time at which the tokens have expired.
+    /// Present time: tokens that have expired by then are removed.
     pub now: Timestamp,
 }
 

@@ -9,7 +9,7 @@ use crate::store::{PasswordPrecondition, Precondition, Result, StoreError};
 
 impl Precondition {
     /// Adds the rows that [`Self::check`] reads.
-    pub(super) fn add_to(&self, mut reads: Reads) -> Reads {
+    pub(super) fn declare(&self, mut reads: Reads) -> Reads {
         match self {
             Self::NoUsers => reads.counters = true,
             Self::Session(token) => reads.sessions.push(*token),

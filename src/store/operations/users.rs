@@ -23,7 +23,8 @@ impl Operation for CreateUser {
     type Output = User;
 
     fn reads(&self) -> Reads {
-        self.precondition.add_to(Reads::name(&self.username))
+        let reads = Reads::name(&self.username).with_counters();
+        self.precondition.declare(reads)
     }
 
     fn apply(&self, rows: &mut Rows) -> Result<User> {
@@ -57,7 +58,8 @@ impl Operation for DeleteUser {
     type Output = UserId;
 
     fn reads(&self) -> Reads {
-        self.precondition.add_to(Reads::name(&self.username))
+        let reads = Reads::name(&self.username).with_counters();
+        self.precondition.declare(reads)
     }
 
     fn apply(&self, rows: &mut Rows) -> Result<UserId> {
@@ -168,7 +170,7 @@ impl Operation for UpdateUser {
     type Output = User;
 
     fn reads(&self) -> Reads {
-        Reads::name(&self.username)
+        Reads::name(&self.username).with_counters()
     }
 
     fn apply(&self, rows: &mut Rows) -> Result<User> {

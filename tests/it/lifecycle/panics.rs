@@ -74,6 +74,10 @@ impl FromArguments for PanicsBefore {
 
 #[async_trait]
 impl Run for PanicsBefore {
+    fn turn(&self) -> (Cost, &str) {
+        (Cost::Light, "")
+    }
+
     async fn run(self: Box<Self>, _: &Services, _: &Call) -> Result<Output, Error> {
         Ok(Output::Flag(true))
     }
