@@ -329,7 +329,8 @@ impl Operator {
         self.update(name, update, events).await
     }
 
-    /// Changes a user, and publishes the events of the change.
+    /// Changes a user, and passes the events of the change to the publisher, which sends them after
+    /// the audit entry is written: nothing is awaited in between.
     async fn update(
         &self,
         name: &str,

@@ -323,7 +323,7 @@ fn read_keys_file(path: &Path, mut file: fs::File) -> Result<Zeroizing<String>, 
 }
 
 fn new_key_line(number: u8) -> Result<Zeroizing<String>, NoRandomness> {
-    let key = random::secret::<32>()?;
+    let key = random::secret(32)?;
     let hex = Zeroizing::new(hex::encode(key.as_slice()));
     Ok(Zeroizing::new(format!("{number} {}\n", *hex)))
 }
@@ -345,7 +345,9 @@ fn parse(text: &str) -> Option<Keys> {
         .collect::<Option<_>>()?;
     let numbers: HashSet<u8> = keys.iter().map(|(number, _)| *number).collect();
     let are_unique = numbers.len() == keys.len();
-    let newest = keys.pop().filter(|_| are_unique)?;
+    // Not `pop`, which would leave the key in the spare capacity, where nothing wipes it.
+    let newest = keys.last().filter(|_| are_unique)?.clone();
+    keys.truncate(keys.len() - 1);
     Some(Keys {
         older: keys,
         newest,

@@ -17,7 +17,7 @@ fn fill(bytes: &mut [u8]) -> Result<(), NoRandomness> {
     getrandom::fill(bytes).map_err(NoRandomness)
 }
 
-/// Returns cryptographically secure random bytes. For a secret, prefer [`secret`], which is wiped.
+/// Returns cryptographically secure random bytes. For a secret use [`secret`], which is wiped.
 ///
 /// # Errors
 /// When the operating system gives no randomness.
@@ -31,9 +31,10 @@ pub fn bytes<const N: usize>() -> Result<[u8; N], NoRandomness> {
 ///
 /// # Errors
 /// When the operating system gives no randomness.
-pub fn secret<const N: usize>() -> Result<Zeroizing<[u8; N]>, NoRandomness> {
-    let mut bytes = Zeroizing::new([0; N]);
-    fill(bytes.as_mut_slice())?;
+pub fn secret(length: usize) -> Result<Zeroizing<Vec<u8>>, NoRandomness> {
+    // On the heap: an array would leave a copy on the stack wherever it is moved.
+    let mut bytes = Zeroizing::new(vec![0; length]);
+    fill(&mut bytes)?;
     Ok(bytes)
 }
 

@@ -7,7 +7,6 @@ use clap::Subcommand;
 
 use super::{ConfigFile, admin_client, print, prompt};
 use crate::admin::{AdminCommand, AdminReply, UserState};
-use crate::lifecycle;
 use crate::text::{printable, printable_cell};
 
 /// Manage users and keys, on the machine of the daemon
@@ -82,8 +81,7 @@ impl Admin {
     pub(super) fn run(self) -> Result<ExitCode> {
         let loaded = self.file.load()?;
         admin_client::become_owner(&loaded)?;
-        // Before a password is read.
-        lifecycle::forbid_core_dumps();
+        admin_client::prepare(&loaded.config);
         let success = self.task.success_message();
         let command = self.task.into_command()?;
         let reply = admin_client::run(&loaded.config, command, &mut |_| Ok(()))?;

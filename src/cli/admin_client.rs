@@ -28,6 +28,14 @@ const LOCK_TIMEOUT: Duration = Duration::from_secs(10);
 /// Pause between two attempts.
 const RETRY_PAUSE: Duration = Duration::from_millis(50);
 
+/// Protects what this process reads and writes, and starts its log. To be called before a secret is
+/// read.
+pub(super) fn prepare(config: &Config) {
+    lifecycle::forbid_core_dumps();
+    serve::set_private_umask();
+    log::start(&config.log);
+}
+
 /// Runs a command in the daemon, or on the store in this process if no daemon runs. The process
 /// must run as the owner of the working directory. The lines of an export go to `on_lines`.
 ///
@@ -38,9 +46,6 @@ pub(super) fn run(
     command: AdminCommand,
     on_lines: &mut dyn FnMut(Vec<String>) -> io::Result<()>,
 ) -> Result<AdminReply> {
-    lifecycle::forbid_core_dumps();
-    serve::set_private_umask();
-    log::start(&config.log);
     let workdir = &config.workdir;
     let started = Instant::now();
     let (administration, runtime) = loop {

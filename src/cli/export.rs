@@ -25,6 +25,7 @@ impl Export {
     pub(super) fn run(self) -> Result<ExitCode> {
         let loaded = self.file.load()?;
         admin_client::become_owner(&loaded)?;
+        admin_client::prepare(&loaded.config);
         let mut out = io::BufWriter::new(io::stdout().lock());
         let mut write = |lines: Vec<String>| {
             // Clients chose the names: control characters must not reach a terminal.

@@ -262,6 +262,7 @@ fn send_request(
 ) -> Result<Vec<ImportOutcome>> {
     let bar = WritingBar::start(&request);
     interrupts.now(OnInterrupt::StopImport);
+    admin_client::prepare(config);
     let reply = admin_client::run(config, AdminCommand::Import(request), &mut |_| Ok(()));
     bar.finish();
     match reply {

@@ -192,7 +192,7 @@ fn signatures() -> impl Iterator<Item = &'static Signature> {
     ACTIONS.iter().map(|action| action.signature())
 }
 
-/// Returns the runtime of a command other than `serve`.
+/// Creates the runtime of a command other than `serve`.
 fn runtime() -> Result<Runtime> {
     tokio::runtime::Builder::new_current_thread()
         .enable_all()

@@ -164,7 +164,7 @@ impl Settings {
         }
     }
 
-    /// Returns the value of a key as YAML, of which JSON is a part. Secrets are not hidden.
+    /// Returns the value of a key as YAML; JSON is a subset of it. Secrets are not hidden.
     pub(super) fn yaml(&self, key: &Key) -> String {
         match self.get(key).value {
             Value::Array(texts) => {
@@ -313,15 +313,18 @@ pub(super) fn find_file(
     explicit: Option<&Path>,
     env: &Environment,
 ) -> Result<Option<(PathBuf, String)>, Problem> {
-    let (named, mut by) = match (explicit, env.get(FILE_VARIABLE)) {
+    let by = match env.get(AS_OWNER_VARIABLE) {
+        None => " (PLATYPUSH_USERD_CONFIG names it)",
+        Some(_) => {
+            " (a command of root runs as the owner of the working directory, who must be able to \
+             read it)"
+        }
+    };
+    let (named, by) = match (explicit, env.get(FILE_VARIABLE)) {
         (Some(path), _) => (Some(path.to_owned()), ""),
-        (None, Some(path)) => (Some(path.into()), " (PLATYPUSH_USERD_CONFIG names it)"),
+        (None, Some(path)) => (Some(path.into()), by),
         (None, None) => (None, ""),
     };
-    if env.get(AS_OWNER_VARIABLE).is_some() {
-        by = " (a command of root runs as the owner of the working directory, who must be able to \
-              read it)";
-    }
     let required = named.is_some();
     let candidates = named
         .into_iter()

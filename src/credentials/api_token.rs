@@ -52,7 +52,7 @@ pub fn draw_api_token_name(username: &str) -> Result<String, Error> {
 }
 
 fn push_digits(text: &mut String, count: usize) -> Result<(), Error> {
-    let bytes = random::secret::<RANDOM_DIGITS>()?;
+    let bytes = random::secret(RANDOM_DIGITS)?;
     // 64 divides 256, so all characters are equally likely.
     let digits = bytes.iter().map(|byte| DIGITS[usize::from(byte % 64)]);
     text.extend(digits.take(count).map(char::from));

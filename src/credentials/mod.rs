@@ -57,7 +57,7 @@ const THROTTLED_JITTER: Duration = Duration::from_micros(16);
 pub struct Credentials {
     store: Arc<dyn Store>,
     hasher: Hasher,
-    /// Seals and hashes what the store keeps of credentials.
+    /// Seals and hashes credentials for the store.
     pub vault: Vault,
     throttle: Throttle,
     clock: Arc<dyn Clock>,

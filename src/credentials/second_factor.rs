@@ -61,7 +61,7 @@ impl TotpSecret {
     /// # Errors
     /// When the operating system provides no randomness.
     pub fn generate() -> Result<Self, Error> {
-        Ok(Self::new(random::secret::<SECRET_BYTES>()?.to_vec()))
+        random::secret(SECRET_BYTES).map(Self).map_err(Into::into)
     }
 
     /// Parses base32, with or without spaces and padding, in any case.
@@ -179,7 +179,7 @@ pub(super) fn new_backup_codes(
 ) -> Result<(Vec<SecretString>, Vec<CodeHash>), Error> {
     let mut codes = Vec::with_capacity(BACKUP_CODES);
     for _ in 0..BACKUP_CODES {
-        let bytes = random::secret::<BACKUP_CODE_BYTES>()?;
+        let bytes = random::secret(BACKUP_CODE_BYTES)?;
         let text = Zeroizing::new(Secret::new(bytes.as_slice().into()).to_base32());
         codes.push(SecretString::from(text.as_str()));
     }

@@ -14,7 +14,7 @@ use crate::random;
 /// # Errors
 /// When the operating system provides no randomness.
 pub fn new_session_token() -> Result<SecretString, Error> {
-    let bytes = random::secret::<32>()?;
+    let bytes = random::secret(32)?;
     let token = Zeroizing::new(hex::encode(bytes.as_slice()));
     Ok(token.as_str().into())
 }

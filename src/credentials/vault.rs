@@ -32,7 +32,7 @@ impl Vault {
     /// # Errors
     /// When the operating system provides no randomness.
     pub fn new_hash_key(keyring: &Keyring) -> Result<Vec<u8>, NoRandomness> {
-        let key = random::secret::<32>()?;
+        let key = random::secret(32)?;
         Ok(keyring
             .sealer()?
             .seal(Self::HASH_KEY_CONTEXT, key.as_slice()))
@@ -116,6 +116,7 @@ impl Vault {
         user_id: UserId,
         data: &[u8],
     ) -> [u8; N] {
+        const { assert!(N <= 32, "SHA-256 has 32 bytes") };
         // Cannot fail: HMAC accepts keys of any length, and this one has 32 bytes.
         let Ok(mut mac) = Hmac::<Sha256>::new_from_slice(&self.hash_key) else {
             return [0; N];

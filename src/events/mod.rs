@@ -149,7 +149,8 @@ event_kinds! {
 }
 
 impl EventKind {
-    /// Returns the kind for the end of one session, or of all sessions of a user without an id.
+    /// Returns the kind for the end of one session, or of all sessions of a user if `session_id` is
+    /// `None`.
     #[must_use]
     pub const fn session_deleted(session_id: Option<String>) -> Self {
         Self::SessionDeleted {
@@ -168,7 +169,8 @@ impl EventKind {
         }
     }
 
-    /// Returns the kind for the deletion of one API token, or of all API tokens of a user.
+    /// Returns the kind for the deletion of one API token, or of all API tokens of a user if `token`
+    /// is `None`.
     #[must_use]
     pub fn api_token_deleted(token: Option<&ApiToken>) -> Self {
         Self::ApiTokenDeleted {

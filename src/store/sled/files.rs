@@ -6,7 +6,8 @@
 //!   and ended first.
 
 use std::fs::{self, DirEntry, File};
-use std::io::{self, BufReader, ErrorKind, Read as _};
+use std::io::{self, ErrorKind, Read as _};
+use std::os::unix::fs::FileExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 use std::thread;
@@ -97,6 +98,7 @@ fn check_access(workdir: &Path) -> Result<(), OpenError> {
     let files = entries(&folder)?
         .into_iter()
         .chain(entries(&folder.join("blobs"))?);
+    let mut buffer = vec![0; READ_BYTES];
     for entry in files {
         let path = entry.path();
         let failed = |error| io_error(&path, error);
@@ -107,13 +109,8 @@ fn check_access(workdir: &Path) -> Result<(), OpenError> {
         // sled opens only the data file for writing.
         let writes = entry.file_name() == "db";
         let file = options.read(true).write(writes).open(&path);
-        file.and_then(|file| {
-            io::copy(
-                &mut BufReader::with_capacity(READ_BYTES, file),
-                &mut io::sink(),
-            )
-        })
-        .map_err(failed)?;
+        file.and_then(|file| read_all(&file, &mut buffer))
+            .map_err(failed)?;
     }
     let mut spare = Vec::with_capacity(SPARE_FILES);
     for _ in 0..SPARE_FILES {
@@ -123,6 +120,19 @@ fn check_access(workdir: &Path) -> Result<(), OpenError> {
         return Err(io_error(workdir, ErrorKind::StorageFull.into()));
     }
     Ok(())
+}
+
+/// Reads a whole file, with the system call that sled uses.
+fn read_all(file: &File, buffer: &mut [u8]) -> io::Result<()> {
+    let mut offset = 0;
+    loop {
+        match file.read_at(buffer, offset) {
+            Ok(0) => return Ok(()),
+            Ok(read) => offset += read as u64,
+            Err(error) if error.kind() == ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
+        }
+    }
 }
 
 /// Returns the free space for a folder in bytes, or the maximum if it is unknown: a failed write is
@@ -135,18 +145,25 @@ pub(super) fn free_bytes(folder: &Path) -> u64 {
 fn check_threads() -> Result<(), OpenError> {
     let gate = Mutex::new(());
     thread::scope(|scope| {
-        // The threads wait until this is dropped at the end of the closure.
-        let _closed = gate.lock();
-        for started in 0..SLED_THREADS {
-            thread::Builder::new()
-                .spawn_scoped(scope, || drop(gate.lock()))
-                .map_err(|error| OpenError::Threads {
-                    started,
-                    needed: SLED_THREADS,
-                    error,
-                })?;
+        // The threads wait until this is dropped.
+        let closed = gate.lock();
+        let start = || thread::Builder::new().spawn_scoped(scope, || drop(gate.lock()));
+        let (threads, failures): (Vec<_>, Vec<_>) =
+            (0..SLED_THREADS).map(|_| start()).partition(Result::is_ok);
+        drop(closed);
+        let started = threads.len();
+        // Joined one by one: the scope waits for the closures only, not for the threads.
+        for thread in threads.into_iter().flatten() {
+            let _ = thread.join();
         }
-        Ok(())
+        match failures.into_iter().find_map(Result::err) {
+            None => Ok(()),
+            Some(error) => Err(OpenError::Threads {
+                started,
+                needed: SLED_THREADS,
+                error,
+            }),
+        }
     })
 }
 

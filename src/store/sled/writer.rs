@@ -150,8 +150,10 @@ impl Writer {
         let thread = thread::Builder::new()
             .name("store-writer".into())
             .spawn(move || {
+                // Dropped last: closing its files may hang where a write has failed.
+                let mut disk = disk;
                 let _panic_guard = PanicGuard(&shared);
-                if let Err(error) = run(disk, &queue, &shared) {
+                if let Err(error) = run(&mut disk, &queue, &shared) {
                     let _ = shared.failure.set(error);
                 }
             })?;
@@ -210,7 +212,7 @@ impl Drop for PanicGuard<'_> {
 
 /// Runs commands until all senders are dropped or a write fails.
 fn run(
-    mut disk: Disk,
+    disk: &mut Disk,
     queue: &crossbeam_channel::Receiver<Command>,
     progress: &Progress,
 ) -> std::result::Result<(), String> {
@@ -240,11 +242,11 @@ fn run(
             progress.set_busy(true);
             // An error drops the jobs without a result, because it is unknown whether they took
             // effect. The next start reads the disk.
-            commit_group(&mut disk, jobs, &batch, progress)?;
+            commit_group(disk, jobs, &batch, progress)?;
             progress.set_busy(false);
         }
         for (batch, reply) in imports {
-            let result = import::import(&mut disk, *batch, progress)?;
+            let result = import::import(disk, *batch, progress)?;
             // The caller may have stopped waiting. The effect stays.
             let _ = reply.send(result);
         }

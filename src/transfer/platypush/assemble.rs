@@ -115,8 +115,9 @@ struct Assembler<'t> {
     key: OtpKey,
     now: Timestamp,
     skipped: Vec<Skipped>,
-    /// Ids and names of the users that were processed.
+    /// Ids of the users that were processed.
     known_ids: HashSet<i64>,
+    /// Names of the users that were processed.
     known_names: HashSet<&'t str>,
     known_sessions: HashSet<TokenHash>,
 }
@@ -334,8 +335,8 @@ impl UserRecords<'_, '_> {
     }
 }
 
-/// Returns the name of a user or API token for the list of skipped records. Only the table of the
-/// users has the first of the columns.
+/// Returns the name of a user or API token for the list of skipped records. Only the table of users
+/// has a column `username`.
 fn name_of(row: &Row) -> Option<String> {
     let text = |column| row.text(column).ok().flatten();
     text("username").or_else(|| text("name")).map(str::to_owned)

@@ -74,8 +74,8 @@ impl OtpKey {
         Ok(Err(SkipReason::Undecryptable))
     }
 
-    /// Checks that the key is not that of another node: it decrypted a second factor, or there was
-    /// none.
+    /// Checks that the key is not that of another node: it decrypted a second factor, or
+    /// failed on none.
     pub(super) fn check_use(&self) -> Result<(), ReadError> {
         if self.failed == 0 || self.decrypted > 0 {
             return Ok(());

@@ -11,7 +11,7 @@ use crate::model::Origin;
 use crate::transfer::{CellError, SkipReason};
 
 /// Prefix of the data of a fingerprint, so that no hash for another purpose is equal.
-const PURPOSE: &[u8] = b"platypush user 1";
+const FINGERPRINT_PURPOSE: &[u8] = b"platypush user 1";
 
 /// A table of a node.
 pub(super) struct Table {
@@ -167,7 +167,7 @@ impl Row {
             None => self.text("password")?,
         };
         let mut digest = Sha256::new();
-        digest.update(PURPOSE);
+        digest.update(FINGERPRINT_PURPOSE);
         digest.update(self.user_id()?.to_be_bytes());
         for part in [self.text("username")?, self.text("created_at")?, salt] {
             // The length precedes each part. A missing part has a length that no text has.

@@ -176,7 +176,7 @@ fn is_new(tree: &::sled::Tree, user: &User) -> Result<bool> {
     Ok(!is_imported && tree.id_of(&user.username)?.is_none())
 }
 
-/// Writes a user with its entries in the indexes, or removes it without a record.
+/// Writes a user and its entries in the indexes, or removes them if `record` is `None`.
 fn write_user(user: &User, record: Option<Vec<u8>>, writes: &mut Writes) {
     let id = record.is_some().then_some(user.id);
     writes.set_number(records::name_key(&user.username), id);
