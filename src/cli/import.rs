@@ -232,7 +232,7 @@ fn import_as_owner(
         .stdout(Stdio::piped())
         .spawn()
         .context("cannot run as the owner of the working directory")?;
-    interrupts.now(OnInterrupt::LeaveToChild);
+    interrupts.set(OnInterrupt::LeaveToChild);
     let json = Zeroizing::new(serde_json::to_vec(request)?);
     if let Some(mut stdin) = child.stdin.take() {
         // A child that ends early reports the reason itself.
@@ -261,7 +261,7 @@ fn send_request(
     interrupts: &Interrupts,
 ) -> Result<Vec<ImportOutcome>> {
     let bar = WritingBar::start(&request);
-    interrupts.now(OnInterrupt::StopImport);
+    interrupts.set(OnInterrupt::StopImport);
     admin_client::prepare(config);
     let reply = admin_client::run(config, AdminCommand::Import(request), &mut |_| Ok(()));
     bar.finish();

@@ -111,8 +111,8 @@ impl Settings {
     fn first_address_key(&mut self) -> Option<&'static Key> {
         let url = self.get(&keys::REDIS_URL).source;
         if layer(&url) == 0 {
-            let mut keys = ADDRESS_KEYS.into_iter();
-            return keys.find(|key| !self.get(key).value.is_null());
+            let is_set = |key: &&Key| !self.get(key).value.is_null();
+            return ADDRESS_KEYS.into_iter().find(is_set);
         }
         let conflict = format!("cannot be combined with redis.url ({url}): set one or the other");
         self.yield_to_url(&ADDRESS_KEYS, &conflict);
@@ -120,9 +120,9 @@ impl Settings {
     }
 
     /// Drops the values of keys that an address of a higher layer overrides, and reports the others.
-    fn yield_to_url(&mut self, keys: &[&'static Key], conflict: &str) {
+    fn yield_to_url(&mut self, overridable: &[&'static Key], error: &str) {
         let url = self.get(&keys::REDIS_URL).source;
-        for key in keys {
+        for key in overridable {
             let setting = self.get(key);
             if setting.value.is_null() {
                 continue;
@@ -130,7 +130,7 @@ impl Settings {
             if layer(&setting.source) < layer(&url) {
                 self.override_by(key, &keys::REDIS_URL);
             } else {
-                self.problem(key, conflict);
+                self.problem(key, error);
             }
         }
     }

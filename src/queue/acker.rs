@@ -290,7 +290,8 @@ impl Acker {
         }
     }
 
-    /// Sends a command, once more if a kept connection fails with an error that a new connection solves.
+    /// Sends a command. Sends it again if a kept connection fails with an error that a new connection
+    /// solves.
     async fn send_command(&mut self, command: &Cmd) -> RedisResult<()> {
         let mut pipe = redis::pipe();
         pipe.add_command(command.clone());

@@ -64,7 +64,7 @@ impl Interrupts {
     }
 
     /// Sets what Ctrl-C does from now on.
-    pub(super) fn now(&self, on_interrupt: OnInterrupt) {
+    pub(super) fn set(&self, on_interrupt: OnInterrupt) {
         *self.on_interrupt() = on_interrupt;
     }
 
